@@ -1,0 +1,3 @@
+"""Weakly-supervised video segmentation from one click per object."""
+
+__version__ = "0.1.0"

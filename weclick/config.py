@@ -1,0 +1,136 @@
+"""The configuration: defaults from its JSON schema, values from YAML, errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "toy": ("data",),
+    "manifest": ("data", "window", "evaluate.max_gap_frames"),
+    "clicks": ("clicks", "seed"),
+    "frames": ("cache", "frames"),
+    "flow": ("cache", "flow", "window", "evaluate.max_gap_frames"),
+    "teacher": ("cache", "seed", "teacher", "partial_cross_entropy", "gated_crf"),
+    "soft_labels": ("cache", "soft_labels"),
+    "student": ("cache", "seed", "student", "window", "partial_cross_entropy", "gated_crf", "mfd", "kd"),
+    "evaluate": ("cache", "evaluate"),
+    "ablation": ("ablation",),
+    "report": (),
+}
+"""What each stage reads of the configuration, and so what makes it run again. The report shows it all."""
+
+
+class ConfigError(ValueError):
+    """The configuration holds something it should not."""
+
+
+def schema_path(name: str) -> Path:
+    """Where a schema of `data_schema/` lies, in a checkout or in an installed package."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "data_schema", here.parent / "data_schema"):
+        if (folder / f"{name}.schema.json").is_file():
+            return folder / f"{name}.schema.json"
+    raise FileNotFoundError(
+        f"data_schema/{name}.schema.json is neither in {here} nor beside it; reinstall weclick"
+    )
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """A schema of `data_schema/`, e.g. config, manifest, clicks, flow."""
+    return json.loads(schema_path(name).read_text())
+
+
+def complete_config(given: Mapping[str, Any], *, source: str = "configuration") -> dict[str, Any]:
+    """Check a configuration and fill in the defaults.
+
+    Args:
+        given: sections as read from YAML; any key may be left out.
+        source: named in errors, e.g. the file.
+
+    Raises:
+        ConfigError: an unknown key, a value of the wrong type or range; all of them are listed.
+    """
+    schema = load_schema("config")
+    errors = sorted(Draft202012Validator(schema).iter_errors(dict(given)), key=lambda error: list(error.path))
+    if errors:
+        raise ConfigError(f"{source}: " + "; ".join(_explain(error) for error in errors))
+    return _fill(dict(given), schema)
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a YAML file, or JSON text, and complete it.
+
+    Args:
+        source: path of a YAML file, or a text that begins with '{'.
+        overrides: `section.key=value` texts, the values in YAML.
+
+    Raises:
+        ConfigError: unreadable source, malformed override, or as in `complete_config`.
+    """
+    text = str(source)
+    name = "configuration" if text.startswith("{") else text
+    try:
+        raw = yaml.safe_load(text if text.startswith("{") else Path(text).read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{name}: cannot be read as YAML ({error})") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{name}: holds a {type(raw).__name__}, expected sections such as 'student:'")
+    for override in overrides:
+        _override(raw, override)
+    return complete_config(raw, source=name)
+
+
+def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The part of a complete configuration that a stage may read (see SECTIONS)."""
+    chosen: dict[str, Any] = {}
+    for path in SECTIONS[stage]:
+        section, _, key = path.partition(".")
+        if key:
+            chosen.setdefault(section, {})[key] = config[section][key]
+        else:
+            chosen[section] = deepcopy(config[section])
+    return chosen
+
+
+def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults under the given values, in the schema's order."""
+    complete = {}
+    for key, part in schema["properties"].items():
+        value = given.get(key, deepcopy(part["default"]))
+        complete[key] = _fill(value, part) if "properties" in part else value
+    return complete
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"override {text!r} is not of the form section.key=value, e.g. student.steps=500")
+    *sections, key = path.split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+    raw[key] = yaml.safe_load(value)
+
+
+def _explain(error: ValidationError) -> str:
+    where = ".".join(str(part) for part in error.path) or "top level"
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    if error.validator == "additionalProperties":
+        known = list(schema["properties"])
+        unknown = sorted(set(cast("dict", error.instance)) - set(known))
+        hints = [difflib.get_close_matches(key, known, n=1) for key in unknown]
+        told = [
+            f"{k!r}" + (f" (did you mean {h[0]!r}?)" if h else "")
+            for k, h in zip(unknown, hints, strict=True)
+        ]
+        return f"unknown key {', '.join(told)} in {where}; known: {', '.join(known)}"
+    description = schema.get("description", "")
+    return f"{where}: {error.message}" + (f" ({description})" if description else "")
