@@ -1,0 +1,197 @@
+"""What is on disk: clips, their frames, which are targets, and content digests.
+
+A manifest is written per split and shard. It is the only thing the later stages know of a data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a clip. Paths are relative to the data set's root, digests are SHA-256 of content.
+
+    `number` counts frames of the source video, so that differences of numbers are gaps in time.
+    `video_frame` is set where `image` is a video file: the zero-based frame to decode from it.
+    """
+
+    name: str
+    number: int
+    image: str
+    digest: str = ""
+    video_frame: int | None = None
+    label: str | None = None
+    label_digest: str | None = None
+    instances: str | None = None
+    instances_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An unbroken stretch of video. `targets` and `scored` are positions in `frames`.
+
+    Targets carry clicks in training; scored frames are compared with their labels in evaluation.
+    """
+
+    id: str
+    frames: tuple[Frame, ...]
+    targets: tuple[int, ...] = ()
+    scored: tuple[int, ...] = ()
+    height_px: int = 0
+    width_px: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.height_px, self.width_px
+
+    def positions(self) -> dict[str, int]:
+        """Where in `frames` a frame lies that people name by its name or its number; the name wins."""
+        by_number = {str(frame.number): i for i, frame in enumerate(self.frames)}
+        return by_number | {frame.name: i for i, frame in enumerate(self.frames)}
+
+    def restrict(self, keep: Iterable[int]) -> Clip:
+        """The same clip with only the frames at the positions `keep`, targets and scored renumbered."""
+        kept = sorted(set(keep))
+        position = {old: new for new, old in enumerate(kept)}
+        return replace(
+            self,
+            frames=tuple(self.frames[i] for i in kept),
+            targets=tuple(position[i] for i in self.targets if i in position),
+            scored=tuple(position[i] for i in self.scored if i in position),
+        )
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The label space of a data set.
+
+    Attributes:
+        names: class names; the position is the class id in every array that weclick makes.
+        palette: one (R, G, B) per class, 0..255.
+        instance_classes: ids of the classes whose objects are told apart by instance masks.
+        label_map: how label files encode classes. None: pixel values are class ids. Else either
+            {"ids": {"7": 0, ...}} for grey or palette values, or {"colors": {"128,64,128": 0, ...}}
+            for RGB files. Values not listed are ignored.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    instance_classes: tuple[int, ...] = ()
+    label_map: dict[str, dict[str, int]] | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One shard of one split of a data set.
+
+    `click_file` is set where people clicked: a CSV table that takes the place of clicks made from labels.
+    """
+
+    dataset: str
+    root: str
+    split: str
+    shard: int
+    shards: int
+    classes: Classes
+    clips: tuple[Clip, ...]
+    click_file: str | None = None
+    click_file_digest: str | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """K, without the ignored value 255."""
+        return len(self.classes.names)
+
+    def path(self, relative: str) -> Path:
+        """Where a file that the manifest names lies on this machine."""
+        return Path(self.root) / relative
+
+
+def shard_of(clip_id: str, shards: int) -> int:
+    """The shard a clip belongs to: a stable hash of its id, so that a new clip moves no other."""
+    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % shards
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest as JSON, one clip a line, so that it can be read, compared and diffed."""
+    head = asdict(replace(manifest, clips=()))
+    del head["clips"]
+    lines = [json.dumps(asdict(clip)) for clip in manifest.clips]
+    body = json.dumps({"schema_version": SCHEMA_VERSION, **head}, indent=1)[:-2]
+    write_text(path, body + ',\n "clips": [\n' + ",\n".join(lines) + "\n ]\n}\n")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read one manifest file.
+
+    Raises:
+        ValueError: the file is no manifest of a known schema version.
+    """
+    raw = json.loads(Path(path).read_text())
+    if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
+        found = raw.get("schema_version") if isinstance(raw, dict) else type(raw).__name__
+        raise ValueError(
+            f"{path}: manifest schema_version is {found!r}, expected {SCHEMA_VERSION}; "
+            "run `weclick manifest` again with this version"
+        )
+    classes = raw["classes"]
+    return Manifest(
+        dataset=raw["dataset"],
+        root=raw["root"],
+        split=raw["split"],
+        shard=raw["shard"],
+        shards=raw["shards"],
+        classes=Classes(
+            names=tuple(classes["names"]),
+            palette=tuple(tuple(color) for color in classes["palette"]),
+            instance_classes=tuple(classes["instance_classes"]),
+            label_map=classes["label_map"],
+        ),
+        clips=tuple(_clip(clip) for clip in raw["clips"]),
+        click_file=raw["click_file"],
+        click_file_digest=raw["click_file_digest"],
+    )
+
+
+def read_manifests(paths: Sequence[Path]) -> Manifest:
+    """Read all shards of one split as a single manifest (shard 0 of 1).
+
+    Raises:
+        ValueError: no path is given, or the files disagree in data set, split or classes.
+    """
+    parts = [read_manifest(path) for path in paths]
+    if not parts:
+        raise ValueError("no manifest given, expected at least one results/manifest/<split>/<shard>.json")
+    first = parts[0]
+    for part, path in zip(parts, paths, strict=True):
+        if (part.dataset, part.split, part.classes) != (first.dataset, first.split, first.classes):
+            raise ValueError(
+                f"{path}: is of data set {part.dataset!r}, split {part.split!r}, while {paths[0]} is of "
+                f"{first.dataset!r}, {first.split!r} (or their classes differ); give the shards of one split"
+            )
+    clips = sorted((clip for part in parts for clip in part.clips), key=lambda clip: clip.id)
+    return replace(first, shard=0, shards=1, clips=tuple(clips))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that readers see the old text or the new one, never half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _clip(raw: dict[str, Any]) -> Clip:
+    frames = tuple(Frame(**frame) for frame in raw["frames"])
+    return Clip(**{**raw, "frames": frames, "targets": tuple(raw["targets"]), "scored": tuple(raw["scored"])})

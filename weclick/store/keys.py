@@ -1,0 +1,33 @@
+"""Names of store entries: digests of what went into them, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    Raises:
+        ValueError: a float is not finite, which JSON cannot say.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def entry_key(kind: str, inputs: Mapping[str, Any]) -> str:
+    """The key of an entry: SHA-256 (hex) over the canonical JSON of its kind and inputs.
+
+    Inputs hold content digests, options and the stage's FORMAT_VERSION. Paths, hosts, batch sizes and
+    worker counts do not belong there: they do not change what is computed.
+    """
+    return hashlib.sha256(canonical_json({"kind": kind, "inputs": inputs}).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's content, read in blocks."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
