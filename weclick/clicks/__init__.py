@@ -1,0 +1,17 @@
+"""Clicks: one point per object, made from masks or by people."""
+
+from weclick.clicks.components import POINT, clicks_from_labels, scaled_min_pixels
+from weclick.clicks.generate import generate_clicks
+from weclick.clicks.table import ClickTable, clicks_digest, read_clicks, write_clicks, write_json
+
+__all__ = [
+    "POINT",
+    "ClickTable",
+    "clicks_digest",
+    "clicks_from_labels",
+    "generate_clicks",
+    "read_clicks",
+    "scaled_min_pixels",
+    "write_clicks",
+    "write_json",
+]

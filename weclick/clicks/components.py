@@ -1,0 +1,122 @@
+"""One click per object of a label map (paper, Sec. 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import cc3d
+import numpy as np
+
+POINT = np.dtype([("y", "<i4"), ("x", "<i4"), ("class_id", "u1"), ("area", "<i4")])
+"""A click: pixel (y, x) counted from 0, class id, and area of the clicked object in px (0: not known)."""
+
+FIRST_INSTANCE = 1000
+"""Values of an instance map from here on are objects; smaller ones are not told apart (Cityscapes)."""
+
+
+def clicks_from_labels(
+    labels: np.ndarray,
+    *,
+    instances: np.ndarray | None = None,
+    instance_classes: Collection[int] = (),
+    min_pixels: int = 512,
+    ignore: int = 255,
+    seed: int,
+    point: Literal["centroid", "random"] = "centroid",
+) -> np.ndarray:
+    """One click per object.
+
+    Objects of `instance_classes` are the instance masks, however small: all pixels of one class with one
+    value >= 1000 in `instances`. All other pixels go by 8-connected components of one class, of which
+    those under `min_pixels` are dropped. So a Cityscapes group (value < 1000) is clicked by components.
+
+    The click is the centroid, rounded half up, if that pixel belongs to the object, else a random pixel
+    of it, drawn by `seed`, the class and the object's first pixel: other objects do not change it.
+
+    Args:
+        labels: (H, W) uint8 class ids.
+        instances: (H, W) int32, or None where no instances are known.
+        instance_classes: class ids whose objects `instances` tells apart.
+        min_pixels: smallest component that is clicked, px.
+        ignore: label value without class.
+        seed: >= 0; give every image its own.
+        point: "random" draws a random pixel for every object.
+
+    Returns:
+        (N,) array of dtype POINT, sorted by (class_id, y, x).
+
+    Raises:
+        ValueError: labels are not (H, W) uint8, or instances are not of the same size.
+    """
+    _check(labels, instances)
+    objects, num_components = _number_objects(labels, instances, instance_classes, ignore)
+    statistics = cc3d.statistics(objects, no_slice_conversion=True)
+    area, box, centroid = (statistics[key] for key in ("voxel_counts", "bounding_boxes", "centroids"))
+    number = np.arange(len(area))
+    wanted = (number > 0) & (area > 0) & ((number > num_components) | (area >= min_pixels))
+    points = [
+        _click(labels, objects, i, box[i], centroid[i], int(area[i]), seed, point)
+        for i in np.flatnonzero(wanted).tolist()
+    ]
+    return np.sort(np.array(points, POINT), order=("class_id", "y", "x", "area"))
+
+
+def scaled_min_pixels(min_pixels: int, min_pixels_at: Sequence[int] | None, size: tuple[int, int]) -> int:
+    """A threshold carried over by area to another image size: 512 px at 1024x2048 is 42 px at 360x480.
+
+    Args:
+        min_pixels: the threshold at `min_pixels_at`.
+        min_pixels_at: (H, W) that it was chosen for; None leaves it as it is.
+        size: (H, W) of the images at hand.
+    """
+    if min_pixels_at is None:
+        return min_pixels
+    return round(min_pixels * (size[0] * size[1]) / (min_pixels_at[0] * min_pixels_at[1]))
+
+
+def _check(labels: np.ndarray, instances: np.ndarray | None) -> None:
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}, expected uint8 of shape (H, W)")
+    if instances is not None and instances.shape != labels.shape:
+        raise ValueError(
+            f"instances are of shape {instances.shape}, expected that of the labels, {labels.shape}"
+        )
+
+
+def _number_objects(
+    labels: np.ndarray, instances: np.ndarray | None, instance_classes: Collection[int], ignore: int
+) -> tuple[np.ndarray, int]:
+    """Objects as (H, W) uint32: 0 none, 1..n components, from n + 1 on instances; and n."""
+    # One call labels all classes at once; cc3d takes 0 for background, hence the shift by one.
+    shifted = labels + np.uint8(1) if ignore == 255 else np.where(labels == ignore, 0, labels + np.uint16(1))
+    if instances is None or not len(instance_classes):
+        return cc3d.connected_components(shifted, connectivity=8, return_N=True, out_dtype=np.uint32)
+    told_apart = (instances >= FIRST_INSTANCE) & np.isin(labels, list(instance_classes)) & (labels != ignore)
+    objects, count = cc3d.connected_components(
+        np.where(told_apart, 0, shifted), connectivity=8, return_N=True, out_dtype=np.uint32
+    )
+    pairs = instances[told_apart].astype(np.int64) * 256 + labels[told_apart]
+    objects[told_apart] = np.unique(pairs, return_inverse=True)[1] + count + 1
+    return objects, count
+
+
+def _click(
+    labels: np.ndarray,
+    objects: np.ndarray,
+    number: int,
+    box: np.ndarray,
+    centroid: np.ndarray,
+    area: int,
+    seed: int,
+    point: str,
+) -> tuple[int, int, int, int]:
+    """(y, x, class id, area) of one object. `box` is (top, bottom, left, right), all inclusive."""
+    y, x = (int(np.floor(value + 0.5)) for value in centroid)
+    if point == "random" or objects[y, x] != number:
+        top, bottom, left, right = (int(value) for value in box)
+        ys, xs = np.nonzero(objects[top : bottom + 1, left : right + 1] == number)
+        first = (int(labels[top + ys[0], left + xs[0]]), int(top + ys[0]), int(left + xs[0]))
+        chosen = np.random.default_rng((seed, *first)).integers(area)
+        y, x = int(top + ys[chosen]), int(left + xs[chosen])
+    return y, x, int(labels[y, x]), area

@@ -1,0 +1,132 @@
+"""The `clicks` stage: clicks of all targets of a split, made from their labels or imported from people."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from weclick.clicks.components import POINT, clicks_from_labels, scaled_min_pixels
+from weclick.clicks.table import ClickTable
+from weclick.manifest import IGNORE, Clip, Frame, Manifest
+from weclick.media import read_click_file, read_instances, read_label
+from weclick.progress import progress_bar
+from weclick.store import canonical_json
+
+Points = dict[tuple[str, str], np.ndarray]
+"""(clip id, frame name) -> (N,) array of dtype POINT."""
+
+
+def generate_clicks(manifest: Manifest, *, options: Mapping[str, Any], seed: int) -> ClickTable:
+    """Clicks of every target of a split.
+
+    Where the manifest names a click file, its clicks are taken, and neither labels nor options count.
+
+    Args:
+        manifest: a whole split, see `read_manifests`.
+        options: the config section `clicks`: min_pixels, min_pixels_at, point.
+        seed: of the random points; every image derives its own.
+
+    Raises:
+        ValueError: a target has no label, a label or the click file is malformed, or no click comes of it.
+    """
+    frames = _import(manifest) if manifest.click_file else _make(manifest, options, seed)
+    if not frames:
+        targets = sum(len(clip.targets) for clip in manifest.clips)
+        raise ValueError(
+            f"split {manifest.split!r} of {manifest.root} has {targets} targets, but not one click; "
+            "lower clicks.min_pixels, add labels, or check data.clicks"
+        )
+    made_by = {"click_file": manifest.click_file} if manifest.click_file else dict(options)
+    return ClickTable(manifest.split, manifest.classes.names, frames, made_by, seed)
+
+
+def _make(manifest: Manifest, options: Mapping[str, Any], seed: int) -> Points:
+    targets = [(clip, clip.frames[i]) for clip in manifest.clips for i in clip.targets]
+    with progress_bar("clicks", len(targets), "frames") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def click(target: tuple[Clip, Frame]) -> np.ndarray:
+            points = _click_frame(manifest, *target, options, seed)
+            bar.advance()
+            return points
+
+        made = list(pool.map(click, targets))
+    return {(c.id, f.name): points for (c, f), points in zip(targets, made, strict=True) if len(points)}
+
+
+def _click_frame(
+    manifest: Manifest, clip: Clip, frame: Frame, options: Mapping[str, Any], seed: int
+) -> np.ndarray:
+    labels = read_label(manifest, frame)
+    if labels.shape != clip.size:
+        raise ValueError(
+            f"{manifest.path(frame.label or '')}: is {labels.shape[0]}x{labels.shape[1]} px (HxW), its frame "
+            f"{clip.height_px}x{clip.width_px}; a label needs the size of its frame"
+        )
+    return clicks_from_labels(
+        labels,
+        instances=read_instances(manifest, frame),
+        instance_classes=manifest.classes.instance_classes,
+        min_pixels=scaled_min_pixels(options["min_pixels"], options["min_pixels_at"], clip.size),
+        ignore=IGNORE,
+        seed=_image_seed(seed, clip, frame),
+        point=options["point"],
+    )
+
+
+def _image_seed(seed: int, clip: Clip, frame: Frame) -> int:
+    """A seed of its own for every image, the same on every machine."""
+    text = canonical_json([seed, clip.id, frame.name])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _import(manifest: Manifest) -> Points:
+    """The click file's rows for the targets of this split; rows of other frames are another split's."""
+    assert manifest.click_file is not None
+    path = manifest.path(manifest.click_file)
+    clips = {clip.id: (clip, clip.positions()) for clip in manifest.clips}
+    found: dict[tuple[str, str], list[tuple[int, int, int, int]]] = {}
+    for line, row in read_click_file(path):
+        where = f"{path}, line {line}"
+        class_id = _class_id(row["class"], manifest.classes.names, where)
+        clip, positions = clips.get(row["clip"], (None, {}))
+        position = positions.get(row["frame"])
+        if clip is None or position not in clip.targets:
+            continue
+        y, x = (_coordinate(row[axis], axis, side, where) for axis, side in zip("yx", clip.size, strict=True))
+        found.setdefault((clip.id, clip.frames[position].name), []).append((y, x, class_id, 0))
+    return {key: _sorted(clicks) for key, clicks in found.items()}
+
+
+def _sorted(clicks: Iterable[tuple[int, int, int, int]]) -> np.ndarray:
+    return np.sort(np.array(list(clicks), POINT), order=("class_id", "y", "x"))
+
+
+def _class_id(text: str, names: tuple[str, ...], where: str) -> int:
+    if text in names:
+        return names.index(text)
+    if text.isdigit() and int(text) < len(names):
+        return int(text)
+    raise ValueError(
+        f"{where}: class {text!r} is unknown; "
+        f"expected one of {', '.join(names)}, or an id 0..{len(names) - 1}"
+    )
+
+
+def _coordinate(text: str, axis: str, side_px: int, where: str) -> int:
+    """A pixel index; fractions are rounded half up to the nearest pixel centre."""
+    try:
+        index = math.floor(float(text) + 0.5)
+    except (ValueError, OverflowError):
+        index = -1
+    if not 0 <= index < side_px:
+        raise ValueError(
+            f"{where}: {axis} = {text} lies outside the frame, expected 0..{side_px - 1} px; "
+            "y counts down and x to the right, from 0 at the centre of the upper left pixel"
+        )
+    return index

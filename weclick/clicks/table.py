@@ -1,0 +1,174 @@
+"""The click table: all clicks of a split in one HDF5 file, or in JSON for other tools.
+
+HDF5 layout: dataset `clicks` (N,) of (clip, frame: UTF-8, y, x: int32 px, class_id: uint8, area: int32 px),
+sorted by (clip, frame, class_id, y, x); its attributes are schema_version, split, classes (JSON list of
+names), ignore, units (JSON), options (JSON), seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from weclick.clicks.components import POINT
+from weclick.manifest import IGNORE, write_text
+from weclick.store import canonical_json
+
+SCHEMA_VERSION = 1
+UNITS = {"y": "px", "x": "px", "area": "px"}
+_COLUMNS = ("clip", "frame", *(POINT.names or ()))
+
+
+@dataclass(frozen=True)
+class ClickTable:
+    """Clicks of one split.
+
+    Attributes:
+        split: e.g. train.
+        classes: names; the position is the class id.
+        frames: (clip id, frame name) -> (N,) array of dtype POINT. Frames without a click are left out.
+        options: how the clicks were made.
+        seed: of the random points.
+        ignore: label value without class.
+    """
+
+    split: str
+    classes: tuple[str, ...]
+    frames: Mapping[tuple[str, str], np.ndarray]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    ignore: int = IGNORE
+
+    def of(self, clip: str, frame: str) -> np.ndarray:
+        """(N,) clicks of a frame, dtype POINT; empty where the frame has none."""
+        return self.frames.get((clip, frame), np.empty(0, POINT))
+
+    def __len__(self) -> int:
+        return sum(len(points) for points in self.frames.values())
+
+    def counts(self) -> np.ndarray:
+        """(K,) number of clicks of each class."""
+        ids = [points["class_id"] for points in self.frames.values()]
+        return np.bincount(np.concatenate([np.empty(0, np.uint8), *ids]), minlength=len(self.classes))
+
+
+def clicks_digest(table: ClickTable) -> str:
+    """SHA-256 (hex) of what the clicks say: classes, and every frame's points; not of how they were made."""
+    digest = hashlib.sha256(canonical_json([table.classes, table.ignore]).encode())
+    for (clip, frame), points in sorted(table.frames.items()):
+        digest.update(canonical_json([clip, frame, len(points)]).encode())
+        digest.update(np.ascontiguousarray(points, POINT).tobytes())
+    return digest.hexdigest()
+
+
+def write_clicks(table: ClickTable, path: Path) -> None:
+    """Write a table as HDF5, at once and whole; equal tables give equal files."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with h5py.File(temporary, "w") as file:
+        dataset = file.create_dataset(
+            "clicks", data=_rows(table), track_times=False, compression="gzip", shuffle=True, maxshape=(None,)
+        )
+        dataset.attrs.update(_attributes(table))
+    temporary.replace(path)
+
+
+def read_clicks(path: Path) -> ClickTable:
+    """Read a table from HDF5.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no click table of a known version.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such click table; make it with `weclick clicks`")
+    try:
+        with h5py.File(path, "r") as file:
+            rows, attributes = file["clicks"][:], dict(file["clicks"].attrs)
+    except (OSError, KeyError) as error:
+        raise ValueError(
+            f"{path}: is no click table ({error}); make it again with `weclick clicks`"
+        ) from error
+    version = attributes.get("schema_version")
+    if version != SCHEMA_VERSION or rows.dtype.names != _COLUMNS:
+        raise ValueError(
+            f"{path}: click table of version {version} with columns {rows.dtype.names}, expected version "
+            f"{SCHEMA_VERSION} with {_COLUMNS}; make it again with `weclick clicks`"
+        )
+    return ClickTable(
+        split=attributes["split"],
+        classes=tuple(json.loads(attributes["classes"])),
+        frames=_by_frame(rows),
+        options=json.loads(attributes["options"]),
+        seed=int(attributes["seed"]),
+        ignore=int(attributes["ignore"]),
+    )
+
+
+def write_json(table: ClickTable, path: Path) -> None:
+    """Write a table as JSON (data_schema/clicks.schema.json), one frame a line."""
+    head = _attributes(table) | {
+        "classes": list(table.classes),
+        "units": UNITS,
+        "options": dict(table.options),
+    }
+    frames = [
+        json.dumps(
+            {"clip": clip, "frame": frame, "clicks": [_spell(click, table.classes) for click in points]}
+        )
+        for (clip, frame), points in sorted(table.frames.items())
+    ]
+    text = json.dumps(head, indent=1)[:-2] + ',\n "frames": [\n' + ",\n".join(frames) + "\n ]\n}\n"
+    write_text(Path(path), text)
+
+
+def _attributes(table: ClickTable) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "split": table.split,
+        "classes": canonical_json(table.classes),
+        "ignore": table.ignore,
+        "units": canonical_json(UNITS),
+        "options": canonical_json(table.options),
+        "seed": table.seed,
+    }
+
+
+def _rows(table: ClickTable) -> np.ndarray:
+    """The table as rows of the HDF5 dataset. Strings of fixed length, since those are compressed."""
+    named = [(c.encode(), f.encode(), points) for (c, f), points in sorted(table.frames.items())]
+    lengths = [max((len(row[i]) for row in named), default=1) for i in (0, 1)]
+    text = [h5py.string_dtype("utf-8", length) for length in lengths]
+    rows = np.empty(len(table), [("clip", text[0]), ("frame", text[1]), *POINT.descr])
+    start = 0
+    for clip, frame, points in named:
+        part = rows[start : start + len(points)]
+        part["clip"], part["frame"] = clip, frame
+        for name in POINT.names or ():
+            part[name] = points[name]
+        start += len(points)
+    return rows
+
+
+def _by_frame(rows: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """Rows cut where the frame changes."""
+    names = [(clip.decode(), frame.decode()) for clip, frame in rows[["clip", "frame"]].tolist()]
+    points = np.empty(len(rows), POINT)
+    for name in POINT.names or ():
+        points[name] = rows[name]
+    cuts = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]]
+    ends = [*cuts, len(names)][1:]
+    return {names[start]: points[start:end] for start, end in zip(cuts, ends, strict=True)}
+
+
+def _spell(click: np.void, classes: tuple[str, ...]) -> dict[str, Any]:
+    y, x, class_id, area = click.tolist()
+    return {"y": y, "x": x, "class_id": class_id, "class": classes[class_id], "area": area}

@@ -1,0 +1,38 @@
+"""Data sets: adapters that list what is on disk, and the manifest made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from weclick.datasets.base import Dataset, build_manifest, listing_digest
+from weclick.datasets.camvid import open_camvid
+from weclick.datasets.cityscapes import open_cityscapes, open_toy
+from weclick.datasets.folder import open_folder
+
+__all__ = ["Dataset", "build_manifest", "listing_digest", "open_dataset"]
+
+ADAPTERS = {"toy": open_toy, "camvid": open_camvid, "cityscapes": open_cityscapes, "folder": open_folder}
+
+
+def open_dataset(data: Mapping[str, Any]) -> Dataset:
+    """The data set that the config section `data` names; folders are listed, no image is opened.
+
+    Args:
+        data: name, root, and the adapter's own keys; `train` names the split whose labelled frames are
+            targets (default "train"), those of every other split are scored.
+
+    Raises:
+        ValueError: unknown adapter, or a key or file of the adapter is wrong.
+        FileNotFoundError: the root is missing.
+    """
+    name, root = data["name"], Path(data["root"])
+    if name not in ADAPTERS:
+        raise ValueError(f"data.name is {name!r}, expected one of {', '.join(ADAPTERS)}")
+    if not root.is_dir():
+        hint = (
+            "make it with `weclick toy`" if name == "toy" else "download the data set, or correct data.root"
+        )
+        raise FileNotFoundError(f"data.root is {root}, but there is no such folder; {hint}")
+    return ADAPTERS[name](root, data)

@@ -1,0 +1,208 @@
+"""What every data set adapter gives, and how a manifest is made of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from weclick.datasets.digests import file_digests, file_size
+from weclick.manifest import Classes, Clip, Frame, Manifest, shard_of
+from weclick.store import canonical_json, file_digest
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as an adapter sees it: names of files, nothing opened. A split is listed once.
+
+    Attributes:
+        name: the adapter.
+        root: folder that all paths of its frames are relative to.
+        classes: the label space.
+        splits: those on disk.
+        list_clips: split -> its clips, without digests and sizes.
+        click_file: a table of clicks made by people, relative to the root; None: clicks come from labels.
+    """
+
+    name: str
+    root: Path
+    classes: Classes
+    splits: tuple[str, ...]
+    list_clips: Callable[[str], tuple[Clip, ...]]
+    click_file: str | None = None
+    _listed: dict[str, tuple[Clip, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def clips(self, split: str) -> tuple[Clip, ...]:
+        """All clips of a split, ordered by id; digests are empty and sizes 0.
+
+        Listing the 90,000 files of Cityscapes train takes about 2 s, so the answer is kept.
+
+        Raises:
+            ValueError: the data set has no such split, the split has no frame that is a target or scored,
+                or a label belongs to no frame.
+            FileNotFoundError: a file that a list names is missing.
+        """
+        if split not in self._listed:
+            self._listed[split] = self._list(split)
+        return self._listed[split]
+
+    def _list(self, split: str) -> tuple[Clip, ...]:
+        if split not in self.splits:
+            raise ValueError(
+                f"{self.root}: has no split {split!r} of {self.name}; "
+                f"found: {', '.join(self.splits) or 'none'}; correct data.train, data.val or data.root"
+            )
+        clips = tuple(sorted(self.list_clips(split), key=lambda clip: clip.id))
+        if not any(clip.targets or clip.scored for clip in clips):
+            raise ValueError(
+                f"{self.root}: split {split!r} has {len(clips)} clips, but no labelled frame to train on or "
+                f"score; add labels for {self.name}, or name another split in data.train or data.val"
+            )
+        return clips
+
+
+def build_manifest(
+    dataset: Dataset, split: str, shard: int, shards: int, *, reach_frames: int, remember: Path | None = None
+) -> Manifest:
+    """The manifest of one shard: what later stages need, with digests of content.
+
+    Args:
+        dataset: from `open_dataset`.
+        split: e.g. train.
+        shard: which part, 0 .. shards - 1; a shard may be empty.
+        shards: parts of the split.
+        reach_frames: frames farther from every target and scored frame than this (by number) are left out,
+            as are clips with neither.
+        remember: file that keeps digests between runs (see `file_digests`); None reads every file.
+
+    Raises:
+        ValueError: the split is unknown or empty, or an image cannot be read.
+        FileNotFoundError: a file is missing.
+    """
+    clips = [trim(clip, reach_frames) for clip in _shard(dataset, split, shard, shards)]
+    clips = [clip for clip in clips if clip.frames]
+    files = {name for clip in clips for name in _files(clip)}
+    if dataset.click_file:
+        files.add(dataset.click_file)
+    digests = file_digests([dataset.root / name for name in sorted(files)], remember)
+    by_name = {name: digests[dataset.root / name] for name in files}
+    return Manifest(
+        dataset=dataset.name,
+        root=str(dataset.root),
+        split=split,
+        shard=shard,
+        shards=shards,
+        classes=dataset.classes,
+        clips=tuple(_complete(clip, dataset.root, by_name) for clip in clips),
+        click_file=dataset.click_file,
+        click_file_digest=by_name[dataset.click_file] if dataset.click_file else None,
+    )
+
+
+def listing_digest(dataset: Dataset, split: str, shard: int, shards: int) -> str:
+    """SHA-256 (hex) over names and sizes of all files of a shard: says cheaply that something changed.
+
+    Classes and click table count by content, since one edited name or coordinate seldom changes a size.
+    The time of change does not count, so that a copied or freshly checked out data set is the same one.
+
+    Raises:
+        ValueError, FileNotFoundError: as `build_manifest`.
+    """
+    clips = _shard(dataset, split, shard, shards)
+    names = sorted({name for clip in clips for name in _files(clip)})
+    listing = {
+        "files": [(name, file_size(dataset.root / name)) for name in names],
+        "roles": [(clip.id, clip.targets, clip.scored) for clip in clips],
+        "classes": asdict(dataset.classes),
+        "clicks": file_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
+    }
+    return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
+
+
+def trim(clip: Clip, reach_frames: int) -> Clip:
+    """The clip with only those frames that lie within `reach_frames` of a target or scored frame."""
+    anchors = {clip.frames[i].number for i in (*clip.targets, *clip.scored)}
+    near = {number + gap for number in anchors for gap in range(-reach_frames, reach_frames + 1)}
+    return clip.restrict(i for i, frame in enumerate(clip.frames) if frame.number in near)
+
+
+def assign_roles(clip: Clip, labelled: Iterable[int], *, training: bool) -> Clip:
+    """The clip with its labelled frames as targets of training, else as scored frames."""
+    positions = tuple(labelled)
+    return replace(clip, targets=positions) if training else replace(clip, scored=positions)
+
+
+def list_files(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Files of a folder with one of the suffixes, by name; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
+    return sorted(found, key=lambda path: path.name)
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Folders inside a folder, by name; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _shard(dataset: Dataset, split: str, shard: int, shards: int) -> list[Clip]:
+    return [clip for clip in dataset.clips(split) if shard_of(clip.id, shards) == shard]
+
+
+def _files(clip: Clip) -> list[str]:
+    named = (name for frame in clip.frames for name in (frame.image, frame.label, frame.instances))
+    return [name for name in named if name is not None]
+
+
+def _complete(clip: Clip, root: Path, digests: dict[str, str]) -> Clip:
+    height, width = _image_size(root, clip.frames[0])
+    frames = tuple(_with_digests(frame, digests) for frame in clip.frames)
+    return replace(clip, frames=frames, height_px=height, width_px=width)
+
+
+def _with_digests(frame: Frame, digests: dict[str, str]) -> Frame:
+    image = digests[frame.image]
+    return replace(
+        frame,
+        digest=image if frame.video_frame is None else f"{image}:{frame.video_frame}",
+        label_digest=digests[frame.label] if frame.label else None,
+        instances_digest=digests[frame.instances] if frame.instances else None,
+    )
+
+
+def _image_size(root: Path, frame: Frame) -> tuple[int, int]:
+    """(H, W) in pixels, from the header alone."""
+    path = root / frame.image
+    if frame.video_frame is not None:
+        return video_shape(path)[1:]
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read as an image ({error}); restore the file") from error
+
+
+def video_shape(path: Path) -> tuple[int, int, int]:
+    """(T, H, W) of a video file: T from the header, or counted in packets where the header is silent.
+
+    Raises:
+        ValueError: the file holds no video.
+    """
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+            return count, stream.height, stream.width
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(
+            f"{path}: cannot be opened as a video ({error}); re-encode it, e.g. as H.264"
+        ) from error

@@ -1,0 +1,242 @@
+"""A plain folder: your own frames or videos, some of them labelled or clicked.
+
+    frames/<clip>/<stem>.jpg     a folder of images per clip, or
+    videos/<clip>.mp4            a video file per clip (its frames are named 00000, 00001, ...)
+    labels/<clip>/<stem>.png     class ids as grey or palette values, 255 is ignored; any subset of frames
+    instances/<clip>/<stem>.png  optional: class id * 1000 + k as in Cityscapes; values < 1000: no objects
+    classes.yaml                 names and colours, see CLASSES_EXAMPLE; `data.classes` may name another file
+
+Clicks made by people come as a table, `data.clicks`: CSV with the header clip,frame,y,x,class.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders, video_shape
+from weclick.manifest import Classes, Clip, Frame
+from weclick.media import read_click_file
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
+CLASSES_EXAMPLE = """\
+classes:
+  - {name: background, color: [0, 0, 0]}
+  - {name: car, color: [64, 0, 128]}
+instance_classes: [car]   # optional: classes whose objects instances/ tells apart
+"""
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What the adapter needs to list a split."""
+
+    root: Path
+    train: str
+    val: str
+    held_out: str
+    val_clips: tuple[str, ...]
+    target_every: int
+    click_file: Path | None
+
+    def clips(self, split: str) -> tuple[Clip, ...]:
+        """The clips of a split with their targets or scored frames."""
+        clips = _list_clips(self.root)
+        clicked = None if self.click_file is None else _clicked(self.click_file, clips)
+        training = split == self.train
+        if self.held_out == "clips":
+            held_out = _matching(clips, self.val_clips)
+            clips = [clip for clip in clips if (clip.id in held_out) != training]
+        return tuple(self._with_roles(clip, clicked, training) for clip in clips)
+
+    def _with_roles(self, clip: Clip, clicked: set[tuple[str, int]] | None, training: bool) -> Clip:
+        labelled = [i for i, frame in enumerate(clip.frames) if frame.label]
+        known = labelled if clicked is None else [i for name, i in sorted(clicked) if name == clip.id]
+        targets = [i for i in known if i % self.target_every == 0]
+        if training:
+            return assign_roles(clip, targets, training=True)
+        taken = set(targets) if self.held_out == "other_frames" else set()
+        return assign_roles(clip, [i for i in labelled if i not in taken], training=False)
+
+
+def open_folder(root: Path, data: Mapping[str, Any]) -> Dataset:
+    """A plain folder; `data.held_out` says what the validation split is.
+
+    clips: the clips whose names match `data.val_clips`, all their labelled frames are scored; the others
+    train. other_frames: every clip trains, and its labelled frames that are no targets are scored.
+    Targets are every `data.target_every`-th frame from the first on, as far as labelled; with a click table,
+    as far as named there.
+
+    Raises:
+        ValueError, FileNotFoundError: the classes file or the click table is missing or malformed.
+    """
+    click_file = Path(data["clicks"]) if data.get("clicks") else None
+    if click_file and not click_file.is_file():
+        raise FileNotFoundError(
+            f"data.clicks is {click_file}, but there is no such file; correct the path, "
+            "or remove the key to make clicks from labels"
+        )
+    folder = _Folder(
+        root=root,
+        train=data.get("train", "train"),
+        val=data.get("val", "val"),
+        held_out=data.get("held_out", "clips"),
+        val_clips=tuple(data.get("val_clips", ())),
+        target_every=data.get("target_every") or 1,
+        click_file=click_file,
+    )
+    return Dataset(
+        name="folder",
+        root=root,
+        classes=read_classes(Path(data.get("classes") or root / "classes.yaml")),
+        splits=(folder.train, folder.val),
+        list_clips=folder.clips,
+        click_file=_relative(click_file, root) if click_file else None,
+    )
+
+
+def read_classes(path: Path) -> Classes:
+    """A classes file, YAML or JSON; CLASSES_EXAMPLE shows one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it does not read like the example.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: the classes file is missing (data.classes may name another one); "
+            f"write one like this:\n{CLASSES_EXAMPLE}"
+        )
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        names = tuple(str(item["name"]) for item in raw["classes"])
+        palette = tuple(_color(item["color"]) for item in raw["classes"])
+        instance_classes = tuple(names.index(str(name)) for name in raw.get("instance_classes") or ())
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: is no classes file ({type(error).__name__}: {error}); "
+            f"it should read like this:\n{CLASSES_EXAMPLE}"
+        ) from error
+    if not 0 < len(set(names)) == len(names) < 255:
+        raise ValueError(
+            f"{path}: holds {len(names)} classes, expected 1 to 254 with different names; got {names}"
+        )
+    return Classes(names, palette, instance_classes)
+
+
+def _color(value: Any) -> tuple[int, int, int]:
+    red, green, blue = (int(part) for part in value)
+    if not all(0 <= part <= 255 for part in (red, green, blue)):
+        raise ValueError(f"color {value} is outside 0..255")
+    return red, green, blue
+
+
+def _relative(path: Path, root: Path) -> str:
+    """The path from the root where it lies inside it, else the absolute path."""
+    path, root = path.resolve(), root.resolve()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _list_clips(root: Path) -> list[Clip]:
+    folders, videos = list_folders(root / "frames"), list_files(root / "videos", VIDEO_SUFFIXES)
+    names = [folder.name for folder in folders] + [video.stem for video in videos]
+    if not names:
+        raise ValueError(f"{root}: holds no clips; put images into frames/<clip>/, or files into videos/")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{root}: clip {twice[0]!r} is there more than once in frames/ and videos/; rename or remove one"
+        )
+    lost = [folder.name for folder in list_folders(root / "labels") if folder.name not in names]
+    if lost:
+        raise ValueError(
+            f"{root / 'labels' / lost[0]}: labels without frames; the clips are {', '.join(names[:20])}"
+        )
+    clips = [_image_clip(root, folder) for folder in folders] + [_video_clip(root, video) for video in videos]
+    return [clip for clip in clips if clip.frames]
+
+
+def _image_clip(root: Path, folder: Path) -> Clip:
+    images = list_files(folder)
+    numbers = _numbers([path.stem for path in images])
+    frames = [
+        Frame(name=path.stem, number=number, image=path.relative_to(root).as_posix())
+        for number, path in sorted(zip(numbers, images, strict=True))
+    ]
+    return _annotated(root, Clip(folder.name, tuple(frames)))
+
+
+def _video_clip(root: Path, video: Path) -> Clip:
+    image = video.relative_to(root).as_posix()
+    count = video_shape(video)[0]
+    frames = (Frame(name=f"{i:05d}", number=i, image=image, video_frame=i) for i in range(count))
+    return _annotated(root, Clip(video.stem, tuple(frames)))
+
+
+def _numbers(stems: list[str]) -> list[int]:
+    """The last number in every stem where these tell all frames apart, else positions in order of names."""
+    matches = [_LAST_NUMBER.search(stem) for stem in stems]
+    numbers = [int(match[1]) for match in matches if match]
+    return numbers if len(set(numbers)) == len(stems) else list(range(len(stems)))
+
+
+def _annotated(root: Path, clip: Clip) -> Clip:
+    """The clip with the label and instance files of its frames; every such file needs its frame."""
+    files: dict[int, dict[str, Any]] = {}
+    positions = clip.positions()
+    for kind, folder in (("label", "labels"), ("instances", "instances")):
+        for path in list_files(root / folder / clip.id, (".png",)):
+            if path.stem not in positions:
+                raise ValueError(
+                    f"{path}: belongs to no frame; clip {clip.id!r} has {len(clip.frames)} frames, e.g. "
+                    f"{clip.frames[0].name!r}; give the file its frame's name, or remove it"
+                )
+            files.setdefault(positions[path.stem], {})[kind] = path.relative_to(root).as_posix()
+    return replace(
+        clip, frames=tuple(replace(frame, **files.get(i, {})) for i, frame in enumerate(clip.frames))
+    )
+
+
+def _clicked(path: Path, clips: Iterable[Clip]) -> set[tuple[str, int]]:
+    """(clip, position) of the frames that a click table names."""
+    positions = {clip.id: clip.positions() for clip in clips}
+    found = set()
+    for line, row in read_click_file(path):
+        if row["frame"] not in positions.get(row["clip"], {}):
+            known = (
+                f"frames such as {next(iter(positions[row['clip']]))!r}"
+                if row["clip"] in positions
+                else f"clips {', '.join(sorted(positions)[:20])}"
+            )
+            raise ValueError(
+                f"{path}, line {line}: clip {row['clip']!r}, frame {row['frame']!r} is not on disk; "
+                f"there are {known}; correct the line"
+            )
+        found.add((row["clip"], positions[row["clip"]][row["frame"]]))
+    return found
+
+
+def _matching(clips: Iterable[Clip], patterns: Iterable[str]) -> set[str]:
+    """Ids of the clips that the patterns of `data.val_clips` match; every pattern must match one."""
+    names = [clip.id for clip in clips]
+    held_out: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            raise ValueError(
+                f"data.val_clips: {pattern!r} matches none of the clips {', '.join(sorted(names)[:20])}"
+            )
+        held_out |= matched
+    if not held_out:
+        raise ValueError(
+            f"data.val_clips is empty, so no clip is held out; name some of {', '.join(sorted(names)[:20])}, "
+            "or set data.held_out to other_frames"
+        )
+    return held_out
