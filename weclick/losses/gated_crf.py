@@ -1,0 +1,211 @@
+"""Gated CRF loss (Obukhov et al. 2019, https://arxiv.org/abs/1906.04651), exact and in linear memory.
+
+With Potts compatibility, pairs (i, j) of a (2r+1)^2 window without its centre, a destination mask d on the
+centre i and a validity v on the neighbour j:
+
+    L = sum_ij d_i v_j k_ij (1 - <p_i, p_j>) / denom
+
+The published code unfolds the window: (2r+1)^2 copies of everything. Here each offset of half a window is
+visited once, with the symmetric weight of its two ordered pairs, w_ij = (d_i v_j + d_j v_i) k_ij, and only
+g_i = sum_j w_ij p_j is kept: it gives the loss, (sum w - 1/2 sum_i <p_i, g_i>) / denom over unordered pairs,
+and its gradient, -g_i / denom. Memory: O(B K h w), whatever the radius.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weclick.losses.shapes import check_four_axes, check_shape
+
+
+@dataclass(frozen=True)
+class GatedCRFKernel:
+    """One Gaussian kernel, weight * exp(-1/2 (|dxy|^2 / sigma_xy^2 + |drgb|^2 / sigma_rgb^2)).
+
+    Attributes:
+        weight: factor of the kernel.
+        sigma_xy: in pixels of the probabilities' grid.
+        sigma_rgb: in units of the given rgb; None for a kernel of position alone.
+    """
+
+    weight: float = 1.0
+    sigma_xy: float = 6.0
+    sigma_rgb: float | None = 0.1
+
+    def __call__(self, squared_px: float | Tensor, squared_rgb: Tensor) -> Tensor:
+        """Kernel values for squared distances in position and in colour."""
+        exponent = torch.zeros_like(squared_rgb) + squared_px / self.sigma_xy**2
+        if self.sigma_rgb is not None:
+            exponent += squared_rgb / self.sigma_rgb**2
+        return self.weight * torch.exp(-0.5 * exponent)
+
+
+def gated_crf(
+    probs: Tensor,
+    rgb: Tensor,
+    *,
+    kernels: Sequence[GatedCRFKernel] = (GatedCRFKernel(weight=1.0, sigma_xy=6.0, sigma_rgb=0.1),),
+    radius: int = 5,
+    valid: Tensor | None = None,
+    destination: Tensor | None = None,
+    zero_padding_pays: bool = False,
+) -> Tensor:
+    """Penalises neighbouring pixels of similar colour that differ in class.
+
+    Each pair counts twice, once from each side. Neighbours outside `valid` or outside the image never count;
+    the published code lets the latter count as black pixels at position (0, 0) where no mask is given.
+
+    Args:
+        probs: (B, K, h, w) softmax probabilities; receives gradient, once (no double backward).
+        rgb: (B, 3, h, w) ImageNet-normalised image averaged onto the same grid; receives no gradient.
+        kernels: summed up.
+        radius: of the window, in grid pixels.
+        valid: (B, 1, h, w), gates the neighbour j: 1 inside the image, 0 in padding.
+        destination: (B, 1, h, w), gates the centre i.
+        zero_padding_pays: without `valid`, count neighbours outside the image as the published code does. It
+            adds a constant: values compare with that code, gradients stay the same.
+
+    Returns:
+        Scalar >= 0: the sum over pairs, divided by the sum of `destination`, else that of `valid`, else
+        B*h*w; at least by 1.
+    """
+    _check(probs, rgb, kernels, radius, valid, destination)
+    probs = probs if probs.dtype == torch.float64 else probs.float()
+    rgb = rgb.detach().to(probs)
+    gates = [None if mask is None else mask.detach().to(probs) for mask in (valid, destination)]
+    counted = [gate.sum() for gate in reversed(gates) if gate is not None]
+    denom = counted[0].clamp(min=1) if counted else probs[:, 0].numel()
+
+    loss = _PottsEnergy.apply(probs, rgb, tuple(kernels), radius, *gates) / denom
+    if zero_padding_pays and valid is None:
+        loss = loss + _padding_energy(rgb, kernels, radius, gates[1]) / denom
+    return loss
+
+
+class _PottsEnergy(torch.autograd.Function):
+    """sum_ij d_i v_j k_ij (1 - <p_i, p_j>), its gradient made along with it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        probs: Tensor,
+        rgb: Tensor,
+        kernels: tuple[GatedCRFKernel, ...],
+        radius: int,
+        valid: Tensor | None,
+        destination: Tensor | None,
+    ) -> Tensor:
+        paid = probs.new_zeros(())
+        pull = torch.zeros_like(probs)
+        for offset in half_window(radius, probs.shape[-2:]):
+            here, there = _overlap(offset, probs.shape[-2:])
+            squared_rgb = (rgb[here] - rgb[there]).square().sum(1, keepdim=True)
+            squared_px = float(offset[0] ** 2 + offset[1] ** 2)
+            weight = _affinity(kernels, squared_px, squared_rgb) * (
+                _gate(destination, valid, here, there) + _gate(destination, valid, there, here)
+            )
+            paid += weight.sum()
+            pull[here].addcmul_(weight, probs[there])
+            pull[there].addcmul_(weight, probs[here])
+        ctx.save_for_backward(pull)
+        return paid - 0.5 * (probs * pull).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "gated_crf has no second derivative: its gradient is made in the forward pass. "
+                "Call backward() without create_graph=True, or leave gated_crf out of that loss."
+            )
+        (pull,) = ctx.saved_tensors
+        return -grads[0] * pull, None, None, None, None, None
+
+
+def half_window(radius: int, size: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Offsets (dy, dx) that fit into `size`, one of each opposite pair, without the centre."""
+    down, aside = (min(radius, length - 1) for length in size)
+    for dy in range(down + 1):
+        for dx in range(-aside if dy else 1, aside + 1):
+            yield dy, dx
+
+
+def _overlap(offset: tuple[int, int], size: Sequence[int]) -> tuple[tuple, tuple]:
+    """Indices (here, there) of the pixels that have a neighbour at `offset`, and of those neighbours."""
+    here = [slice(max(0, -shift), length - max(0, shift)) for shift, length in zip(offset, size, strict=True)]
+    there = [
+        slice(max(0, shift), length - max(0, -shift)) for shift, length in zip(offset, size, strict=True)
+    ]
+    return (..., *here), (..., *there)
+
+
+def _affinity(kernels: Sequence[GatedCRFKernel], squared_px: float | Tensor, squared_rgb: Tensor) -> Tensor:
+    """k_ij, summed over kernels."""
+    total = torch.zeros_like(squared_rgb)
+    for kernel in kernels:
+        total += kernel(squared_px, squared_rgb)
+    return total
+
+
+def _gate(
+    destination: Tensor | None, valid: Tensor | None, centre: tuple, neighbour: tuple
+) -> Tensor | float:
+    """d_i v_j."""
+    gate: Tensor | float = 1.0
+    if destination is not None:
+        gate = gate * destination[centre]
+    if valid is not None:
+        gate = gate * valid[neighbour]
+    return gate
+
+
+def _padding_energy(
+    rgb: Tensor, kernels: Sequence[GatedCRFKernel], radius: int, destination: Tensor | None
+) -> Tensor:
+    """What the published code charges for neighbours outside the image: features and probabilities 0."""
+    height, width = rgb.shape[-2:]
+    y, x = (torch.arange(length, device=rgb.device) for length in (height, width))
+    rows, columns = (
+        (at + radius).clamp(max=length - 1) - (at - radius).clamp(min=0) + 1
+        for at, length in ((y, height), (x, width))
+    )
+    missing = (2 * radius + 1) ** 2 - rows[:, None] * columns
+    squared_px = (y.square()[:, None] + x.square()).to(rgb)
+    squared_rgb = rgb.square().sum(1, keepdim=True)
+    paid = missing * _affinity(kernels, squared_px, squared_rgb)
+    return paid.sum() if destination is None else (paid * destination).sum()
+
+
+def _check(
+    probs: Tensor,
+    rgb: Tensor,
+    kernels: Sequence[GatedCRFKernel],
+    radius: int,
+    valid: Tensor | None,
+    destination: Tensor | None,
+) -> None:
+    check_four_axes("probs", probs, "(B, K, h, w)")
+    batch, _, height, width = probs.shape
+    check_shape(
+        "rgb", rgb, (batch, 3, height, width), "average-pool the image onto the grid of the probabilities"
+    )
+    for name, mask in (("valid", valid), ("destination", destination)):
+        if mask is not None:
+            check_shape(
+                name, mask, (batch, 1, height, width), "one value for each pixel of the probabilities"
+            )
+    if radius < 1 or not kernels:
+        raise ValueError(
+            f"radius is {radius} and there are {len(kernels)} kernels, expected at least 1 of each"
+        )
+    for kernel in kernels:
+        sigmas = [sigma for sigma in (kernel.sigma_xy, kernel.sigma_rgb) if sigma is not None]
+        if not all(sigma > 0 and math.isfinite(sigma) for sigma in sigmas):
+            raise ValueError(
+                f"{kernel} has a sigma that is no positive number; sigma_rgb=None leaves colour out"
+            )

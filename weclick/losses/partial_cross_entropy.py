@@ -1,0 +1,84 @@
+"""Partial cross-entropy: the supervised loss, at clicked pixels alone (WeClick, Eq. 1)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from weclick.losses.shapes import check_four_axes, check_shape
+
+
+def partial_cross_entropy(
+    logits: Tensor,
+    points: Tensor,
+    classes: Tensor,
+    *,
+    input_size: tuple[int, int],
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Mean cross-entropy over the clicks of a batch.
+
+    Equals cross-entropy at the clicked pixels of the logits upsampled bilinearly (align_corners=False) to
+    `input_size`, but reads four logits a click instead of upsampling all of them.
+
+    Args:
+        logits: (B, K, h, w) floating point.
+        points: (N, 3) floating point, [batch, y, x]; y and x in input pixels, centres at integers.
+        classes: (N,) int64 in 0..K-1.
+        input_size: (H, W) of the input in pixels.
+        class_weights: (K,) or None; the mean is weighted, as in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        Scalar; 0 with zero gradient where a batch has no click.
+
+    Raises:
+        ValueError: on shapes that disagree and, on a CPU, on a point or class outside its range.
+    """
+    check_four_axes("logits", logits, "(B, K, h, w)")
+    check_shape("points", points, (len(points), 3), "one row [batch, y, x] a click")
+    check_shape("classes", classes, (len(points),), "one class a click")
+    if class_weights is not None:
+        check_shape("class_weights", class_weights, (logits.shape[1],), "one weight a class")
+        class_weights = class_weights.to(logits)
+    if points.device.type == classes.device.type == "cpu":  # on a GPU, looking would make it wait
+        _check_values(logits, points, classes, input_size)
+
+    at_clicks = sample_logits(logits, points.to(logits.device), input_size)
+    classes = classes.to(logits.device)
+    total = F.cross_entropy(at_clicks, classes, weight=class_weights, reduction="sum")
+    weight = torch.ones_like(classes, dtype=total.dtype) if class_weights is None else class_weights[classes]
+    return total / weight.sum().clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def sample_logits(logits: Tensor, points: Tensor, input_size: tuple[int, int]) -> Tensor:
+    """Logits (N, K) at the `points` (N, 3) of the input, read bilinearly from (B, K, h, w)."""
+    batch = points[:, 0].long()
+    (top, bottom, weight_y), (left, right, weight_x) = (
+        _neighbours(points[:, axis + 1], logits.shape[axis + 2], input_size[axis]) for axis in (0, 1)
+    )
+    weight_y, weight_x = (weight.to(logits)[:, None] for weight in (weight_y, weight_x))
+    upper = torch.lerp(logits[batch, :, top, left], logits[batch, :, top, right], weight_x)
+    lower = torch.lerp(logits[batch, :, bottom, left], logits[batch, :, bottom, right], weight_x)
+    return torch.lerp(upper, lower, weight_y)
+
+
+def _neighbours(position: Tensor, cells: int, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two logit cells around each input position along one axis, and the weight of the second."""
+    cell = ((position.double() + 0.5) * (cells / pixels) - 0.5).clamp(0, cells - 1)
+    low = cell.floor()
+    return low.long(), (low.long() + 1).clamp(max=cells - 1), cell - low
+
+
+def _check_values(logits: Tensor, points: Tensor, classes: Tensor, input_size: tuple[int, int]) -> None:
+    low = points.new_tensor([0, -0.5, -0.5])
+    high = points.new_tensor([logits.shape[0] - 1, input_size[0] - 0.5, input_size[1] - 0.5])
+    outside = ((points < low) | (points > high)).any(1)
+    if outside.any():
+        raise ValueError(
+            f"point {points[outside][0].tolist()} [batch, y, x] is outside a batch of {logits.shape[0]} "
+            f"inputs of {input_size[0]}x{input_size[1]} px; drop the clicks that a crop has cut off"
+        )
+    unknown = (classes < 0) | (classes >= logits.shape[1])
+    if unknown.any():
+        raise ValueError(f"class {int(classes[unknown][0])} of a click, expected 0..{logits.shape[1] - 1}")

@@ -1,0 +1,116 @@
+"""Segmentation scores from one confusion matrix over all images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class ConfusionMatrix:
+    """Counts pixels by true and by predicted class.
+
+    Rules of the official Cityscapes score: pixels that the truth ignores do not count; a prediction that is
+    no class, on a pixel that has one, is a false negative; a class absent from truth and prediction is NaN
+    and left out of means; one predicted but absent from the truth scores 0.
+
+    Args:
+        num_classes: K.
+        ignore: label in the truth of pixels that do not count.
+
+    Attributes:
+        matrix: (K, K + 1) int64, rows true classes, columns predicted ones; the last column counts
+            predictions that are no class.
+    """
+
+    def __init__(self, num_classes: int, ignore: int = 255):
+        if num_classes < 1 or 0 <= ignore < num_classes:
+            raise ValueError(
+                f"num_classes is {num_classes} and ignore {ignore}, expected at least one class, and a label "
+                f"to ignore outside 0..num_classes-1"
+            )
+        self.num_classes = num_classes
+        self.ignore = ignore
+        self.matrix = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
+
+    def update(self, pred: Any, truth: Any) -> None:
+        """Adds images.
+
+        Args:
+            pred: integer class ids, numpy or torch, any shape.
+            truth: likewise, of the same shape; 0..K-1 or `ignore`.
+
+        Raises:
+            ValueError: shapes differ, or the truth holds another value.
+        """
+        pred, truth = _as_numpy(pred), _as_numpy(truth)
+        if pred.shape != truth.shape:
+            raise ValueError(
+                f"pred has shape {pred.shape} and truth {truth.shape}, expected one shape; "
+                f"upsample the prediction to the size of the labels"
+            )
+        counted = truth != self.ignore
+        pred, truth = pred[counted].astype(np.int64), truth[counted].astype(np.int64)
+        self._check_truth(truth)
+        pred[(pred < 0) | (pred >= self.num_classes)] = self.num_classes
+        cells = np.bincount(truth * (self.num_classes + 1) + pred, minlength=self.matrix.size)
+        self.matrix += cells.reshape(self.matrix.shape)
+
+    def __iadd__(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        if (self.num_classes, self.ignore) != (other.num_classes, other.ignore):
+            raise ValueError(
+                f"cannot add a matrix of {other.num_classes} classes (ignore {other.ignore}) to one of "
+                f"{self.num_classes} (ignore {self.ignore})"
+            )
+        self.matrix += other.matrix
+        return self
+
+    def iou(self) -> np.ndarray:
+        """(K,) float64, intersection over union of each class; NaN for a class that occurs nowhere."""
+        return _ratio(self._hits(), self._true() + self.matrix.sum(0)[:-1] - self._hits())
+
+    def miou(self) -> float:
+        """Mean IoU over the classes that occur; NaN if none does."""
+        return _mean_of_known(self.iou())
+
+    def mean_accuracy(self) -> float:
+        """Mean over the classes of the truth of the share of their pixels that was found (mPA)."""
+        return _mean_of_known(_ratio(self._hits(), self._true()))
+
+    def pixel_accuracy(self) -> float:
+        """Share of counted pixels whose class was found; NaN if there are none."""
+        return float(_ratio(self._hits().sum(), self.matrix.sum()))
+
+    def _hits(self) -> np.ndarray:
+        return self.matrix.diagonal()
+
+    def _true(self) -> np.ndarray:
+        return self.matrix.sum(1)
+
+    def _check_truth(self, truth: np.ndarray) -> None:
+        if truth.size and (truth.min() < 0 or truth.max() >= self.num_classes):
+            wrong = sorted(set(truth[(truth < 0) | (truth >= self.num_classes)].tolist()))[:5]
+            raise ValueError(
+                f"truth holds labels {wrong}, expected 0..{self.num_classes - 1} or {self.ignore} (ignored); "
+                f"map the data set's labels to training classes first"
+            )
+
+
+def _as_numpy(labels: Any) -> np.ndarray:
+    array = labels.detach().cpu().numpy() if hasattr(labels, "detach") else np.asarray(labels)
+    if array.dtype == bool or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"labels are {array.dtype}, expected integer class ids; take the argmax of logits first"
+        )
+    return array
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole; NaN where the whole is 0."""
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def _mean_of_known(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

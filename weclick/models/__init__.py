@@ -1,0 +1,18 @@
+"""Segmentation networks: an architecture on a backbone, by name."""
+
+from weclick.models.backbones import BACKBONES
+from weclick.models.build import ARCHITECTURES, build_model
+from weclick.models.deeplabv3plus import DeepLabV3Plus
+from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize
+from weclick.models.pspnet import PSPNet
+
+__all__ = [
+    "ARCHITECTURES",
+    "BACKBONES",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "DeepLabV3Plus",
+    "PSPNet",
+    "build_model",
+    "normalize",
+]

@@ -1,0 +1,137 @@
+"""Feature extractors from torchvision, under its key names, with strides traded for dilation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torchvision.models as tv
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """Features at two depths.
+
+    Attributes:
+        low_channels: C1 of the low-level features, at stride 4.
+        channels: C2 of the deepest features.
+        stride: of the deepest features, in input pixels.
+    """
+
+    low_channels: int
+    channels: int
+    stride: int
+    _frozen = False
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) -> low (B, C1, ceil(H/4), ceil(W/4)), deep (B, C2, ceil(H/stride), ceil(W/stride))."""
+        raise NotImplementedError
+
+    def set_batch_norm(self, how: str) -> None:
+        """`frozen` fixes the statistics and affine weights of batch norm from now on, `train` frees them."""
+        if how not in ("train", "frozen"):
+            raise ValueError(f"batch_norm is {how!r}, expected 'train' or 'frozen'")
+        self._frozen = how == "frozen"
+        for norm in self._norms():
+            norm.requires_grad_(not self._frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """As for any module, but frozen batch norm stays in eval mode."""
+        super().train(mode)
+        if self._frozen:
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def _norms(self) -> list[nn.Module]:
+        return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+class ResNetBackbone(Backbone):
+    """A torchvision ResNet without its classifier."""
+
+    def __init__(self, constructor: Callable[[], tv.ResNet], output_stride: int):
+        super().__init__()
+        net = constructor()
+        self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        self.low_channels = _out_channels(self.layer1)
+        self.channels = _out_channels(self.layer4)
+        self.stride = dilate([self.layer3, self.layer4], 32, output_stride)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Backbone`."""
+        low = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        return low, self.layer4(self.layer3(self.layer2(low)))
+
+
+class MobileNetV2Backbone(Backbone):
+    """The feature blocks of torchvision's MobileNetV2, the first `blocks` of its 19."""
+
+    LOW_BLOCKS = 4  # features[3] is the last block at stride 4
+
+    def __init__(self, blocks: int, output_stride: int):
+        super().__init__()
+        self.features = tv.mobilenet_v2().features[:blocks]
+        self.low_channels = _out_channels(self.features[: self.LOW_BLOCKS])
+        self.channels = _out_channels(self.features)
+        halving = [i for i, block in enumerate(self.features) if _halves(block) and i >= self.LOW_BLOCKS]
+        stages = [self.features[i:j] for i, j in zip(halving, [*halving[1:], None], strict=True)]
+        self.stride = dilate(stages, 4 * 2 ** len(stages), output_stride)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Backbone`."""
+        low = self.features[: self.LOW_BLOCKS](images)
+        return low, self.features[self.LOW_BLOCKS :](low)
+
+
+BACKBONES: dict[str, Callable[[int], Backbone]] = {
+    "resnet18": partial(ResNetBackbone, tv.resnet18),
+    "resnet34": partial(ResNetBackbone, tv.resnet34),
+    "resnet50": partial(ResNetBackbone, tv.resnet50),
+    "resnet101": partial(ResNetBackbone, tv.resnet101),
+    "mobilenetv2": partial(MobileNetV2Backbone, 19),
+    "mobilenetv2_compact": partial(MobileNetV2Backbone, 9),
+}
+"""name -> backbone of an output stride."""
+
+
+def dilate(stages: Sequence[nn.Module], native: int, output_stride: int) -> int:
+    """Trade the strides of the last stages for dilation, in place.
+
+    Args:
+        stages: each halves the resolution once, in order.
+        native: stride of the last one's output as it is, px.
+        output_stride: wanted, px.
+
+    Returns:
+        The output stride.
+
+    Raises:
+        ValueError: the stages cannot give that stride.
+    """
+    possible = [native // 2**n for n in range(len(stages) + 1)]
+    if output_stride not in possible:
+        raise ValueError(f"output_stride is {output_stride}, expected one of {possible} for this backbone")
+    dilation = 1
+    for stage in stages[len(stages) - possible.index(output_stride) :]:
+        dilation *= 2
+        for conv in _convolutions(stage):
+            conv.stride = (1, 1)
+            if conv.kernel_size == (3, 3):
+                conv.dilation = conv.padding = (dilation, dilation)
+    return output_stride
+
+
+def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
+    return [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+
+
+def _halves(module: nn.Module) -> bool:
+    return any(conv.stride == (2, 2) for conv in _convolutions(module))
+
+
+def _out_channels(module: nn.Module) -> int:
+    """Channels after the last convolution (of a ResNet stage, its shortcut has as many)."""
+    return _convolutions(module)[-1].out_channels

@@ -1,0 +1,75 @@
+"""A network from a plain dict of options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from weclick.models.backbones import BACKBONES, Backbone
+from weclick.models.deeplabv3plus import DeepLabV3Plus
+from weclick.models.pspnet import PSPNet
+from weclick.models.weights import load_backbone_weights
+
+ARCHITECTURES: dict[str, type[DeepLabV3Plus] | type[PSPNet]] = {
+    "deeplabv3plus": DeepLabV3Plus,
+    "pspnet": PSPNet,
+}
+
+
+def build_model(
+    architecture: str,
+    backbone: str,
+    num_classes: int,
+    *,
+    pretrained: str | Path | None = None,
+    channels: int = 256,
+    batch_norm: Literal["train", "frozen"] = "train",
+    output_stride: int | None = None,
+    dropout: bool = True,
+) -> DeepLabV3Plus | PSPNet:
+    """Builds a network: (B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/stride), ceil(W/stride)).
+
+    The network has `.stride` (pixels per logit), `.num_classes`, `.backbone`, and `.options`: all arguments
+    but `pretrained`, so that `build_model(**model.options)` has the same structure.
+
+    Args:
+        architecture: one of `ARCHITECTURES`.
+        backbone: one of `BACKBONES`.
+        num_classes: K.
+        pretrained: backbone weights: None (random), "imagenet" (torchvision's, downloaded once), or a
+            .safetensors or .pth file with torchvision's key names. The head always starts at random (Xavier).
+        channels: width of the head; 256 is the published size.
+        batch_norm: frozen keeps the backbone's statistics and affine weights, in training too.
+        output_stride: of the deepest features; None takes DeepLabV3+ 16, PSPNet 8 (MobileNetV2 16).
+        dropout: whether the head has dropout while training.
+
+    Raises:
+        ValueError: for an unknown name, or weights that do not fit.
+    """
+    _check_name("architecture", architecture, ARCHITECTURES)
+    _check_name("backbone", backbone, BACKBONES)
+    if output_stride is None:
+        output_stride = 8 if architecture == "pspnet" and backbone.startswith("resnet") else 16
+    features: Backbone = BACKBONES[backbone](output_stride)
+    if pretrained is not None:
+        load_backbone_weights(features, backbone, pretrained)
+    features.set_batch_norm(batch_norm)
+
+    model = ARCHITECTURES[architecture](features, num_classes, channels=channels, dropout=dropout)
+    model.options = {
+        "architecture": architecture,
+        "backbone": backbone,
+        "num_classes": num_classes,
+        "channels": channels,
+        "batch_norm": batch_norm,
+        "output_stride": output_stride,
+        "dropout": dropout,
+    }
+    return model
+
+
+def _check_name(what: str, name: str, known: dict[str, type[nn.Module]] | dict) -> None:
+    if name not in known:
+        raise ValueError(f"{what} is {name!r}, expected one of {', '.join(known)}")

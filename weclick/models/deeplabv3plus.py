@@ -1,0 +1,67 @@
+"""DeepLabV3+ (Chen et al. 2018): atrous spatial pyramid pooling and a decoder at stride 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from weclick.models.backbones import Backbone
+from weclick.models.layers import conv_norm_relu, init_xavier
+
+
+class ASPP(nn.Module):
+    """1x1, three dilated 3x3, and image pooling, concatenated and projected."""
+
+    def __init__(self, channels_in: int, channels: int, rates: tuple[int, int, int], dropout: float):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [conv_norm_relu(channels_in, channels, 1)]
+            + [conv_norm_relu(channels_in, channels, 3, dilation=rate) for rate in rates]
+        )
+        self.pooled = conv_norm_relu(channels_in, channels, 1)
+        self.project = nn.Sequential(conv_norm_relu(5 * channels, channels, 1), nn.Dropout(dropout))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, channels, h, w)."""
+        pooled = self.pooled(adaptive_avg_pool2d(features, 1)).expand(-1, -1, *features.shape[-2:])
+        return self.project(torch.cat([*(branch(features) for branch in self.branches), pooled], 1))
+
+
+class DeepLabV3Plus(nn.Module):
+    """See `build_model`.
+
+    Args:
+        backbone: gives low-level features at stride 4 and deep ones.
+        num_classes: K.
+        channels: width of ASPP and decoder; the low-level projection takes 48 of 256 of it.
+        dropout: whether there is dropout in training (0.5 after ASPP and the first decoder layer, 0.1 last).
+    """
+
+    stride = 4
+
+    def __init__(self, backbone: Backbone, num_classes: int, *, channels: int = 256, dropout: bool = True):
+        super().__init__()
+        scale = 16 // backbone.stride
+        low, half, little = max(1, round(channels * 48 / 256)), 0.5 * dropout, 0.1 * dropout
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.options: dict[str, Any] = {}
+        self.aspp = ASPP(backbone.channels, channels, (6 * scale, 12 * scale, 18 * scale), half)
+        self.low_level = conv_norm_relu(backbone.low_channels, low, 1)
+        self.decoder = nn.Sequential(
+            conv_norm_relu(channels + low, channels, 3),
+            nn.Dropout(half),
+            conv_norm_relu(channels, channels, 3),
+            nn.Dropout(little),
+        )
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+        init_xavier(self.aspp, self.low_level, self.decoder, self.classifier)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/4), ceil(W/4))."""
+        low, deep = self.backbone(images)
+        deep = interpolate(self.aspp(deep), size=low.shape[-2:], mode="bilinear", align_corners=False)
+        return self.classifier(self.decoder(torch.cat([deep, self.low_level(low)], 1)))

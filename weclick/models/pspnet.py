@@ -1,0 +1,58 @@
+"""PSPNet (Zhao et al. 2017): pyramid pooling over the deepest features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from weclick.models.backbones import Backbone
+from weclick.models.layers import conv_norm_relu, init_xavier
+
+BINS = (1, 2, 3, 6)
+
+
+class PSPNet(nn.Module):
+    """See `build_model`.
+
+    Each of the four pooled branches has a quarter of the features' channels; a 3x3 convolution brings them
+    and the features themselves to 256, or 512 for the widest backbones: R18 512 + 4 x 128 -> 256, MobileNetV2
+    1280 + 4 x 320 -> 256, R101 2048 + 4 x 512 -> 512.
+
+    Args:
+        backbone: gives the deep features.
+        num_classes: K.
+        channels: 256 is the published size, less makes the head narrower in proportion.
+        dropout: whether there is dropout (0.1) before the classifier.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int, *, channels: int = 256, dropout: bool = True):
+        super().__init__()
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.stride = backbone.stride
+        self.options: dict[str, Any] = {}
+        width = backbone.channels
+        branch = max(1, width // 4 * channels // 256)
+        wide = (512 if width >= 2048 else 256) * channels // 256
+        self.branches = nn.ModuleList(conv_norm_relu(width, branch, 1) for _ in BINS)
+        self.bottleneck = conv_norm_relu(width + len(BINS) * branch, wide, 3)
+        self.dropout = nn.Dropout(0.1 * dropout)
+        self.classifier = nn.Conv2d(wide, num_classes, 1)
+        init_xavier(self.branches, self.bottleneck, self.classifier)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/stride), ceil(W/stride))."""
+        features = self.backbone(images)[1]
+        pooled = [
+            interpolate(
+                branch(adaptive_avg_pool2d(features, size)),
+                size=features.shape[-2:],
+                mode="bilinear",
+                align_corners=False,
+            )
+            for size, branch in zip(BINS, self.branches, strict=True)
+        ]
+        return self.classifier(self.dropout(self.bottleneck(torch.cat([features, *pooled], 1))))
