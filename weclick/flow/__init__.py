@@ -1,0 +1,18 @@
+"""Optical flow: estimators, flow files, and the stage that fills the store."""
+
+from weclick.flow.entries import read_flow
+from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
+from weclick.flow.files import read_flo, read_kitti_flow, write_flo, write_kitti_flow
+from weclick.flow.stage import compute_flow
+
+__all__ = [
+    "FlowEstimator",
+    "build_estimator",
+    "compute_flow",
+    "estimator_digest",
+    "read_flo",
+    "read_flow",
+    "read_kitti_flow",
+    "write_flo",
+    "write_kitti_flow",
+]

@@ -1,0 +1,100 @@
+"""What every flow estimator offers, and the table of those that the config may name.
+
+A new estimator is a class like `Dis`: a `FlowEstimator` with a class method `describe(**options)`, which
+gives its digest without loading anything, and one line in `_ESTIMATORS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class FlowEstimator(Protocol):
+    """Estimates where every pixel of a target lies in a neighbour.
+
+    Attributes:
+        name: what the config calls it.
+        digest: all that determines its output, for the store's keys: name, options, weights' SHA-256.
+        licence: what the owners of its weights ask for, or None where there are no weights.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def digest(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    @property
+    def licence(self) -> str | None: ...  # noqa: D102
+
+    def estimate(self, target: Tensor, neighbour: Tensor) -> Tensor:
+        """The flow target -> neighbour, on the target's grid.
+
+        Args:
+            target: (B, 3, H, W) uint8 RGB.
+            neighbour: the same shape.
+
+        Returns:
+            (B, 2, H, W) float32 (dx, dy) px, on the estimator's device: what is at (x, y) in the target
+            is at (x + dx, y + dy) in the neighbour. So warping the neighbour by it gives the target.
+        """
+        ...
+
+
+def build_estimator(name: str, *, device: str = "cpu", **options: Any) -> FlowEstimator:
+    """Make a flow estimator ready for use.
+
+    Args:
+        name: dis or raft.
+        device: where it computes (networks) and where its flow lies.
+        options: its own, e.g. preset="medium" or weights="raft_small.pth".
+
+    Raises:
+        ValueError: an unknown name or option, or weights that do not fit.
+        FileNotFoundError: the weights are not there.
+    """
+    return _find(name, options)(device=device, **options)
+
+
+def estimator_digest(name: str, **options: Any) -> dict[str, Any]:
+    """The `digest` of an estimator without building it: what a key needs to know of it.
+
+    Raises:
+        ValueError: an unknown name or option, or a value it cannot have.
+        FileNotFoundError: the weights are not there.
+    """
+    return _find(name, options).describe(**options)
+
+
+def _dis() -> type:
+    from weclick.flow.dis import Dis
+
+    return Dis
+
+
+def _raft() -> type:
+    from weclick.flow.raft import Raft
+
+    return Raft
+
+
+_ESTIMATORS: dict[str, Callable[[], type]] = {"dis": _dis, "raft": _raft}
+"""Name in the config -> its class, imported only when asked for."""
+
+
+def _find(name: str, options: Mapping[str, Any]) -> Any:
+    if name not in _ESTIMATORS:
+        raise ValueError(f"flow.estimator is {name!r}, expected one of {', '.join(sorted(_ESTIMATORS))}")
+    estimator: Any = _ESTIMATORS[name]()
+    known = list(inspect.signature(estimator.describe).parameters)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(
+            f"flow.options has {', '.join(map(repr, unknown))}, but the options of {name} are "
+            f"{', '.join(known)}; correct the name or remove it"
+        )
+    return estimator

@@ -1,0 +1,155 @@
+"""RAFT of torchvision, small or large.
+
+Teed and Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical Flow", ECCV 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from weclick.store import file_digest
+
+DEFAULT_WEIGHTS = {
+    "small": ("Raft_Small_Weights", "C_T_V2", "01064c6d"),
+    "large": ("Raft_Large_Weights", "C_T_SKHT_V2", "ff5fadd5"),
+}
+"""Model -> torchvision's class and name of the weights, and how their SHA-256 begins. Named here, so that
+another torchvision with other defaults gives an error and not another flow under the same key."""
+
+LICENCE = (
+    "torchvision's RAFT weights (BSD-3-Clause), trained on FlyingChairs, FlyingThings3D and, for the large "
+    "model, Sintel, KITTI and HD1K, whose owners ask for research use"
+)
+OWN_LICENCE = "weights of the user's own file; weclick does not know their licence"
+
+MULTIPLE_PX = 8
+MINIMUM_PX = 128
+"""The four levels of the correlation pyramid need 16 cells of 8 px."""
+
+
+class Raft:
+    """RAFT with torchvision's weights or a file of the same layout.
+
+    Memory: correlating all pairs of cells takes (H W / 64)^2 * 5.3 bytes a pair: 5.7 GB at 1024x2048 px.
+
+    Args:
+        model: small (1 M parameters) or large (5 M).
+        weights: "default" downloads torchvision's; else a .pth or .safetensors state dict of that model.
+        updates: recurrent refinements.
+        device: where it computes and leaves the flow.
+
+    Raises:
+        ValueError: an unknown model, or weights of another layout.
+        FileNotFoundError: no such file, or the download failed.
+    """
+
+    name = "raft"
+
+    def __init__(
+        self, model: str = "small", weights: str = "default", updates: int = 12, *, device: str = "cpu"
+    ):
+        self.digest = self.describe(model, weights, updates)
+        self.licence = LICENCE if weights == "default" else OWN_LICENCE
+        self._updates, self._device = updates, torch.device(device)
+        self._network = _load_network(model, weights).to(self._device)
+
+    @classmethod
+    def describe(cls, model: str = "small", weights: str = "default", updates: int = 12) -> dict[str, Any]:
+        """Name, options and the weights' SHA-256 (its first digits for torchvision's own)."""
+        if model not in DEFAULT_WEIGHTS:
+            raise ValueError(f"flow.options.model is {model!r}, expected small or large")
+        if not isinstance(updates, int) or updates < 1:
+            raise ValueError(
+                f"flow.options.updates is {updates!r}, expected a whole number from 1; 12 is usual"
+            )
+        digest = DEFAULT_WEIGHTS[model][2] if weights == "default" else file_digest(_weights_file(weights))
+        return {"name": cls.name, "model": model, "updates": updates, "weights_sha256": digest}
+
+    @torch.no_grad()
+    def estimate(self, target: Tensor, neighbour: Tensor) -> Tensor:
+        """The flow target -> neighbour; see `FlowEstimator.estimate`."""
+        height, width = target.shape[2:]
+        first, second = (self._prepare(images) for images in (target, neighbour))
+        flow = self._network(first, second, num_flow_updates=self._updates)[-1]
+        return flow[:, :, :height, :width].contiguous()
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        """uint8 -> -1..1, the border repeated at the right and at the bottom up to sides that RAFT takes."""
+        bottom, right = (
+            -(-max(side, MINIMUM_PX) // MULTIPLE_PX) * MULTIPLE_PX - side for side in images.shape[2:]
+        )
+        scaled = images.to(self._device).float() / 127.5 - 1
+        return F.pad(scaled, (0, right, 0, bottom), mode="replicate")
+
+
+def _weights_file(weights: str) -> Path:
+    path = Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"flow.options.weights is {weights!r}, which is no file; give a .pth or .safetensors state dict, "
+            "or 'default' for torchvision's. There are no random weights: their flow means nothing"
+        )
+    return path
+
+
+def _load_network(model: str, weights: str) -> nn.Module:
+    from torchvision.models import optical_flow
+
+    network = getattr(optical_flow, f"raft_{model}")(weights=None)
+    state = _default_state(model) if weights == "default" else _read_state(_weights_file(weights))
+    expected, found = _shapes(network.state_dict()), _shapes(state)
+    wrong = sorted(key for key in expected | found if expected.get(key) != found.get(key))
+    if wrong:
+        raise ValueError(
+            f"{weights}: {len(wrong)} entries are not as in torchvision's raft_{model}, such as {wrong[0]}: "
+            f"found {found.get(wrong[0])}, expected {expected.get(wrong[0])}; is it the other model "
+            "(flow.options.model), or a file of the original repository, whose names differ?"
+        )
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: cannot be read as weights ({str(error).partition(chr(10))[0]}); "
+            "expected a state dict written by torch.save or safetensors"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: holds no plain state dict (name -> tensor); save `network.state_dict()`")
+    return state
+
+
+def _default_state(model: str) -> dict[str, Tensor]:
+    from torchvision.models import optical_flow
+
+    family, name, digest = DEFAULT_WEIGHTS[model]
+    url = getattr(optical_flow, family)[name].url
+    if digest not in url:
+        raise ValueError(
+            f"this torchvision has other raft_{model} weights ({url}) than weclick knows ({digest}); "
+            "download the ones you want and set flow.options.weights to the file"
+        )
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"cannot download {url} ({error}); fetch it on another machine and set flow.options.weights to "
+            "the file, or use flow.estimator: dis, which has no weights"
+        ) from error
