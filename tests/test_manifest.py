@@ -190,3 +190,12 @@ class TestErrors:
 def test_positions_by_name_and_number():
     clip = Clip("c", (Frame("b_5", 5, "x"), Frame("6", 7, "y")))
     assert clip.positions() == {"b_5": 0, "5": 0, "6": 1, "7": 1}
+
+
+def test_shrinking_shows_in_sizes_and_digests(dataset):
+    """Every key of the store follows from the digests, so none can be confused with full size."""
+    full, half = build(dataset), build(replace(dataset, shrink=2))
+    assert half.shrink == 2
+    for a, b in zip(full.clips, half.clips, strict=True):
+        assert [f"{frame.digest}/2" for frame in a.frames] == [frame.digest for frame in b.frames]
+        assert b.size == (round(a.height_px / 2 + 0.01), round(a.width_px / 2 + 0.01))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import av
@@ -10,7 +11,15 @@ import pytest
 from PIL import Image
 
 from weclick.manifest import Classes, Clip, Frame, Manifest
-from weclick.media import decode_video, read_click_file, read_clip, read_image, read_instances, read_label
+from weclick.media import (
+    decode_video,
+    read_click_file,
+    read_clip,
+    read_image,
+    read_instances,
+    read_label,
+    shrunk_size,
+)
 
 PALETTE = ((0, 0, 0), (64, 0, 128))
 
@@ -158,3 +167,21 @@ class TestClickFile:
         path.write_text("clip,frame,y,x,class\nc,1,2,3,car\nc,1,2\n")
         with pytest.raises(ValueError, match="line 3: a value is missing"):
             read_click_file(path)
+
+
+class TestShrinking:
+    def test_colours_are_area_means_and_ids_stay_ids(self, tmp_path):
+        image = np.zeros((4, 6, 3), np.uint8)
+        image[:2, :3] = 90
+        Image.fromarray(image).save(tmp_path / "0.png")
+        frame = save_label(tmp_path, np.kron([[0, 1, 0], [1, 255, 1]], np.ones((2, 2))))
+        manifest = dataclasses.replace(manifest_of(tmp_path), shrink=2)
+        (shown,) = read_clip(manifest, Clip("c", (frame,), height_px=2, width_px=3))
+        assert shown[..., 0].tolist() == [[90, 45, 0], [0, 0, 0]]
+        assert read_label(manifest, frame).tolist() == [[0, 1, 0], [1, 255, 1]]
+
+    @pytest.mark.parametrize(
+        ("size", "shrink", "shrunk"), [((480, 854), 3, (160, 285)), ((5, 7), 2, (3, 4)), ((5, 7), 1, (5, 7))]
+    )
+    def test_sizes_round_half_up(self, size, shrink, shrunk):
+        assert shrunk_size(size, shrink) == shrunk

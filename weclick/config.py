@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
@@ -60,10 +61,11 @@ def complete_config(given: Mapping[str, Any], *, source: str = "configuration") 
         ConfigError: an unknown key, a value of the wrong type or range; all of them are listed.
     """
     schema = load_schema("config")
-    errors = sorted(Draft202012Validator(schema).iter_errors(dict(given)), key=lambda error: list(error.path))
+    values: dict[str, Any] = _with_numbers(given, schema)
+    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: list(error.path))
     if errors:
         raise ConfigError(f"{source}: " + "; ".join(_explain(error) for error in errors))
-    return _fill(dict(given), schema)
+    return _fill(values, schema)
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -99,6 +101,17 @@ def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
         else:
             chosen[section] = deepcopy(config[section])
     return chosen
+
+
+def _with_numbers(given: Any, schema: Mapping[str, Any]) -> Any:
+    """The same values, with numbers for texts such as 1e-3, which YAML 1.1 does not know as a number."""
+    if isinstance(given, Mapping):
+        parts = schema.get("properties", {})
+        return {key: _with_numbers(value, parts.get(key, {})) for key, value in given.items()}
+    if isinstance(given, str) and "number" in schema.get("type", ()):
+        with suppress(ValueError):
+            return float(given)
+    return given
 
 
 def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

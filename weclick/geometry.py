@@ -217,7 +217,7 @@ def _neighbours(position: np.ndarray, cells: int, source_stride: int) -> tuple[n
     """The two source cells around each full-resolution position, and the weight of the second."""
     cell = ((position + 0.5) / source_stride - 0.5).clip(0, cells - 1)
     low = np.floor(cell).astype(np.int64)
-    return low, np.minimum(low + 1, cells - 1), cell - low
+    return low, np.ceil(cell).astype(np.int64), cell - low
 
 
 def _interpolate(

@@ -94,6 +94,7 @@ class Classes:
 class Manifest:
     """One shard of one split of a data set.
 
+    With `shrink` s, frames and labels are read at 1/s of their size; clips' sizes and frames' digests say so.
     `click_file` is set where people clicked: a CSV table that takes the place of clicks made from labels.
     """
 
@@ -106,6 +107,7 @@ class Manifest:
     clips: tuple[Clip, ...]
     click_file: str | None = None
     click_file_digest: str | None = None
+    shrink: int = 1
 
     @property
     def num_classes(self) -> int:
@@ -160,6 +162,7 @@ def read_manifest(path: Path) -> Manifest:
         clips=tuple(_clip(clip) for clip in raw["clips"]),
         click_file=raw["click_file"],
         click_file_digest=raw["click_file_digest"],
+        shrink=raw["shrink"],
     )
 
 

@@ -33,6 +33,12 @@ def read_ids(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+def shrunk_size(size: tuple[int, int], shrink: int) -> tuple[int, int]:
+    """(H, W) px of a frame read at 1/shrink of its size, rounded half up."""
+    height, width = ((2 * side + shrink) // (2 * shrink) for side in size)
+    return height, width
+
+
 def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
     """The class map of a frame: (H, W) uint8 class ids, 255 ignored.
 
@@ -42,12 +48,15 @@ def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
     if frame.label is None:
         raise ValueError(f"frame {frame.name} of {manifest.split} has no label file, but one is needed here")
     path = manifest.path(frame.label)
-    return _to_classes(read_ids(path), manifest, path)
+    return _shrink(_to_classes(read_ids(path), manifest, path), manifest.shrink, Image.Resampling.NEAREST)
 
 
 def read_instances(manifest: Manifest, frame: Frame) -> np.ndarray | None:
     """The instance map of a frame as (H, W) int32, or None where the data set has none."""
-    return None if frame.instances is None else read_ids(manifest.path(frame.instances)).astype(np.int32)
+    if frame.instances is None:
+        return None
+    instances = read_ids(manifest.path(frame.instances)).astype(np.int32)
+    return _shrink(instances, manifest.shrink, Image.Resampling.NEAREST)
 
 
 def read_click_file(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -87,7 +96,8 @@ def read_clip(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
     """
     video = clip.frames[0].video_frame is not None
     images = _read_video_frames(manifest, clip) if video else _read_image_frames(manifest, clip)
-    for frame, image in zip(clip.frames, images, strict=True):
+    for frame, whole in zip(clip.frames, images, strict=True):
+        image = _shrink(whole, manifest.shrink, Image.Resampling.BOX)
         if image.shape[:2] != clip.size:
             raise ValueError(
                 f"{manifest.path(frame.image)}: is {image.shape[0]}x{image.shape[1]} px (HxW), but its clip "
@@ -112,6 +122,14 @@ def decode_video(path: Path) -> Iterator[np.ndarray]:
         raise ValueError(
             f"{path}: cannot be decoded as a video ({error}); re-encode it, e.g. as H.264"
         ) from error
+
+
+def _shrink(array: np.ndarray, shrink: int, how: Image.Resampling) -> np.ndarray:
+    """An image or map at 1/shrink of its size: colours by area means, ids by their nearest pixel."""
+    if shrink == 1:
+        return array
+    height, width = shrunk_size(array.shape[:2], shrink)
+    return np.asarray(Image.fromarray(array).resize((width, height), how))
 
 
 def _read_image_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:

@@ -98,7 +98,10 @@ def _import(manifest: Manifest) -> Points:
         position = positions.get(row["frame"])
         if clip is None or position not in clip.targets:
             continue
-        y, x = (_coordinate(row[axis], axis, side, where) for axis, side in zip("yx", clip.size, strict=True))
+        y, x = (
+            _coordinate(row[axis], axis, side, manifest.shrink, where)
+            for axis, side in zip("yx", clip.size, strict=True)
+        )
         found.setdefault((clip.id, clip.frames[position].name), []).append((y, x, class_id, 0))
     return {key: _sorted(clicks) for key, clicks in found.items()}
 
@@ -118,15 +121,15 @@ def _class_id(text: str, names: tuple[str, ...], where: str) -> int:
     )
 
 
-def _coordinate(text: str, axis: str, side_px: int, where: str) -> int:
-    """A pixel index; fractions are rounded half up to the nearest pixel centre."""
+def _coordinate(text: str, axis: str, side_px: int, shrink: int, where: str) -> int:
+    """A pixel index of the frame as read; fractions go to the nearest pixel centre, halves up."""
     try:
-        index = math.floor(float(text) + 0.5)
+        index = math.floor((float(text) + 0.5) / shrink)
     except (ValueError, OverflowError):
         index = -1
     if not 0 <= index < side_px:
         raise ValueError(
-            f"{where}: {axis} = {text} lies outside the frame, expected 0..{side_px - 1} px; "
+            f"{where}: {axis} = {text} lies outside the frame, expected 0..{side_px * shrink - 1} px; "
             "y counts down and x to the right, from 0 at the centre of the upper left pixel"
         )
     return index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,4 +36,4 @@ def open_dataset(data: Mapping[str, Any]) -> Dataset:
             "make it with `weclick toy`" if name == "toy" else "download the data set, or correct data.root"
         )
         raise FileNotFoundError(f"data.root is {root}, but there is no such folder; {hint}")
-    return ADAPTERS[name](root, data)
+    return replace(ADAPTERS[name](root, data), shrink=data.get("shrink", 1))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from weclick.datasets.digests import file_digests, file_size
 from weclick.manifest import Classes, Clip, Frame, Manifest, shard_of
+from weclick.media import shrunk_size
 from weclick.store import canonical_json, file_digest
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -27,6 +28,7 @@ class Dataset:
         splits: those on disk.
         list_clips: split -> its clips, without digests and sizes.
         click_file: a table of clicks made by people, relative to the root; None: clicks come from labels.
+        shrink: frames and labels are read at 1/shrink of their size.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Dataset:
     splits: tuple[str, ...]
     list_clips: Callable[[str], tuple[Clip, ...]]
     click_file: str | None = None
+    shrink: int = 1
     _listed: dict[str, tuple[Clip, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def clips(self, split: str) -> tuple[Clip, ...]:
@@ -98,9 +101,10 @@ def build_manifest(
         shard=shard,
         shards=shards,
         classes=dataset.classes,
-        clips=tuple(_complete(clip, dataset.root, by_name) for clip in clips),
+        clips=tuple(_complete(clip, dataset, by_name) for clip in clips),
         click_file=dataset.click_file,
         click_file_digest=by_name[dataset.click_file] if dataset.click_file else None,
+        shrink=dataset.shrink,
     )
 
 
@@ -161,17 +165,19 @@ def _files(clip: Clip) -> list[str]:
     return [name for name in named if name is not None]
 
 
-def _complete(clip: Clip, root: Path, digests: dict[str, str]) -> Clip:
-    height, width = _image_size(root, clip.frames[0])
-    frames = tuple(_with_digests(frame, digests) for frame in clip.frames)
+def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str]) -> Clip:
+    height, width = shrunk_size(_image_size(dataset.root, clip.frames[0]), dataset.shrink)
+    frames = tuple(_with_digests(frame, digests, dataset.shrink) for frame in clip.frames)
     return replace(clip, frames=frames, height_px=height, width_px=width)
 
 
-def _with_digests(frame: Frame, digests: dict[str, str]) -> Frame:
-    image = digests[frame.image]
+def _with_digests(frame: Frame, digests: dict[str, str], shrink: int) -> Frame:
+    digest = digests[frame.image]
+    if frame.video_frame is not None:
+        digest += f":{frame.video_frame}"
     return replace(
         frame,
-        digest=image if frame.video_frame is None else f"{image}:{frame.video_frame}",
+        digest=digest if shrink == 1 else f"{digest}/{shrink}",
         label_digest=digests[frame.label] if frame.label else None,
         instances_digest=digests[frame.instances] if frame.instances else None,
     )

@@ -28,6 +28,8 @@ from weclick.datasets.toy_street import (
 )
 
 PARKED_M = 4.25
+FURNITURE_UP_TO_M = 34.0  # beyond, a post is thinner than a pixel of a small frame
+PEOPLE_UP_TO_M = 30.0
 
 
 def put_cars(street: Street) -> None:
@@ -68,7 +70,7 @@ def put_furniture(street: Street, side: int) -> None:
     rng = street.rng
     makers: list[Callable] = []
     z = float(rng.uniform(3, 7))
-    while z < street.end_m - 4:
+    while z < min(street.end_m - 4, FURNITURE_UP_TO_M):
         if not makers:
             makers = [_FURNITURE[kind] for kind in rng.permutation(len(_FURNITURE))]
         foot = np.array([side * (HALF_ROAD_M + 0.55 + rng.uniform(-0.1, 0.1)), KERB_M, z])
@@ -102,7 +104,7 @@ def _put_lamp(street: Street, side: int, foot: np.ndarray) -> None:
     rng = street.rng
     height, width, arm = (
         float(rng.uniform(5.2, 6.6)),
-        float(rng.uniform(0.18, 0.24)),
+        float(rng.uniform(0.28, 0.36)),
         float(rng.uniform(1.0, 1.6)),
     )
     texture = toy_sprites.pole(rng, height_m=height, width_m=width, arm_m=arm)
@@ -117,7 +119,7 @@ def _put_sign(street: Street, side: int, foot: np.ndarray) -> None:
     count, size, width = (
         int(rng.choice([1, 1, 2])),
         float(rng.uniform(0.75, 0.95)),
-        float(rng.uniform(0.13, 0.18)),
+        float(rng.uniform(0.2, 0.26)),
     )
     height = float(rng.uniform(2.0, 2.4)) + count * size
     pole = toy_sprites.pole(rng, height_m=height, width_m=width)
@@ -134,9 +136,9 @@ def _put_bollards(street: Street, side: int, foot: np.ndarray) -> None:
     """Two or three short posts in a row."""
     rng = street.rng
     for index in range(rng.integers(2, 4)):
-        texture = toy_sprites.pole(rng, height_m=1.0, width_m=0.2)
+        texture = toy_sprites.pole(rng, height_m=1.0, width_m=0.3)
         place = foot + Z * 1.3 * index
-        street.upright(texture, place, (0.8, 1.15), class_id=POLE, body=street.body(), layer=THING_LAYER)
+        street.upright(texture, place, (1.2, 1.15), class_id=POLE, body=street.body(), layer=THING_LAYER)
 
 
 _FURNITURE = (_put_tree, _put_sign, _put_lamp, _put_sign, _put_bollards)
@@ -146,7 +148,7 @@ def put_walkers(street: Street, side: int) -> None:
     """People on a sidewalk, alone or in pairs, both ways."""
     rng = street.rng
     z = float(rng.uniform(6, 10))
-    while z < street.end_m - 8:
+    while z < min(street.end_m - 8, PEOPLE_UP_TO_M):
         pace = float(rng.choice([-1, 1])) * float(rng.uniform(0.03, 0.06))
         x = side * float(rng.uniform(HALF_ROAD_M + 1.1, HALF_ROAD_M + SIDEWALK_M - 0.5))
         for shift in (0.0, 0.7)[: rng.integers(1, 3)]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import safetensors.torch
 import torch
@@ -31,6 +32,12 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
     given = {key: value for key, value in state.items() if not key.startswith(CLASSIFIER)}
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
     wrong = [key for key in own if key in given and given[key].shape != own[key].shape]
+    deeper = [key for key in given if key not in own]
+    if deeper and not missing and not name.endswith("_compact"):
+        raise ValueError(
+            f"{source}: holds {len(deeper)} keys beyond backbone {name}, first {deeper[0]}; it is of a "
+            "deeper network: give the weights of this one"
+        )
     if missing or wrong:
         first = (missing or wrong)[0]
         raise ValueError(
@@ -51,7 +58,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError) as error:
+    except (OSError, SafetensorError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ValueError(
             f"{path}: cannot be read as .safetensors or .pth weights ({error}); give an existing file, or "
             "imagenet for torchvision's own"

@@ -1,0 +1,85 @@
+import json
+import os
+from functools import cache
+
+from snakemake.exceptions import WorkflowError
+
+from weclick.code_digest import code_digest
+from weclick.config import ConfigError, complete_config, select
+from weclick.datasets import listing_digest, open_dataset
+
+try:
+    config.update(complete_config(config))
+except ConfigError as error:
+    raise WorkflowError(str(error)) from error
+
+
+RESULTS = config["results"]
+TRAIN, VAL = config["data"]["train"], config["data"]["val"]
+SPLITS = sorted({TRAIN, VAL})
+
+
+wildcard_constraints:
+    split="|".join(SPLITS),
+    shard=r"\d+",
+    seed=r"\d+",
+
+
+def shards_of(stage, split):
+    """The files of a sharded stage for one split."""
+    return [
+        f"{RESULTS}/{stage}/{split}/{shard}.json"
+        for shard in range(config["data"]["shards"])
+    ]
+
+
+def stage_config(stage):
+    """The part of the configuration that a stage reads, as text: what it is given, and what reruns it."""
+    return lambda wildcards: _config_text(stage, getattr(wildcards, "seed", None))
+
+
+def flags(option, files):
+    """`--option FILE` for every file, for the shell."""
+    return " ".join(f"{option} {file}" for file in files)
+
+
+def listing(wildcards):
+    """Digest over names and sizes of the files that a manifest shard covers; the toy is drawn by a rule."""
+    if config["data"]["name"] == "toy":
+        return ""
+    try:
+        dataset = open_dataset(config["data"])
+        return listing_digest(
+            dataset, wildcards.split, int(wildcards.shard), config["data"]["shards"]
+        )
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from error
+
+
+@cache
+def _dataset():
+    return open_dataset(config["data"])
+
+
+def _config_text(stage, seed):
+    chosen = config if seed is None else {**config, "seed": int(seed)}
+    return json.dumps(select(chosen, stage), sort_keys=True)
+
+
+def training_data(wildcards, input):
+    """The options of a training that name its data, from the rule's inputs."""
+    return " ".join(
+        [
+            flags("--manifest", input.manifests),
+            flags("--clicks", [input.clicks]),
+            flags("--frames", input.frames),
+            flags("--flow", input.get("flow", [])),
+            flags("--soft-labels", input.get("soft_labels", [])),
+            flags("--val-manifest", input.validation),
+        ]
+    )
+
+
+def scored_data(wildcards, input):
+    """The options of an evaluation that name its data, from the rule's inputs."""
+    return " ".join([flags("--manifest", input.manifests), flags("--flow", input.flow)])

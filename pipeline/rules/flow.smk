@@ -1,0 +1,19 @@
+rule flow:
+    input:
+        [shards_of("flow", split) for split in SPLITS],
+
+
+rule flow_shard:
+    input:
+        f"{RESULTS}/manifest/{{split}}/{{shard}}.json",
+    output:
+        f"{RESULTS}/flow/{{split}}/{{shard}}.json",
+    threads: 2
+    resources:
+        gpu=1,
+    params:
+        config=stage_config("flow"),
+        code=code_digest("weclick.flow.stage"),
+    shell:
+        "weclick flow --config {params.config:q} --device {config[device]}"
+        " --manifest {input} --output {output}"

@@ -1,0 +1,20 @@
+rule soft_labels:
+    input:
+        shards_of("soft_labels", TRAIN),
+
+
+rule soft_labels_shard:
+    input:
+        manifest=f"{RESULTS}/manifest/{TRAIN}/{{shard}}.json",
+        teacher=rules.teacher.output.weights,
+    output:
+        f"{RESULTS}/soft_labels/{TRAIN}/{{shard}}.json",
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        config=stage_config("soft_labels"),
+        code=code_digest("weclick.soft_labels"),
+    shell:
+        "weclick soft-labels --config {params.config:q} --device {config[device]}"
+        " --manifest {input.manifest} --teacher {input.teacher} --output {output}"

@@ -1,0 +1,23 @@
+rule student:
+    input:
+        manifests=shards_of("manifest", TRAIN),
+        clicks=rules.clicks.output,
+        frames=shards_of("frames", TRAIN),
+        flow=shards_of("flow", TRAIN),
+        soft_labels=shards_of("soft_labels", TRAIN),
+        validation=shards_of("manifest", VAL),
+    output:
+        weights=f"{RESULTS}/student/model.safetensors",
+        card=f"{RESULTS}/student/model.json",
+        metrics=f"{RESULTS}/student/metrics.jsonl",
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        config=stage_config("student"),
+        code=code_digest("weclick.recipe"),
+        data=training_data,
+        folder=f"{RESULTS}/student",
+    shell:
+        "weclick student --config {params.config:q} --device {config[device]} --devices {config[devices]}"
+        " {params.data} --output {params.folder}"

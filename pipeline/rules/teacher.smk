@@ -1,0 +1,21 @@
+rule teacher:
+    input:
+        manifests=shards_of("manifest", TRAIN),
+        clicks=rules.clicks.output,
+        frames=shards_of("frames", TRAIN),
+        validation=shards_of("manifest", VAL),
+    output:
+        weights=f"{RESULTS}/teacher/model.safetensors",
+        card=f"{RESULTS}/teacher/model.json",
+        metrics=f"{RESULTS}/teacher/metrics.jsonl",
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        config=stage_config("teacher"),
+        code=code_digest("weclick.recipe"),
+        data=training_data,
+        folder=f"{RESULTS}/teacher",
+    shell:
+        "weclick teacher --config {params.config:q} --device {config[device]} --devices {config[devices]}"
+        " {params.data} --output {params.folder}"

@@ -1,0 +1,91 @@
+"""One tiny street, prepared once a session by the real stages; tests that train copy nothing of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weclick.clicks import ClickTable, generate_clicks
+from weclick.config import complete_config
+from weclick.datasets import build_manifest, open_dataset
+from weclick.datasets.toy import generate
+from weclick.flow.stage import compute_flow
+from weclick.frames import pack_frames
+from weclick.manifest import Manifest
+from weclick.store import Store
+from weclick.window import Window, consistency_pairs
+
+
+@dataclass(frozen=True)
+class Street:
+    """A prepared toy data set: configuration, manifests, clicks and caches without soft labels."""
+
+    config: dict[str, Any]
+    store: Store
+    train: Manifest
+    val: Manifest
+    clicks: ClickTable
+    frames: dict[str, str]
+    flow: dict[str, str]
+    val_flow: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout's top folder."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> dict[str, Any]:
+    """A configuration whose trainings take seconds."""
+    network = {
+        "backbone": "mobilenetv2_compact",
+        "pretrained": None,
+        "channels": 16,
+        "steps": 3,
+        "batch_size": 2,
+        "crop": [48, 64],
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "validate_every": 0,
+        "log_every": 1,
+        "checkpoint_every": 2,
+    }
+    return {
+        "data": {
+            "root": "data/toy",
+            "target_every": 2,
+            "toy": {"height": 64, "width": 96, "frames": 4, "clips": {"train": 2, "val": 1}},
+        },
+        "clicks": {"min_pixels": 4, "min_pixels_at": None},
+        "window": {"frames": 3, "max_gap_frames": 2, "direction": "both"},
+        "teacher": network,
+        "student": network,
+    }
+
+
+@pytest.fixture(scope="session")
+def street(tmp_path_factory, tiny_config) -> Street:
+    root = tmp_path_factory.mktemp("street")
+    config = complete_config(tiny_config)
+    config["data"]["root"] = str(root / "data")
+    generate(root / "data", **config["data"]["toy"])
+    store, window = Store([root / "store"]), Window(**config["window"])
+    dataset = open_dataset(config["data"])
+    train, val = (
+        build_manifest(dataset, split, 0, 1, reach_frames=2, remember=None) for split in ("train", "val")
+    )
+    return Street(
+        config=config,
+        store=store,
+        train=train,
+        val=val,
+        clicks=generate_clicks(train, options=config["clicks"], seed=0),
+        frames=pack_frames(train, chunk_px=32, store=store),
+        flow=compute_flow(train, window.pairs, options=config["flow"], store=store),
+        val_flow=compute_flow(
+            val, lambda clip: consistency_pairs(clip, 2), options=config["flow"], store=store
+        ),
+    )

@@ -1,0 +1,146 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from weclick.checkpoint import load_model
+from weclick.clicks import ClickTable
+from weclick.recipe import Recipe, class_weights, train_recipe
+from weclick.soft_labels import compute_soft_labels
+from weclick.store import Store, entry_key, verify_entry
+from weclick.stream import Caches
+
+
+@pytest.fixture(scope="module")
+def store(street, tmp_path_factory):
+    """Reads the street's caches, keeps what this module trains to itself."""
+    return Store([*street.store.roots, tmp_path_factory.mktemp("models")])
+
+
+def make_recipe(street, store, role, soft_labels=None, **changed):
+    config = {**street.config, **changed}
+    if role == "teacher":
+        config = {name: config[name] for name in ("seed", "teacher", "partial_cross_entropy", "gated_crf")}
+    return Recipe(
+        role=role,
+        config=config,
+        manifest=street.train,
+        clicks=street.clicks,
+        caches=Caches(store, street.frames, street.flow, soft_labels or {}),
+        validation=street.val,
+    )
+
+
+@pytest.fixture(scope="module")
+def taught(street, store, tmp_path_factory):
+    """A trained teacher and its soft labels."""
+    folder = tmp_path_factory.mktemp("teacher")
+    train_recipe(make_recipe(street, store, "teacher"), folder, device="cpu")
+    labels = compute_soft_labels(street.train, folder / "model.safetensors", chunk_px=16, store=store)
+    return folder, labels
+
+
+def test_a_student_is_trained_once_and_then_found(street, store, taught, tmp_path, monkeypatch):
+    recipe = make_recipe(street, store, "student", taught[1])
+    entry = train_recipe(recipe, tmp_path / "mine", device="cpu")
+    assert verify_entry(entry.path) == []
+    monkeypatch.setattr("weclick.recipe.fit", None)
+    again = train_recipe(recipe, tmp_path / "colleague", device="cpu")
+    assert again.key == entry.key
+    for name in ("model.safetensors", "metrics.jsonl", "model.json"):
+        assert (tmp_path / "mine" / name).read_bytes() == (tmp_path / "colleague" / name).read_bytes()
+    assert not (tmp_path / "mine" / "checkpoint.pt").exists()
+
+
+def test_the_card_tells_what_was_trained(street, taught):
+    card = json.loads((taught[0] / "model.json").read_text())
+    assert card["role"] == "teacher"
+    assert card["steps"] == 3
+    assert card["parameters"] > 10_000
+    assert card["options"]["backbone"] == "mobilenetv2_compact"
+    model, loaded = load_model(taught[0] / "model.safetensors")
+    assert loaded.classes == street.train.classes
+    assert model(torch.zeros(1, 3, 33, 50)).shape[1] == 9
+
+
+def test_soft_labels_are_the_teachers_probabilities(street, store, taught):
+    from weclick.evaluate import predict
+    from weclick.media import read_clip
+    from weclick.store import decode_probabilities
+
+    clip = street.train.clips[0]
+    entry = store.get("soft_labels", taught[1][clip.id])
+    model, _ = load_model(taught[0] / "model.safetensors")
+    image = next(read_clip(street.train, clip))
+    stored = decode_probabilities(np.asarray(entry.array("probabilities")[0]), class_axis=0)
+    full = torch.nn.functional.interpolate(torch.from_numpy(stored)[None], size=clip.size, mode="bilinear")
+    assert (full.argmax(1)[0] == predict(model, image)).float().mean() > 0.95
+
+
+def test_soft_labels_of_other_classes_are_refused(street, store, taught, tmp_path):
+    classes = dataclasses.replace(street.train.classes, names=tuple("abcdefghi"))
+    with pytest.raises(ValueError, match="was trained for the classes road"):
+        compute_soft_labels(
+            dataclasses.replace(street.train, classes=classes),
+            taught[0] / "model.safetensors",
+            chunk_px=16,
+            store=Store([tmp_path]),
+        )
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({"student.log_every": 7}, True),
+        ({"student.checkpoint_every": 7}, True),
+        ({"student.steps": 7}, False),
+        ({"mfd.weight": 0.5}, False),
+        ({"window.max_gap_frames": 1}, False),
+        ({"seed": 1}, False),
+    ],
+)
+def test_the_key_follows_what_changes_the_weights(street, store, changed, same):
+    base = make_recipe(street, store, "student", {"clip": "key"})
+    config = json.loads(json.dumps(base.config))
+    for path, value in changed.items():
+        section, _, key = path.partition(".")
+        if key:
+            config[section][key] = value
+        else:
+            config[section] = value
+    other = dataclasses.replace(base, config=config)
+    assert (entry_key("models", base.inputs()) == entry_key("models", other.inputs())) == same
+
+
+def test_losses_that_are_off_read_no_caches(street, store):
+    off = {"kd": {**street.config["kd"], "weight": 0.0}, "mfd": {**street.config["mfd"], "weight": 0.0}}
+    weak = make_recipe(street, store, "student", {"clip": "key"}, **off)
+    assert weak.window.frames == 1
+    assert not weak.used_caches().flow
+    assert not weak.used_caches().soft_labels
+    kd = make_recipe(street, store, "student", {"clip": "key"}, mfd=off["mfd"])
+    assert kd.used_caches().soft_labels
+    assert not kd.used_caches().flow
+
+
+def test_pretrained_weights_count_by_content(street, store, tmp_path):
+    keys = []
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(b"weights")
+        student = {**street.config["student"], "pretrained": str(tmp_path / name)}
+        keys.append(entry_key("models", make_recipe(street, store, "student", student=student).inputs()))
+    assert keys[0] == keys[1]
+
+
+def test_class_weights(street):
+    points = {("c", "f"): np.array([(0, 0, 0, 1)] * 4 + [(1, 1, 1, 1)], street.clicks.of("", "").dtype)}
+    table = ClickTable(split="train", classes=("a", "b"), frames=points)
+    assert class_weights(None, table, 2) is None
+    torch.testing.assert_close(class_weights([1, 2], table, 2), torch.tensor([1.0, 2.0]))
+    balanced = class_weights("balanced", table, 2)
+    assert balanced[1] == pytest.approx(2 * balanced[0])
+    assert (balanced * torch.tensor([4, 1])).sum() == pytest.approx(5)
+    with pytest.raises(ValueError, match="expected balanced or 2 numbers"):
+        class_weights([1.0], table, 2)

@@ -1,0 +1,134 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from weclick.geometry import backward_warp, move_points
+from weclick.media import read_clip
+from weclick.models import normalize
+from weclick.store import decode_flow
+from weclick.stream import Caches, Stream
+from weclick.window import Window
+
+CPU = torch.device("cpu")
+
+
+def make_stream(street, window=None, **options):
+    rank, world = options.pop("rank", 0), options.pop("world", 1)
+    return Stream(
+        street.train,
+        street.clicks,
+        Caches(street.store, street.frames, street.flow, {}),
+        window=window or Window(**street.config["window"]),
+        options={**street.config["student"], **options},
+        stride_px=4,
+        occlusion="none",
+        seed=5,
+        rank=rank,
+        world=world,
+    )
+
+
+def whole_frame(street):
+    """A stream whose crop is the image itself, unscaled and unflipped."""
+    return make_stream(street, crop=[64, 96], scale=[1.0, 1.0], flip=False)
+
+
+def test_an_identity_crop_gives_back_what_is_stored(street):
+    stream = whole_frame(street)
+    (first, *_), batch = stream.plan(0), next(stream.batches(0, 1, CPU))
+    image = list(read_clip(street.train, first.clip))[first.target]
+    expected = normalize(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float())
+    torch.testing.assert_close(batch.images[:1], expected)
+    assert batch.inside.all()
+    clicks = street.clicks.of(first.clip.id, first.clip.frames[first.target].name)
+    mine = batch.points[batch.points[:, 0] == 0]
+    np.testing.assert_allclose(mine[:, 1:], np.stack([clicks["y"], clicks["x"]], 1), atol=1e-4)
+    np.testing.assert_array_equal(batch.classes[: len(clicks)], clicks["class_id"])
+
+
+def test_flow_of_an_identity_crop_is_the_cached_flow(street):
+    stream = whole_frame(street)
+    first, batch = stream.plan(0)[0], next(stream.batches(0, 1, CPU))
+    entry = street.store.get("flow", street.flow[first.clip.id])
+    digests = [first.clip.frames[i].digest for i in (first.target, first.neighbours[0])]
+    stored = entry.array("flow")[entry.meta["inputs"]["pairs"].index(digests)]
+    torch.testing.assert_close(batch.flow[0], torch.from_numpy(decode_flow(stored)))
+
+
+def test_clicks_stay_on_the_colour_they_were_put_on(street):
+    """Whatever scale and flip, the image under a moved click is that under the click; mirrored, it is not."""
+    right, mirrored = [], []
+    stream = make_stream(street, scale=[2.0, 2.0], crop=[64, 96])
+    for step in range(4):
+        plan, batch = stream.plan(step), next(stream.batches(step, step + 1, CPU))
+        for i, sample in enumerate(plan):
+            frame = torch.from_numpy(list(read_clip(street.train, sample.clip))[sample.target].copy())
+            at = torch.from_numpy(np.stack([sample.clicks["y"], sample.clicks["x"]], 1))
+            at = at[move_points(at, sample.crop)[1]].long()
+            wanted = normalize(frame[at[:, 0], at[:, 1]].float()[:, :, None, None])[:, :, 0, 0]
+            y, x = batch.points[batch.points[:, 0] == i][:, 1:].round().long().clamp(min=0).unbind(1)
+            right.append((batch.images[i][:, y, x].T - wanted).abs().mean())
+            mirrored.append((batch.images[i].flip(-1)[:, y, x].T - wanted).abs().mean())
+    assert sum(right) < 0.25 * sum(mirrored)
+
+
+def test_neighbours_warp_onto_their_targets(street):
+    """On the logit grid, the neighbour warped along the batch's flow is nearer to the target than itself."""
+    better = []
+    stream = make_stream(street, crop=[64, 96], scale=[1.0, 1.5])
+    for batch in stream.batches(0, 6, CPU):
+        small = torch.nn.functional.avg_pool2d(batch.images, 4)
+        target, neighbour = small[batch.target_of], small[batch.targets :]
+        warped, valid = backward_warp(neighbour, batch.flow)
+        valid = valid & batch.inside[batch.target_of]
+        better.append([((x - target).abs() * valid).sum() for x in (warped, neighbour)])
+    along, still = (sum(column) for column in zip(*better, strict=True))
+    assert along < 0.93 * still
+
+
+def test_a_plan_is_a_function_of_the_step(street):
+    one, two = make_stream(street), make_stream(street)
+    assert [s.crop for s in one.plan(7)] == [s.crop for s in two.plan(7)]
+    batches = list(one.batches(0, 4, CPU))
+    (later,) = two.batches(3, 4, CPU)
+    torch.testing.assert_close(later.images, batches[3].images, rtol=0, atol=0)
+
+
+def test_every_target_is_seen_once_an_epoch(street):
+    stream = make_stream(street, batch_size=1)
+    count = sum(len(clip.targets) for clip in street.train.clips)
+    for epoch in range(2):
+        seen = [stream.plan(epoch * count + i)[0] for i in range(count)]
+        assert len({(sample.clip.id, sample.target) for sample in seen}) == count
+
+
+def test_processes_share_a_batch(street):
+    both = make_stream(street).plan(2)
+    shares = [make_stream(street, rank=rank, world=2).plan(2) for rank in range(2)]
+    assert [share[0].crop for share in shares] == [sample.crop for sample in both]
+    with pytest.raises(ValueError, match="batch_size 2 does not divide among 3"):
+        make_stream(street, world=3)
+
+
+def test_crops_are_padded_to_the_stride_and_beyond_the_image(street):
+    stream = make_stream(street, crop=[90, 100], scale=[0.5, 0.5])
+    batch = next(stream.batches(0, 1, CPU))
+    assert batch.input_size == (96, 112)
+    assert 0 < batch.inside.float().mean() < 0.5
+    outside = torch.nn.functional.interpolate(batch.inside.float(), scale_factor=4) == 0
+    deep = torch.nn.functional.max_pool2d((~outside).float(), 9, 1, 4) == 0
+    assert (batch.images * deep == 0).all()
+
+
+def test_a_stream_without_targets_says_so(street):
+    clips = tuple(dataclasses.replace(clip, targets=()) for clip in street.train.clips)
+    with pytest.raises(ValueError, match="has no target frame"):
+        make_stream(dataclasses.replace(street, train=dataclasses.replace(street.train, clips=clips)))
+
+
+def test_errors_of_the_reading_thread_reach_the_caller(street):
+    lost = dataclasses.replace(street, frames={clip.id: "0" * 64 for clip in street.train.clips})
+    with pytest.raises(LookupError, match="has no frames entry"):
+        next(make_stream(lost).batches(0, 1, CPU))

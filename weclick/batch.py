@@ -1,0 +1,53 @@
+"""What a training step sees: frames of one crop each, and everything known of them on the logit grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B targets and their M neighbours, S = B + M frames, targets first.
+
+    Attributes:
+        images: (S, 3, H, W) float32, ImageNet-normalised; 0 outside the image.
+        inside: (S, 1, h, w) bool on the logit grid, False in padding.
+        points: (N, 3) float32 clicks [target index, y, x], px of the crop.
+        classes: (N,) int64 class of each click.
+        target_of: (M,) int64, the target that each neighbour belongs to.
+        flow: (M, 2, h, w) float32 px of the logit grid, on the target's grid, pointing to the neighbour.
+        flow_valid: (M, 1, h, w) bool, what the cached masks say of it.
+        teacher: (S, K, h, w) float32 probabilities, or None where a run has no teacher.
+    """
+
+    images: Tensor
+    inside: Tensor
+    points: Tensor
+    classes: Tensor
+    target_of: Tensor
+    flow: Tensor
+    flow_valid: Tensor
+    teacher: Tensor | None
+
+    @property
+    def targets(self) -> int:
+        """B."""
+        return self.images.shape[0] - self.neighbours
+
+    @property
+    def neighbours(self) -> int:
+        """M."""
+        return self.target_of.shape[0]
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) of the crops, px."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.images.device

@@ -1,0 +1,254 @@
+"""The `evaluate` stage: scores of a network on the scored frames of a split."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from weclick.checkpoint import load_model
+from weclick.geometry import backward_warp_nearest, resize_flow
+from weclick.manifest import Clip, Manifest, write_text
+from weclick.media import read_clip, read_label
+from weclick.metrics import ConfusionMatrix
+from weclick.models import normalize
+from weclick.progress import progress_bar
+from weclick.store import Store, decode_flow
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """Class ids of one frame at its full size.
+
+    Args:
+        model: in eval mode, on `device`.
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (H, W) uint8 on `device`: the arg-max of the logits upsampled bilinearly.
+    """
+    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
+    logits = model(normalize(rgb.float())).float()
+    return interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False).argmax(1)[0].byte()
+
+
+def score_frames(
+    model: nn.Module, manifest: Manifest, *, at_most: int | None = None, device: torch.device | str = "cpu"
+) -> ConfusionMatrix:
+    """The confusion matrix over a split's scored frames, or `at_most` evenly chosen ones of them."""
+    matrix = ConfusionMatrix(manifest.num_classes)
+    for clip in _thinned(manifest.clips, at_most):
+        for t, image in enumerate(read_clip(manifest, clip)):
+            if t in clip.scored:
+                matrix.update(predict(model, image, device).cpu(), read_label(manifest, clip.frames[t]))
+    return matrix
+
+
+def scores(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any]:
+    """Figures of a confusion matrix under their public names; None where a class is absent."""
+    per_class = zip(manifest.classes.names, matrix.iou(), strict=True)
+    return {
+        "miou": float(matrix.miou()),
+        "mean_accuracy": float(matrix.mean_accuracy()),
+        "pixel_accuracy": float(matrix.pixel_accuracy()),
+        "per_class_iou": {name: None if np.isnan(iou) else float(iou) for name, iou in per_class},
+    }
+
+
+def evaluate_models(
+    models: Mapping[str, Path],
+    manifest: Manifest,
+    *,
+    store: Store,
+    flow: Mapping[str, str],
+    device: str,
+    folder: Path,
+    examples: int,
+    write_predictions: bool,
+) -> None:
+    """Score checkpoints and write metrics.json, the student's figures at its top.
+
+    Args:
+        models: role -> model.safetensors; "student" is needed, others are scored beside it.
+        manifest: the split to score.
+        store: holds the flow entries.
+        flow: clip id -> key.
+        device: where to run.
+        folder: gets metrics.json and examples/, and predictions/ if asked.
+        examples: how many frames' predictions to keep for the report.
+        write_predictions: keep those of all scored frames.
+    """
+    chosen = choose_examples(manifest, examples)
+    metrics: dict[str, Any] = {}
+    for role, path in models.items():
+        model, _ = load_model(path, device)
+        keep = {frame: folder / _example(frame, role) for frame in chosen}
+        figures = evaluate(model, manifest, store=store, flow=flow, device=device, keep=keep)
+        if write_predictions:
+            write_class_maps(model, manifest, folder / "predictions" / role, device=device)
+        metrics |= figures if role == "student" else {role: figures}
+    metrics["examples"] = [
+        {"clip": clip, "frame": name, **{role: _example((clip, name), role) for role in models}}
+        for clip, name in chosen
+    ]
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+
+
+def evaluate(
+    model: nn.Module,
+    manifest: Manifest,
+    *,
+    store: Store,
+    flow: Mapping[str, str],
+    device: torch.device | str = "cpu",
+    keep: Mapping[tuple[str, str], Path] | None = None,
+) -> dict[str, Any]:
+    """All scores of a network on a split.
+
+    Temporal consistency is the mIoU between the prediction of a frame and that of an earlier frame,
+    warped by nearest along the cached flow, over pixels that the flow and its masks call valid.
+
+    Args:
+        model: in eval mode, on `device`.
+        manifest: the split to score.
+        store: holds the flow entries.
+        flow: clip id -> key; clips without one add nothing to temporal consistency.
+        device: where the network is.
+        keep: (clip id, frame name) -> file for the palette PNG of that prediction.
+
+    Returns:
+        miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix, temporal_consistency (None
+        without flow), frames, image_size, parameters, fps, device.
+    """
+    matrix, consistency = ConfusionMatrix(manifest.num_classes), ConfusionMatrix(manifest.num_classes)
+    frames = sum(len(clip.frames) for clip in manifest.clips)
+    with progress_bar("evaluate", frames, "frames") as bar:
+        for clip in manifest.clips:
+            predictions = {}
+            for t, image in enumerate(read_clip(manifest, clip)):
+                predictions[t] = predict(model, image, device)
+                bar.advance()
+            for t in clip.scored:
+                matrix.update(predictions[t].cpu(), read_label(manifest, clip.frames[t]))
+                _keep(keep, clip, t, predictions[t], manifest)
+            if clip.id in flow:
+                _add_consistency(consistency, clip, predictions, store, flow[clip.id])
+    size = manifest.clips[0].size
+    return {
+        **scores(matrix, manifest),
+        "confusion_matrix": matrix.matrix.tolist(),
+        "temporal_consistency": float(consistency.miou()) if consistency.matrix.any() else None,
+        "frames": sum(len(clip.scored) for clip in manifest.clips),
+        "image_size": list(size),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "fps": frames_per_second(model, size, device),
+        "device": _device_name(device),
+    }
+
+
+@torch.inference_mode()
+def frames_per_second(
+    model: nn.Module, size: tuple[int, int], device: torch.device | str, *, runs: int = 7
+) -> float:
+    """One over the median time of a frame, batch 1: normalised image in, full-size class map out."""
+    image = torch.zeros((1, 3, *size), device=device)
+    times = []
+    for _ in range(runs + 2):
+        began = time.perf_counter()
+        logits = model(image).float()
+        interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return 1 / median(times[2:])
+
+
+def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, int, int], ...]) -> None:
+    """Write class ids (H, W) uint8 as a PNG whose palette shows the class colours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(class_ids)
+    image.putpalette([channel for color in palette for channel in color])
+    image.save(path)
+
+
+def choose_examples(manifest: Manifest, count: int) -> list[tuple[str, str]]:
+    """(clip id, frame name) of `count` scored frames, spread over the split."""
+    scored = [(clip.id, clip.frames[t].name) for clip in manifest.clips for t in clip.scored]
+    picks = np.linspace(0, len(scored) - 1, min(count, len(scored))).round().astype(int)
+    return [scored[i] for i in picks]
+
+
+def write_class_maps(model: nn.Module, manifest: Manifest, folder: Path, *, device: str) -> None:
+    """Write <clip>/<frame>.png, a palette PNG of class ids, for every scored frame of a split."""
+    for clip in _thinned(manifest.clips, None):
+        for frame, image in zip(clip.frames, read_clip(manifest, clip), strict=True):
+            prediction = predict(model, image, device).cpu().numpy()
+            save_class_map(prediction, folder / clip.id / f"{frame.name}.png", manifest.classes.palette)
+
+
+def _example(frame: tuple[str, str], role: str) -> str:
+    return f"examples/{frame[0]}_{frame[1]}_{role}.png"
+
+
+def _thinned(clips: tuple[Clip, ...], at_most: int | None) -> Iterator[Clip]:
+    """Clips with at most so many scored frames in all, and no frame besides."""
+    scored = [(clip, t) for clip in clips for t in clip.scored]
+    if at_most is not None and len(scored) > at_most:
+        scored = [scored[i] for i in np.linspace(0, len(scored) - 1, at_most).round().astype(int)]
+    for clip in clips:
+        kept = [t for owner, t in scored if owner is clip]
+        if kept:
+            yield clip.restrict(kept)
+
+
+def _keep(
+    keep: Mapping[tuple[str, str], Path] | None, clip: Clip, t: int, prediction: Tensor, manifest: Manifest
+) -> None:
+    path = (keep or {}).get((clip.id, clip.frames[t].name))
+    if path is not None:
+        save_class_map(prediction.cpu().numpy(), path, manifest.classes.palette)
+
+
+def _add_consistency(
+    matrix: ConfusionMatrix, clip: Clip, predictions: Mapping[int, Tensor], store: Store, key: str
+) -> None:
+    entry = store.get("flow", key)
+    position = {frame.digest: t for t, frame in enumerate(clip.frames)}
+    masked = sum(mask["bit"] for mask in entry.attributes["masks"].values())
+    stride_px = entry.attributes["stride_px"]
+    for i, (target, neighbour) in enumerate(entry.meta["inputs"]["pairs"]):
+        t, s = position[target], position[neighbour]
+        if t not in clip.scored:
+            continue
+        stored = np.asarray(entry.array("flow")[i])
+        flow = torch.from_numpy(decode_flow(stored))[None].to(predictions[t].device)
+        warped, valid = backward_warp_nearest(
+            predictions[s][None, None], _to_full_size(flow, stride_px, clip.size)
+        )
+        if masked:
+            cached = torch.from_numpy(np.asarray(entry.array("valid")[i])).to(flow.device)[None, None]
+            good = ((cached & masked) == masked).float()
+            cells = interpolate(good, scale_factor=stride_px, mode="nearest")
+            valid = valid & (cells[..., : clip.height_px, : clip.width_px] > 0.5)
+        truth = torch.where(valid, warped, torch.full_like(warped, 255))[0, 0]
+        matrix.update(predictions[t].cpu(), truth.cpu())
+
+
+def _to_full_size(flow: Tensor, stride_px: int, size: tuple[int, int]) -> Tensor:
+    """From the stride grid to the frame; the last cells may reach beyond it."""
+    full = resize_flow(flow, (flow.shape[-2] * stride_px, flow.shape[-1] * stride_px))
+    return full[..., : size[0], : size[1]]
+
+
+def _device_name(device: torch.device | str) -> str:
+    device = torch.device(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

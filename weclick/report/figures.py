@@ -1,0 +1,167 @@
+"""Charts as SVG text that takes its colours and its font from the page, in light and in dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+INK, MUTED, GRID, STUDENT, TEACHER = "#010101", "#020202", "#030303", "#040404", "#050505"
+"""Stand-ins for the page's colours: matplotlib needs numbers, the page's style sheet decides."""
+
+VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--line)",
+    STUDENT: "var(--student)",
+    TEACHER: "var(--teacher)",
+}
+ROLE_COLORS = {"student": STUDENT, "teacher": TEACHER}
+HEAT = (0.16, 0.47, 0.86)
+"""RGB of confusion cells; their opacity is the share, so it suits any background."""
+
+MAX_POINTS = 300
+"""Of a curve; longer logs are averaged in blocks."""
+
+Curve = tuple[Sequence[float], Sequence[float]]
+"""Steps and values."""
+
+
+def curve_chart(curves: Mapping[str, Curve], *, name: str, alt: str, percent: bool = False) -> str:
+    """Lines over training steps, one per role; long ones are averaged in blocks.
+
+    Args:
+        curves: role -> steps and values; NaN leaves a gap.
+        name: unique in the page; ids inside the chart begin with it.
+        alt: what it shows, for those who do not see it.
+        percent: values are shares, few, and drawn with a dot each.
+    """
+    figure, axes = _axes(5.2, 2.9)
+    for role, curve in curves.items():
+        steps, values = (np.array(part, float) for part in curve)
+        color = ROLE_COLORS[role]
+        if percent:
+            axes.plot(steps, values, color=color, marker="o", markersize=4, linewidth=1.6)
+        else:
+            axes.plot(*_averaged(steps, values), color=color, linewidth=1.6)
+    axes.set_xlabel("training step", color=MUTED)
+    axes.set_ylim(0, _upper_limit([values for _, values in curves.values()]))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    return _svg(figure, name, alt)
+
+
+def confusion_chart(matrix: np.ndarray, names: Sequence[str], *, name: str, alt: str) -> str:
+    """Where the pixels of each class went.
+
+    Args:
+        matrix: (K, K) or (K, K + 1) pixel counts, rows true classes, columns predicted ones; a last column
+            beyond the classes counts predictions that are no class, and is left out where it is empty.
+        names: K classes.
+        name: unique in the page.
+        alt: what it shows.
+    """
+    counts = np.asarray(matrix, np.float64)
+    if counts.shape[1] > len(names) and not counts[:, -1].any():
+        counts = counts[:, :-1]
+    columns = [*names, "no class"][: counts.shape[1]]
+    total = counts.sum(1, keepdims=True)
+    share = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    cell = float(np.clip(8.0 / len(columns), 0.2, 0.7))
+    figure, axes = _axes(1.7 + cell * len(columns), 1.5 + cell * len(names), grid=False)
+    opacity = np.sqrt(np.nan_to_num(share))  # the root lifts small mistakes into sight
+    axes.imshow(np.dstack([np.broadcast_to(HEAT, (*share.shape, 3)), opacity]), interpolation="none")
+    if len(columns) <= 24:
+        _write_shares(axes, share)
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted", color=MUTED)
+    axes.set_ylabel("true", color=MUTED)
+    return _svg(figure, name, alt)
+
+
+def dots_chart(variants: Mapping[str, Mapping[str, Any]], *, name: str, alt: str) -> str:
+    """One row per variant of the ablation: a dot per seed, a bar at the mean, a line over the spread.
+
+    Args:
+        variants: label -> {"mean", "spread", "values"} of a share; None where not known.
+        name: unique in the page.
+        alt: what it shows.
+    """
+    figure, axes = _axes(7.6, 0.7 + 0.42 * len(variants))
+    for row, (label, score) in enumerate(variants.items()):
+        values = [value for value in score["values"] if value is not None]
+        color = ROLE_COLORS.get(label, STUDENT)
+        axes.scatter(values, [row] * len(values), s=26, color=color, alpha=0.55, linewidths=0)
+        if score["mean"] is not None:
+            spread = score["spread"] or 0
+            axes.plot([score["mean"] - spread, score["mean"] + spread], [row, row], color=INK, linewidth=1)
+            axes.plot([score["mean"]], [row], color=INK, marker="|", markersize=13, markeredgewidth=1.8)
+    axes.set_yticks(range(len(variants)), list(variants))
+    axes.set_ylim(len(variants) - 0.5, -0.5)
+    axes.margins(x=0.08)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    axes.set_xlabel("mIoU", color=MUTED)
+    axes.grid(False, axis="y")
+    axes.grid(True, axis="x", color=GRID, linewidth=0.7)
+    return _svg(figure, name, alt)
+
+
+def _axes(width_in: float, height_in: float, *, grid: bool = True) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor=MUTED, labelsize=9)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(True, axis="y", color=GRID, linewidth=0.7)
+    return figure, axes
+
+
+def _averaged(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of equal blocks, so that at most MAX_POINTS are left."""
+    block = -(-len(steps) // MAX_POINTS)
+    if block <= 1:
+        return steps, values
+    starts = np.arange(0, len(steps), block)
+    sizes = np.diff([*starts, len(steps)])
+    return np.add.reduceat(steps, starts) / sizes, np.add.reduceat(values, starts) / sizes
+
+
+def _upper_limit(curves: Sequence[Sequence[float]]) -> float:
+    """Just above the curves, but not above a few outliers of the first steps."""
+    values = np.concatenate([np.array(curve, float) for curve in curves])
+    values = values[np.isfinite(values)]
+    if not values.size or values.max() <= 0:
+        return 1.0
+    return 1.08 * float(min(values.max(), 2 * np.quantile(values, 0.95)))
+
+
+def _write_shares(axes: Axes, share: np.ndarray) -> None:
+    """Percentages in the cells, those under a half per cent left out."""
+    for (row, column), value in np.ndenumerate(share):
+        if value >= 0.005:
+            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=INK)
+
+
+def _svg(figure: Figure, name: str, alt: str) -> str:
+    """The figure as an inline <svg> element without outside references, its ids made unique."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text[text.index("<svg") :])
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(color, variable)
+    label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

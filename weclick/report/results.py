@@ -1,0 +1,111 @@
+"""What a run left in its results folder, gathered for the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weclick.clicks.table import ClickTable, read_clicks
+from weclick.manifest import Manifest, read_manifests
+from weclick.store import read_index
+
+ROLES = ("student", "teacher")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run, read.
+
+    Attributes:
+        folder: of the results.
+        train: manifest of the split that the networks learned from.
+        val: manifest of the split that they were scored on.
+        clicks: on the targets of `train`.
+        flow: split -> clip id -> key of its flow entry; empty where nothing has a neighbour.
+        evaluation: metrics.json of the evaluation, the student's figures at its top.
+        models: role -> model.json; the teacher may be missing.
+        curves: role -> lines of metrics.jsonl.
+        ablation: summary.json, or None.
+    """
+
+    folder: Path
+    train: Manifest
+    val: Manifest
+    clicks: ClickTable
+    flow: Mapping[str, Mapping[str, str]]
+    evaluation: Mapping[str, Any]
+    models: Mapping[str, Mapping[str, Any]]
+    curves: Mapping[str, list[dict[str, Any]]]
+    ablation: Mapping[str, Any] | None
+
+    def scores(self, role: str) -> Mapping[str, Any]:
+        """A network's part of metrics.json; empty where it was not scored."""
+        return self.evaluation if role == "student" else self.evaluation.get(role, {})
+
+
+def read_results(folder: Path, config: Mapping[str, Any]) -> Results:
+    """Read what the stages wrote.
+
+    Args:
+        folder: results folder of the run.
+        config: the complete configuration; `data` names splits and shards.
+
+    Raises:
+        FileNotFoundError: a file that the page needs is missing; says which stage writes it.
+        ValueError: a file is not what its stage writes.
+    """
+    data = config["data"]
+    roles = [role for role in ROLES if role == "student" or (folder / role / "model.json").is_file()]
+    summary = folder / "ablation" / "summary.json"
+    return Results(
+        folder=folder,
+        train=_manifest(folder, data["train"], data["shards"]),
+        val=_manifest(folder, data["val"], data["shards"]),
+        clicks=read_clicks(require(folder / "clicks" / f"{data['train']}.h5", "clicks")),
+        flow={split: _flow(folder, split) for split in dict.fromkeys((data["train"], data["val"]))},
+        evaluation=_json(require(folder / "evaluation" / "metrics.json", "evaluate")),
+        models={role: _json(require(folder / role / "model.json", role)) for role in roles},
+        curves={role: _lines(require(folder / role / "metrics.jsonl", role)) for role in roles},
+        ablation=_json(summary) if summary.is_file() else None,
+    )
+
+
+def require(path: Path, stage: str) -> Path:
+    """The path, if there is such a file.
+
+    Raises:
+        FileNotFoundError: there is none; names the stage that writes it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: there is no such file, but the report needs it; run the stage {stage} first: "
+            f"`snakemake --cores 8 all`, or `weclick {stage}`"
+        )
+    return path
+
+
+def _manifest(folder: Path, split: str, shards: int) -> Manifest:
+    paths = [folder / "manifest" / split / f"{shard}.json" for shard in range(shards)]
+    return read_manifests([require(path, "manifest") for path in paths])
+
+
+def _flow(folder: Path, split: str) -> dict[str, str]:
+    return read_index(sorted((folder / "flow" / split).glob("*.json")), "flow")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: is no JSON ({error}); delete it and run the stage that writes it again"
+        ) from error
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Lines of a JSON-lines file; an unfinished last one is left out."""
+    text = path.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

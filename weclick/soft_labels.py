@@ -1,0 +1,97 @@
+"""The `soft_labels` stage: the teacher's predictions on every frame, at its own stride, quantised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from weclick.checkpoint import load_model
+from weclick.manifest import Clip, Manifest
+from weclick.media import read_clip
+from weclick.models import normalize
+from weclick.progress import progress_bar
+from weclick.store import Store, encode_probabilities, entry_key, file_digest
+
+FORMAT_VERSION = 1
+CODEC = "uint8-log-probability"
+
+
+def compute_soft_labels(
+    manifest: Manifest, teacher: Path, *, chunk_px: int, store: Store, device: str = "cpu"
+) -> dict[str, str]:
+    """Make sure that the store holds the teacher's soft labels of every clip.
+
+    Args:
+        manifest: one shard of the training split.
+        teacher: its model.safetensors; loaded only when a clip is missing.
+        chunk_px: side of a chunk on the teacher's grid.
+        store: entries that it has are not made again.
+        device: where the teacher runs.
+
+    Returns:
+        Clip id -> key of its entry: array `probabilities` (T, K, h, w) uint8 (see store.codecs).
+
+    Raises:
+        ValueError: the teacher knows other classes than the manifest.
+    """
+    digest = file_digest(teacher)
+    keys = {clip.id: entry_key("soft_labels", _inputs(clip, digest, chunk_px)) for clip in manifest.clips}
+    missing = [clip for clip in manifest.clips if store.find("soft_labels", keys[clip.id]) is None]
+    if missing:
+        model, card = load_model(teacher, device)
+        if card.classes.names != manifest.classes.names:
+            raise ValueError(
+                f"{teacher}: was trained for the classes {', '.join(card.classes.names)}, but the data "
+                f"set has {', '.join(manifest.classes.names)}; train a teacher on this data set"
+            )
+        with progress_bar("soft labels", sum(len(clip.frames) for clip in missing), "frames") as bar:
+            for clip in missing:
+                with store.create("soft_labels", _inputs(clip, digest, chunk_px)) as entry:
+                    array = None
+                    for t, image in enumerate(read_clip(manifest, clip)):
+                        probabilities = encode_probabilities(_predict(model, image, device))
+                        if array is None:
+                            array = entry.create_array(
+                                "probabilities",
+                                shape=(len(clip.frames), *probabilities.shape),
+                                chunks=(1, probabilities.shape[0], chunk_px, chunk_px),
+                                dtype="uint8",
+                                axes="TKHW",
+                            )
+                        array[t] = probabilities
+                        bar.advance()
+                    entry.attributes.update(_attributes(clip, digest, model, manifest))
+    return keys
+
+
+def _inputs(clip: Clip, teacher_sha256: str, chunk_px: int) -> Mapping[str, Any]:
+    return {
+        "format": FORMAT_VERSION,
+        "frames": [frame.digest for frame in clip.frames],
+        "teacher_sha256": teacher_sha256,
+        "codec": CODEC,
+        "chunk_px": chunk_px,
+    }
+
+
+@torch.inference_mode()
+def _predict(model: nn.Module, image: np.ndarray, device: str) -> np.ndarray:
+    """(H, W, 3) uint8 -> (K, h, w) float32 probabilities on the network's grid."""
+    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
+    return model(normalize(rgb.float())).float().softmax(1)[0].cpu().numpy()
+
+
+def _attributes(clip: Clip, digest: str, model: nn.Module, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "frames": [frame.name for frame in clip.frames],
+        "stride_px": model.stride,
+        "codec": CODEC,
+        "teacher_sha256": digest,
+        "classes": list(manifest.classes.names),
+        "axes": "TKHW",
+    }

@@ -1,0 +1,207 @@
+"""From caches to batches: a plan per step, window reads, one joint affine per sample.
+
+A step's plan is a function of (seed, step) alone, so a resumed run sees what the whole run would have
+seen. Reads run ahead in one thread; TensorStore's own threads do the decoding.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from weclick.assemble import Part, Read, Sample, assemble
+from weclick.batch import Batch
+from weclick.clicks import ClickTable
+from weclick.geometry import Crop, crop_window
+from weclick.manifest import Manifest
+from weclick.reader import WindowReader
+from weclick.store import Store
+from weclick.window import Window
+
+MASK_BITS = {"none": 0, "forward_backward": 1, "photometric": 2, "both": 3}
+CHANNELS_FIRST = ("flow", "probabilities")
+"""Arrays whose windows have an axis before rows and columns."""
+
+CROP_MULTIPLE = 16
+"""Crops are padded to multiples of this, the deepest stride of the networks."""
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Where a stream reads: the store and, for each kind, clip id -> key."""
+
+    store: Store
+    frames: Mapping[str, str]
+    flow: Mapping[str, str]
+    soft_labels: Mapping[str, str]
+
+
+class Stream:
+    """Batches of a training.
+
+    Args:
+        manifest: the training split.
+        clicks: clicks on its targets.
+        caches: entries to read; flow and soft labels may be empty.
+        window: which neighbours a target gets.
+        options: the network's section: batch_size, crop, scale, flip.
+        stride_px: stride of the network's logits.
+        occlusion: which cached masks gate the flow (see MASK_BITS).
+        seed: of samples and crops.
+        rank, world: this process' share of every batch.
+
+    Raises:
+        ValueError: the split has no target, or the batch does not divide among the processes.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        clicks: ClickTable,
+        caches: Caches,
+        *,
+        window: Window,
+        options: Mapping[str, Any],
+        stride_px: int,
+        occlusion: str,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self._targets = [(clip, target) for clip in manifest.clips for target in clip.targets]
+        if not self._targets:
+            raise ValueError(
+                f"split {manifest.split!r} has no target frame to train on; check data.target_every"
+            )
+        if options["batch_size"] % world:
+            raise ValueError(f"batch_size {options['batch_size']} does not divide among {world} processes")
+        self._clicks, self._caches, self._window = clicks, caches, window
+        self._options, self._stride, self._seed = options, stride_px, seed
+        self._mask_bits = MASK_BITS[occlusion]
+        self._rank, self._world = rank, world
+        self._reader = WindowReader(caches.store)
+        self.wait_s = 0.0
+        """Seconds that `batches` kept its caller waiting for reads, so far."""
+
+    def plan(self, step: int) -> list[Sample]:
+        """The samples of one step on this process: a function of seed and step."""
+        size = self._options["batch_size"]
+        return [self._sample(step * size + i) for i in range(self._rank, size, self._world)]
+
+    def batches(self, start: int, stop: int, device: torch.device) -> Iterator[Batch]:
+        """Batches of the steps start..stop-1 in order, read ahead by at most two steps."""
+        ready: queue.Queue[list[Read] | BaseException] = queue.Queue(maxsize=2)
+        closed = threading.Event()
+
+        def read_ahead() -> None:
+            try:
+                for step in range(start, stop):
+                    _put(ready, self.read(self.plan(step)), closed)
+            except BaseException as error:
+                _put(ready, error, closed)
+
+        thread = threading.Thread(target=read_ahead, daemon=True)
+        thread.start()
+        try:
+            for _ in range(start, stop):
+                began = time.perf_counter()
+                parts = ready.get()
+                self.wait_s += time.perf_counter() - began
+                if isinstance(parts, BaseException):
+                    raise parts
+                yield assemble(parts, stride_px=self._stride, mask_bits=self._mask_bits, device=device)
+        finally:
+            closed.set()
+            thread.join()
+
+    def read(self, plan: list[Sample]) -> list[Read]:
+        """Read what the samples need, all windows at once, as stored."""
+        begun = [self._begin(sample) for sample in plan]
+        return [
+            Read(sample, {kind: [part.finish() for part in parts] for kind, parts in reads.items()})
+            for sample, reads in zip(plan, begun, strict=True)
+        ]
+
+    def _sample(self, index: int) -> Sample:
+        epoch, place = divmod(index, len(self._targets))
+        clip, target = self._targets[_permutation(self._seed, epoch, len(self._targets))[place]]
+        rng = np.random.default_rng((self._seed, index))
+        return Sample(
+            clip=clip,
+            target=target,
+            neighbours=self._window.draw(clip, target, rng),
+            crop=self._draw_crop(clip.size, rng),
+            clicks=self._clicks.of(clip.id, clip.frames[target].name),
+        )
+
+    def _draw_crop(self, image_size: tuple[int, int], rng: np.random.Generator) -> Crop:
+        low, high = self._options["scale"]
+        scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        size = [-(-side // CROP_MULTIPLE) * CROP_MULTIPLE for side in self._options["crop"]]
+        spare = [have * scale - want for have, want in zip(image_size, size, strict=True)]
+        top, left = (float(rng.uniform(min(0, s), max(0, s))) / scale for s in spare)
+        flip = bool(self._options["flip"] and rng.random() < 0.5)
+        return Crop(top=top, left=left, scale=scale, flip=flip, size=(size[0], size[1]))
+
+    def _begin(self, sample: Sample) -> dict[str, list[_Pending]]:
+        frames = [sample.clip.frames[f].digest for f in (sample.target, *sample.neighbours)]
+        reads = {"frames": self._begin_array("frames", "rgb", sample, frames)}
+        if self._caches.soft_labels:
+            reads["soft_labels"] = self._begin_array("soft_labels", "probabilities", sample, frames)
+        if self._caches.flow and sample.neighbours:
+            pairs = [[frames[0], neighbour] for neighbour in frames[1:]]
+            reads["flow"] = self._begin_array("flow", "flow", sample, pairs)
+            if self._mask_bits:
+                reads["valid"] = self._begin_array("flow", "valid", sample, pairs)
+        return reads
+
+    def _begin_array(self, kind: str, array: str, sample: Sample, wanted: list) -> list[_Pending]:
+        """Begin to read the sample's window of one array at each of the wanted frames or pairs.
+
+        Frames are told by content: the entry may be a colleague's, whose files have other names.
+        """
+        key = getattr(self._caches, kind)[sample.clip.id]
+        entry = self._reader.entry(kind, key)
+        listed = entry.meta["inputs"]["pairs" if kind == "flow" else "frames"]
+        stride_px = entry.attributes.get("stride_px", 1)
+        y, x, rows, columns = crop_window(sample.crop, sample.clip.size, source_stride=stride_px)
+        channels = (slice(None),) if array in CHANNELS_FIRST else ()
+        window = (*channels, slice(y, y + rows), slice(x, x + columns))
+        return [
+            _Pending(self._reader.read(kind, key, array, (listed.index(item), *window)), (y, x), stride_px)
+            for item in wanted
+        ]
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A window that is being read."""
+
+    future: Any
+    origin: tuple[int, int]
+    stride_px: int
+
+    def finish(self) -> Part:
+        return Part(self.future.result(), self.origin, self.stride_px)
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, 2**31 + epoch)).permutation(count)
+
+
+def _put(ready: queue.Queue, item: object, closed: threading.Event) -> None:
+    """Put unless nobody will take it any more."""
+    while not closed.is_set():
+        with suppress(queue.Full):
+            ready.put(item, timeout=0.1)
+            return
