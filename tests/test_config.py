@@ -44,6 +44,23 @@ def test_text_and_overrides():
     assert complete["flow"]["estimator"] == "raft"
 
 
+def test_texts_of_other_types_become_what_the_schema_wants():
+    """Snakemake's --config leaves the values inside {...} as texts."""
+    given = {
+        "ablation": {"seeds": ["0", "3"]},
+        "clicks": {"min_pixels": "40", "min_pixels_at": "null"},
+        "student": {"flip": "False", "scale": ["1", "2.5"]},
+        "data": {"toy": {"clips": {"train": "3"}}, "root": "1"},
+    }
+    complete = complete_config(given)
+    assert complete["ablation"]["seeds"] == [0, 3]
+    assert complete["clicks"] == {"min_pixels": 40, "min_pixels_at": None, "point": "centroid"}
+    assert complete["student"]["flip"] is False
+    assert complete["student"]["scale"] == [1.0, 2.5]
+    assert complete["data"]["toy"]["clips"] == {"train": 3}
+    assert complete["data"]["root"] == "1"
+
+
 def test_numbers_without_a_point_are_numbers():
     """YAML 1.1 reads 1e-3 as a text."""
     complete = load_config("{student: {learning_rate: 1e-3}}", ["gated_crf.sigma_rgb=2e-1"])

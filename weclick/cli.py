@@ -274,7 +274,6 @@ def report(
 
 def main() -> None:
     """Run a verb; what a user can mend ends in one line and exit status 1."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a busy machine
     try:
         app()
     except (ValueError, LookupError, ArithmeticError, OSError) as error:

@@ -61,7 +61,7 @@ def complete_config(given: Mapping[str, Any], *, source: str = "configuration") 
         ConfigError: an unknown key, a value of the wrong type or range; all of them are listed.
     """
     schema = load_schema("config")
-    values: dict[str, Any] = _with_numbers(given, schema)
+    values: dict[str, Any] = _typed(given, schema)
     errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: list(error.path))
     if errors:
         raise ConfigError(f"{source}: " + "; ".join(_explain(error) for error in errors))
@@ -103,15 +103,22 @@ def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return chosen
 
 
-def _with_numbers(given: Any, schema: Mapping[str, Any]) -> Any:
-    """The same values, with numbers for texts such as 1e-3, which YAML 1.1 does not know as a number."""
+def _typed(given: Any, schema: Mapping[str, Any]) -> Any:
+    """The same values, with numbers, switches and nulls for texts where the schema has no text.
+
+    YAML 1.1 reads 1e-3 as a text, and Snakemake's --config leaves the values inside {...} as texts.
+    """
     if isinstance(given, Mapping):
-        parts = schema.get("properties", {})
-        return {key: _with_numbers(value, parts.get(key, {})) for key, value in given.items()}
-    if isinstance(given, str) and "number" in schema.get("type", ()):
-        with suppress(ValueError):
-            return float(given)
-    return given
+        parts, other = schema.get("properties", {}), schema.get("additionalProperties")
+        rest = other if isinstance(other, Mapping) else {}
+        return {key: _typed(value, parts.get(key, rest)) for key, value in given.items()}
+    if isinstance(given, list):
+        return [_typed(value, schema.get("items", {})) for value in given]
+    if not isinstance(given, str) or "type" not in schema or "string" in schema["type"]:
+        return given
+    with suppress(ValueError):
+        return float(given) if "number" in schema["type"] else int(given)
+    return {"true": True, "false": False, "null": None}.get(given.lower(), given)
 
 
 def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

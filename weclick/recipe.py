@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -117,15 +118,19 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
     """
     store, inputs = recipe.caches.store, recipe.inputs()
     key = entry_key("models", inputs)
+    if _is_helper():
+        _train(recipe, inputs, key, folder, device, devices)
+        return store.get("models", key)
     with _alone_in(folder):
         entry = store.find("models", key)
         if entry is None:
             _train(recipe, inputs, key, folder, device, devices)
             entry = store.get("models", key)
-    for name in (WEIGHTS, METRICS):
-        _copy(entry.path / name, folder / name)
-    write_text(folder / CARD, json.dumps({"kind": "models", "key": key, **entry.attributes}, indent=1) + "\n")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+        for name in (WEIGHTS, METRICS):
+            _copy(entry.path / name, folder / name)
+        card = {"kind": "models", "key": key, **entry.attributes}
+        write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     return entry
 
 
@@ -216,6 +221,11 @@ def _train(
                 }
             )
     fabric.barrier()
+
+
+def _is_helper() -> bool:
+    """Whether Fabric started this process to train beside a first one, which looks after the folder."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
 @contextmanager

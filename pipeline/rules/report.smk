@@ -9,7 +9,9 @@ rule report:
         teacher=[rules.teacher.output.card, rules.teacher.output.metrics],
         student=[rules.student.output.card, rules.student.output.metrics],
         evaluation=rules.evaluate.output,
-        style=multiext(f"{workflow.basedir}/weclick/report/", "template.html.j2", "style.css"),
+        style=multiext(
+            f"{workflow.basedir}/weclick/report/", "template.html.j2", "style.css"
+        ),
         ablation=[SUMMARY] if os.path.exists(SUMMARY) else [],
     output:
         f"{RESULTS}/report.html",
