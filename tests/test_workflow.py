@@ -1,0 +1,196 @@
+"""The Snakemake workflow on a tiny street: what runs, what runs again, what a kill leaves behind."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from weclick.store import list_entries, verify_entry
+from weclick.store.entries import KINDS
+
+TRAINING_AND_AFTER = {"teacher", "soft_labels_shard", "student", "evaluate", "report", "all"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of its own, so that its modules can be edited."""
+
+    root: Path
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *words, "--configfile", "config/tiny.yaml"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PYTHONPATH": str(self.root), "PATH": path}
+
+    def snakemake(self, *words: str) -> str:
+        done = subprocess.run(
+            self.command(*words), cwd=self.root, env=self.environment, text=True, capture_output=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def jobs(self, *config: str) -> set[str]:
+        """Names of the rules that would run, with these changes of the configuration."""
+        told = self.snakemake("all", "-n", *(["--config", *config] if config else []))
+        if "Nothing to be done" in told:
+            return set()
+        table = told[told.index("Job stats:") :]
+        return set(re.findall(r"^(\w+) +\d+$", table, re.MULTILINE)) - {"total"}
+
+    def entries(self) -> dict[str, set[str]]:
+        return {kind: {path.name for path in list_entries(self.root / "store", kind)} for kind in KINDS}
+
+
+def make_project(root: Path, repository: Path, config: dict) -> Project:
+    for name in ("weclick", "pipeline", "profiles", "data_schema", "config"):
+        shutil.copytree(repository / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(repository / "Snakefile", root)
+    (root / "config" / "tiny.yaml").write_text(yaml.safe_dump(config))
+    return Project(root)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, repository, tiny_config) -> Project:
+    """A project whose toy run has ended."""
+    project = make_project(tmp_path_factory.mktemp("project"), repository, tiny_config)
+    project.snakemake("all")
+    return project
+
+
+def test_the_run_leaves_what_others_read(project):
+    metrics = json.loads((project.root / "results/evaluation/metrics.json").read_text())
+    expected = {"miou", "mean_accuracy", "pixel_accuracy", "per_class_iou", "temporal_consistency"}
+    assert expected | {"parameters", "fps"} <= set(metrics)
+    assert 0 <= metrics["miou"] <= 1
+    assert metrics["temporal_consistency"] > 0
+    assert "teacher" in metrics
+    report = (project.root / "results/report.html").read_text()
+    assert "data:image/" in report
+    assert {kind: len(keys) for kind, keys in project.entries().items()} == {
+        "frames": 2,
+        "flow": 3,
+        "soft_labels": 2,
+        "models": 2,
+    }
+
+
+def test_a_second_run_does_nothing(project):
+    assert project.jobs() == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "jobs"),
+    [
+        ("clicks={min_pixels: 40}", {"clicks"} | TRAINING_AND_AFTER),
+        ("student={backbone: mobilenetv2}", {"student", "evaluate", "report", "all"}),
+        ("flow={options: {preset: fast}}", {"flow_shard", "student", "evaluate", "report", "all"}),
+        ("mfd={weight: 0.5}", {"student", "evaluate", "report", "all"}),
+        ("gated_crf={weight: 0.5}", TRAINING_AND_AFTER),
+        ("report={examples: 2}", {"report", "all"}),
+        ("device=cpu", {"report", "all"}),
+    ],
+)
+def test_a_change_reruns_its_stage_and_what_follows(project, change, jobs):
+    assert project.jobs(change) == jobs
+
+
+def test_code_reruns_its_stage_but_comments_do_not(project):
+    module = project.root / "weclick" / "flow" / "dis.py"
+    text = module.read_text()
+    try:
+        module.write_text(text + "\n# a remark\n")
+        assert project.jobs() == set()
+        module.write_text(text + "\nUNUSED = 1\n")
+        assert project.jobs() == {"flow_shard", "student", "evaluate", "report", "all"}
+    finally:
+        module.write_text(text)
+
+
+def test_touched_frames_rerun_nothing(project):
+    for path in (project.root / "data").rglob("*.png"):
+        path.touch()
+    assert project.jobs() == set()
+
+
+def test_an_unknown_key_is_told_before_anything_runs(project):
+    done = subprocess.run(
+        project.command("all", "-n", "--config", "student={step: 5}"),
+        cwd=project.root,
+        env=project.environment,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode != 0
+    assert "unknown key 'step' (did you mean 'steps'?) in student" in done.stdout + done.stderr
+
+
+def test_a_new_clip_costs_its_own_entries_and_reverting_costs_nothing(project):
+    before = project.entries()
+    project.snakemake("all", "--config", "data={toy: {clips: {train: 3}}}")
+    grown = project.entries()
+    assert len(grown["frames"] - before["frames"]) == 1
+    assert len(grown["flow"] - before["flow"]) == 1
+    assert len(grown["models"] - before["models"]) == 2
+    project.snakemake("all")
+    assert project.entries() == grown
+    assert project.jobs() == set()
+
+
+def test_a_new_clip_in_a_folder_reruns_the_manifest(tmp_path, repository, tiny_config):
+    from PIL import Image
+
+    def add(clip):
+        for kind, mode in (("frames", "RGB"), ("labels", "L")):
+            (tmp_path / "mine" / kind / clip).mkdir(parents=True)
+            for i in range(2):
+                shape = (32, 32, 3) if mode == "RGB" else (32, 32)
+                Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / "mine" / kind / clip / f"{i}.png")
+
+    add("a"), add("val")
+    (tmp_path / "mine" / "classes.yaml").write_text("classes: [{name: all, color: [0, 0, 0]}]")
+    data = {"name": "folder", "root": str(tmp_path / "mine"), "val_clips": ["val"]}
+    project = make_project(tmp_path / "project", repository, {**tiny_config, "data": data})
+    project.snakemake("frames")
+    assert "manifest_shard" not in project.jobs()
+    add("b")
+    assert "manifest_shard" in project.jobs()
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_damage_nothing(tmp_path, project, repository, tiny_config):
+    killed = make_project(tmp_path / "killed", repository, tiny_config)
+    rng = np.random.default_rng()
+    for _ in range(5):
+        run = subprocess.Popen(
+            killed.command("all"),
+            cwd=killed.root,
+            env=killed.environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            run.wait(timeout=rng.uniform(3, 18))
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+    killed.snakemake("all")
+    assert (killed.root / "results/report.html").is_file()
+    base = make_project(tmp_path / "base", repository, tiny_config)
+    base.snakemake("all")
+    assert killed.entries() == base.entries()
+    for kind in KINDS:
+        for path in list_entries(killed.root / "store", kind):
+            assert verify_entry(path) == []
