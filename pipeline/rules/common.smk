@@ -48,9 +48,8 @@ def listing(wildcards):
     if config["data"]["name"] == "toy":
         return ""
     try:
-        dataset = open_dataset(config["data"])
         return listing_digest(
-            dataset, wildcards.split, int(wildcards.shard), config["data"]["shards"]
+            _dataset(), wildcards.split, int(wildcards.shard), config["data"]["shards"]
         )
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error
