@@ -148,6 +148,18 @@ def test_training_batch_norm_follows_the_data():
     assert all(norm.num_batches_tracked == 1 for norm in norms(model))
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("channels", [16, 20])
+def test_group_norm_sees_one_image_at_a_time(architecture, channels):
+    model = compact(architecture, batch_norm="frozen", head_norm="group", channels=channels, dropout=False)
+    images = torch.randn(3, 3, 48, 64)
+    together = model.train()(images)
+    alone = torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.eval()(images), together)
+    assert len(norms(model)) == len(norms(model.backbone))
+
+
 def test_dropout_can_be_left_out():
     images = torch.randn(2, 3, 48, 64)
     with_dropout, without = compact(), compact(dropout=False)
@@ -235,6 +247,7 @@ def test_the_shared_imagenet_weights_fit(backbone):
         ({"backbone": "vgg"}, "backbone is 'vgg', expected one of resnet18"),
         ({"output_stride": 32}, r"output_stride is 32, expected one of \[16, 8, 4\] for this backbone"),
         ({"batch_norm": "eval"}, "batch_norm is 'eval', expected 'train' or 'frozen'"),
+        ({"head_norm": "layer"}, "head_norm is 'layer', expected one of batch, group"),
     ],
 )
 def test_errors_teach(change, message):

@@ -172,6 +172,7 @@ def _train(
         pretrained=options["pretrained"],
         channels=options["channels"],
         batch_norm=options["batch_norm"],
+        head_norm=options["head_norm"],
     )
     stream = Stream(
         manifest,

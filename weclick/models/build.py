@@ -26,6 +26,7 @@ def build_model(
     pretrained: str | Path | None = None,
     channels: int = 256,
     batch_norm: Literal["train", "frozen"] = "train",
+    head_norm: Literal["batch", "group"] = "batch",
     output_stride: int | None = None,
     dropout: bool = True,
 ) -> DeepLabV3Plus | PSPNet:
@@ -42,6 +43,7 @@ def build_model(
             .safetensors or .pth file with torchvision's key names. The head always starts at random (Xavier).
         channels: width of the head; 256 is the published size.
         batch_norm: frozen keeps the backbone's statistics and affine weights, in training too.
+        head_norm: of the head; group norm looks at one image alone, so it suits small batches of clicks.
         output_stride: of the deepest features; None takes DeepLabV3+ 16, PSPNet 8 (MobileNetV2 16).
         dropout: whether the head has dropout while training.
 
@@ -57,13 +59,16 @@ def build_model(
         load_backbone_weights(features, backbone, pretrained)
     features.set_batch_norm(batch_norm)
 
-    model = ARCHITECTURES[architecture](features, num_classes, channels=channels, dropout=dropout)
+    model = ARCHITECTURES[architecture](
+        features, num_classes, channels=channels, norm=head_norm, dropout=dropout
+    )
     model.options = {
         "architecture": architecture,
         "backbone": backbone,
         "num_classes": num_classes,
         "channels": channels,
         "batch_norm": batch_norm,
+        "head_norm": head_norm,
         "output_stride": output_stride,
         "dropout": dropout,
     }

@@ -15,14 +15,18 @@ from weclick.models.layers import conv_norm_relu, init_xavier
 class ASPP(nn.Module):
     """1x1, three dilated 3x3, and image pooling, concatenated and projected."""
 
-    def __init__(self, channels_in: int, channels: int, rates: tuple[int, int, int], dropout: float):
+    def __init__(
+        self, channels_in: int, channels: int, rates: tuple[int, int, int], *, norm: str, dropout: float
+    ):
         super().__init__()
         self.branches = nn.ModuleList(
-            [conv_norm_relu(channels_in, channels, 1)]
-            + [conv_norm_relu(channels_in, channels, 3, dilation=rate) for rate in rates]
+            [conv_norm_relu(channels_in, channels, 1, norm=norm)]
+            + [conv_norm_relu(channels_in, channels, 3, norm=norm, dilation=rate) for rate in rates]
         )
-        self.pooled = conv_norm_relu(channels_in, channels, 1)
-        self.project = nn.Sequential(conv_norm_relu(5 * channels, channels, 1), nn.Dropout(dropout))
+        self.pooled = conv_norm_relu(channels_in, channels, 1, norm=norm)
+        self.project = nn.Sequential(
+            conv_norm_relu(5 * channels, channels, 1, norm=norm), nn.Dropout(dropout)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, channels, h, w)."""
@@ -37,24 +41,34 @@ class DeepLabV3Plus(nn.Module):
         backbone: gives low-level features at stride 4 and deep ones.
         num_classes: K.
         channels: width of ASPP and decoder; the low-level projection takes 48 of 256 of it.
+        norm: of the head, batch or group.
         dropout: whether there is dropout in training (0.5 after ASPP and the first decoder layer, 0.1 last).
     """
 
     stride = 4
 
-    def __init__(self, backbone: Backbone, num_classes: int, *, channels: int = 256, dropout: bool = True):
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        channels: int = 256,
+        norm: str = "batch",
+        dropout: bool = True,
+    ):
         super().__init__()
         scale = 16 // backbone.stride
         low, half, little = max(1, round(channels * 48 / 256)), 0.5 * dropout, 0.1 * dropout
         self.backbone = backbone
         self.num_classes = num_classes
         self.options: dict[str, Any] = {}
-        self.aspp = ASPP(backbone.channels, channels, (6 * scale, 12 * scale, 18 * scale), half)
-        self.low_level = conv_norm_relu(backbone.low_channels, low, 1)
+        rates = (6 * scale, 12 * scale, 18 * scale)
+        self.aspp = ASPP(backbone.channels, channels, rates, norm=norm, dropout=half)
+        self.low_level = conv_norm_relu(backbone.low_channels, low, 1, norm=norm)
         self.decoder = nn.Sequential(
-            conv_norm_relu(channels + low, channels, 3),
+            conv_norm_relu(channels + low, channels, 3, norm=norm),
             nn.Dropout(half),
-            conv_norm_relu(channels, channels, 3),
+            conv_norm_relu(channels, channels, 3, norm=norm),
             nn.Dropout(little),
         )
         self.classifier = nn.Conv2d(channels, num_classes, 1)

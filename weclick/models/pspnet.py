@@ -25,20 +25,29 @@ class PSPNet(nn.Module):
         backbone: gives the deep features.
         num_classes: K.
         channels: 256 is the published size, less makes the head narrower in proportion.
+        norm: of the head, batch or group.
         dropout: whether there is dropout (0.1) before the classifier.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, *, channels: int = 256, dropout: bool = True):
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        channels: int = 256,
+        norm: str = "batch",
+        dropout: bool = True,
+    ):
         super().__init__()
         self.backbone = backbone
         self.num_classes = num_classes
         self.stride = backbone.stride
         self.options: dict[str, Any] = {}
         width = backbone.channels
-        branch = max(1, width // 4 * channels // 256)
+        branch = max(2, width // 4 * channels // 256)
         wide = (512 if width >= 2048 else 256) * channels // 256
-        self.branches = nn.ModuleList(conv_norm_relu(width, branch, 1) for _ in BINS)
-        self.bottleneck = conv_norm_relu(width + len(BINS) * branch, wide, 3)
+        self.branches = nn.ModuleList(conv_norm_relu(width, branch, 1, norm=norm) for _ in BINS)
+        self.bottleneck = conv_norm_relu(width + len(BINS) * branch, wide, 3, norm=norm)
         self.dropout = nn.Dropout(0.1 * dropout)
         self.classifier = nn.Conv2d(wide, num_classes, 1)
         init_xavier(self.branches, self.bottleneck, self.classifier)
