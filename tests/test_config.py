@@ -3,7 +3,15 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from weclick.config import SECTIONS, ConfigError, complete_config, load_config, load_schema, select
+from weclick.config import (
+    SECTIONS,
+    ConfigError,
+    check_masks,
+    complete_config,
+    load_config,
+    load_schema,
+    select,
+)
 
 
 def test_every_key_has_a_default_that_is_valid():
@@ -87,6 +95,15 @@ def test_errors_name_key_value_and_expectation(given, told):
 def test_all_errors_are_told_at_once():
     with pytest.raises(ConfigError, match=r"flow\.stride.*student\.steps"):
         complete_config({"flow": {"stride": 0}, "student": {"steps": 0}})
+
+
+def test_the_student_cannot_ask_for_a_mask_that_flow_does_not_make():
+    config = complete_config({"mfd": {"occlusion": "both"}})
+    with pytest.raises(ConfigError, match=r"flow\.masks: \[photometric, forward_backward\]"):
+        check_masks(config)
+    config["mfd"]["weight"] = 0.0
+    check_masks(config)
+    check_masks(complete_config({"mfd": {"occlusion": "none"}, "flow": {"masks": []}}))
 
 
 def test_unreadable_sources(tmp_path):

@@ -16,6 +16,7 @@ CPU = torch.device("cpu")
 
 def make_stream(street, window=None, **options):
     rank, world = options.pop("rank", 0), options.pop("world", 1)
+    occlusion = options.pop("occlusion", "none")
     return Stream(
         street.train,
         street.clicks,
@@ -23,7 +24,7 @@ def make_stream(street, window=None, **options):
         window=window or Window(**street.config["window"]),
         options={**street.config["student"], **options},
         stride_px=4,
-        occlusion="none",
+        occlusion=occlusion,
         seed=5,
         rank=rank,
         world=world,
@@ -110,6 +111,14 @@ def test_processes_share_a_batch(street):
     assert [share[0].crop for share in shares] == [sample.crop for sample in both]
     with pytest.raises(ValueError, match="batch_size 2 does not divide among 3"):
         make_stream(street, world=3)
+
+
+def test_masks_that_were_not_stored_are_refused(street):
+    make_stream(street, occlusion="photometric")
+    with pytest.raises(
+        ValueError, match=r"'both', but the flow of clip .* stored with masks \['photometric'\]"
+    ):
+        make_stream(street, occlusion="both")
 
 
 def test_crops_are_padded_to_the_stride_and_beyond_the_image(street):

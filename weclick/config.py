@@ -68,6 +68,22 @@ def complete_config(given: Mapping[str, Any], *, source: str = "configuration") 
     return _fill(values, schema)
 
 
+def check_masks(config: Mapping[str, Any]) -> None:
+    """Check, in a whole configuration, that the flow stage makes the masks which the student asks for.
+
+    Raises:
+        ConfigError: `mfd.occlusion` names a mask that is not in `flow.masks`.
+    """
+    asked, made = config["mfd"]["occlusion"], config["flow"]["masks"]
+    wanted = {"none": [], "both": ["forward_backward", "photometric"]}.get(asked, [asked])
+    missing = [mask for mask in wanted if mask not in made]
+    if missing and config["mfd"]["weight"]:
+        raise ConfigError(
+            f"mfd.occlusion is {asked!r}, but flow.masks is {made}; "
+            f"set flow.masks: [{', '.join([*made, *missing])}], or another mfd.occlusion"
+        )
+
+
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a YAML file, or JSON text, and complete it.
 

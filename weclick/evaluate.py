@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -91,10 +92,12 @@ def evaluate_models(
     metrics: dict[str, Any] = {}
     for role, path in models.items():
         model, _ = load_model(path, device)
-        keep = {frame: folder / _example(frame, role) for frame in chosen}
-        figures = evaluate(model, manifest, store=store, flow=flow, device=device, keep=keep)
+        keep = {frame: [folder / _example(frame, role)] for frame in chosen}
         if write_predictions:
-            write_class_maps(model, manifest, folder / "predictions" / role, device=device)
+            for clip, name in scored_frames(manifest):
+                path = folder / "predictions" / role / clip / f"{name}.png"
+                keep.setdefault((clip, name), []).append(path)
+        figures = evaluate(model, manifest, store=store, flow=flow, device=device, keep=keep)
         metrics |= figures if role == "student" else {role: figures}
     metrics["examples"] = [
         {"clip": clip, "frame": name, **{role: _example((clip, name), role) for role in models}}
@@ -110,7 +113,7 @@ def evaluate(
     store: Store,
     flow: Mapping[str, str],
     device: torch.device | str = "cpu",
-    keep: Mapping[tuple[str, str], Path] | None = None,
+    keep: Mapping[tuple[str, str], Sequence[Path]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """All scores of a network on a split.
 
@@ -123,7 +126,7 @@ def evaluate(
         store: holds the flow entries.
         flow: clip id -> key; clips without one add nothing to temporal consistency.
         device: where the network is.
-        keep: (clip id, frame name) -> file for the palette PNG of that prediction.
+        keep: (clip id, frame name) -> files for the palette PNG of that prediction.
 
     Returns:
         miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix, temporal_consistency (None
@@ -139,7 +142,8 @@ def evaluate(
                 bar.advance()
             for t in clip.scored:
                 matrix.update(predictions[t].cpu(), read_label(manifest, clip.frames[t]))
-                _keep(keep, clip, t, predictions[t], manifest)
+                for path in keep.get((clip.id, clip.frames[t].name), ()):
+                    save_class_map(predictions[t].cpu().numpy(), path, manifest.classes.palette)
             if clip.id in flow:
                 _add_consistency(consistency, clip, predictions, store, flow[clip.id])
     size = manifest.clips[0].size
@@ -180,19 +184,16 @@ def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, 
     image.save(path)
 
 
+def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:
+    """(clip id, frame name) of all frames that are scored, in order."""
+    return [(clip.id, clip.frames[t].name) for clip in manifest.clips for t in clip.scored]
+
+
 def choose_examples(manifest: Manifest, count: int) -> list[tuple[str, str]]:
     """(clip id, frame name) of `count` scored frames, spread over the split."""
-    scored = [(clip.id, clip.frames[t].name) for clip in manifest.clips for t in clip.scored]
+    scored = scored_frames(manifest)
     picks = np.linspace(0, len(scored) - 1, min(count, len(scored))).round().astype(int)
     return [scored[i] for i in picks]
-
-
-def write_class_maps(model: nn.Module, manifest: Manifest, folder: Path, *, device: str) -> None:
-    """Write <clip>/<frame>.png, a palette PNG of class ids, for every scored frame of a split."""
-    for clip in _thinned(manifest.clips, None):
-        for frame, image in zip(clip.frames, read_clip(manifest, clip), strict=True):
-            prediction = predict(model, image, device).cpu().numpy()
-            save_class_map(prediction, folder / clip.id / f"{frame.name}.png", manifest.classes.palette)
 
 
 def _example(frame: tuple[str, str], role: str) -> str:
@@ -208,14 +209,6 @@ def _thinned(clips: tuple[Clip, ...], at_most: int | None) -> Iterator[Clip]:
         kept = [t for owner, t in scored if owner is clip]
         if kept:
             yield clip.restrict(kept)
-
-
-def _keep(
-    keep: Mapping[tuple[str, str], Path] | None, clip: Clip, t: int, prediction: Tensor, manifest: Manifest
-) -> None:
-    path = (keep or {}).get((clip.id, clip.frames[t].name))
-    if path is not None:
-        save_class_map(prediction.cpu().numpy(), path, manifest.classes.palette)
 
 
 def _add_consistency(

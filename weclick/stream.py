@@ -60,7 +60,8 @@ class Stream:
         rank, world: this process' share of every batch.
 
     Raises:
-        ValueError: the split has no target, or the batch does not divide among the processes.
+        ValueError: the split has no target, the batch does not divide among the processes, or the flow was
+            stored without the masks asked for.
     """
 
     def __init__(
@@ -89,8 +90,18 @@ class Stream:
         self._mask_bits = MASK_BITS[occlusion]
         self._rank, self._world = rank, world
         self._reader = WindowReader(caches.store)
+        self._check_masks(occlusion)
         self.wait_s = 0.0
         """Seconds that `batches` kept its caller waiting for reads, so far."""
+
+    def _check_masks(self, occlusion: str) -> None:
+        for clip, key in self._caches.flow.items():
+            made = self._reader.entry("flow", key).attributes["masks"]
+            if self._mask_bits & ~sum(mask["bit"] for mask in made.values()):
+                raise ValueError(
+                    f"mfd.occlusion is {occlusion!r}, but the flow of clip {clip!r} was stored with masks "
+                    f"{sorted(made)}; name the mask in flow.masks and run the flow stage again"
+                )
 
     def plan(self, step: int) -> list[Sample]:
         """The samples of one step on this process: a function of seed and step."""

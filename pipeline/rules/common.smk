@@ -5,11 +5,12 @@ from functools import cache
 from snakemake.exceptions import WorkflowError
 
 from weclick.code_digest import code_digest
-from weclick.config import ConfigError, complete_config, select
+from weclick.config import ConfigError, check_masks, complete_config, select
 from weclick.datasets import listing_digest, open_dataset
 
 try:
     config.update(complete_config(config))
+    check_masks(config)
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
 
