@@ -1,45 +1,33 @@
-"""`weclick <verb>`: one verb for each stage, the same code that the Snakemake rules call."""
+"""One verb for each stage, the same code that the Snakemake rules call."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from weclick.config import load_config, select
-from weclick.manifest import write_text
-
-app = typer.Typer(
-    name="weclick",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Train compact video segmentation networks from one click per object. "
-    "The verbs are the stages in the order of the data; `snakemake --cores 8 all` runs them all.",
+from weclick.cli.app import (
+    DEFAULT,
+    Clicks,
+    Config,
+    Device,
+    Devices,
+    FrameIndex,
+    Manifests,
+    OneManifest,
+    OutputFile,
+    OutputFolder,
+    Set,
+    ValManifests,
+    app,
+    choose_device,
+    load,
+    open_store,
 )
-
-Config = Annotated[
-    str, typer.Option("--config", help="Configuration: a YAML file, or JSON text beginning with '{'.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one value, e.g. --set student.steps=500. May be repeated."),
-]
-Manifests = Annotated[
-    list[Path], typer.Option("--manifest", help="Manifest of a shard; repeat for all shards of a split.")
-]
-OneManifest = Annotated[Path, typer.Option("--manifest", help="Manifest of one shard.")]
-ValManifests = Annotated[list[Path], typer.Option("--val-manifest", help="Manifests of the split to score.")]
-Clicks = Annotated[Path, typer.Option("--clicks", help="Click table (HDF5) of the training split.")]
-FrameIndex = Annotated[list[Path], typer.Option("--frames", help="Index of the frames stage; one per shard.")]
-OutputFile = Annotated[Path, typer.Option("--output", help="File to write.")]
-OutputFolder = Annotated[Path, typer.Option("--output", help="Folder to write into.")]
-Device = Annotated[str, typer.Option("--device", help="auto (a GPU when there is one), cpu or cuda.")]
-Devices = Annotated[int, typer.Option("--devices", help="GPUs or CPU processes to train with, by DDP.")]
-DEFAULT = "config/demo.yaml"
+from weclick.config import load_config
+from weclick.manifest import write_text
 
 
 @app.command()
@@ -47,7 +35,7 @@ def toy(config: Config = DEFAULT, change: Set = None) -> None:
     """Draw the toy data set: a procedural street with exact labels, instances and flow."""
     from weclick.datasets.toy import generate
 
-    data = _load(config, change, "toy")["data"]
+    data = load(config, change, "toy")["data"]
     generate(Path(data["root"]), **data["toy"])
     write_text(Path(data["root"]) / "toy.json", json.dumps(data["toy"], indent=1) + "\n")
 
@@ -65,7 +53,7 @@ def manifest(
     from weclick.manifest import write_manifest
     from weclick.window import Window
 
-    chosen = _load(config, change, "manifest")
+    chosen = load(config, change, "manifest")
     reach = max(Window(**chosen["window"]).reach_frames, chosen["evaluate"]["max_gap_frames"])
     made = build_manifest(
         open_dataset(chosen["data"]),
@@ -90,7 +78,7 @@ def clicks(
     from weclick.clicks import generate_clicks, write_clicks, write_json
     from weclick.manifest import read_manifests
 
-    chosen = _load(config, change, "clicks")
+    chosen = load(config, change, "clicks")
     table = generate_clicks(read_manifests(manifest), options=chosen["clicks"], seed=chosen["seed"])
     write_clicks(table, output)
     if json_output:
@@ -104,8 +92,8 @@ def frames(output: OutputFile, manifest: OneManifest, config: Config = DEFAULT, 
     from weclick.manifest import read_manifest
     from weclick.store import write_index
 
-    chosen = _load(config, change, "frames")
-    made = pack_frames(read_manifest(manifest), store=_store(chosen), **chosen["frames"])
+    chosen = load(config, change, "frames")
+    made = pack_frames(read_manifest(manifest), store=open_store(chosen), **chosen["frames"])
     write_index(output, "frames", made)
 
 
@@ -123,7 +111,7 @@ def flow(
     from weclick.store import write_index
     from weclick.window import Window, consistency_pairs
 
-    chosen = _load(config, change, "flow")
+    chosen = load(config, change, "flow")
     window = Window(**chosen["window"])
 
     def pairs_of(clip: Clip) -> tuple[tuple[int, int], ...]:
@@ -134,8 +122,8 @@ def flow(
         read_manifest(manifest),
         pairs_of,
         options=chosen["flow"],
-        store=_store(chosen),
-        device=_device(device),
+        store=open_store(chosen),
+        device=choose_device(device),
     )
     write_index(output, "flow", made)
 
@@ -153,9 +141,9 @@ def teacher(
     devices: Devices = 1,
 ) -> None:
     """Train the large net on clicks alone: partial cross-entropy and Gated CRF."""
-    chosen = _load(config, change, "teacher")
+    chosen = load(config, change, "teacher")
     inputs = {"manifest": manifest, "clicks": clicks, "frames": frames, "val_manifest": val_manifest}
-    _train("teacher", chosen, output, inputs, _device(device), devices)
+    _train("teacher", chosen, output, inputs, choose_device(device), devices)
 
 
 @app.command("soft-labels")
@@ -172,12 +160,12 @@ def soft_labels(
     from weclick.soft_labels import compute_soft_labels
     from weclick.store import write_index
 
-    chosen = _load(config, change, "soft_labels")
+    chosen = load(config, change, "soft_labels")
     made = compute_soft_labels(
         read_manifest(manifest),
         teacher,
-        store=_store(chosen),
-        device=_device(device),
+        store=open_store(chosen),
+        device=choose_device(device),
         **chosen["soft_labels"],
     )
     write_index(output, "soft_labels", made)
@@ -203,7 +191,7 @@ def student(
     """Train the small net from the caches: clicks, Gated CRF, soft labels and memory-flow distillation."""
     from weclick.ablation import steps_for_seconds, variant_config
 
-    chosen = _load(config, change, "student")
+    chosen = load(config, change, "student")
     if variant:
         chosen = variant_config(chosen, variant)
     if pace and same_time_as:
@@ -211,7 +199,7 @@ def student(
         chosen["student"]["steps"] = steps_for_seconds(json.loads(pace.read_text()), seconds)
     inputs = {"manifest": manifest, "clicks": clicks, "frames": frames, "val_manifest": val_manifest}
     caches = {"flow": flow, "soft_labels": soft_labels}
-    _train("student", chosen, output, {**inputs, **caches}, _device(device), devices)
+    _train("student", chosen, output, {**inputs, **caches}, choose_device(device), devices)
 
 
 @app.command()
@@ -230,13 +218,13 @@ def evaluate(
     from weclick.manifest import read_manifests
     from weclick.store import read_index
 
-    chosen = _load(config, change, "evaluate")
+    chosen = load(config, change, "evaluate")
     evaluate_models(
         {"student": student, **({"teacher": teacher} if teacher else {})},
         read_manifests(manifest),
-        store=_store(chosen),
+        store=open_store(chosen),
         flow=read_index(flow, "flow"),
-        device=_device(device),
+        device=choose_device(device),
         folder=output,
         examples=chosen["evaluate"]["examples"],
         write_predictions=chosen["evaluate"]["write_predictions"],
@@ -252,7 +240,7 @@ def ablation(
     """Sum up the ablation: mean and spread of every variant over its seeds."""
     from weclick.ablation import summarise
 
-    summary = summarise(folder, _load(config, change, "ablation")["ablation"]["seeds"])
+    summary = summarise(folder, load(config, change, "ablation")["ablation"]["seeds"])
     for name, scores in summary["variants"].items():
         write_text(folder / name / "metrics.json", json.dumps(scores, indent=1) + "\n")
     write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
@@ -269,19 +257,7 @@ def report(
     from weclick.report import write_report
 
     complete = load_config(config, change or ())
-    write_report(output, results=results, config=complete, store=_store(complete))
-
-
-def main() -> None:
-    """Run a verb; what a user can mend ends in one line and exit status 1."""
-    try:
-        app()
-    except (ValueError, LookupError, ArithmeticError, OSError) as error:
-        if os.environ.get("WECLICK_TRACEBACK"):
-            raise
-        print(f"weclick: error: {error}", file=sys.stderr)
-        print("weclick: WECLICK_TRACEBACK=1 shows where in the code", file=sys.stderr)
-        raise SystemExit(1) from error
+    write_report(output, results=results, config=complete, store=open_store(complete))
 
 
 def _train(
@@ -294,7 +270,7 @@ def _train(
     from weclick.stream import Caches
 
     caches = Caches(
-        store=_store(chosen),
+        store=open_store(chosen),
         frames=read_index(inputs["frames"], "frames"),
         flow=read_index(inputs.get("flow", []), "flow"),
         soft_labels=read_index(inputs.get("soft_labels", []), "soft_labels"),
@@ -308,26 +284,3 @@ def _train(
         validation=read_manifests(inputs["val_manifest"]),
     )
     train_recipe(recipe, output, device=device, devices=devices)
-
-
-def _load(config: str, change: list[str] | None, stage: str) -> dict[str, Any]:
-    return select(load_config(config, change or ()), stage)
-
-
-def _store(chosen: dict[str, Any]) -> Any:
-    from weclick.store import Store
-
-    return Store.from_config(chosen["cache"]["roots"])
-
-
-def _device(wanted: str) -> str:
-    """The device to use; also keeps torch from starting more threads than there are cores."""
-    import torch
-
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(min(cores, int(os.environ.get("OMP_NUM_THREADS", cores))))
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch finds no GPU here; set device: cpu or auto")
-    return wanted

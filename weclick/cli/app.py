@@ -1,0 +1,64 @@
+"""The application, the options that verbs share, and what every verb begins with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weclick.config import load_config, select
+
+app = typer.Typer(
+    name="weclick",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train compact video segmentation networks from one click per object. "
+    "The verbs are the stages in the order of the data; `snakemake --cores 8 all` runs them all.",
+)
+
+Config = Annotated[
+    str, typer.Option("--config", help="Configuration: a YAML file, or JSON text beginning with '{'.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one value, e.g. --set student.steps=500. May be repeated."),
+]
+Manifests = Annotated[
+    list[Path], typer.Option("--manifest", help="Manifest of a shard; repeat for all shards of a split.")
+]
+OneManifest = Annotated[Path, typer.Option("--manifest", help="Manifest of one shard.")]
+ValManifests = Annotated[list[Path], typer.Option("--val-manifest", help="Manifests of the split to score.")]
+Clicks = Annotated[Path, typer.Option("--clicks", help="Click table (HDF5) of the training split.")]
+FrameIndex = Annotated[list[Path], typer.Option("--frames", help="Index of the frames stage; one per shard.")]
+OutputFile = Annotated[Path, typer.Option("--output", help="File to write.")]
+OutputFolder = Annotated[Path, typer.Option("--output", help="Folder to write into.")]
+Device = Annotated[str, typer.Option("--device", help="auto (a GPU when there is one), cpu or cuda.")]
+Devices = Annotated[int, typer.Option("--devices", help="GPUs or CPU processes to train with, by DDP.")]
+DEFAULT = "config/demo.yaml"
+
+
+def load(config: str, change: list[str] | None, stage: str) -> dict[str, Any]:
+    """The part of the configuration that a stage may read."""
+    return select(load_config(config, change or ()), stage)
+
+
+def open_store(chosen: dict[str, Any]) -> Any:
+    """The store of the configuration's cache roots."""
+    from weclick.store import Store
+
+    return Store.from_config(chosen["cache"]["roots"])
+
+
+def choose_device(wanted: str) -> str:
+    """The device to use; also keeps torch from starting more threads than there are cores."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(min(cores, int(os.environ.get("OMP_NUM_THREADS", cores))))
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU here; set device: cpu or auto")
+    return wanted
