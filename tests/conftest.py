@@ -1,5 +1,6 @@
 """One tiny street, prepared once a session by the real stages; tests that train copy nothing of it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from weclick.frames import pack_frames
 from weclick.manifest import Manifest
 from weclick.store import Store
 from weclick.window import Window, consistency_pairs
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the verbs do, for the processes that tests start
 
 
 @dataclass(frozen=True)
