@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from weclick.datasets import build_manifest, listing_digest, open_dataset
-from weclick.datasets.base import video_shape
 from weclick.datasets.folder import CLASSES_EXAMPLE
-from weclick.media import read_clip, read_instances, read_label
+from weclick.media import read_clip, read_instances, read_label, video_info
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE = (16, 24)
@@ -265,8 +264,8 @@ class TestFolder:
         np.testing.assert_allclose(grey, [0, 20, 80, 100], atol=3)
 
     @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-    def test_video_shape_counts_where_the_header_does_not(self, tmp_path, suffix):
-        assert video_shape(write_video(tmp_path / f"clip.{suffix}", 7)) == (7, 32, 48)
+    def test_video_info_counts_where_the_header_does_not(self, tmp_path, suffix):
+        assert video_info(write_video(tmp_path / f"clip.{suffix}", 7))[:3] == (7, 32, 48)
 
     @pytest.mark.parametrize(
         ("stems", "numbers"),

@@ -10,12 +10,33 @@ from weclick.code_digest import PACKAGE, direct_imports
 
 FLOORS = [
     {"cli"},
-    {"recipe", "report"},
-    {"train", "evaluate"},
+    {"recipe", "report", "describe", "show", "doctor", "doctor_data", "plan", "plan_probe"},
+    {"predict", "export", "train", "evaluate"},
     {"stream"},
     {"clicks", "frames", "flow", "soft_labels", "datasets", "ablation"},
-    {"objective", "assemble", "batch", "checkpoint", "media", "window", "reader", "metrics_log"},
-    {"models", "losses", "store", "metrics", "geometry", "config", "manifest", "progress", "code_digest"},
+    {
+        "objective",
+        "assemble",
+        "batch",
+        "checkpoint",
+        "media",
+        "window",
+        "reader",
+        "metrics_log",
+        "stage_cost",
+    },
+    {
+        "models",
+        "losses",
+        "store",
+        "metrics",
+        "geometry",
+        "config",
+        "manifest",
+        "progress",
+        "code_digest",
+        "errors",
+    },
 ]
 STAGES = {"clicks", "frames", "flow", "soft_labels", "datasets"}
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -93,5 +114,5 @@ def test_conda_and_pip_install_the_same(repository):
 
 def test_extras_are_there(repository):
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    assert set(project["optional-dependencies"]) == {"gpu", "slurm", "s3", "test", "dev"}
+    assert set(project["optional-dependencies"]) == {"gpu", "slurm", "s3", "export", "test", "dev"}
     assert project["optional-dependencies"]["gpu"][0].startswith("cupy-cuda13x")

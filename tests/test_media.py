@@ -108,7 +108,9 @@ class TestImages:
         for name, size in (("0", (4, 6)), ("1", (4, 7))):
             Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / f"{name}.png")
         frames = tuple(Frame(name, int(name), f"{name}.png") for name in "01")
-        with pytest.raises(ValueError, match=r"1.png: is 4x7 px \(HxW\), but its clip c began with 4x6"):
+        with pytest.raises(
+            ValueError, match=r"1.png: frame 1 is 4x7 px \(HxW\), but its clip c began with 4x6"
+        ):
             list(read_clip(manifest_of(tmp_path), Clip("c", frames, height_px=4, width_px=6)))
 
 

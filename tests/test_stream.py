@@ -109,7 +109,7 @@ def test_processes_share_a_batch(street):
     both = make_stream(street).plan(2)
     shares = [make_stream(street, rank=rank, world=2).plan(2) for rank in range(2)]
     assert [share[0].crop for share in shares] == [sample.crop for sample in both]
-    with pytest.raises(ValueError, match="batch_size 2 does not divide among 3"):
+    with pytest.raises(ValueError, match="batch_size is 2, which does not divide among 3"):
         make_stream(street, world=3)
 
 
@@ -133,7 +133,7 @@ def test_crops_are_padded_to_the_stride_and_beyond_the_image(street):
 
 def test_a_stream_without_targets_says_so(street):
     clips = tuple(dataclasses.replace(clip, targets=()) for clip in street.train.clips)
-    with pytest.raises(ValueError, match="has no target frame"):
+    with pytest.raises(ValueError, match="no target frame to train on"):
         make_stream(dataclasses.replace(street, train=dataclasses.replace(street.train, clips=clips)))
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
-from weclick.manifest import Classes
+from weclick.errors import InputError, MissingFileError
+from weclick.manifest import Classes, read_class_list
 from weclick.models import build_model
 
 
@@ -36,29 +38,55 @@ def load_model(path: Path, device: str = "cpu") -> tuple[nn.Module, ModelCard]:
     Nothing in the file is executed or unpickled.
 
     Raises:
-        ValueError: the file is no weclick checkpoint.
+        MissingFileError: there is no such file.
+        InputError: the file is no weclick checkpoint, or damaged.
     """
+    if not Path(path).exists():
+        raise MissingFileError(
+            f"{path}: cannot be read, there is no such checkpoint; the teacher and student stages make "
+            "model.safetensors"
+        )
     try:
         with safe_open(str(path), framework="pt", device=device) as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: cannot be read as a .safetensors checkpoint ({error})") from error
+        raise InputError(
+            f"{path}: cannot be read as a .safetensors checkpoint ({error}); give the model.safetensors of a "
+            "trained teacher or student, or delete it and run that stage again"
+        ) from error
     if "weclick" not in metadata:
-        raise ValueError(
+        raise InputError(
             f"{path}: is a safetensors file without weclick's model card; give the model.safetensors of a "
             "trained teacher or student, e.g. results/student/model.safetensors"
         )
-    card = json.loads(metadata["weclick"])
-    model = build_model(**card["options"])
+    try:
+        raw = json.loads(metadata["weclick"])
+        card = ModelCard(options=raw["options"], classes=read_class_list(raw["classes"]))
+        model = build_model(**card.options)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: its model card describes no network of this version ({type(error).__name__}: {error}); "
+            "train the network again"
+        ) from error
+    _check_fit(path, model.state_dict(), state)
     model.load_state_dict(state)
-    classes = card["classes"]
-    return model.to(device).eval(), ModelCard(
-        options=card["options"],
-        classes=Classes(
-            names=tuple(classes["names"]),
-            palette=tuple(tuple(color) for color in classes["palette"]),
-            instance_classes=tuple(classes["instance_classes"]),
-            label_map=classes["label_map"],
-        ),
-    )
+    return model.to(device).eval(), card
+
+
+def _check_fit(path: Path, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raises InputError where a checkpoint has not the keys and shapes of the network it describes."""
+    missing = [f"{key} missing" for key in own if key not in given]
+    unknown = [f"{key} unknown" for key in given if key not in own]
+    wrong = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in given and given[key].shape != own[key].shape
+    ]
+    if missing or unknown or wrong:
+        faults = [*missing, *unknown, *wrong]
+        raise InputError(
+            f"{path}: its weights are of another network than its model card: {len(faults)} keys differ, "
+            f"first {'; '.join(faults[:3])}; train the network again, or give the file that the "
+            "card belongs to"
+        )

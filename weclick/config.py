@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -13,6 +14,11 @@ from typing import Any, cast
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+
+from weclick.errors import InputError
+
+VERSION = 1
+"""Of the configuration's keys and their meaning: the key `version`; raised when an old file would mislead."""
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "toy": ("data",),
@@ -30,7 +36,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 """What each stage reads of the configuration, and so what makes it run again. The report shows it all."""
 
 
-class ConfigError(ValueError):
+_UNREADABLE = (OSError, yaml.YAMLError, ValueError, RecursionError)
+"""What reading YAML may raise: ValueError for a date such as 2026-13-45, or for bytes that are no text."""
+
+
+class ConfigError(InputError):
     """The configuration holds something it should not."""
 
 
@@ -58,13 +68,17 @@ def complete_config(given: Mapping[str, Any], *, source: str = "configuration") 
         source: named in errors, e.g. the file.
 
     Raises:
-        ConfigError: an unknown key, a value of the wrong type or range; all of them are listed.
+        ConfigError: an unknown key, a value of the wrong type or range; all of them are listed. Or the
+            configuration is of another version.
     """
     schema = load_schema("config")
     values: dict[str, Any] = _typed(given, schema)
-    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: list(error.path))
-    if errors:
-        raise ConfigError(f"{source}: " + "; ".join(_explain(error) for error in errors))
+    _check_version(values.get("version", VERSION), source)
+    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: str(list(error.path)))
+    told = [_explain(error) for error in errors]
+    told += [f"{path}: {value} is not a finite number" for path, value in _not_finite(values)]
+    if told:
+        raise ConfigError(f"{source}: " + "; ".join(told))
     return _fill(values, schema)
 
 
@@ -97,14 +111,23 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     text = str(source)
     name = "configuration" if text.startswith("{") else text
     try:
-        raw = yaml.safe_load(text if text.startswith("{") else Path(text).read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{name}: cannot be read as YAML ({error})") from error
+        raw = yaml.safe_load(text if text.startswith("{") else Path(text).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{name}: cannot be read, there is no such file; give --config a file such as config/demo.yaml"
+        ) from error
+    except _UNREADABLE as error:
+        raise ConfigError(f"{name}: cannot be read as YAML ({error}); correct the place it names") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{name}: holds a {type(raw).__name__}, expected sections such as 'student:'")
     for override in overrides:
         _override(raw, override)
-    return complete_config(raw, source=name)
+    try:
+        return complete_config(raw, source=name)
+    except RecursionError as error:
+        raise ConfigError(
+            f"{name}: a section holds itself; write its values out instead of *alias"
+        ) from error
 
 
 def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -153,7 +176,35 @@ def _override(raw: dict[str, Any], text: str) -> None:
     *sections, key = path.split(".")
     for section in sections:
         raw = raw.setdefault(section, {})
-    raw[key] = yaml.safe_load(value)
+        if not isinstance(raw, dict):
+            raise ConfigError(f"override {text!r}: {section} holds the value {raw!r}, it is no section")
+    try:
+        raw[key] = yaml.safe_load(value)
+    except _UNREADABLE as error:
+        raise ConfigError(f"override {text!r}: its value cannot be read as YAML ({error})") from error
+
+
+def _check_version(found: Any, source: str) -> None:
+    if found == VERSION and not isinstance(found, bool):
+        return
+    raise ConfigError(
+        f"{source}: version is {found!r}, but this weclick reads version {VERSION}; compare the file with "
+        f"config/demo.yaml and CHANGELOG.md, correct its keys and set version: {VERSION}, or install the "
+        "weclick that it was written for"
+    )
+
+
+def _not_finite(values: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Path and value of every NaN and infinity, which no schema refuses."""
+    if isinstance(values, float) and not math.isfinite(values):
+        yield path, values
+    inner = (
+        values.items()
+        if isinstance(values, Mapping)
+        else enumerate(values if isinstance(values, list) else ())
+    )
+    for key, value in inner:
+        yield from _not_finite(value, f"{path}.{key}" if path else str(key))
 
 
 def _explain(error: ValidationError) -> str:
@@ -161,7 +212,7 @@ def _explain(error: ValidationError) -> str:
     schema = error.schema if isinstance(error.schema, dict) else {}
     if error.validator == "additionalProperties":
         known = list(schema["properties"])
-        unknown = sorted(set(cast("dict", error.instance)) - set(known))
+        unknown = sorted({str(key) for key in cast("dict", error.instance)} - set(known))
         hints = [difflib.get_close_matches(key, known, n=1) for key in unknown]
         told = [
             f"{k!r}" + (f" (did you mean {h[0]!r}?)" if h else "")

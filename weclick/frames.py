@@ -29,7 +29,7 @@ def pack_frames(manifest: Manifest, *, chunk_px: int, store: Store) -> dict[str,
     Raises:
         ValueError: a frame is missing, unreadable, or of another size than its clip.
     """
-    keys = {clip.id: entry_key("frames", _inputs(clip, chunk_px)) for clip in manifest.clips}
+    keys = {clip.id: frames_key(clip, chunk_px) for clip in manifest.clips}
     missing = [clip for clip in manifest.clips if store.find("frames", keys[clip.id]) is None]
     with (
         progress_bar("frames", sum(len(clip.frames) for clip in missing), "frames") as bar,
@@ -42,6 +42,11 @@ def pack_frames(manifest: Manifest, *, chunk_px: int, store: Store) -> dict[str,
 
         list(pool.map(pack, missing))
     return keys
+
+
+def frames_key(clip: Clip, chunk_px: int) -> str:
+    """The key under which the store holds the frames of a clip."""
+    return entry_key("frames", _inputs(clip, chunk_px))
 
 
 def _inputs(clip: Clip, chunk_px: int) -> Mapping[str, Any]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from weclick.errors import InputError, MissingFileError, room_to_write
 
 SCHEMA_VERSION = 1
 IGNORE = 255
@@ -137,28 +139,32 @@ def read_manifest(path: Path) -> Manifest:
     """Read one manifest file.
 
     Raises:
-        ValueError: the file is no manifest of a known schema version.
+        InputError: the file is no manifest of a known schema version.
     """
-    raw = json.loads(Path(path).read_text())
-    if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
-        found = raw.get("schema_version") if isinstance(raw, dict) else type(raw).__name__
-        raise ValueError(
+    raw = read_json(path, "manifest")
+    if raw.get("schema_version") != SCHEMA_VERSION:
+        found = raw.get("schema_version")
+        raise InputError(
             f"{path}: manifest schema_version is {found!r}, expected {SCHEMA_VERSION}; "
             "run `weclick manifest` again with this version"
         )
-    classes = raw["classes"]
+    try:
+        return _manifest(raw)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: is a damaged manifest ({type(error).__name__}: {error}); delete it and run "
+            "`weclick manifest` again"
+        ) from error
+
+
+def _manifest(raw: dict[str, Any]) -> Manifest:
     return Manifest(
         dataset=raw["dataset"],
         root=raw["root"],
         split=raw["split"],
         shard=raw["shard"],
         shards=raw["shards"],
-        classes=Classes(
-            names=tuple(classes["names"]),
-            palette=tuple(tuple(color) for color in classes["palette"]),
-            instance_classes=tuple(classes["instance_classes"]),
-            label_map=classes["label_map"],
-        ),
+        classes=read_class_list(raw["classes"]),
         clips=tuple(_clip(clip) for clip in raw["clips"]),
         click_file=raw["click_file"],
         click_file_digest=raw["click_file_digest"],
@@ -166,19 +172,33 @@ def read_manifest(path: Path) -> Manifest:
     )
 
 
+def read_class_list(raw: Mapping[str, Any]) -> Classes:
+    """The label space as a manifest or a checkpoint writes it down.
+
+    Raises:
+        KeyError, TypeError: a part of it is not there.
+    """
+    return Classes(
+        names=tuple(raw["names"]),
+        palette=tuple(tuple(color) for color in raw["palette"]),
+        instance_classes=tuple(raw["instance_classes"]),
+        label_map=raw["label_map"],
+    )
+
+
 def read_manifests(paths: Sequence[Path]) -> Manifest:
     """Read all shards of one split as a single manifest (shard 0 of 1).
 
     Raises:
-        ValueError: no path is given, or the files disagree in data set, split or classes.
+        InputError: no path is given, or the files disagree in data set, split or classes.
     """
     parts = [read_manifest(path) for path in paths]
     if not parts:
-        raise ValueError("no manifest given, expected at least one results/manifest/<split>/<shard>.json")
+        raise InputError("no manifest given, expected at least one results/manifest/<split>/<shard>.json")
     first = parts[0]
     for part, path in zip(parts, paths, strict=True):
         if (part.dataset, part.split, part.classes) != (first.dataset, first.split, first.classes):
-            raise ValueError(
+            raise InputError(
                 f"{path}: is of data set {part.dataset!r}, split {part.split!r}, while {paths[0]} is of "
                 f"{first.dataset!r}, {first.split!r} (or their classes differ); give the shards of one split"
             )
@@ -187,12 +207,48 @@ def read_manifests(paths: Sequence[Path]) -> Manifest:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old text or the new one, never half of it."""
+    """Write a small file so that readers see the old text or the new one, never half of it.
+
+    Raises:
+        DiskFullError: there is no room; the old file stays.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`, for any content that fits into memory."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with room_to_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path, stage: str) -> dict[str, Any]:
+    """The JSON object that a stage wrote.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: it holds something else.
+    """
+    try:
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: there is no such file; the {stage} stage makes it") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: cannot be read as JSON ({error}); delete it and run the {stage} stage again"
+        ) from error
+    if not isinstance(raw, dict):
+        raise InputError(
+            f"{path}: holds a {type(raw).__name__}, expected the {stage} stage's object; delete it and run "
+            "that stage again"
+        )
+    return raw
 
 
 def _clip(raw: dict[str, Any]) -> Clip:

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from weclick.errors import InputError, MissingFileError
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CLICK_COLUMNS = ("clip", "frame", "y", "x", "class")
+
+
+class VideoInfo(NamedTuple):
+    """What the header of a video file tells: number of frames, size, and frames a second."""
+
+    frames: int
+    height_px: int
+    width_px: int
+    rate: Fraction
 
 
 def read_image(path: Path) -> np.ndarray:
     """An image file as (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: the file is missing, or no image.
+        MissingFileError: there is no such file.
+        InputError: the file is no image, damaged, or of more than 8 bits a channel.
     """
-    with _open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    return _read(path, _rgb)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) in px of an image file, from its header alone.
+
+    Raises:
+        InputError: the file is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception as error:  # as in _read
+        raise _no_image(path, error) from error
 
 
 def read_ids(path: Path) -> np.ndarray:
     """A label file's stored values: (H, W) indices of a palette or grey file, or (H, W, 3) colours."""
-    with _open(path) as image:
-        if image.mode in ("P", "L", "I", "I;16", "1"):
-            return np.asarray(image)
-        return np.asarray(image.convert("RGB"))
+    return _read(path, _stored)
 
 
 def shrunk_size(size: tuple[int, int], shrink: int) -> tuple[int, int]:
@@ -46,7 +70,7 @@ def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
         ValueError: the frame has no label, or its file holds values outside the data set's classes.
     """
     if frame.label is None:
-        raise ValueError(f"frame {frame.name} of {manifest.split} has no label file, but one is needed here")
+        raise InputError(f"frame {frame.name} of {manifest.split} has no label file, but one is needed here")
     path = manifest.path(frame.label)
     return _shrink(_to_classes(read_ids(path), manifest, path), manifest.shrink, Image.Resampling.NEAREST)
 
@@ -69,23 +93,32 @@ def read_click_file(path: Path) -> list[tuple[int, dict[str, str]]]:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing in the header, or a value in a row.
     """
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        missing = [name for name in CLICK_COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(
-                f"{path}: its header lacks {', '.join(missing)}; "
-                f"the first line should be {','.join(CLICK_COLUMNS)}"
-            )
-        rows = [
-            (reader.line_num, {name: (row[name] or "").strip() for name in CLICK_COLUMNS}) for row in reader
-        ]
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: there is no such click table; correct data.clicks") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no CSV in UTF-8 ({error}); save the table as that") from error
+    try:
+        rows = _rows(path, csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
+    except csv.Error as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error}); save the table as that") from error
     for line, row in rows:
         if "" in row.values():
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {line}: a value is missing in {row}; give all five or drop the line"
             )
     return rows
+
+
+def _rows(path: Path, reader: csv.DictReader) -> list[tuple[int, dict[str, str]]]:
+    missing = [name for name in CLICK_COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(
+            f"{path}: its header lacks {', '.join(missing)}; "
+            f"the first line should be {','.join(CLICK_COLUMNS)}"
+        )
+    return [(reader.line_num, {name: (row[name] or "").strip() for name in CLICK_COLUMNS}) for row in reader]
 
 
 def read_clip(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
@@ -99,9 +132,10 @@ def read_clip(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
     for frame, whole in zip(clip.frames, images, strict=True):
         image = _shrink(whole, manifest.shrink, Image.Resampling.BOX)
         if image.shape[:2] != clip.size:
-            raise ValueError(
-                f"{manifest.path(frame.image)}: is {image.shape[0]}x{image.shape[1]} px (HxW), but its clip "
-                f"{clip.id} began with {clip.height_px}x{clip.width_px}; all frames of a clip need one size"
+            raise InputError(
+                f"{manifest.path(frame.image)}: frame {frame.name} is {image.shape[0]}x{image.shape[1]} px "
+                f"(HxW), but its clip {clip.id} began with {clip.height_px}x{clip.width_px}; all frames of a "
+                "clip need one size: cut the clip in two there, or resize its frames"
             )
         yield image
 
@@ -119,8 +153,27 @@ def decode_video(path: Path) -> Iterator[np.ndarray]:
             for frame in container.decode(video=0):
                 yield frame.to_ndarray(format="rgb24")
     except (av.FFmpegError, IndexError, OSError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: cannot be decoded as a video ({error}); re-encode it, e.g. as H.264"
+        ) from error
+
+
+def video_info(path: Path) -> VideoInfo:
+    """Size and length of a video file; frames are counted in packets where the header does not tell.
+
+    Raises:
+        ValueError: the file holds no video.
+    """
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+            return VideoInfo(frames, stream.height, stream.width, stream.average_rate or Fraction(25))
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be opened as a video ({error}); re-encode it, e.g. as H.264"
         ) from error
 
 
@@ -147,21 +200,54 @@ def _read_video_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
             if following is None:
                 return
             frame = following
-    raise ValueError(
+    raise InputError(
         f"{manifest.path(clip.frames[0].image)}: ends before frame {frame.video_frame}; "
         "the file changed since the manifest was made: run `weclick manifest` again"
     )
 
 
-def _open(path: Path) -> Image.Image:
+def _read(path: Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     try:
-        image = Image.open(path)
-        image.load()
-        return image
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's three words for a damaged file
-        raise ValueError(
-            f"{path}: cannot be read as an image ({error}); restore the file or drop the frame"
+        with Image.open(path) as image:
+            image.load()
+            return convert(image)
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            f"{path}: cannot be read as an image (there is no such file); restore the file or drop the frame"
         ) from error
+    except Exception as error:  # a damaged file fails anywhere in Pillow, in any words
+        raise _no_image(path, error) from error
+
+
+def _no_image(path: Path, error: Exception) -> InputError:
+    size = f"{Path(path).stat().st_size} bytes" if Path(path).is_file() else "not a file"
+    return InputError(
+        f"{path}: cannot be read as an image ({size}: {error}); restore the file or drop the frame"
+    )
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ValueError(f"mode {image.mode}, more than 8 bits a channel; expected 8-bit grey or RGB")
+    return np.asarray(image.convert("RGB"))
+
+
+def _stored(image: Image.Image) -> np.ndarray:
+    """Grey and palette values as they are, anything else as colours."""
+    plain = image.mode in ("P", "L", "1") or image.mode.startswith("I")
+    return np.asarray(image if plain else image.convert("RGB"))
+
+
+def _known_ids(values: np.ndarray, ids: Iterable[str], path: Path) -> None:
+    """Raises InputError where a label holds not one of the values that its data set knows."""
+    found = np.unique(values)
+    known = np.array([int(value) for value in ids])
+    strange = np.setdiff1d(found, [*known, 0, IGNORE])
+    if strange.size and not np.isin(found, known).any():
+        raise InputError(
+            f"{path}: holds values {strange[:8].tolist()}, not one of the data set's ({known.min()}.."
+            f"{known.max()}); is it a label file at all? Restore the file"
+        )
 
 
 def _to_classes(values: np.ndarray, manifest: Manifest, path: Path) -> np.ndarray:
@@ -170,16 +256,17 @@ def _to_classes(values: np.ndarray, manifest: Manifest, path: Path) -> np.ndarra
         found, wanted = (
             ("RGB colours", "class ids") if values.ndim == 3 else ("grey or palette values", "colours")
         )
-        raise ValueError(
+        raise InputError(
             f"{path}: holds {found}, but labels of {manifest.dataset} are {wanted}; convert the file"
         )
     if label_map is None:
         bad = np.setdiff1d(np.unique(values), [*range(manifest.num_classes), IGNORE])
         if values.ndim != 2 or bad.size:
             found = f"values {bad[:8].tolist()}" if values.ndim == 2 else "RGB colours"
-            raise ValueError(
+            raise InputError(
                 f"{path}: holds {found}, expected class ids 0..{manifest.num_classes - 1} or {IGNORE} "
-                f"(ignored) for {manifest.num_classes} classes; correct the file or the list of classes"
+                f"(ignored) in one channel for {manifest.num_classes} classes; correct the file or the "
+                "list of classes"
             )
         return values.astype(np.uint8)
     if "colors" in label_map:
@@ -187,6 +274,7 @@ def _to_classes(values: np.ndarray, manifest: Manifest, path: Path) -> np.ndarra
         table = {_pack(color): class_id for color, class_id in label_map["colors"].items()}
         known, where = np.unique(packed, return_inverse=True)
         return np.array([table.get(int(v), IGNORE) for v in known], np.uint8)[where].reshape(packed.shape)
+    _known_ids(values, label_map["ids"], path)
     return _id_table(tuple(label_map["ids"].items()))[np.clip(values.astype(np.int32), 0, 65535)]
 
 

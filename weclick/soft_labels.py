@@ -40,7 +40,7 @@ def compute_soft_labels(
         ValueError: the teacher knows other classes than the manifest.
     """
     digest = file_digest(teacher)
-    keys = {clip.id: entry_key("soft_labels", _inputs(clip, digest, chunk_px)) for clip in manifest.clips}
+    keys = {clip.id: soft_labels_key(clip, digest, chunk_px) for clip in manifest.clips}
     missing = [clip for clip in manifest.clips if store.find("soft_labels", keys[clip.id]) is None]
     if missing:
         model, card = load_model(teacher, device)
@@ -67,6 +67,11 @@ def compute_soft_labels(
                         bar.advance()
                     entry.attributes.update(_attributes(clip, digest, model, manifest))
     return keys
+
+
+def soft_labels_key(clip: Clip, teacher_sha256: str, chunk_px: int) -> str:
+    """The key under which the store holds a teacher's soft labels of a clip."""
+    return entry_key("soft_labels", _inputs(clip, teacher_sha256, chunk_px))
 
 
 def _inputs(clip: Clip, teacher_sha256: str, chunk_px: int) -> Mapping[str, Any]:

@@ -21,9 +21,10 @@ import torch
 from weclick.assemble import Part, Read, Sample, assemble
 from weclick.batch import Batch
 from weclick.clicks import ClickTable
+from weclick.errors import InputError
 from weclick.geometry import Crop, crop_window
 from weclick.manifest import Manifest
-from weclick.reader import WindowReader
+from weclick.reader import Reading, WindowReader
 from weclick.store import Store
 from weclick.window import Window
 
@@ -60,7 +61,7 @@ class Stream:
         rank, world: this process' share of every batch.
 
     Raises:
-        ValueError: the split has no target, the batch does not divide among the processes, or the flow was
+        InputError: the split has no target, the batch does not divide among the processes, or the flow was
             stored without the masks asked for.
     """
 
@@ -80,11 +81,15 @@ class Stream:
     ):
         self._targets = [(clip, target) for clip in manifest.clips for target in clip.targets]
         if not self._targets:
-            raise ValueError(
-                f"split {manifest.split!r} has no target frame to train on; check data.target_every"
+            raise InputError(
+                f"split {manifest.split!r} of {manifest.root} has {len(manifest.clips)} clips, but no target "
+                "frame to train on; add labels or clicks, or check data.target_every"
             )
         if options["batch_size"] % world:
-            raise ValueError(f"batch_size {options['batch_size']} does not divide among {world} processes")
+            raise InputError(
+                f"batch_size is {options['batch_size']}, which does not divide among {world} processes; "
+                "set a multiple of their number"
+            )
         self._clicks, self._caches, self._window = clicks, caches, window
         self._options, self._stride, self._seed = options, stride_px, seed
         self._mask_bits = MASK_BITS[occlusion]
@@ -98,7 +103,7 @@ class Stream:
         for clip, key in self._caches.flow.items():
             made = self._reader.entry("flow", key).attributes["masks"]
             if self._mask_bits & ~sum(mask["bit"] for mask in made.values()):
-                raise ValueError(
+                raise InputError(
                     f"mfd.occlusion is {occlusion!r}, but the flow of clip {clip!r} was stored with masks "
                     f"{sorted(made)}; name the mask in flow.masks and run the flow stage again"
                 )
@@ -180,9 +185,14 @@ class Stream:
 
         Frames are told by content: the entry may be a colleague's, whose files have other names.
         """
-        key = getattr(self._caches, kind)[sample.clip.id]
+        key = self._key(kind, sample)
         entry = self._reader.entry(kind, key)
         listed = entry.meta["inputs"]["pairs" if kind == "flow" else "frames"]
+        if any(item not in listed for item in wanted):
+            raise InputError(
+                f"{entry.path}: holds no {kind} of some frames of clip {sample.clip.id!r}; the manifest is "
+                f"newer than the index: run the {kind} stage again"
+            )
         stride_px = entry.attributes.get("stride_px", 1)
         y, x, rows, columns = crop_window(sample.crop, sample.clip.size, source_stride=stride_px)
         channels = (slice(None),) if array in CHANNELS_FIRST else ()
@@ -192,17 +202,26 @@ class Stream:
             for item in wanted
         ]
 
+    def _key(self, kind: str, sample: Sample) -> str:
+        keys = getattr(self._caches, kind)
+        if sample.clip.id not in keys:
+            raise InputError(
+                f"clip {sample.clip.id!r} is in the manifest, but not in the {kind} index of {len(keys)} "
+                f"clips; run the {kind} stage again, and give the index of every shard"
+            )
+        return keys[sample.clip.id]
+
 
 @dataclass(frozen=True)
 class _Pending:
-    """A window that is being read."""
+    """A window that is being read, and where it lies."""
 
-    future: Any
+    reading: Reading
     origin: tuple[int, int]
     stride_px: int
 
     def finish(self) -> Part:
-        return Part(self.future.result(), self.origin, self.stride_px)
+        return Part(self.reading.result(), self.origin, self.stride_px)
 
 
 @lru_cache(maxsize=2)

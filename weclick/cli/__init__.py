@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from weclick.cli import stages  # noqa: F401  (its verbs register themselves)
 from weclick.cli.app import app
+from weclick.errors import FULL, DiskFullError, full_disk
 
 
 def main() -> None:
@@ -16,6 +18,13 @@ def main() -> None:
     except (ValueError, LookupError, ArithmeticError, OSError) as error:
         if os.environ.get("WECLICK_TRACEBACK"):
             raise
-        print(f"weclick: error: {error}", file=sys.stderr)
+        print(f"weclick: error: {_told(error)}", file=sys.stderr)
         print("weclick: WECLICK_TRACEBACK=1 shows where in the code", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _told(error: Exception) -> Exception:
+    """A full disk, met where nobody translates it, in our words."""
+    if isinstance(error, OSError) and error.errno in FULL and not isinstance(error, DiskFullError):
+        return full_disk(Path(error.filename or "."), error)
+    return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from weclick.clicks.components import POINT, clicks_from_labels, scaled_min_pixels
 from weclick.clicks.table import ClickTable
+from weclick.errors import InputError
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
 from weclick.media import read_click_file, read_instances, read_label
 from weclick.progress import progress_bar
@@ -38,12 +40,25 @@ def generate_clicks(manifest: Manifest, *, options: Mapping[str, Any], seed: int
     frames = _import(manifest) if manifest.click_file else _make(manifest, options, seed)
     if not frames:
         targets = sum(len(clip.targets) for clip in manifest.clips)
-        raise ValueError(
+        raise InputError(
             f"split {manifest.split!r} of {manifest.root} has {targets} targets, but not one click; "
             "lower clicks.min_pixels, add labels, or check data.clicks"
         )
+    _warn_of_empty_classes(manifest, frames)
     made_by = {"click_file": manifest.click_file} if manifest.click_file else dict(options)
     return ClickTable(manifest.split, manifest.classes.names, frames, made_by, seed)
+
+
+def _warn_of_empty_classes(manifest: Manifest, frames: Points) -> None:
+    clicked = {int(class_id) for points in frames.values() for class_id in points["class_id"]}
+    empty = [name for class_id, name in enumerate(manifest.classes.names) if class_id not in clicked]
+    if empty:
+        print(
+            f"weclick: warning: split {manifest.split!r} of {manifest.root} has no click of "
+            f"{', '.join(empty)}; a network cannot learn them: add labels or clicks, or lower "
+            "clicks.min_pixels",
+            file=sys.stderr,
+        )
 
 
 def _make(manifest: Manifest, options: Mapping[str, Any], seed: int) -> Points:
@@ -64,7 +79,7 @@ def _click_frame(
 ) -> np.ndarray:
     labels = read_label(manifest, frame)
     if labels.shape != clip.size:
-        raise ValueError(
+        raise InputError(
             f"{manifest.path(frame.label or '')}: is {labels.shape[0]}x{labels.shape[1]} px (HxW), its frame "
             f"{clip.height_px}x{clip.width_px}; a label needs the size of its frame"
         )
@@ -113,9 +128,9 @@ def _sorted(clicks: Iterable[tuple[int, int, int, int]]) -> np.ndarray:
 def _class_id(text: str, names: tuple[str, ...], where: str) -> int:
     if text in names:
         return names.index(text)
-    if text.isdigit() and int(text) < len(names):
+    if text.isdecimal() and int(text) < len(names):
         return int(text)
-    raise ValueError(
+    raise InputError(
         f"{where}: class {text!r} is unknown; "
         f"expected one of {', '.join(names)}, or an id 0..{len(names) - 1}"
     )
@@ -128,7 +143,7 @@ def _coordinate(text: str, axis: str, side_px: int, shrink: int, where: str) -> 
     except (ValueError, OverflowError):
         index = -1
     if not 0 <= index < side_px:
-        raise ValueError(
+        raise InputError(
             f"{where}: {axis} = {text} lies outside the frame, expected 0..{side_px * shrink - 1} px; "
             "y counts down and x to the right, from 0 at the centre of the upper left pixel"
         )

@@ -2,12 +2,13 @@
 
 HDF5 layout: dataset `clicks` (N,) of (clip, frame: UTF-8, y, x: int32 px, class_id: uint8, area: int32 px),
 sorted by (clip, frame, class_id, y, x); its attributes are schema_version, split, classes (JSON list of
-names), ignore, units (JSON), options (JSON), seed.
+names), ignore, units (JSON), options (JSON), seed, and sha256 (hex) over rows and attributes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ import h5py
 import numpy as np
 
 from weclick.clicks.components import POINT
-from weclick.manifest import IGNORE, write_text
+from weclick.errors import InputError, MissingFileError
+from weclick.manifest import IGNORE, write_bytes, write_text
 from weclick.store import canonical_json
 
 SCHEMA_VERSION = 1
@@ -70,15 +72,14 @@ def clicks_digest(table: ClickTable) -> str:
 
 def write_clicks(table: ClickTable, path: Path) -> None:
     """Write a table as HDF5, at once and whole; equal tables give equal files."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with h5py.File(temporary, "w") as file:
+    content, rows = io.BytesIO(), _rows(table)
+    with h5py.File(content, "w") as file:
         dataset = file.create_dataset(
-            "clicks", data=_rows(table), track_times=False, compression="gzip", shuffle=True, maxshape=(None,)
+            "clicks", data=rows, track_times=False, compression="gzip", shuffle=True, maxshape=(None,)
         )
-        dataset.attrs.update(_attributes(table))
-    temporary.replace(path)
+        attributes = _attributes(table)
+        dataset.attrs.update(attributes | {"sha256": _digest(rows, attributes)})
+    write_bytes(path, content.getvalue())
 
 
 def read_clicks(path: Path) -> ClickTable:
@@ -89,19 +90,26 @@ def read_clicks(path: Path) -> ClickTable:
         ValueError: the file is no click table of a known version.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: there is no such click table; make it with `weclick clicks`")
+        raise MissingFileError(f"{path}: there is no such click table; make it with `weclick clicks`")
     try:
         with h5py.File(path, "r") as file:
             rows, attributes = file["clicks"][:], dict(file["clicks"].attrs)
-    except (OSError, KeyError) as error:
-        raise ValueError(
-            f"{path}: is no click table ({error}); make it again with `weclick clicks`"
+        version, digest = attributes.get("schema_version"), attributes.pop("sha256", None)
+        whole = digest in (None, _digest(rows, attributes))
+    except Exception as error:  # a damaged file fails anywhere in HDF5
+        raise InputError(
+            f"{path}: is no click table ({type(error).__name__}: {error}); delete it and make it again with "
+            "`weclick clicks`"
         ) from error
-    version = attributes.get("schema_version")
     if version != SCHEMA_VERSION or rows.dtype.names != _COLUMNS:
-        raise ValueError(
+        raise InputError(
             f"{path}: click table of version {version} with columns {rows.dtype.names}, expected version "
             f"{SCHEMA_VERSION} with {_COLUMNS}; make it again with `weclick clicks`"
+        )
+    if not whole:
+        raise InputError(
+            f"{path}: is not what was written, its digest differs; delete it and make it again with "
+            "`weclick clicks`"
         )
     return ClickTable(
         split=attributes["split"],
@@ -140,6 +148,14 @@ def _attributes(table: ClickTable) -> dict[str, Any]:
         "options": canonical_json(table.options),
         "seed": table.seed,
     }
+
+
+def _digest(rows: np.ndarray, attributes: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of what the file says."""
+    told = {name: str(value) for name, value in attributes.items()}
+    digest = hashlib.sha256(canonical_json([str(rows.dtype.names), told]).encode())
+    digest.update(np.ascontiguousarray(rows).tobytes())
+    return digest.hexdigest()
 
 
 def _rows(table: ClickTable) -> np.ndarray:

@@ -11,6 +11,7 @@ from weclick.datasets.base import Dataset, build_manifest, listing_digest
 from weclick.datasets.camvid import open_camvid
 from weclick.datasets.cityscapes import open_cityscapes, open_toy
 from weclick.datasets.folder import open_folder
+from weclick.errors import InputError, MissingFileError
 
 __all__ = ["Dataset", "build_manifest", "listing_digest", "open_dataset"]
 
@@ -30,10 +31,10 @@ def open_dataset(data: Mapping[str, Any]) -> Dataset:
     """
     name, root = data["name"], Path(data["root"])
     if name not in ADAPTERS:
-        raise ValueError(f"data.name is {name!r}, expected one of {', '.join(ADAPTERS)}")
+        raise InputError(f"data.name is {name!r}, expected one of {', '.join(ADAPTERS)}")
     if not root.is_dir():
         hint = (
             "make it with `weclick toy`" if name == "toy" else "download the data set, or correct data.root"
         )
-        raise FileNotFoundError(f"data.root is {root}, but there is no such folder; {hint}")
+        raise MissingFileError(f"data.root is {root}, but there is no such folder; {hint}")
     return replace(ADAPTERS[name](root, data), shrink=data.get("shrink", 1))

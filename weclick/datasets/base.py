@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from PIL import Image
-
 from weclick.datasets.digests import file_digests, file_size
+from weclick.errors import InputError
 from weclick.manifest import Classes, Clip, Frame, Manifest, shard_of
-from weclick.media import shrunk_size
+from weclick.media import IMAGE_SUFFIXES, image_size, shrunk_size, video_info
 from weclick.store import canonical_json, file_digest
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -56,13 +53,13 @@ class Dataset:
 
     def _list(self, split: str) -> tuple[Clip, ...]:
         if split not in self.splits:
-            raise ValueError(
+            raise InputError(
                 f"{self.root}: has no split {split!r} of {self.name}; "
                 f"found: {', '.join(self.splits) or 'none'}; correct data.train, data.val or data.root"
             )
         clips = tuple(sorted(self.list_clips(split), key=lambda clip: clip.id))
         if not any(clip.targets or clip.scored for clip in clips):
-            raise ValueError(
+            raise InputError(
                 f"{self.root}: split {split!r} has {len(clips)} clips, but no labelled frame to train on or "
                 f"score; add labels for {self.name}, or name another split in data.train or data.val"
             )
@@ -166,7 +163,14 @@ def _files(clip: Clip) -> list[str]:
 
 
 def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str]) -> Clip:
-    height, width = shrunk_size(_image_size(dataset.root, clip.frames[0]), dataset.shrink)
+    whole = _frame_size(dataset.root, clip.frames[0])
+    height, width = shrunk_size(whole, dataset.shrink)
+    if not height or not width:
+        raise InputError(
+            f"{dataset.root / clip.frames[0].image}: of {whole[0]}x{whole[1]} px (HxW) data.shrink "
+            f"{dataset.shrink} leaves nothing; lower it"
+        )
+    _check_label_sizes(clip, dataset.root, whole)
     frames = tuple(_with_digests(frame, digests, dataset.shrink) for frame in clip.frames)
     return replace(clip, frames=frames, height_px=height, width_px=width)
 
@@ -183,32 +187,21 @@ def _with_digests(frame: Frame, digests: dict[str, str], shrink: int) -> Frame:
     )
 
 
-def _image_size(root: Path, frame: Frame) -> tuple[int, int]:
+def _check_label_sizes(clip: Clip, root: Path, expected: tuple[int, int]) -> None:
+    named = [name for frame in clip.frames for name in (frame.label, frame.instances) if name]
+    for name in named:
+        height, width = image_size(root / name)
+        if (height, width) != expected:
+            raise InputError(
+                f"{root / name}: is {height}x{width} px (HxW), its frame {expected[0]}x{expected[1]}; a "
+                "label needs the size of its frame: resize it by nearest neighbour, or restore it"
+            )
+
+
+def _frame_size(root: Path, frame: Frame) -> tuple[int, int]:
     """(H, W) in pixels, from the header alone."""
     path = root / frame.image
-    if frame.video_frame is not None:
-        return video_shape(path)[1:]
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error}); restore the file") from error
-
-
-def video_shape(path: Path) -> tuple[int, int, int]:
-    """(T, H, W) of a video file: T from the header, or counted in packets where the header is silent.
-
-    Raises:
-        ValueError: the file holds no video.
-    """
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
-            return count, stream.height, stream.width
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(
-            f"{path}: cannot be opened as a video ({error}); re-encode it, e.g. as H.264"
-        ) from error
+    if frame.video_frame is None:
+        return image_size(path)
+    info = video_info(path)
+    return info.height_px, info.width_px

@@ -8,7 +8,7 @@ Two layouts are read:
 
 Unlabelled neighbours may lie beside either in `frames30/<sequence>/<sequence>_<number>.png` (or .jpg), of the
 same size as the labelled frames. Names are `<sequence>_<number>` or `<sequence>_f<number>`; the number
-counts frames of the 30 Hz source video.
+counts frames of the 30 Hz source video. Gaps between numbers are legal: labels come once a second.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.datasets.base import Dataset, assign_roles, list_files
+from weclick.errors import InputError, MissingFileError
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
 NAMES = (
@@ -100,7 +101,7 @@ def _rgb(color: str) -> tuple[int, int, int]:
 def _splits_by_folder(root: Path) -> tuple[str, ...]:
     splits = tuple(sorted(path.name[: -len("annot")] for path in root.glob("?*annot") if path.is_dir()))
     if not splits:
-        raise ValueError(
+        raise InputError(
             f"{root}: is no CamVid; expected train/ and trainannot/ (the SegNet layout), "
             f"or {STILLS}/ and {STILL_LABELS}/ (the original one)"
         )
@@ -110,7 +111,7 @@ def _splits_by_folder(root: Path) -> tuple[str, ...]:
 def _splits_by_list(root: Path) -> tuple[str, ...]:
     splits = tuple(sorted(path.stem for path in root.glob("*.txt") if path.stem in ("train", "val", "test")))
     if not splits:
-        raise ValueError(
+        raise InputError(
             f"{root}: {STILLS}/ is there, but nothing says which frames are in which split; put train.txt, "
             "val.txt and test.txt beside it, one name such as 0001TP_006690 a line "
             "(the SegNet tutorial has such lists)"
@@ -146,12 +147,12 @@ def _labelled_frames(root: Path, original: bool, split: str) -> list[Frame]:
     for stem in listed:
         if stem not in images or stem not in labels:
             folder = image_folder if stem not in images else label_folder
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{folder}: lacks {stem}, which {split}.txt names; restore it or correct the list"
             )
     orphans = sorted(labels.keys() - images.keys())
     if orphans:
-        raise ValueError(
+        raise InputError(
             f"{label_folder}: {len(orphans)} labels have no frame in {image_folder}, e.g. {orphans[0]}; "
             "restore the frames or remove the labels"
         )
@@ -163,7 +164,7 @@ def _read_list(path: Path) -> list[str]:
     """Stems named by a list: the first word of each line, be it a name or a path."""
     if not path.is_file():
         return []
-    lines = (line.split() for line in path.read_text().splitlines())
+    lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
     return [Path(words[0]).stem for words in lines if words]
 
 
@@ -180,7 +181,7 @@ def _parse(stem: str) -> tuple[str, int]:
     """Sequence and frame number of a stem, e.g. 0016E5_07959, Seq05VD_f00000."""
     match = _STEM.fullmatch(stem)
     if match is None:
-        raise ValueError(
+        raise InputError(
             f"frame {stem!r} is not named like CamVid: expected <sequence>_<number>, e.g. 0016E5_07959"
         )
     return match["sequence"], int(match["number"])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
+from weclick.errors import InputError, MissingFileError
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
 SNIPPET = range(-19, 11)
@@ -133,6 +134,13 @@ def _toy_clips(root: Path, train: str, target_every: int, split: str) -> tuple[C
 
 
 def _toy_clip(name: str, frames: list[Frame], training: bool, target_every: int) -> Clip:
+    expected = range(frames[0].number, frames[0].number + len(frames))
+    lost = [number for number in expected if number not in {frame.number for frame in frames}]
+    if lost:
+        raise InputError(
+            f"clip {name!r}: frame {lost[0]} is missing between {frames[0].image} and {frames[-1].image}; "
+            "the toy's frames count without gaps: run `weclick toy`, which draws the clip again"
+        )
     positions = range(0, len(frames), target_every if training else 1)
     return assign_roles(
         Clip(name, tuple(frames)), [i for i in positions if frames[i].label], training=training
@@ -162,7 +170,7 @@ def _annotations(root: Path, split: str, images: Mapping[Address, Path]) -> tupl
     labels = _index(root / "gtFine" / split, "_gtFine_labelIds.png")
     orphans = [path for at, path in labels.items() if at not in images]
     if orphans:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{orphans[0]}: its frame is missing in leftImg8bit_sequence/ and in leftImg8bit/ "
             f"({len(orphans)} such labels in all); unpack the frames of this split, or remove the labels"
         )

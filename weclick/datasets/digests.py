@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from weclick.errors import InputError, MissingFileError, full_disk, room_to_write
 from weclick.progress import progress_bar
 from weclick.store import file_digest
 
@@ -67,34 +68,37 @@ def _stat(path: Path) -> os.stat_result:
         return path.stat()
     except FileNotFoundError as error:
         what = "a link that leads nowhere" if path.is_symlink() else "not there"
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{path}: named by the data set, but {what}; restore the file or drop it from the data set"
         ) from error
 
 
 def _recall(remember: Path, wanted: dict[Path, Signature]) -> dict[Path, str]:
     query = "SELECT digest FROM digests WHERE path = ? AND size_bytes = ? AND mtime_ns = ?"
-    with closing(_open(remember)) as memory:
+    with _memory(remember) as memory:
         found = {path: memory.execute(query, signature).fetchone() for path, signature in wanted.items()}
     return {path: row[0] for path, row in found.items() if row is not None}
 
 
 def _keep(remember: Path, rows: list[tuple[str, int, int, str]]) -> None:
-    remember.parent.mkdir(parents=True, exist_ok=True)
-    with closing(_open(remember)) as memory, memory:
+    with room_to_write(remember):
+        remember.parent.mkdir(parents=True, exist_ok=True)
+    with _memory(remember) as memory, memory:
         memory.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", rows)
 
 
-def _open(remember: Path) -> sqlite3.Connection:
-    memory = sqlite3.connect(remember, timeout=WAIT_S)
+@contextmanager
+def _memory(remember: Path) -> Iterator[sqlite3.Connection]:
     try:
-        memory.execute(
-            "CREATE TABLE IF NOT EXISTS digests "
-            "(path TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, digest TEXT) WITHOUT ROWID"
-        )
+        with closing(sqlite3.connect(remember, timeout=WAIT_S)) as memory:
+            memory.execute(
+                "CREATE TABLE IF NOT EXISTS digests "
+                "(path TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, digest TEXT) WITHOUT ROWID"
+            )
+            yield memory
     except sqlite3.DatabaseError as error:
-        memory.close()
-        raise ValueError(
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+            raise full_disk(remember, error) from error
+        raise InputError(
             f"{remember}: is no memory of digests ({error}); delete it, it will be made again"
         ) from error
-    return memory

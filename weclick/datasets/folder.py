@@ -6,6 +6,9 @@
     instances/<clip>/<stem>.png  optional: class id * 1000 + k as in Cityscapes; values < 1000: no objects
     classes.yaml                 names and colours, see CLASSES_EXAMPLE; `data.classes` may name another file
 
+Names of images need not count without gaps: numbers tell the time between frames, and a window takes only
+neighbours that are there. A clip of one frame trains without neighbours; one of none is an error.
+
 Clicks made by people come as a table, `data.clicks`: CSV with the header clip,frame,y,x,class.
 """
 
@@ -20,9 +23,10 @@ from typing import Any
 
 import yaml
 
-from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders, video_shape
+from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
+from weclick.errors import InputError, MissingFileError
 from weclick.manifest import Classes, Clip, Frame
-from weclick.media import read_click_file
+from weclick.media import IMAGE_SUFFIXES, read_click_file, video_info
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 CLASSES_EXAMPLE = """\
@@ -79,7 +83,7 @@ def open_folder(root: Path, data: Mapping[str, Any]) -> Dataset:
     """
     click_file = Path(data["clicks"]) if data.get("clicks") else None
     if click_file and not click_file.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"data.clicks is {click_file}, but there is no such file; correct the path, "
             "or remove the key to make clicks from labels"
         )
@@ -110,7 +114,7 @@ def read_classes(path: Path) -> Classes:
         ValueError: it does not read like the example.
     """
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{path}: the classes file is missing (data.classes may name another one); "
             f"write one like this:\n{CLASSES_EXAMPLE}"
         )
@@ -119,13 +123,21 @@ def read_classes(path: Path) -> Classes:
         names = tuple(str(item["name"]) for item in raw["classes"])
         palette = tuple(_color(item["color"]) for item in raw["classes"])
         instance_classes = tuple(names.index(str(name)) for name in raw.get("instance_classes") or ())
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+    except (
+        OSError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise InputError(
             f"{path}: is no classes file ({type(error).__name__}: {error}); "
             f"it should read like this:\n{CLASSES_EXAMPLE}"
         ) from error
     if not 0 < len(set(names)) == len(names) < 255:
-        raise ValueError(
+        raise InputError(
             f"{path}: holds {len(names)} classes, expected 1 to 254 with different names; got {names}"
         )
     return Classes(names, palette, instance_classes)
@@ -134,7 +146,7 @@ def read_classes(path: Path) -> Classes:
 def _color(value: Any) -> tuple[int, int, int]:
     red, green, blue = (int(part) for part in value)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError(f"color {value} is outside 0..255")
+        raise InputError(f"color {value} is outside 0..255")
     return red, green, blue
 
 
@@ -148,23 +160,27 @@ def _list_clips(root: Path) -> list[Clip]:
     folders, videos = list_folders(root / "frames"), list_files(root / "videos", VIDEO_SUFFIXES)
     names = [folder.name for folder in folders] + [video.stem for video in videos]
     if not names:
-        raise ValueError(f"{root}: holds no clips; put images into frames/<clip>/, or files into videos/")
+        raise InputError(f"{root}: holds no clips; put images into frames/<clip>/, or files into videos/")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(
+        raise InputError(
             f"{root}: clip {twice[0]!r} is there more than once in frames/ and videos/; rename or remove one"
         )
     lost = [folder.name for folder in list_folders(root / "labels") if folder.name not in names]
     if lost:
-        raise ValueError(
+        raise InputError(
             f"{root / 'labels' / lost[0]}: labels without frames; the clips are {', '.join(names[:20])}"
         )
-    clips = [_image_clip(root, folder) for folder in folders] + [_video_clip(root, video) for video in videos]
-    return [clip for clip in clips if clip.frames]
+    return [_image_clip(root, folder) for folder in folders] + [_video_clip(root, video) for video in videos]
 
 
 def _image_clip(root: Path, folder: Path) -> Clip:
     images = list_files(folder)
+    if not images:
+        raise InputError(
+            f"{folder}: a clip without frames; expected images ({', '.join(IMAGE_SUFFIXES)}): "
+            "put some in, or remove the folder"
+        )
     numbers = _numbers([path.stem for path in images])
     frames = [
         Frame(name=path.stem, number=number, image=path.relative_to(root).as_posix())
@@ -175,7 +191,9 @@ def _image_clip(root: Path, folder: Path) -> Clip:
 
 def _video_clip(root: Path, video: Path) -> Clip:
     image = video.relative_to(root).as_posix()
-    count = video_shape(video)[0]
+    count = video_info(video).frames
+    if not count:
+        raise InputError(f"{video}: a video without frames; re-encode it, or remove the file")
     frames = (Frame(name=f"{i:05d}", number=i, image=image, video_frame=i) for i in range(count))
     return _annotated(root, Clip(video.stem, tuple(frames)))
 
@@ -194,7 +212,7 @@ def _annotated(root: Path, clip: Clip) -> Clip:
     for kind, folder in (("label", "labels"), ("instances", "instances")):
         for path in list_files(root / folder / clip.id, (".png",)):
             if path.stem not in positions:
-                raise ValueError(
+                raise InputError(
                     f"{path}: belongs to no frame; clip {clip.id!r} has {len(clip.frames)} frames, e.g. "
                     f"{clip.frames[0].name!r}; give the file its frame's name, or remove it"
                 )
@@ -215,7 +233,7 @@ def _clicked(path: Path, clips: Iterable[Clip]) -> set[tuple[str, int]]:
                 if row["clip"] in positions
                 else f"clips {', '.join(sorted(positions)[:20])}"
             )
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {line}: clip {row['clip']!r}, frame {row['frame']!r} is not on disk; "
                 f"there are {known}; correct the line"
             )
@@ -230,12 +248,12 @@ def _matching(clips: Iterable[Clip], patterns: Iterable[str]) -> set[str]:
     for pattern in patterns:
         matched = {name for name in names if fnmatchcase(name, pattern)}
         if not matched:
-            raise ValueError(
+            raise InputError(
                 f"data.val_clips: {pattern!r} matches none of the clips {', '.join(sorted(names)[:20])}"
             )
         held_out |= matched
     if not held_out:
-        raise ValueError(
+        raise InputError(
             f"data.val_clips is empty, so no clip is held out; name some of {', '.join(sorted(names)[:20])}, "
             "or set data.held_out to other_frames"
         )

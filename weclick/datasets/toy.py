@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from weclick.datasets.toy_clip import Clip, check_parameters, render_clip
+from weclick.errors import room_to_write
 from weclick.progress import progress_bar
 
 __all__ = ["CLASSES", "INSTANCE_CLASSES", "PALETTE", "Clip", "clip_name", "generate", "render_clip"]
@@ -96,8 +97,22 @@ def clip_name(split: str, clip_index: int) -> str:
 def _write_clip(root: Path, recipe: dict) -> None:
     """Render and write one clip; its folders appear whole, the one with the mark last."""
     split, name = recipe["split"], clip_name(recipe["split"], recipe["clip_index"])
-    clip = render_clip(**{key: value for key, value in recipe.items() if key != "format_version"})
     temporary = {kind: root / kind / split / f".{name}.tmp" for kind in KINDS}
+    with room_to_write(root / KINDS[0] / split / name):
+        try:
+            _fill(temporary, name, recipe)
+            for kind in reversed(KINDS):  # the marked folder is the first to go and the last to come
+                shutil.rmtree(root / kind / split / name, ignore_errors=True)
+            for kind in KINDS:
+                temporary[kind].rename(root / kind / split / name)
+        finally:
+            for folder in temporary.values():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fill(temporary: dict[str, Path], name: str, recipe: dict) -> None:
+    """Render a clip into its three folders."""
+    clip = render_clip(**{key: value for key, value in recipe.items() if key != "format_version"})
     for folder in temporary.values():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -111,10 +126,6 @@ def _write_clip(root: Path, recipe: dict) -> None:
             if 0 <= s < len(clip.images):
                 _write_flow(temporary["flow"] / f"{stem}_to_{s:06d}.png", *clip.flow(t, s))
     (temporary[KINDS[-1]] / _MARK).write_text(json.dumps(recipe, sort_keys=True) + "\n")
-    for kind in reversed(KINDS):  # the marked folder is the first to go and the last to come
-        shutil.rmtree(root / kind / split / name, ignore_errors=True)
-    for kind in KINDS:
-        temporary[kind].rename(root / kind / split / name)
 
 
 def _is_complete(root: Path, recipe: dict) -> bool:
@@ -157,5 +168,6 @@ def _write_flow(path: Path, flow: np.ndarray, visible: np.ndarray) -> None:
     """KITTI's flow PNG: u * 64 + 2^15, v * 64 + 2^15, valid (development kit of KITTI 2015)."""
     stored = np.clip(np.rint(flow * 64.0) + 2**15, 0, 2**16 - 1).astype(np.uint16)
     u, v = stored[..., 0], stored[..., 1]
-    if not cv2.imwrite(str(path), cv2.merge([visible.astype(np.uint16), v, u])):
-        raise OSError(f"could not write the flow file {path}")
+    made, content = cv2.imencode(".png", cv2.merge([visible.astype(np.uint16), v, u]))
+    assert made
+    path.write_bytes(content.tobytes())  # not cv2.imwrite, which tells nothing of a full disk

@@ -67,12 +67,7 @@ def compute_flow(
         ValueError: an unknown option, a frame that cannot be read, or a flow beyond ±512 px of the grid
             while `on_overflow` is "error".
     """
-    digest = estimator_digest(options["estimator"], **options["options"])
-    jobs = [
-        _Job(clip, pairs, _inputs(clip, pairs, digest, options))
-        for clip in manifest.clips
-        if (pairs := pairs_of(clip))
-    ]
+    jobs = _jobs(manifest, pairs_of, options)
     missing = {job.key: job for job in jobs if not _has(store, job, options["on_overflow"])}
     if missing:
         estimator = build_estimator(options["estimator"], device=device, **options["options"])
@@ -80,6 +75,22 @@ def compute_flow(
             for job in missing.values():
                 _compute_clip(manifest, job, estimator, options, store, bar)
     return {job.clip.id: job.key for job in jobs}
+
+
+def flow_keys(
+    manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mapping[str, Any]
+) -> dict[str, str]:
+    """Clip id -> key of its entry, as `compute_flow` returns it, without computing anything."""
+    return {job.clip.id: job.key for job in _jobs(manifest, pairs_of, options)}
+
+
+def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mapping[str, Any]) -> list[_Job]:
+    digest = estimator_digest(options["estimator"], **options["options"])
+    return [
+        _Job(clip, pairs, _inputs(clip, pairs, digest, options))
+        for clip in manifest.clips
+        if (pairs := pairs_of(clip))
+    ]
 
 
 def _inputs(

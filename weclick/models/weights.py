@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import safetensors.torch
 import torch
 import torchvision.models as tv
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 CLASSIFIER = ("fc.", "classifier.")
 """Prefixes of the keys of torchvision's ImageNet classifiers, which a backbone does not have."""
+
+_DIGEST_IN_NAME = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})$")
+"""torch.hub's habit: resnet18-f37072fd.pth begins its SHA-256 with f37072fd. Digits alone may be a date."""
 
 
 def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) -> None:
@@ -21,11 +26,13 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
     Args:
         backbone: with torchvision's key names.
         name: e.g. resnet18; for "imagenet" it names torchvision's weights, which are downloaded once.
-        source: "imagenet", or the path of a .safetensors or .pth file. Classifier keys are passed over, and
-            so are deeper blocks than the backbone has.
+        source: "imagenet", or the path of a .safetensors or .pth file; nothing in it is run. Where its name
+            ends in a digest, as torchvision's files do, the content has to have it. Classifier keys are
+            passed over, and so are deeper blocks than the backbone has.
 
     Raises:
-        ValueError: an unreadable file; or missing keys or wrong shapes, the first few of them named.
+        ValueError: no such file, an unreadable one, or one of another digest; or missing keys or
+            wrong shapes, the first few of them named.
     """
     state = _download(name) if source == "imagenet" else _read(Path(source))
     own = backbone.state_dict()
@@ -40,10 +47,11 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
         )
     if missing or wrong:
         first = (missing or wrong)[0]
+        found = f", found {tuple(given[first].shape)}" if first in given else ""
         raise ValueError(
             f"{source}: does not fit backbone {name}: {len(missing)} keys missing, {len(wrong)} of another "
-            f"shape, first {first} {tuple(own[first].shape)}; expected torchvision's key names for this "
-            f"backbone, but the file begins with {', '.join(list(given)[:3])}"
+            f"shape, first {first} {tuple(own[first].shape)}{found}; expected torchvision's key names for "
+            f"this backbone, but the file begins with {', '.join(list(given)[:3])}"
         )
     backbone.load_state_dict({key: given[key] for key in own if key in given}, strict=False)
 
@@ -54,13 +62,51 @@ def _download(name: str) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, UnpicklingError) as error:
+    if not path.is_file():
         raise ValueError(
-            f"{path}: cannot be read as .safetensors or .pth weights ({error}); give an existing file, or "
-            "imagenet for torchvision's own"
+            f"{path}: cannot be read, there is no such file; correct `pretrained`, or set it to imagenet for "
+            "torchvision's own weights"
+        )
+    _check_digest(path)
+    try:
+        state = _unpack(path)
+    except UnpicklingError as error:
+        raise ValueError(
+            f"{path}: cannot be read as weights: it is a damaged pickle, or one that wants to run code, "
+            "which was refused and not run; save the bare state_dict, best as .safetensors"
         ) from error
-    return state.get("state_dict", state)
+    except Exception as error:  # a damaged archive fails anywhere in its reader
+        raise ValueError(
+            f"{path}: cannot be read as .safetensors or .pth weights ({_first_line(error)}); fetch the file "
+            "again, or set `pretrained` to imagenet for torchvision's own"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(
+            f"{path}: holds a {type(state).__name__}, expected a state_dict of tensors by name; save "
+            "model.state_dict() alone"
+        )
+    return state
+
+
+def _unpack(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check_digest(path: Path) -> None:
+    named = _DIGEST_IN_NAME.search(path.stem)
+    if named is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(named[1]):
+        raise ValueError(
+            f"{path}: its SHA-256 begins with {found[: len(named[1])]}, but its name promises {named[1]}; "
+            "it was altered or cut short: fetch it again, or rename it if the name means something else"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,6 +7,7 @@ which is written last. A folder without `entry.json` is no entry; temporary fold
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,8 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from weclick import __version__
+from weclick.errors import InputError, room_to_write
+from weclick.store.arrays import StoredArray, damaged
 from weclick.store.keys import entry_key, file_digest
 
 LAYOUT = "v1"
@@ -30,7 +33,7 @@ KINDS = ("frames", "flow", "soft_labels", "models")
 META = "entry.json"
 
 
-class EntryMissingError(LookupError):
+class EntryMissingError(LookupError, InputError):
     """No root of the store holds an entry that a stage counts on."""
 
 
@@ -51,11 +54,13 @@ class Entry:
         """Shapes, units, axes and whatever else the stage said of its data."""
         return self.meta["attributes"]
 
-    def array(self, name: str) -> zarr.Array:
-        """One array of the group, read-only."""
-        found = zarr.open_group(self.path, mode="r")[name]
-        assert isinstance(found, zarr.Array)
-        return found
+    def array(self, name: str) -> StoredArray:
+        """One array of the group, read-only.
+
+        Raises:
+            DamagedEntryError: it is not as it was committed.
+        """
+        return StoredArray(self.path, name, self.meta["files"])
 
 
 @dataclass
@@ -104,7 +109,7 @@ class Store:
 
     def __init__(self, roots: Sequence[str | Path]):
         if not roots:
-            raise ValueError("cache.roots is empty, expected at least one folder, the last one writable")
+            raise InputError("cache.roots is empty, expected at least one folder, the last one writable")
         self.roots = tuple(Path(root).expanduser() for root in roots)
 
     @classmethod
@@ -140,43 +145,69 @@ class Store:
     def create(self, kind: str, inputs: Mapping[str, Any]) -> Iterator[EntryWriter]:
         """Write a new entry: fill the yielded writer, and leaving the block commits it.
 
-        An exception inside the block leaves nothing behind. If somebody committed the same key meanwhile,
-        theirs stays and ours is thrown away.
+        An exception inside the block, and a full disk, leave nothing behind. If somebody committed the
+        same key meanwhile, theirs stays and ours is thrown away.
 
         Args:
             kind: one of KINDS.
             inputs: what `entry_key` is made of.
+
+        Raises:
+            DiskFullError: there is no room.
         """
         key = entry_key(kind, inputs)
         final = _entry_path(self.roots[-1], kind, key)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_abandoned(final)
         temporary = final.parent / f".{key}.{os.getpid()}.{uuid4().hex[:8]}.tmp"
-        temporary.mkdir()
-        try:
-            writer = EntryWriter(temporary)
-            yield writer
-            _seal(temporary, kind, key, inputs, writer.attributes)
-            _commit(temporary, final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with room_to_write(final):
+            try:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                _sweep_abandoned(final)
+                temporary.mkdir()
+                writer = EntryWriter(temporary)
+                yield writer
+                _seal(temporary, kind, key, inputs, writer.attributes)
+                _commit(temporary, final)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 def open_entry(path: Path) -> Entry:
     """Open a committed entry by its folder.
 
     Raises:
-        ValueError: the folder is no entry, or of a layout this version does not know.
+        InputError: the folder is no entry, or of a layout this version does not know.
+        DamagedEntryError: its entry.json is not what was committed.
     """
     try:
-        meta = json.loads((path / META).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: no readable {META} ({error}); not a committed entry, delete it") from error
+        meta = json.loads((path / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, f"no readable {META} ({error}), so it is not a committed entry") from error
     if not isinstance(meta, dict) or meta.get("layout") != LAYOUT:
-        raise ValueError(
-            f"{path}: entry layout is not {LAYOUT!r}; it was written by another version of weclick"
+        raise InputError(
+            f"{path}: entry layout is not {LAYOUT!r}; it was written by another version of weclick: "
+            "delete this folder, or use that version"
         )
+    if not _is_described(meta) or meta.get("digest", _meta_digest(meta)) != _meta_digest(meta):
+        raise damaged(path, f"{META} is not what was committed")
     return Entry(path, meta)
+
+
+def _is_described(meta: Mapping[str, Any]) -> bool:
+    """Whether entry.json has the parts that readers count on; those of older versions lack a digest."""
+    parts = [meta.get(name) for name in ("inputs", "attributes", "files")]
+    files = parts[-1].values() if isinstance(parts[-1], dict) else [None]
+    return (
+        all(isinstance(part, dict) for part in parts)
+        and all(isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in files)
+        and isinstance(meta.get("key"), str)
+        and isinstance(meta.get("kind"), str)
+    )
+
+
+def _meta_digest(meta: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over all of entry.json but the digest itself."""
+    rest = {name: value for name, value in meta.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def list_entries(root: Path, kind: str) -> Iterator[Path]:
@@ -188,7 +219,7 @@ def list_entries(root: Path, kind: str) -> Iterator[Path]:
 
 def _entry_path(root: Path, kind: str, key: str) -> Path:
     if kind not in KINDS:
-        raise ValueError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
+        raise InputError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
     return root / kind / LAYOUT / key[:2] / key
 
 
@@ -209,7 +240,8 @@ def _seal(path: Path, kind: str, key: str, inputs: Mapping[str, Any], attributes
         "producer": {"weclick": __version__, "zarr": zarr.__version__, "numpy": np.__version__},
         "created_unix_s": int(time.time()),
     }
-    (path / META).write_text(json.dumps(meta, indent=1))
+    meta = json.loads(json.dumps(meta))  # tuples as lists and keys as texts, as they will be read
+    (path / META).write_text(json.dumps({**meta, "digest": _meta_digest(meta)}, indent=1))
     _fsync(path / META)
     _fsync(path)
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from weclick.manifest import write_text
+from weclick.errors import InputError
+from weclick.manifest import read_json, write_text
 
 
 def write_index(path: Path, kind: str, entries: Mapping[str, str]) -> None:
@@ -18,12 +19,17 @@ def read_index(paths: Sequence[Path], kind: str) -> dict[str, str]:
     """Read the index files of a split's shards as one mapping clip -> key.
 
     Raises:
-        ValueError: a file is no index of that kind.
+        InputError: a file is no index of that kind.
     """
     entries: dict[str, str] = {}
     for path in paths:
-        raw = json.loads(Path(path).read_text())
-        if not isinstance(raw, dict) or raw.get("kind") != kind:
-            raise ValueError(f"{path}: is no index of {kind} entries; run the {kind} stage again")
-        entries.update(raw["entries"])
+        raw = read_json(path, kind)
+        found = raw.get("entries")
+        texts = isinstance(found, dict) and all(isinstance(key, str) for key in found.values())
+        if raw.get("kind") != kind or not isinstance(found, dict) or not texts:
+            raise InputError(
+                f"{path}: is no index of {kind} entries (clip -> key); delete it and run "
+                f"the {kind} stage again"
+            )
+        entries.update(found)
     return entries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from weclick.errors import InputError
 from weclick.store.entries import META, open_entry
 from weclick.store.keys import entry_key, file_digest
 
@@ -16,7 +17,7 @@ def verify_entry(path: Path) -> list[str]:
     """
     try:
         meta = open_entry(path).meta
-    except ValueError as error:
+    except InputError as error:
         return [str(error)]
     faults = []
     if not meta["key"] == path.name == entry_key(meta["kind"], meta["inputs"]):
