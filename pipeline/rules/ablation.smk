@@ -25,7 +25,7 @@ rule ablation_teacher:
         folder=f"{ABLATION}/teacher/{{seed}}",
     shell:
         "weclick teacher --config {params.config:q} --device {config[device]} --devices {config[devices]}"
-        " {params.data} --output {params.folder}"
+        " {params.data} --output {params.folder:q}"
 
 
 rule ablation_soft_labels:
@@ -42,7 +42,7 @@ rule ablation_soft_labels:
         code=code_digest("weclick.soft_labels"),
     shell:
         "weclick soft-labels --config {params.config:q} --device {config[device]}"
-        " --manifest {input.manifest} --teacher {input.teacher} --output {output}"
+        " --manifest {input.manifest:q} --teacher {input.teacher:q} --output {output:q}"
 
 
 def time_budget(wildcards):
@@ -74,12 +74,14 @@ rule ablation_student:
         code=code_digest("weclick.recipe", "weclick.ablation"),
         data=training_data,
         budget=lambda wildcards, input: (
-            "--pace {} --same-time-as {}".format(*input.budget) if input.budget else ""
+            "--pace {} --same-time-as {}".format(*map(quote, map(str, input.budget)))
+            if input.budget
+            else ""
         ),
         folder=f"{ABLATION}/{{variant}}/{{seed}}",
     shell:
         "weclick student --config {params.config:q} --device {config[device]} --devices {config[devices]}"
-        " --variant {wildcards.variant} {params.budget} {params.data} --output {params.folder}"
+        " --variant {wildcards.variant} {params.budget} {params.data} --output {params.folder:q}"
 
 
 rule ablation_evaluate:
@@ -99,7 +101,7 @@ rule ablation_evaluate:
         folder=f"{ABLATION}/{{model}}/{{seed}}/evaluation",
     shell:
         "weclick evaluate --config {params.config:q} --device {config[device]} {params.data}"
-        " --student {input.model} --output {params.folder}"
+        " --student {input.model:q} --output {params.folder:q}"
 
 
 rule ablation_summary:
@@ -116,7 +118,7 @@ rule ablation_summary:
         config=stage_config("ablation"),
         code=code_digest("weclick.ablation"),
     shell:
-        "weclick ablation --config {params.config:q} --folder {ABLATION}"
+        "weclick ablation --config {params.config:q} --folder {ABLATION:q}"
 
 
 rule ablation:
@@ -129,4 +131,4 @@ rule ablation:
         config=lambda wildcards: json.dumps(config, sort_keys=True),
         code=code_digest("weclick.report"),
     shell:
-        "weclick report --config {params.config:q} --results {RESULTS} --output {output}"
+        "weclick report --config {params.config:q} --results {RESULTS:q} --output {output:q}"

@@ -9,4 +9,4 @@ rule clicks:
         code=code_digest("weclick.clicks"),
         manifests=lambda wildcards, input: flags("--manifest", input.manifests),
     shell:
-        "weclick clicks --config {params.config:q} {params.manifests} --output {output}"
+        "weclick clicks --config {params.config:q} {params.manifests} --output {output:q}"

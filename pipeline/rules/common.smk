@@ -1,6 +1,7 @@
 import json
 import os
 from functools import cache
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
@@ -41,7 +42,7 @@ def stage_config(stage):
 
 def flags(option, files):
     """`--option FILE` for every file, for the shell."""
-    return " ".join(f"{option} {file}" for file in files)
+    return " ".join(f"{option} {quote(str(file))}" for file in files)
 
 
 def listing(wildcards):

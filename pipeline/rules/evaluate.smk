@@ -16,4 +16,4 @@ rule evaluate:
         folder=f"{RESULTS}/evaluation",
     shell:
         "weclick evaluate --config {params.config:q} --device {config[device]} {params.data}"
-        " --student {input.student} --teacher {input.teacher} --output {params.folder}"
+        " --student {input.student:q} --teacher {input.teacher:q} --output {params.folder:q}"

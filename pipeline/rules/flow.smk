@@ -16,4 +16,4 @@ rule flow_shard:
         code=code_digest("weclick.flow.stage"),
     shell:
         "weclick flow --config {params.config:q} --device {config[device]}"
-        " --manifest {input} --output {output}"
+        " --manifest {input:q} --output {output:q}"

@@ -13,4 +13,4 @@ rule frames_shard:
         config=stage_config("frames"),
         code=code_digest("weclick.frames"),
     shell:
-        "weclick frames --config {params.config:q} --manifest {input} --output {output}"
+        "weclick frames --config {params.config:q} --manifest {input:q} --output {output:q}"

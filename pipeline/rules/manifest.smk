@@ -28,4 +28,4 @@ rule manifest_shard:
         listing=listing,
     shell:
         "weclick manifest --config {params.config:q} --split {wildcards.split} --shard {wildcards.shard}"
-        " --output {output}"
+        " --output {output:q}"

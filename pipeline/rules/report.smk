@@ -1,22 +1,31 @@
+import shlex
+from glob import glob
+import sys
+
 SUMMARY = f"{RESULTS}/ablation/summary.json"
+
+# The page tells the command; as a parameter of the rule it would rerun the page for another --cores.
+os.environ.setdefault("WECLICK_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
 
 
 rule report:
     input:
         manifests=[shards_of("manifest", split) for split in SPLITS],
         clicks=rules.clicks.output,
+        frames=shards_of("frames", TRAIN),
         flow=[shards_of("flow", split) for split in SPLITS],
+        soft_labels=shards_of("soft_labels", TRAIN),
         teacher=[rules.teacher.output.card, rules.teacher.output.metrics],
-        student=[rules.student.output.card, rules.student.output.metrics],
+        student=list(rules.student.output),
         evaluation=rules.evaluate.output,
-        style=multiext(
-            f"{workflow.basedir}/weclick/report/", "template.html.j2", "style.css"
-        ),
+        style=sorted(glob(f"{workflow.basedir}/weclick/report/*.j2"))
+        + [f"{workflow.basedir}/weclick/report/style.css"],
         ablation=[SUMMARY] if os.path.exists(SUMMARY) else [],
     output:
-        f"{RESULTS}/report.html",
+        page=f"{RESULTS}/report.html",
+        card=f"{RESULTS}/report.json",
     params:
         config=lambda wildcards: json.dumps(config, sort_keys=True),
         code=code_digest("weclick.report"),
     shell:
-        "weclick report --config {params.config:q} --results {RESULTS} --output {output}"
+        "weclick report --config {params.config:q} --results {RESULTS:q} --output {output.page:q}"

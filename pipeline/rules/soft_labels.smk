@@ -17,4 +17,4 @@ rule soft_labels_shard:
         code=code_digest("weclick.soft_labels"),
     shell:
         "weclick soft-labels --config {params.config:q} --device {config[device]}"
-        " --manifest {input.manifest} --teacher {input.teacher} --output {output}"
+        " --manifest {input.manifest:q} --teacher {input.teacher:q} --output {output:q}"

@@ -20,4 +20,4 @@ rule student:
         folder=f"{RESULTS}/student",
     shell:
         "weclick student --config {params.config:q} --device {config[device]} --devices {config[devices]}"
-        " {params.data} --output {params.folder}"
+        " {params.data} --output {params.folder:q}"

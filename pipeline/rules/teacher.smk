@@ -18,4 +18,4 @@ rule teacher:
         folder=f"{RESULTS}/teacher",
     shell:
         "weclick teacher --config {params.config:q} --device {config[device]} --devices {config[devices]}"
-        " {params.data} --output {params.folder}"
+        " {params.data} --output {params.folder:q}"

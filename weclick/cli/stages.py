@@ -51,19 +51,21 @@ def manifest(
     """List clips, frames and targets of one shard of a split, with content digests."""
     from weclick.datasets import build_manifest, open_dataset
     from weclick.manifest import write_manifest
+    from weclick.stage_cost import stage_cost
     from weclick.window import Window
 
     chosen = load(config, change, "manifest")
     reach = max(Window(**chosen["window"]).reach_frames, chosen["evaluate"]["max_gap_frames"])
-    made = build_manifest(
-        open_dataset(chosen["data"]),
-        split,
-        shard,
-        chosen["data"]["shards"],
-        reach_frames=reach,
-        remember=output.parent.parent / "digests.sqlite",
-    )
-    write_manifest(made, output)
+    with stage_cost(output):
+        made = build_manifest(
+            open_dataset(chosen["data"]),
+            split,
+            shard,
+            chosen["data"]["shards"],
+            reach_frames=reach,
+            remember=output.parent.parent / "digests.sqlite",
+        )
+        write_manifest(made, output)
 
 
 @app.command()
@@ -77,10 +79,12 @@ def clicks(
     """Put one click on every object of every target frame: components, or instance masks."""
     from weclick.clicks import generate_clicks, write_clicks, write_json
     from weclick.manifest import read_manifests
+    from weclick.stage_cost import stage_cost
 
     chosen = load(config, change, "clicks")
-    table = generate_clicks(read_manifests(manifest), options=chosen["clicks"], seed=chosen["seed"])
-    write_clicks(table, output)
+    with stage_cost(output):
+        table = generate_clicks(read_manifests(manifest), options=chosen["clicks"], seed=chosen["seed"])
+        write_clicks(table, output)
     if json_output:
         write_json(table, json_output)
 
@@ -90,11 +94,13 @@ def frames(output: OutputFile, manifest: OneManifest, config: Config = DEFAULT, 
     """Decode the frames of a shard once, into chunks that training reads by crops."""
     from weclick.frames import pack_frames
     from weclick.manifest import read_manifest
+    from weclick.stage_cost import MeteredStore, stage_cost
     from weclick.store import write_index
 
     chosen = load(config, change, "frames")
-    made = pack_frames(read_manifest(manifest), store=open_store(chosen), **chosen["frames"])
-    write_index(output, "frames", made)
+    store = MeteredStore(open_store(chosen), "frames")
+    with stage_cost(output, store):
+        write_index(output, "frames", pack_frames(read_manifest(manifest), store=store, **chosen["frames"]))
 
 
 @app.command()
@@ -108,6 +114,7 @@ def flow(
     """Estimate optical flow from every target to its possible neighbours; cached pairs are kept."""
     from weclick.flow.stage import compute_flow
     from weclick.manifest import Clip, read_manifest
+    from weclick.stage_cost import MeteredStore, stage_cost
     from weclick.store import write_index
     from weclick.window import Window, consistency_pairs
 
@@ -118,14 +125,16 @@ def flow(
         scored = consistency_pairs(clip, chosen["evaluate"]["max_gap_frames"])
         return tuple(dict.fromkeys((*window.pairs(clip), *scored)))
 
-    made = compute_flow(
-        read_manifest(manifest),
-        pairs_of,
-        options=chosen["flow"],
-        store=open_store(chosen),
-        device=choose_device(device),
-    )
-    write_index(output, "flow", made)
+    store = MeteredStore(open_store(chosen), "flow")
+    with stage_cost(output, store):
+        made = compute_flow(
+            read_manifest(manifest),
+            pairs_of,
+            options=chosen["flow"],
+            store=store,
+            device=choose_device(device),
+        )
+        write_index(output, "flow", made)
 
 
 @app.command()
@@ -158,17 +167,20 @@ def soft_labels(
     """Store the teacher's predictions on every frame of a shard, at its stride, quantised."""
     from weclick.manifest import read_manifest
     from weclick.soft_labels import compute_soft_labels
+    from weclick.stage_cost import MeteredStore, stage_cost
     from weclick.store import write_index
 
     chosen = load(config, change, "soft_labels")
-    made = compute_soft_labels(
-        read_manifest(manifest),
-        teacher,
-        store=open_store(chosen),
-        device=choose_device(device),
-        **chosen["soft_labels"],
-    )
-    write_index(output, "soft_labels", made)
+    store = MeteredStore(open_store(chosen), "soft_labels")
+    with stage_cost(output, store):
+        made = compute_soft_labels(
+            read_manifest(manifest),
+            teacher,
+            store=store,
+            device=choose_device(device),
+            **chosen["soft_labels"],
+        )
+        write_index(output, "soft_labels", made)
 
 
 @app.command()
@@ -216,19 +228,21 @@ def evaluate(
     """Score student and teacher on a split: mIoU, mPA, per class, temporal consistency, speed."""
     from weclick.evaluate import evaluate_models
     from weclick.manifest import read_manifests
+    from weclick.stage_cost import stage_cost
     from weclick.store import read_index
 
     chosen = load(config, change, "evaluate")
-    evaluate_models(
-        {"student": student, **({"teacher": teacher} if teacher else {})},
-        read_manifests(manifest),
-        store=open_store(chosen),
-        flow=read_index(flow, "flow"),
-        device=choose_device(device),
-        folder=output,
-        examples=chosen["evaluate"]["examples"],
-        write_predictions=chosen["evaluate"]["write_predictions"],
-    )
+    with stage_cost(output / "metrics.json"):
+        evaluate_models(
+            {"student": student, **({"teacher": teacher} if teacher else {})},
+            read_manifests(manifest),
+            store=open_store(chosen),
+            flow=read_index(flow, "flow"),
+            device=choose_device(device),
+            folder=output,
+            examples=chosen["evaluate"]["examples"],
+            write_predictions=chosen["evaluate"]["write_predictions"],
+        )
 
 
 @app.command()
@@ -254,10 +268,11 @@ def report(
     change: Set = None,
 ) -> None:
     """Make one self-contained page of the run: clicks, flow, predictions, curves and scores."""
-    from weclick.report import write_report
+    from weclick.report import command, write_report
 
     complete = load_config(config, change or ())
-    write_report(output, results=results, config=complete, store=open_store(complete))
+    choose_device("cpu")  # which also keeps torch to the cores there are
+    write_report(output, results=results, config=complete, store=open_store(complete), command=command())
 
 
 def _train(
@@ -265,12 +280,14 @@ def _train(
 ) -> None:
     from weclick.clicks import read_clicks
     from weclick.manifest import read_manifests
-    from weclick.recipe import Recipe, train_recipe
+    from weclick.recipe import CARD, Recipe, train_recipe
+    from weclick.stage_cost import MeteredStore, stage_cost
     from weclick.store import read_index
     from weclick.stream import Caches
 
+    store = MeteredStore(open_store(chosen), "models")
     caches = Caches(
-        store=open_store(chosen),
+        store=store,
         frames=read_index(inputs["frames"], "frames"),
         flow=read_index(inputs.get("flow", []), "flow"),
         soft_labels=read_index(inputs.get("soft_labels", []), "soft_labels"),
@@ -283,4 +300,5 @@ def _train(
         caches=caches,
         validation=read_manifests(inputs["val_manifest"]),
     )
-    train_recipe(recipe, output, device=device, devices=devices)
+    with stage_cost(output / CARD, store):
+        train_recipe(recipe, output, device=device, devices=devices)

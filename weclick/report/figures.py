@@ -23,7 +23,16 @@ VARIABLES = {
     STUDENT: "var(--student)",
     TEACHER: "var(--teacher)",
 }
-ROLE_COLORS = {"student": STUDENT, "teacher": TEACHER}
+MAX_RUNS = 8
+"""As many as there are colours to tell them apart."""
+
+RUNS = {f"#0606{i + 10:02d}": f"var(--run-{i})" for i in range(MAX_RUNS)}
+VARIABLES |= RUNS
+ROLE_COLORS = {
+    "student": STUDENT,
+    "teacher": TEACHER,
+    **{f"run-{i}": color for i, color in enumerate(RUNS)},
+}
 HEAT = (0.16, 0.47, 0.86)
 """RGB of confusion cells; their opacity is the share, so it suits any background."""
 
@@ -35,10 +44,10 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def curve_chart(curves: Mapping[str, Curve], *, name: str, alt: str, percent: bool = False) -> str:
-    """Lines over training steps, one per role; long ones are averaged in blocks.
+    """Lines over training steps, one per role or run; long ones are averaged in blocks.
 
     Args:
-        curves: role -> steps and values; NaN leaves a gap.
+        curves: student, teacher, or run-0 .. run-7 -> steps and values; NaN leaves a gap.
         name: unique in the page; ids inside the chart begin with it.
         alt: what it shows, for those who do not see it.
         percent: values are shares, few, and drawn with a dot each.

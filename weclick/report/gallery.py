@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from weclick.errors import InputError
 from weclick.manifest import Clip, Manifest
 from weclick.media import read_clip, read_ids, read_label
 from weclick.report import words
 from weclick.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
 from weclick.report.pictures import Picture, draw_clicks, fit, overlay, picture
 from weclick.report.results import Results, require
+from weclick.report.spread import spread_over
 from weclick.store import Entry, Store, decode_flow
 
 MAX_EXAMPLES = 12
@@ -48,7 +50,7 @@ def click_gallery(results: Results, at_most: int) -> list[Captioned]:
         if len(results.clicks.of(clip.id, clip.frames[t].name))
     ]
     shown = []
-    for clip, t in _spread_over(targets, at_most):
+    for clip, t in spread_over(targets, at_most):
         points = results.clicks.of(clip.id, clip.frames[t].name)
         image = _frames(results.train, clip, t)[t]
         marked = draw_clicks(image, points, results.train.classes.palette)
@@ -83,18 +85,18 @@ def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any]
 def prediction_gallery(results: Results) -> dict[str, Any]:
     """Frame, truth, and what the networks made of it, for the examples that the evaluation kept."""
     examples = results.evaluation.get("examples", [])
-    rows = [_prediction_row(results, example) for example in _spread_over(examples, MAX_EXAMPLES)]
+    rows = [_prediction_row(results, example) for example in spread_over(examples, MAX_EXAMPLES)]
     return {"rows": rows, "left_out": len(examples) - len(rows)}
 
 
 def _choose_pairs(clips: Sequence[Clip], keys: Mapping[str, str], store: Store, count: int) -> list[FlowPair]:
     """Pairs spread over clips, and over a clip where there are fewer clips than pairs are asked for."""
-    chosen = _spread_over(clips, count)
+    chosen = spread_over(clips, count)
     pairs = []
     for clip in chosen:
         entry = store.get("flow", keys[clip.id])
         indices = range(len(entry.meta["inputs"]["pairs"]))
-        pairs += [_read_pair(clip, entry, i) for i in _spread_over(indices, -(-count // len(chosen)))]
+        pairs += [_read_pair(clip, entry, i) for i in spread_over(indices, -(-count // len(chosen)))]
     return pairs[:count]
 
 
@@ -157,7 +159,7 @@ def _find(results: Results, clip_id: str, name: str) -> tuple[Clip, int]:
                 if frame.name == name:
                     return clip, t
     metrics = results.folder / "evaluation" / "metrics.json"
-    raise ValueError(
+    raise InputError(
         f"{metrics}: has an example of clip {clip_id!r}, frame {name!r}, which split {results.val.split!r} "
         "has not; it is of another run: run the stage evaluate again"
     )
@@ -167,9 +169,3 @@ def _frames(manifest: Manifest, clip: Clip, *positions: int) -> dict[int, np.nda
     """Frames of a clip by position, each (H, W, 3) uint8 RGB, be they images or frames of a video."""
     ordered = sorted(set(positions))
     return dict(zip(ordered, read_clip(manifest, clip.restrict(ordered)), strict=True))
-
-
-def _spread_over(items: Sequence[Any], at_most: int) -> list[Any]:
-    """At most so many items, evenly spaced: the middles of equal parts."""
-    count = min(at_most, len(items))
-    return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]

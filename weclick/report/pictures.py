@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from weclick.errors import InputError
 from weclick.manifest import IGNORE
 
 WIDTH_PX = 560
@@ -66,10 +67,10 @@ def overlay(image: np.ndarray, class_ids: np.ndarray, palette: Sequence[Sequence
         (h, w, 3) uint8 RGB of the page's width.
 
     Raises:
-        ValueError: image and class map differ in size.
+        InputError: image and class map differ in size.
     """
     if image.shape[:2] != class_ids.shape:
-        raise ValueError(
+        raise InputError(
             f"class map is of shape {class_ids.shape}, its frame of {image.shape[:2]}; "
             "one of them is of another run: run the stage evaluate again"
         )

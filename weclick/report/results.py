@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.clicks.table import ClickTable, read_clicks
+from weclick.errors import InputError, MissingFileError
 from weclick.manifest import Manifest, read_manifests
 from weclick.store import read_index
 
@@ -25,6 +26,8 @@ class Results:
         val: manifest of the split that they were scored on.
         clicks: on the targets of `train`.
         flow: split -> clip id -> key of its flow entry; empty where nothing has a neighbour.
+        frames: clip id of `train` -> key of its frames; empty where the stage has not run.
+        soft_labels: clip id of `train` -> key of its soft labels; empty likewise.
         evaluation: metrics.json of the evaluation, the student's figures at its top.
         models: role -> model.json; the teacher may be missing.
         curves: role -> lines of metrics.jsonl.
@@ -36,6 +39,8 @@ class Results:
     val: Manifest
     clicks: ClickTable
     flow: Mapping[str, Mapping[str, str]]
+    frames: Mapping[str, str]
+    soft_labels: Mapping[str, str]
     evaluation: Mapping[str, Any]
     models: Mapping[str, Mapping[str, Any]]
     curves: Mapping[str, list[dict[str, Any]]]
@@ -54,8 +59,8 @@ def read_results(folder: Path, config: Mapping[str, Any]) -> Results:
         config: the complete configuration; `data` names splits and shards.
 
     Raises:
-        FileNotFoundError: a file that the page needs is missing; says which stage writes it.
-        ValueError: a file is not what its stage writes.
+        MissingFileError: a file that the page needs is missing; says which stage writes it.
+        InputError: a file is not what its stage writes.
     """
     data = config["data"]
     roles = [role for role in ROLES if role == "student" or (folder / role / "model.json").is_file()]
@@ -65,7 +70,9 @@ def read_results(folder: Path, config: Mapping[str, Any]) -> Results:
         train=_manifest(folder, data["train"], data["shards"]),
         val=_manifest(folder, data["val"], data["shards"]),
         clicks=read_clicks(require(folder / "clicks" / f"{data['train']}.h5", "clicks")),
-        flow={split: _flow(folder, split) for split in dict.fromkeys((data["train"], data["val"]))},
+        flow={split: _index(folder, "flow", split) for split in dict.fromkeys((data["train"], data["val"]))},
+        frames=_index(folder, "frames", data["train"]),
+        soft_labels=_index(folder, "soft_labels", data["train"]),
         evaluation=_json(require(folder / "evaluation" / "metrics.json", "evaluate")),
         models={role: _json(require(folder / role / "model.json", role)) for role in roles},
         curves={role: _lines(require(folder / role / "metrics.jsonl", role)) for role in roles},
@@ -77,10 +84,10 @@ def require(path: Path, stage: str) -> Path:
     """The path, if there is such a file.
 
     Raises:
-        FileNotFoundError: there is none; names the stage that writes it.
+        MissingFileError: there is none; names the stage that writes it.
     """
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{path}: there is no such file, but the report needs it; run the stage {stage} first: "
             f"`snakemake --cores 8 all`, or `weclick {stage}`"
         )
@@ -92,15 +99,15 @@ def _manifest(folder: Path, split: str, shards: int) -> Manifest:
     return read_manifests([require(path, "manifest") for path in paths])
 
 
-def _flow(folder: Path, split: str) -> dict[str, str]:
-    return read_index(sorted((folder / "flow" / split).glob("*.json")), "flow")
+def _index(folder: Path, stage: str, split: str) -> dict[str, str]:
+    return read_index(sorted((folder / stage / split).glob("*.json")), stage)
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: is no JSON ({error}); delete it and run the stage that writes it again"
         ) from error
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,11 @@ import numpy as np
 import yaml
 
 from weclick.manifest import Manifest
-from weclick.report import words
+from weclick.report import provenance, words
 from weclick.report.figures import Curve, confusion_chart, curve_chart, dots_chart
 from weclick.report.results import ROLES, Results
+from weclick.store import Store
 
-PACKAGES = ("weclick", "torch", "zarr", "numpy")
 TERMS = {
     "partial_cross_entropy": "Partial cross-entropy",
     "gated_crf": "Gated CRF",
@@ -54,8 +52,8 @@ def head(results: Results) -> dict[str, Any]:
     }
 
 
-def run(results: Results, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Models, versions, and the whole configuration."""
+def run(results: Results, config: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """Models, configuration, and where all of it comes from."""
     options = {role: card.get("options", {}) for role, card in results.models.items()}
     rows = {
         "Architecture": {role: option.get("architecture", words.DASH) for role, option in options.items()},
@@ -68,13 +66,15 @@ def run(results: Results, config: Mapping[str, Any]) -> dict[str, Any]:
             role: f"{words.percent(_mean_wait(results.curves[role]))} %" for role in results.models
         },
         "Seed": _of_cards(results, "seed", words.count),
-        "Weights, SHA-256": _of_cards(results, "weights_sha256", lambda digest: str(digest)[:12] + "…"),
-        "Key in the store": _of_cards(results, "key", lambda key: str(key)[:12] + "…"),
+        "Trained with": provenance.producers(results, store),
     }
     return {
         "roles": list(results.models),
         "rows": rows,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "changed": provenance.changed(config),
+        "versions": provenance.versions(),
+        "digests": provenance.digests(results, config),
+        "costs": provenance.costs(results.folder),
         "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=90),
     }
 
@@ -99,7 +99,7 @@ def data(results: Results) -> dict[str, Any]:
 
 def training(results: Results) -> dict[str, Any]:
     """Curves of the loss, of the score on the validation split, and of the terms of the loss."""
-    loss, miou = _curves(results, "loss"), _curves(results, "validation", "miou")
+    loss, miou = curves(results, "loss"), curves(results, "validation", "miou")
     charts, terms = [], []
     if loss:
         svg = curve_chart(loss, name="loss", alt="Loss over training steps")
@@ -108,8 +108,8 @@ def training(results: Results) -> dict[str, Any]:
         svg = curve_chart(miou, name="miou", alt="Validation mIoU over training steps", percent=True)
         charts.append(("mIoU in validation", svg))
     for term, title in TERMS.items():
-        if curves := _curves(results, "terms", term):
-            terms.append((title, curve_chart(curves, name=term, alt=f"{title} over training steps")))
+        if found := curves(results, "terms", term):
+            terms.append((title, curve_chart(found, name=term, alt=f"{title} over training steps")))
     return {"charts": charts, "terms": terms, "validated": bool(miou)}
 
 
@@ -174,13 +174,6 @@ def _of_cards(results: Results, key: str, style: Any) -> dict[str, str]:
     }
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return words.DASH
-
-
 def _mean_wait(lines: Iterable[Mapping[str, Any]]) -> float | None:
     shares = [line["data_wait_share"] for line in lines if "data_wait_share" in line]
     return float(np.mean(shares)) if shares else None
@@ -216,8 +209,8 @@ def _css(color: Iterable[int]) -> str:
     return f"rgb({' '.join(map(str, color))})"
 
 
-def _curves(results: Results, *keys: str) -> dict[str, Curve]:
-    """role -> steps and values of the lines that have the (nested) keys; roles without any are left out."""
+def curves(results: Results, *keys: str) -> dict[str, Curve]:
+    """Role -> steps and values of the lines that have the (nested) keys; roles without any are left out."""
     found: dict[str, Curve] = {}
     for role, lines in results.curves.items():
         logged = [line for line in lines if _nested(line, keys) is not None]

@@ -80,3 +80,14 @@ def size(sides_px: Iterable[int]) -> str:
 def plural(number: int, word: str) -> str:
     """1 frame, 1,234 frames."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def size_bytes(number: float | None) -> str:
+    """12345678 -> 12.3 MB, in powers of 1000."""
+    if number is None or not known(number):
+        return DASH
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
