@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from weclick.cli import compare, export, predict, stages  # noqa: F401  (their verbs register themselves)
+from weclick.cli import compare, doctor, export, inspect, plan, predict, stages  # noqa: F401  (their verbs register themselves)
 from weclick.cli.app import app
 from weclick.errors import FULL, DiskFullError, full_disk
 

@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from weclick import cli
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A sound data set of two clips, and its configuration."""
+    rng = np.random.default_rng(0)
+    for clip in ("a", "val"):
+        for kind, shape, high in (("frames", (32, 32, 3), 256), ("labels", (32, 32), 2)):
+            (tmp_path / "mine" / kind / clip).mkdir(parents=True)
+            for i in range(3):
+                pixels = rng.integers(0, high, shape, np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "mine" / kind / clip / f"{i}.png")
+    classes = "classes: [{name: ground, color: [0, 0, 0]}, {name: car, color: [9, 9, 9]}]"
+    (tmp_path / "mine" / "classes.yaml").write_text(classes)
+    network = {"pretrained": None}
+    config = {
+        "data": {"name": "folder", "root": str(tmp_path / "mine"), "val_clips": ["val"], "target_every": 2},
+        "cache": {"roots": [str(tmp_path / "store")]},
+        "teacher": network,
+        "student": network,
+        "window": {"direction": "both"},
+    }
+    return tmp_path / "mine", config
+
+
+def ask(config, *words):
+    done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(config), "--json", *words])
+    told = json.loads(done.stdout)
+    assert told["fit"] == (done.exit_code == 0)
+    return done.exit_code, [
+        (f["level"], f["what"], f["found"]) for f in told["findings"] if f["level"] != "ok"
+    ]
+
+
+def test_a_sound_project_needs_no_mending(folder):
+    assert ask(folder[1]) == (0, [])
+    assert ask(folder[1], "--quick") == (0, [])
+
+
+def test_damage_to_frames_and_labels_is_named(folder):
+    root, config = folder
+    Image.fromarray(np.zeros((16, 32, 3), np.uint8)).save(root / "frames/a/1.png")
+    (root / "frames/val/2.png").write_bytes(b"no image")
+    Image.fromarray(np.full((32, 32), 7, np.uint8)).save(root / "labels/a/0.png")
+    status, told = ask(config)
+    text = " ".join(found for _, _, found in told)
+    assert status == 1
+    assert "1.png: is 16x32 px (HxW)" in text
+    assert "2.png: cannot be read" in text
+    assert "0.png" in text
+    assert "[7]" in text
+
+
+def test_a_scored_frame_that_was_trained_on_is_an_error(folder):
+    root, config = folder
+    (root / "frames/val/1.png").write_bytes((root / "frames/a/0.png").read_bytes())
+    status, told = ask(config)
+    assert status == 1
+    assert any(what == "splits" and "a target, and scored" in found for _, what, found in told)
+
+
+def test_classes_that_never_occur_are_a_warning(folder):
+    root, config = folder
+    (root / "classes.yaml").write_text(
+        (root / "classes.yaml").read_text()[:-1] + ", {name: boat, color: [1, 1, 1]}]"
+    )
+    status, told = ask(config)
+    assert status == 0
+    assert {(level, found) for level, _, found in told} == {("warning", "boat never occur")}
+
+
+def test_a_palette_in_another_order_is_a_warning(folder):
+    root, config = folder
+    image = Image.open(root / "labels/a/0.png")
+    image.putpalette([9, 9, 9, 0, 0, 0])
+    image.save(root / "labels/a/0.png")
+    status, told = ask(config)
+    assert status == 0
+    assert any("has the colour of car in the files" in found for _, _, found in told)
+
+
+def test_targets_without_neighbours_are_counted(folder):
+    config = {**folder[1], "window": {"direction": "forward"}}
+    status, told = ask(config)
+    assert status == 0
+    assert any(found.startswith("of 2 targets 1 have no neighbour") for _, _, found in told)
+
+
+def test_missing_weights_and_a_wrong_configuration_are_errors(folder):
+    status, told = ask({**folder[1], "student": {"pretrained": "none.pth"}})
+    assert (status, told[0][1:]) == (1, ("student.pretrained", "there is no file none.pth"))
+    status, told = ask({"student": {"step": 1}})
+    assert status == 1
+    assert "did you mean 'steps'" in told[0][2]
+
+
+def test_a_toy_that_is_not_drawn_does_not_fail(tmp_path):
+    config = {"data": {"root": str(tmp_path / "toy")}, "teacher": {"pretrained": None}}
+    status, told = ask(config)
+    assert status == 0
+    assert any("not yet drawn" in found for _, _, found in told)

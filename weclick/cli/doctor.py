@@ -1,0 +1,64 @@
+"""`weclick doctor`: is all fit for a run, and what to mend."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from weclick.cli.app import DEFAULT, Config, Set, app, open_store
+from weclick.config import ConfigError, load_config
+
+
+@app.command()
+def doctor(
+    config: Config = DEFAULT,
+    change: Set = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Look into a sample of the files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check machine, configuration, caches and data set, and say what to mend.
+
+    Exit status 0 when nothing must be mended; warnings do not count.
+
+    Examples:
+
+        weclick doctor
+
+        weclick doctor --config config/davis.yaml --quick
+
+        weclick doctor --set data.root=/data/mine --json
+    """
+    from rich.console import Console
+
+    from weclick.doctor import Finding, check_config, check_machine, check_roots
+    from weclick.doctor_data import check_data
+
+    findings = check_machine()
+    try:
+        complete = load_config(config, change or ())
+    except ConfigError as error:
+        findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
+    else:
+        findings += check_config(complete) + check_roots(open_store(complete))
+        findings += check_data(complete, quick=quick)
+    errors = sum(finding.level == "error" for finding in findings)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    if as_json:
+        print(
+            json.dumps({"fit": not errors, "findings": [asdict(finding) for finding in findings]}, indent=1)
+        )
+    else:
+        console = Console(soft_wrap=True)
+        for finding in findings:
+            style = {"ok": "green", "warning": "yellow", "error": "red"}[finding.level]
+            console.print(f"{finding.level:8}", style=style, end="")
+            console.print(f"{finding.what}: {finding.found}", markup=False, highlight=False)
+            if finding.todo:
+                console.print(f"{'':8}-> {finding.todo}", markup=False, highlight=False)
+        verdict = f"{errors} to mend" if errors else "nothing to mend"
+        console.print(f"{verdict}, {warnings} warnings", markup=False)
+    if errors:
+        raise typer.Exit(1)
