@@ -1,0 +1,154 @@
+"""The documentation is true: links lead somewhere, examples run, keys and messages exist."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from weclick.config import complete_config, load_schema
+from weclick.datasets import build_manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
+
+
+def anchors(page):
+    heads = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs/hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r"([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize(
+    "text", [block for page in PAGES for block in blocks(page, "yaml")], ids=lambda text: text.split()[0]
+)
+def test_examples_in_yaml_are_configurations(text):
+    example = yaml.safe_load(text)
+    if "classes" not in example:
+        complete_config(example)
+
+
+def test_the_reference_tells_every_key(hooks):
+    text = hooks.configuration()
+
+    def keys(schema):
+        for key, part in schema["properties"].items():
+            yield key
+            if "properties" in part:
+                yield from keys(part)
+
+    for key in keys(load_schema("config")):
+        assert re.search(rf"`(\w+\.)*{key}`|^## {key}$", text, re.M), key
+    assert "| `steps` | integer, ≥ 1 |" in text
+
+
+def test_the_reference_tells_every_verb(hooks):
+    text = hooks.verbs()
+    for verb in ("predict", "soft-labels", "doctor", "compare"):
+        assert f"## `weclick {verb}`" in text
+
+
+def test_keys_named_on_the_pages_exist():
+    schema = load_schema("config")
+    sections = {
+        name: part["properties"] for name, part in schema["properties"].items() if "properties" in part
+    }
+    for page in PAGES:
+        for section, key in re.findall(r"`(\w+)\.(\w+)(?::[^`]*)?`", page.read_text()):
+            if section in sections and key not in ("yaml", "py", "smk"):
+                assert key in sections[section], f"{page.name} names {section}.{key}"
+
+
+def test_messages_of_the_troubleshooting_page_are_in_the_code():
+    source = "".join(path.read_text() for path in (ROOT / "weclick").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # join texts that are broken over lines
+    table = (ROOT / "docs/troubleshooting.md").read_text().split("## It is slow")[0]
+    messages = re.findall(r"^\| `(.+?)`(?:, `(.+?)`)? \|", table, re.M)
+    library = ("is not of type", "less than the minimum")  # jsonschema's words
+    assert len(messages) > 15
+    for message in (text for row in messages for text in row if text):
+        pieces = re.split(r"\.\.\.|'[^']*'|\d+(?:x\d+)?|\[[^\]]*\]|0\.\.K-1|resnet\d+|\(|\)", message)
+        for piece in (piece.strip(" ,:;?") for piece in pieces):
+            assert len(piece) < 8 or piece in source or piece in library, f"{message!r}: {piece!r}"
+
+
+def test_the_example_of_a_data_set_runs(tmp_path):
+    space = {}
+    exec(blocks(ROOT / "docs/extending.md", "python")[0], space)
+    for split in ("train", "val"):
+        folder = tmp_path / split / "lake"
+        folder.mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(np.full((8, 8, 3), i, np.uint8)).save(folder / f"{i:03}.jpg")
+        Image.fromarray(np.ones((8, 8), np.uint8)).save(folder / "001.png")
+    manifest = build_manifest(space["open_swans"](tmp_path, {}), "train", 0, 1, reach_frames=2)
+    (clip,) = manifest.clips
+    assert (len(clip.frames), clip.targets, clip.scored) == (3, (1,), ())
+
+
+def test_the_example_of_an_estimator_runs():
+    space = {}
+    exec(blocks(ROOT / "docs/extending.md", "python")[1], space)
+    rng = np.random.default_rng(0)
+    wide = torch.from_numpy(rng.integers(0, 256, (24, 32), np.uint8)).repeat_interleave(4, 0)
+    wide = wide.repeat_interleave(4, 1).expand(1, 3, 96, 128)
+    flow = space["Median"]().estimate(wide[..., :-8], wide[..., 8:])
+    assert flow.unique().numel() == 2
+    assert abs(flow[0, 0, 0, 0] + 8) < 1
+    assert space["Median"].describe()["of"]["name"] == "dis"
+
+
+def test_the_example_of_a_loss_runs():
+    space = {}
+    exec(blocks(ROOT / "docs/extending.md", "python")[2], space)
+    probs = torch.full((1, 4, 2, 2), 0.25)
+    probs[..., 0] = torch.tensor([1.0, 0, 0, 0])[:, None]
+    valid = torch.tensor([[[[False, True], [False, True]]]])
+    assert space["entropy"](probs, valid) == pytest.approx(np.log(4))
+    assert space["entropy"](probs, ~valid) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("material", reason="the site is built with the extra [dev]")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site/configuration/index.html").read_text()
+    assert "max_gap_frames" in page
+    assert "unpkg.com" not in page
