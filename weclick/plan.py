@@ -32,7 +32,7 @@ from weclick.recipe import WEIGHTS, Recipe
 from weclick.soft_labels import compute_soft_labels, soft_labels_key
 from weclick.store import Entry, Store, entry_key
 from weclick.stream import Caches
-from weclick.window import Window, consistency_pairs
+from weclick.window import Window, consistency_pairs, stored_pairs
 
 CLICKS_AT_MOST = 2000
 """Targets up to which the clicks are made, since the keys of the networks follow from them."""
@@ -101,9 +101,8 @@ class _Run:
     notes: list[str] = field(default_factory=list)
 
     def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
-        """The pairs whose flow is stored: those that training may draw, and those that are scored."""
-        scored = consistency_pairs(clip, self.config["evaluate"]["max_gap_frames"])
-        return tuple(dict.fromkeys((*Window(**self.config["window"]).pairs(clip), *scored)))
+        """See `stored_pairs`."""
+        return stored_pairs(Window(**self.config["window"]), self.config["evaluate"]["max_gap_frames"])(clip)
 
     def lacking(self, kind: str, keys: Mapping[str, str]) -> set[str]:
         """Ids of the clips whose entry no root has."""

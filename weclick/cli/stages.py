@@ -113,18 +113,13 @@ def flow(
 ) -> None:
     """Estimate optical flow from every target to its possible neighbours; cached pairs are kept."""
     from weclick.flow.stage import compute_flow
-    from weclick.manifest import Clip, read_manifest
+    from weclick.manifest import read_manifest
     from weclick.stage_cost import MeteredStore, stage_cost
     from weclick.store import write_index
-    from weclick.window import Window, consistency_pairs
+    from weclick.window import Window, stored_pairs
 
     chosen = load(config, change, "flow")
-    window = Window(**chosen["window"])
-
-    def pairs_of(clip: Clip) -> tuple[tuple[int, int], ...]:
-        scored = consistency_pairs(clip, chosen["evaluate"]["max_gap_frames"])
-        return tuple(dict.fromkeys((*window.pairs(clip), *scored)))
-
+    pairs_of = stored_pairs(Window(**chosen["window"]), chosen["evaluate"]["max_gap_frames"])
     store = MeteredStore(open_store(chosen), "flow")
     with stage_cost(output, store):
         made = compute_flow(
