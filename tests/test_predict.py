@@ -88,6 +88,19 @@ def test_only_what_is_asked_for_is_written(tmp_path, checkpoint):
     assert [path.name for path in (tmp_path / "o").rglob("*.*")] == ["one.jpg"]
 
 
+def test_frames_are_shrunk_as_in_training(tmp_path, checkpoint):
+    model, _ = load_model(checkpoint)
+    (tmp_path / "half.safetensors").write_bytes(model_bytes(model, CLASSES, shrink=2))
+    assert load_model(tmp_path / "half.safetensors")[1].shrink == 2
+    image = images(1, 64, 96)[0]
+    Image.fromarray(image).save(tmp_path / "one.png")
+    run(tmp_path / "one.png", "--checkpoint", tmp_path / "half.safetensors", "--output", tmp_path / "out")
+    small = np.asarray(Image.fromarray(image).resize((48, 32), Image.Resampling.BOX))
+    expected = predict(model, small, size=(64, 96)).numpy()
+    np.testing.assert_array_equal(read_ids(tmp_path / "out/masks/one.png"), expected)
+    assert (expected != predict(model, image).numpy()).any()
+
+
 def test_opacity_mixes_frame_and_class_colour():
     image, ids = np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.uint8)
     palette = np.array([[0, 0, 0], [200, 100, 0]], np.uint8)

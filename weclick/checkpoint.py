@@ -19,15 +19,22 @@ from weclick.models import build_model
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of itself: enough to build the network and name its classes."""
+    """What a checkpoint says of itself: enough to build the network, feed it and name its classes.
+
+    Attributes:
+        options: arguments of `build_model`.
+        classes: the label space.
+        shrink: the network learned from frames at 1/shrink of their size.
+    """
 
     options: dict[str, Any]
     classes: Classes
+    shrink: int = 1
 
 
-def model_bytes(model: nn.Module, classes: Classes) -> bytes:
+def model_bytes(model: nn.Module, classes: Classes, *, shrink: int = 1) -> bytes:
     """A network's weights and its card as the content of a .safetensors file."""
-    card = {"options": model.options, "classes": asdict(classes)}
+    card = {"options": model.options, "classes": asdict(classes), "shrink": shrink}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return save(state, metadata={"weclick": json.dumps(card, sort_keys=True)})
 
@@ -62,7 +69,8 @@ def load_model(path: Path, device: str = "cpu") -> tuple[nn.Module, ModelCard]:
         )
     try:
         raw = json.loads(metadata["weclick"])
-        card = ModelCard(options=raw["options"], classes=read_class_list(raw["classes"]))
+        classes = read_class_list(raw["classes"])
+        card = ModelCard(options=raw["options"], classes=classes, shrink=int(raw.get("shrink", 1)))
         model = build_model(**card.options)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -258,6 +258,7 @@ def _checkpoint(path: Path) -> Description:
     facts = {name: str(value) for name, value in card.options.items()} | {
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "stride": f"{model.stride} px of the image per logit",
+        "learned at": "full size" if card.shrink == 1 else f"1/{card.shrink} of the frames' size",
         "file": f"{count_bytes(path.stat().st_size)}, SHA-256 {file_digest(path)}",
     }
     facts |= {

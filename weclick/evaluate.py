@@ -27,19 +27,27 @@ from weclick.store import Store, decode_flow
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Class ids of one frame at its full size.
+def predict(
+    model: nn.Module,
+    image: np.ndarray,
+    device: torch.device | str = "cpu",
+    *,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Class ids of one frame at its full size, or another.
 
     Args:
         model: in eval mode, on `device`.
         image: (H, W, 3) uint8 RGB.
+        size: (H, W) px of the answer; None takes the image's.
 
     Returns:
         (H, W) uint8 on `device`: the arg-max of the logits upsampled bilinearly.
     """
     rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
     logits = model(normalize(rgb.float())).float()
-    return interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False).argmax(1)[0].byte()
+    size = size or image.shape[:2]
+    return interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)[0].byte()
 
 
 def score_frames(

@@ -121,7 +121,7 @@ def describe(card: ModelCard, size: tuple[int, int] | None) -> dict[str, Any]:
             "dtype": "float32",
             "class_ids": "arg-max over axis 1",
         },
-        "card": {"options": card.options, "classes": asdict(card.classes)},
+        "card": asdict(card),
     }
 
 

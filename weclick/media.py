@@ -130,7 +130,7 @@ def read_clip(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
     video = clip.frames[0].video_frame is not None
     images = _read_video_frames(manifest, clip) if video else _read_image_frames(manifest, clip)
     for frame, whole in zip(clip.frames, images, strict=True):
-        image = _shrink(whole, manifest.shrink, Image.Resampling.BOX)
+        image = shrink_image(whole, manifest.shrink)
         if image.shape[:2] != clip.size:
             raise InputError(
                 f"{manifest.path(frame.image)}: frame {frame.name} is {image.shape[0]}x{image.shape[1]} px "
@@ -175,6 +175,11 @@ def video_info(path: Path) -> VideoInfo:
         raise InputError(
             f"{path}: cannot be opened as a video ({error}); re-encode it, e.g. as H.264"
         ) from error
+
+
+def shrink_image(image: np.ndarray, shrink: int) -> np.ndarray:
+    """A frame (H, W, 3) uint8 at 1/shrink of its size, by means over areas."""
+    return _shrink(image, shrink, Image.Resampling.BOX)
 
 
 def _shrink(array: np.ndarray, shrink: int, how: Image.Resampling) -> np.ndarray:

@@ -16,7 +16,7 @@ from weclick.checkpoint import load_model
 from weclick.errors import InputError, MissingFileError
 from weclick.evaluate import predict, save_class_map
 from weclick.manifest import Classes
-from weclick.media import IMAGE_SUFFIXES, decode_video, read_image, video_info
+from weclick.media import IMAGE_SUFFIXES, decode_video, read_image, shrink_image, video_info
 from weclick.progress import progress_bar
 
 Write = Callable[[str, np.ndarray, np.ndarray], None]
@@ -75,7 +75,8 @@ def predict_files(
             writers.append(_overlay_writer(folder / "overlay", source, paint, open_files))
         for name, image in frames:
             began_network = time.perf_counter()
-            class_ids = predict(model, image, device).cpu().numpy()
+            small = shrink_image(image, card.shrink)  # as the network has learned to see
+            class_ids = predict(model, small, device, size=image.shape[:2]).cpu().numpy()
             network_seconds += time.perf_counter() - began_network
             for write in writers:
                 write(name, image, class_ids)

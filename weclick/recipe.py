@@ -208,7 +208,7 @@ def _train(
     )
     if fabric.is_global_zero:
         with recipe.caches.store.create("models", inputs) as entry:
-            entry.write_file(WEIGHTS, model_bytes(model, manifest.classes))
+            entry.write_file(WEIGHTS, model_bytes(model, manifest.classes, shrink=manifest.shrink))
             _copy(folder / METRICS, entry.path / METRICS)
             entry.attributes.update(
                 {
