@@ -178,3 +178,27 @@ def test_the_verb_ends_in_one_line_where_no_file_may_grow(street, tmp_path):
     assert "there is no room to write it ([Errno 27] File too large" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert leftovers(tmp_path) == [str(tmp_path / "m.json")]
+
+
+def test_a_checkpoint_without_room_leaves_the_old_one(tmp_path):
+    code = """
+import resource, signal, sys, torch
+from pathlib import Path
+from weclick.errors import DiskFullError
+from weclick.train import Trained, save_checkpoint
+path = Path(sys.argv[1])
+model = torch.nn.Linear(2, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+save_checkpoint(path, model, optimizer, "small", Trained(1))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+try:
+    save_checkpoint(path, torch.nn.Linear(200, 200), optimizer, "large", Trained(2))
+except DiskFullError as error:
+    print(error)
+"""
+    path = tmp_path / "checkpoint.pt"
+    ended = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert "checkpoint.pt: there is no room to write it" in ended.stdout, ended.stderr
+    assert leftovers(tmp_path) == [str(path)]
+    assert torch.load(path, weights_only=True)["recipe"] == "small"

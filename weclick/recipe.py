@@ -19,6 +19,7 @@ import torch
 from weclick.checkpoint import model_bytes
 from weclick.clicks import ClickTable, clicks_digest
 from weclick.code_digest import code_digest
+from weclick.errors import room_to_write
 from weclick.evaluate import score_frames, scores
 from weclick.manifest import Manifest, write_text
 from weclick.metrics_log import METRICS
@@ -246,5 +247,9 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a file so that readers see the old one or the new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
-    shutil.copyfile(source, temporary)
-    temporary.replace(target)
+    with room_to_write(target):
+        try:
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from weclick.errors import full_disk
 from weclick.metrics_log import MetricsLog
 from weclick.objective import Objective
 from weclick.progress import progress_bar
@@ -141,7 +142,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, options: Mapping[str, An
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str, done: Trained
 ) -> None:
-    """Write all that a training needs to go on; readers see the old file or the new one."""
+    """Write all that a training needs to go on; readers see the old file or the new one.
+
+    Raises:
+        DiskFullError: there is no room; the old file stays.
+    """
     state = {
         "recipe": recipe,
         "step": done.step,
@@ -150,8 +155,13 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
     }
     temporary = path.with_name(f".{path.name}.tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    try:
+        torch.save(state, temporary)
+        temporary.replace(path)
+    except RuntimeError as error:  # torch's word for a file that cannot be written to its end
+        raise full_disk(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> Trained:
