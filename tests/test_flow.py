@@ -265,6 +265,6 @@ class TestErrors:
 
     def test_a_checkpoint_is_no_plain_state_dict(self, raft_weights, tmp_path):
         path = tmp_path / "checkpoint.pth"
-        torch.save({"epoch": 3, "state_dict": {}}, path)
+        torch.save({"epoch": 3, "network": {}}, path)
         with pytest.raises(ValueError, match="no plain state dict"):
             build_estimator("raft", weights=str(path))

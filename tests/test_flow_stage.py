@@ -286,6 +286,35 @@ class TestStream:
         with pytest.raises(ValueError, match="decoding failed"):
             next(taken)
 
+    def test_batches_run_over_the_ends_of_clips_but_hold_one_size(self):
+        sizes = [(0, 4), (0, 4), (1, 4), (2, 6), (2, 6)]
+        items = [PairImages(i, *[np.zeros((side, 4, 3))] * 2, clip) for i, (clip, side) in enumerate(sizes)]
+        assert [[item.index for item in batch] for batch in batches(items, 4)] == [[0, 1, 2], [3, 4]]
+
+    def test_one_batch_may_hold_several_clips(self, manifest, store, monkeypatch):
+        asked = []
+
+        class Counting(Constant):
+            def estimate(self, target, neighbour):
+                asked.append(len(target))
+                return super().estimate(target, neighbour) * target[:, :1, :1, :1].float().sign()
+
+        use(monkeypatch, Counting(4.0))
+        made = compute_flow(manifest, pairs_of, options=options(masks=[], batch_pairs=4), store=store)
+        assert asked == [4, 2]
+        for key in made.values():
+            assert all((read_flow(store.get("flow", key), i)[0][0] == 1).all() for i in range(3))
+
+    def test_clips_before_a_broken_one_are_kept(self, manifest, store, counted):
+        a, b = manifest.clips
+        broken = replace(b, frames=(replace(b.frames[0], image="b/gone.png"), *b.frames[1:]))
+        both = manifest_of(Path(manifest.root), a, broken)
+        with pytest.raises(ValueError, match=r"gone.png: cannot be read as an image"):
+            compute_flow(both, pairs_of, options=options(batch_pairs=3), store=store)
+        compute_flow(manifest_of(Path(manifest.root), a), pairs_of, options=options(), store=store)
+        assert counted["built"] == 1
+        assert not list(store.roots[0].rglob("*.tmp"))
+
     def test_a_missing_frame_is_named_and_leaves_nothing_behind(self, manifest, store):
         clip = manifest.clips[0]
         broken = replace(clip, frames=(replace(clip.frames[0], image="a/gone.png"), *clip.frames[1:]))
@@ -301,3 +330,42 @@ class TestStream:
         )
         flow, _ = read_flow(store.get("flow", made["a"]), 0)
         np.testing.assert_allclose(flow[:, 4:-4, 6:-6].mean((1, 2)), [-1, -0.5], atol=0.05)
+
+
+class TestMemory:
+    class Greedy(Constant):
+        """Has memory for `fits` pairs at once."""
+
+        def __init__(self, fits: int, error: type[BaseException] = torch.OutOfMemoryError):
+            super().__init__(4.0)
+            self.fits, self.error, self.asked = fits, error, []
+
+        def estimate(self, target, neighbour):
+            self.asked.append(len(target))
+            if len(target) > self.fits:
+                raise self.error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+            return super().estimate(target, neighbour)
+
+    @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
+    def test_batches_are_halved_until_they_fit_and_stay_so(self, manifest, store, monkeypatch, capsys, error):
+        use(monkeypatch, greedy := self.Greedy(1, error))
+        made = compute_flow(manifest, pairs_of, options=options(masks=[], batch_pairs=4), store=store)
+        assert greedy.asked == [4, 2, 1, 1, 1, 1, 1, 1]
+        assert (read_flow(store.get("flow", made["b"]), 2)[0][0] == 1).all()
+        told = capsys.readouterr().err
+        assert "does not hold 4 pairs of 62x98 px (HxW) at once; going on with 2" in told
+        assert "set flow.batch_pairs: 1 to begin so" in told
+
+    def test_not_even_one_pair_is_an_error_that_tells_what_to_do(self, manifest, store, monkeypatch):
+        use(monkeypatch, self.Greedy(0))
+        with pytest.raises(ValueError, match=r"not hold one pair of 62x98 px .*data\.shrink"):
+            compute_flow(manifest, pairs_of, options=options(batch_pairs=1), store=store)
+
+    def test_other_errors_pass(self, manifest, store, monkeypatch):
+        class Broken(Constant):
+            def estimate(self, target, neighbour):
+                raise RuntimeError("the kernel is broken")
+
+        use(monkeypatch, Broken(1.0))
+        with pytest.raises(RuntimeError, match="the kernel is broken"):
+            compute_flow(manifest, pairs_of, options=options(), store=store)

@@ -3,10 +3,17 @@
 from weclick.flow.entries import read_flow
 from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
 from weclick.flow.files import read_flo, read_kitti_flow, write_flo, write_kitti_flow
+from weclick.flow.flownet2 import FlowNet2, FlowNet2C, FlowNet2CS, FlowNet2CSS, FlowNet2S, FlowNet2SD
 from weclick.flow.stage import compute_flow
 
 __all__ = [
     "FlowEstimator",
+    "FlowNet2",
+    "FlowNet2C",
+    "FlowNet2CS",
+    "FlowNet2CSS",
+    "FlowNet2S",
+    "FlowNet2SD",
     "build_estimator",
     "compute_flow",
     "estimator_digest",

@@ -49,15 +49,25 @@ def build_estimator(name: str, *, device: str = "cpu", **options: Any) -> FlowEs
     """Make a flow estimator ready for use.
 
     Args:
-        name: dis or raft.
+        name: dis, flownet2 or raft.
         device: where it computes (networks) and where its flow lies.
-        options: its own, e.g. preset="medium" or weights="raft_small.pth".
+        options: its own, e.g. preset="medium" or weights="FlowNet2_checkpoint.pth.tar".
 
     Raises:
         ValueError: an unknown name or option, or weights that do not fit.
         FileNotFoundError: the weights are not there.
     """
     return _find(name, options)(device=device, **options)
+
+
+def estimate_both(estimator: FlowEstimator, target: Tensor, neighbour: Tensor) -> tuple[Tensor, Tensor]:
+    """The flows target -> neighbour and neighbour -> target, by what an estimator can share between them.
+
+    An estimator that can has a method `estimate_both`, with the arguments of `estimate`.
+    """
+    if hasattr(estimator, "estimate_both"):
+        return estimator.estimate_both(target, neighbour)
+    return estimator.estimate(target, neighbour), estimator.estimate(neighbour, target)
 
 
 def estimator_digest(name: str, **options: Any) -> dict[str, Any]:
@@ -82,7 +92,13 @@ def _raft() -> type:
     return Raft
 
 
-_ESTIMATORS: dict[str, Callable[[], type]] = {"dis": _dis, "raft": _raft}
+def _flownet2() -> type:
+    from weclick.flow.flownet2_estimator import FlowNet2Estimator
+
+    return FlowNet2Estimator
+
+
+_ESTIMATORS: dict[str, Callable[[], type]] = {"dis": _dis, "flownet2": _flownet2, "raft": _raft}
 """Name in the config -> its class, imported only when asked for."""
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from weclick.flow.estimators import FlowEstimator
+from weclick.errors import InputError
+from weclick.flow.estimators import FlowEstimator, estimate_both
 from weclick.geometry import downsample_flow, downsample_mask, forward_backward_valid, photometric_valid
 
 MASKS: dict[str, dict[str, float]] = {
@@ -25,19 +26,23 @@ They are made at full resolution; a cell of the grid is valid where at least hal
 
 @dataclass(frozen=True)
 class PairImages:
-    """A pair of frames, each (H, W, 3) uint8 RGB, and its index in the list of pairs."""
+    """A pair of frames, each (H, W, 3) uint8 RGB; its index in its clip's list of pairs; and which clip."""
 
     index: int
     target: np.ndarray
     neighbour: np.ndarray
+    clip: int = 0
 
 
-def match_pairs(images: Iterable[np.ndarray], pairs: Sequence[tuple[int, int]]) -> Iterator[PairImages]:
+def match_pairs(
+    images: Iterable[np.ndarray], pairs: Sequence[tuple[int, int]], *, clip: int = 0
+) -> Iterator[PairImages]:
     """Every pair as soon as both of its frames have come; a frame is held only while a pair waits for it.
 
     Args:
         images: frames in order.
         pairs: (target, neighbour) positions in `images`.
+        clip: what every pair is told to be of.
     """
     complete_at: dict[int, list[int]] = defaultdict(list)
     last_use: dict[int, int] = {}
@@ -49,53 +54,113 @@ def match_pairs(images: Iterable[np.ndarray], pairs: Sequence[tuple[int, int]]) 
         held[position] = image
         for index in complete_at[position]:
             target, neighbour = pairs[index]
-            yield PairImages(index, held[target], held[neighbour])
+            yield PairImages(index, held[target], held[neighbour], clip)
         held = {p: image for p, image in held.items() if last_use.get(p, 0) > position}
 
 
 def batches(items: Iterable[PairImages], size: int) -> Iterator[list[PairImages]]:
-    """Lists of `size` items, the last one shorter; the next list is made in a thread meanwhile."""
-    iterator = iter(items)
+    """Lists of at most `size` pairs in a row whose images are equally large, over the ends of clips.
 
-    def take() -> list[PairImages]:
-        return list(islice(iterator, size))
-
+    The next list is made in a thread meanwhile.
+    """
+    groups = _group(items, size)
     with ThreadPoolExecutor(1) as ahead:
-        future = ahead.submit(take)
+        future = ahead.submit(next, groups, None)
         while batch := future.result():
-            future = ahead.submit(take)
+            future = ahead.submit(next, groups, None)
             yield batch
 
 
-def estimate_batch(
-    estimator: FlowEstimator, batch: Sequence[PairImages], *, stride_px: int, masks: Collection[str]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Flow and validity of a batch of pairs on the stride grid.
+def _group(items: Iterable[PairImages], size: int) -> Iterator[list[PairImages]]:
+    batch: list[PairImages] = []
+    for item in items:
+        if batch and item.target.shape != batch[0].target.shape:
+            yield batch
+            batch = []
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+class BatchEstimator:
+    """Flow and validity of batches of pairs on the stride grid, in as many pieces as the memory asks for.
 
     Args:
         estimator: asked for the flow target -> neighbour, and back where a mask needs it.
-        batch: B pairs of images of one size.
         stride_px: of the grid.
         masks: names in MASKS.
-
-    Returns:
-        (B, 2, h, w) float32 px of the grid; and (B, h, w) uint8, the bits of the masks that hold, or None
-        where no mask is asked.
     """
-    target = _to_tensor([pair.target for pair in batch])
-    neighbour = _to_tensor([pair.neighbour for pair in batch])
-    flow = estimator.estimate(target, neighbour)
-    valid = torch.zeros_like(flow[:, :1], dtype=torch.uint8)[..., ::stride_px, ::stride_px]
-    if "forward_backward" in masks:
-        mask = forward_backward_valid(flow, estimator.estimate(neighbour, target))
-        valid = valid + downsample_mask(mask, stride_px) * MASKS["forward_backward"]["bit"]
-    if "photometric" in masks:
-        how = MASKS["photometric"]
-        images = (target.to(flow.device), neighbour.to(flow.device))
-        mask = photometric_valid(*images, flow, how["threshold_grey_levels"], int(how["window_px"]))
-        valid = valid + downsample_mask(mask, stride_px) * how["bit"]
-    coarse = downsample_flow(flow, stride_px).cpu().numpy()
-    return coarse, valid[:, 0].to(torch.uint8).cpu().numpy() if masks else None
+
+    def __init__(self, estimator: FlowEstimator, *, stride_px: int, masks: Collection[str]):
+        self._estimator, self._stride_px, self._masks = estimator, stride_px, masks
+        self._fits: dict[tuple[int, ...], int] = {}
+
+    def __call__(self, batch: Sequence[PairImages]) -> list[tuple[Tensor, Tensor | None]]:
+        """The batch's pieces in order, each (b, 2, h, w) float32 px of the grid, and (b, h, w) uint8.
+
+        The latter are the bits of the masks that hold, or None where no mask is asked. Both lie on the
+        estimator's device and may still be in the making there.
+
+        Raises:
+            InputError: there is not even memory for one pair.
+        """
+        size = batch[0].target.shape
+        done: list[tuple[Tensor, Tensor | None]] = []
+        at = 0
+        while at < len(batch):
+            count = min(self._fits.get(size, len(batch)), len(batch) - at)
+            try:
+                done.append(self._estimate(batch[at : at + count]))
+            except (RuntimeError, MemoryError) as error:
+                self._fits[size] = self._halve(count, size, error)
+            else:
+                at += count
+        return done
+
+    def _halve(self, count: int, size: tuple[int, ...], error: RuntimeError | MemoryError) -> int:
+        if not _is_out_of_memory(error):
+            raise error
+        size_px = f"{size[0]}x{size[1]} px (HxW)"
+        if count == 1:
+            raise InputError(
+                f"the memory does not hold one pair of {size_px} with flow.estimator {self._estimator.name}; "
+                "use another variant, a lower precision, smaller frames (data.shrink) or a larger GPU"
+            ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        print(
+            f"weclick: warning: the memory does not hold {count} pairs of {size_px} at once; going on with "
+            f"{count // 2} (set flow.batch_pairs: {count // 2} to begin so)",
+            file=sys.stderr,
+        )
+        return count // 2
+
+    def _estimate(self, batch: Sequence[PairImages]) -> tuple[Tensor, Tensor | None]:
+        target = _to_tensor([pair.target for pair in batch])
+        neighbour = _to_tensor([pair.neighbour for pair in batch])
+        if "forward_backward" in self._masks:
+            flow, back = estimate_both(self._estimator, target, neighbour)
+        else:
+            flow = self._estimator.estimate(target, neighbour)
+        valid = torch.zeros_like(flow[:, :1], dtype=torch.uint8)[..., :: self._stride_px, :: self._stride_px]
+        if "forward_backward" in self._masks:
+            mask = forward_backward_valid(flow, back)
+            valid = valid + downsample_mask(mask, self._stride_px) * MASKS["forward_backward"]["bit"]
+        if "photometric" in self._masks:
+            how = MASKS["photometric"]
+            images = (target.to(flow.device), neighbour.to(flow.device))
+            mask = photometric_valid(*images, flow, how["threshold_grey_levels"], int(how["window_px"]))
+            valid = valid + downsample_mask(mask, self._stride_px) * how["bit"]
+        bits = valid[:, 0].to(torch.uint8) if self._masks else None
+        return downsample_flow(flow, self._stride_px), bits
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """A GPU's error has a type of its own; that of the CPU's allocator has only its text."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
 
 
 def _to_tensor(images: Sequence[np.ndarray]) -> Tensor:

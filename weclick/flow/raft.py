@@ -5,7 +5,6 @@ Teed and Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical Flow", EC
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from weclick.flow.weights import OWN_LICENCE, check_state, read_state
 from weclick.store import file_digest
 
 DEFAULT_WEIGHTS = {
@@ -26,7 +26,6 @@ LICENCE = (
     "torchvision's RAFT weights (BSD-3-Clause), trained on FlyingChairs, FlyingThings3D and, for the large "
     "model, Sintel, KITTI and HD1K, whose owners ask for research use"
 )
-OWN_LICENCE = "weights of the user's own file; weclick does not know their licence"
 
 MULTIPLE_PX = 8
 MINIMUM_PX = 128
@@ -102,38 +101,17 @@ def _load_network(model: str, weights: str) -> nn.Module:
     from torchvision.models import optical_flow
 
     network = getattr(optical_flow, f"raft_{model}")(weights=None)
-    state = _default_state(model) if weights == "default" else _read_state(_weights_file(weights))
-    expected, found = _shapes(network.state_dict()), _shapes(state)
-    wrong = sorted(key for key in expected | found if expected.get(key) != found.get(key))
-    if wrong:
-        raise ValueError(
-            f"{weights}: {len(wrong)} entries are not as in torchvision's raft_{model}, such as {wrong[0]}: "
-            f"found {found.get(wrong[0])}, expected {expected.get(wrong[0])}; is it the other model "
-            "(flow.options.model), or a file of the original repository, whose names differ?"
-        )
+    state = _default_state(model) if weights == "default" else read_state(_weights_file(weights))
+    check_state(
+        state,
+        network.state_dict(),
+        path=weights,
+        network=f"torchvision's raft_{model}",
+        hint="is it the other model (flow.options.model), or a file of the original repository, whose names "
+        "differ?",
+    )
     network.load_state_dict(state)
     return network.eval().requires_grad_(False)
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in state.items()}
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"{path}: cannot be read as weights ({str(error).partition(chr(10))[0]}); "
-            "expected a state dict written by torch.save or safetensors"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: holds no plain state dict (name -> tensor); save `network.state_dict()`")
-    return state
 
 
 def _default_state(model: str) -> dict[str, Tensor]:

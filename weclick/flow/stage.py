@@ -6,20 +6,24 @@ so that a pair which anybody on the store's roots has estimated is not estimated
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import repeat
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from weclick.flow.entries import CODEC, allocate_flow, write_flow
 from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
-from weclick.flow.pairs import MASKS, PairImages, batches, estimate_batch, match_pairs
+from weclick.flow.pairs import MASKS, BatchEstimator, PairImages, batches, match_pairs
 from weclick.manifest import Clip, Manifest
 from weclick.media import read_clip
-from weclick.progress import Bar, progress_bar
-from weclick.store import Store, entry_key
+from weclick.progress import progress_bar
+from weclick.store import EntryWriter, Store, entry_key
 
 FORMAT_VERSION = 1
 
@@ -71,9 +75,7 @@ def compute_flow(
     missing = {job.key: job for job in jobs if not _has(store, job, options["on_overflow"])}
     if missing:
         estimator = build_estimator(options["estimator"], device=device, **options["options"])
-        with progress_bar("flow", sum(len(job.pairs) for job in missing.values()), "pairs") as bar:
-            for job in missing.values():
-                _compute_clip(manifest, job, estimator, options, store, bar)
+        _compute(manifest, list(missing.values()), estimator, options, store)
     return {job.clip.id: job.key for job in jobs}
 
 
@@ -117,58 +119,117 @@ def _has(store: Store, job: _Job, on_overflow: str) -> bool:
     return entry is not None
 
 
-def _compute_clip(
+def _compute(
     manifest: Manifest,
-    job: _Job,
+    jobs: Sequence[_Job],
     estimator: FlowEstimator,
     options: Mapping[str, Any],
     store: Store,
-    bar: Bar,
 ) -> None:
-    """Estimate in this thread, decode ahead in a second, encode and write behind in a third."""
-    used = sorted({position for pair in job.pairs for position in pair})
-    place = {position: i for i, position in enumerate(used)}
-    pairs = [(place[target], place[neighbour]) for target, neighbour in job.pairs]
-    images = read_clip(manifest, job.clip.restrict(used))
-    written: list[Future[int]] = []
-    with store.create("flow", job.inputs) as entry, ThreadPoolExecutor(1) as behind:
-        arrays = allocate_flow(
-            entry,
-            len(pairs),
+    """Estimate in this thread, decode ahead in a second, encode and write behind in a third.
+
+    Batches run over the ends of clips, so that a clip of few pairs does not leave a GPU half empty.
+    """
+    estimate = BatchEstimator(estimator, stride_px=options["stride"], masks=options["masks"])
+    total = sum(len(job.pairs) for job in jobs)
+    with _Writers(jobs, estimator, options, store) as writers, progress_bar("flow", total, "pairs") as bar:
+        for batch in batches(_read_pairs(manifest, jobs), options["batch_pairs"]):
+            writers.write(batch, estimate(batch))
+            bar.advance(len(batch))
+
+
+def _read_pairs(manifest: Manifest, jobs: Sequence[_Job]) -> Iterator[PairImages]:
+    """The images of all pairs, clip after clip, decoded as they are asked for."""
+    for number, job in enumerate(jobs):
+        used = sorted({position for pair in job.pairs for position in pair})
+        place = {position: i for i, position in enumerate(used)}
+        pairs = [(place[target], place[neighbour]) for target, neighbour in job.pairs]
+        yield from match_pairs(read_clip(manifest, job.clip.restrict(used)), pairs, clip=number)
+
+
+@dataclass
+class _OpenEntry:
+    """An entry that is being filled, how many of its pairs are still to come, and how many values clipped."""
+
+    manager: AbstractContextManager[EntryWriter]
+    writer: EntryWriter
+    arrays: Mapping[str, Any]
+    left: int
+    clipped: int = 0
+
+
+class _Writers:
+    """The entries that are being filled: a batch may end one and begin the next. One thread does the work.
+
+    Leaving the block waits for what the thread was given, so that whole clips are kept even after an error
+    elsewhere; what is not whole by then leaves nothing behind.
+    """
+
+    AHEAD = 2
+    """Batches that may wait for the thread, which bounds the memory."""
+
+    def __init__(
+        self, jobs: Sequence[_Job], estimator: FlowEstimator, options: Mapping[str, Any], store: Store
+    ):
+        self._jobs, self._estimator, self._options, self._store = jobs, estimator, options, store
+        self._open: dict[int, _OpenEntry] = {}
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> _Writers:
+        self._thread = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        try:
+            while self._waiting and error is None:
+                self._waiting.popleft().result()
+        finally:
+            self._thread.shutdown()
+            for entry in self._open.values():
+                entry.manager.__exit__(RuntimeError, RuntimeError("left unfinished"), None)
+
+    def write(self, batch: Sequence[PairImages], pieces: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Hand a batch over; here is raised what went wrong with an earlier one."""
+        self._waiting.append(self._thread.submit(self._write, batch, pieces))
+        while len(self._waiting) > self.AHEAD:
+            self._waiting.popleft().result()
+
+    def _write(self, batch: Sequence[PairImages], pieces: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        pairs = iter(batch)
+        for flows, masks in pieces:
+            bits = repeat(None) if masks is None else masks.cpu().numpy()
+            for flow, valid in zip(flows.cpu().numpy(), bits, strict=False):
+                self._write_pair(next(pairs), flow, valid)
+
+    def _write_pair(self, pair: PairImages, flow: np.ndarray, valid: np.ndarray | None) -> None:
+        job = self._jobs[pair.clip]
+        entry = self._open.get(pair.clip) or self._begin(pair.clip)
+        try:
+            entry.clipped += write_flow(
+                entry.arrays, pair.index, flow, valid, on_overflow=self._options["on_overflow"]
+            )
+        except ValueError as error:
+            names = " -> ".join(job.clip.frames[position].name for position in job.pairs[pair.index])
+            raise ValueError(f"clip {job.clip.id}, flow {names}: {error}") from error
+        entry.left -= 1
+        if not entry.left:
+            attributes = _attributes(job, self._estimator, self._options, entry.clipped)
+            entry.writer.attributes.update(attributes)
+            self._open.pop(pair.clip).manager.__exit__(None, None, None)
+
+    def _begin(self, clip: int) -> _OpenEntry:
+        job, options = self._jobs[clip], self._options
+        manager = self._store.create("flow", job.inputs)
+        writer = manager.__enter__()
+        self._open[clip] = entry = _OpenEntry(manager, writer, {}, len(job.pairs))
+        entry.arrays = allocate_flow(
+            writer,
+            len(job.pairs),
             job.clip.size,
             stride_px=options["stride"],
             with_masks=bool(options["masks"]),
         )
-        for batch in batches(match_pairs(images, pairs), options["batch_pairs"]):
-            flow, valid = estimate_batch(
-                estimator, batch, stride_px=options["stride"], masks=options["masks"]
-            )
-            if written:
-                written[-1].result()
-            written.append(behind.submit(_write, arrays, job, batch, flow, valid, options["on_overflow"]))
-            bar.advance(len(batch))
-        clipped = sum(future.result() for future in written)
-        entry.attributes.update(_attributes(job, estimator, options, clipped))
-
-
-def _write(
-    arrays: Mapping[str, Any],
-    job: _Job,
-    batch: list[PairImages],
-    flow: np.ndarray,
-    valid: np.ndarray | None,
-    on_overflow: Literal["error", "clip"],
-) -> int:
-    """Write a batch; returns how many values were clipped."""
-    clipped = 0
-    for i, pair in enumerate(batch):
-        bits = None if valid is None else valid[i]
-        try:
-            clipped += write_flow(arrays, pair.index, flow[i], bits, on_overflow=on_overflow)
-        except ValueError as error:
-            names = " -> ".join(job.clip.frames[position].name for position in job.pairs[pair.index])
-            raise ValueError(f"clip {job.clip.id}, flow {names}: {error}") from error
-    return clipped
+        return entry
 
 
 def _attributes(
