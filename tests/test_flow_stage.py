@@ -14,6 +14,7 @@ from PIL import Image
 
 from weclick.config import load_config, load_schema
 from weclick.flow import build_estimator, compute_flow, read_flow, stage
+from weclick.flow.jobs import Job, key_inputs
 from weclick.flow.pairs import PairImages, batches, match_pairs
 from weclick.geometry import backward_warp, resize_flow
 from weclick.manifest import Classes, Clip, Frame, Manifest
@@ -224,7 +225,7 @@ class TestKeys:
         """Other keys make every shared store worthless: raise FORMAT_VERSION, and change this, on purpose."""
         frames = tuple(Frame(str(t), t, "", digest=f"{t:064}") for t in range(2))
         clip = Clip("c", frames, targets=(1,), height_px=8, width_px=8)
-        job = stage._Job(clip, ((1, 0),), stage._inputs(clip, ((1, 0),), {"name": "constant"}, options()))
+        job = Job(clip, ((1, 0),), key_inputs(clip, ((1, 0),), {"name": "constant"}, options()))
         assert job.key == "3750da695ad3b5e452981602fe31d0ea7da3c708c37ad3af0fa87fe80f47c719"
 
 

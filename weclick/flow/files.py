@@ -10,11 +10,45 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from weclick.errors import InputError, MissingFileError
+
 FLO_TAG = 202021.25
 """First number of every `.flo` file; read with the wrong byte order it is something else."""
 
+UNKNOWN_PX = 1e9
+"""Middlebury's `.flo` files hold values beyond this where the flow is not known."""
+
 KITTI_SCALE = 64
 KITTI_ZERO = 2**15
+
+SUFFIXES = (".flo", ".png")
+
+
+def read_flow_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a flow in either format, told apart by the ending of its name.
+
+    Returns:
+        (2, H, W) float32 px, 0 where not known; and (H, W) bool, where the file knows the flow.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ValueError: the name ends in something else, or as in `read_flo` and `read_kitti_flow`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path}: there is no such flow file; correct the path, or make the file first"
+        )
+    match path.suffix.lower():
+        case ".png":
+            return read_kitti_flow(path)
+        case ".flo":
+            flow = read_flo(path)
+            known = (np.abs(flow) < UNKNOWN_PX).all(0)
+            return np.where(known, flow, np.float32(0)), known
+    raise InputError(
+        f"{path}: is no flow file by its name; expected one that ends in {' or '.join(SUFFIXES)}"
+    )
 
 
 def read_flo(path: Path) -> np.ndarray:

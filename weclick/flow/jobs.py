@@ -1,0 +1,86 @@
+"""What the `flow` stage has to do for a clip, how its entry is named, and what the entry says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from weclick.flow.entries import CODEC
+from weclick.flow.estimators import FlowEstimator
+from weclick.flow.pairs import MASKS
+from weclick.manifest import Clip
+from weclick.store import Store, entry_key
+
+FORMAT_VERSION = 1
+
+Pairs = tuple[tuple[int, int], ...]
+"""(target, neighbour) positions in a clip's frames."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip, its pairs, and what the key of its entry is made of."""
+
+    clip: Clip
+    pairs: Pairs
+    inputs: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The key of the clip's entry."""
+        return entry_key("flow", self.inputs)
+
+
+def key_inputs(
+    clip: Clip, pairs: Pairs, estimator: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the key of a clip's entry is made of.
+
+    Args:
+        clip: with the digests of its frames.
+        pairs: (target, neighbour) positions in its frames.
+        estimator: an estimator's `digest`.
+        options: the section `flow` of the configuration.
+    """
+    return {
+        "format": FORMAT_VERSION,
+        "pairs": [[clip.frames[position].digest for position in pair] for pair in pairs],
+        "estimator": estimator,
+        "stride_px": options["stride"],
+        "masks": {name: MASKS[name] for name in sorted(options["masks"])},
+        "codec": CODEC,
+    }
+
+
+def has_entry(store: Store, job: Job, on_overflow: str) -> bool:
+    """Whether the entry exists; one with clipped values is refused where the config wants an error."""
+    entry = store.find("flow", job.key)
+    if entry and entry.attributes["clipped"] and on_overflow == "error":
+        raise ValueError(
+            f"clip {job.clip.id}: its cached flow {entry.path} holds {entry.attributes['clipped']} values "
+            "clipped to ±512 px, made under flow.on_overflow: clip; set that too, or use another estimator"
+        )
+    return entry is not None
+
+
+def entry_attributes(
+    job: Job, estimator: FlowEstimator, options: Mapping[str, Any], clipped: int
+) -> dict[str, Any]:
+    """What an entry says of itself (data_schema/flow.schema.json); `clipped` values did not fit."""
+    return {
+        "pairs": [[job.clip.frames[position].name for position in pair] for pair in job.pairs],
+        "pair_positions": [list(pair) for pair in job.pairs],
+        "direction": "on the target's grid, pointing to the neighbour",
+        "axes": {"flow": "PDHW", "valid": "PHW"} if options["masks"] else {"flow": "PDHW"},
+        "components": ["dx", "dy"],
+        "units": "px of the stride grid",
+        "scale_px": 1 / 64,
+        "clipped": clipped,
+        "stride_px": options["stride"],
+        "grid": "cell i is centred at (i + 0.5) * stride_px - 0.5 px of the image",
+        "image_size": list(job.clip.size),
+        "masks": {name: MASKS[name] for name in sorted(options["masks"])},
+        "estimator": dict(estimator.digest),
+        "licence": estimator.licence,
+    }

@@ -1,0 +1,105 @@
+"""From flows of batches to entries of clips: encoded and written in a thread, behind the estimator."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from weclick.flow.entries import allocate_flow, write_flow
+from weclick.flow.estimators import FlowEstimator
+from weclick.flow.jobs import Job, entry_attributes
+from weclick.flow.pairs import PairImages
+from weclick.store import EntryWriter, Store
+
+
+@dataclass
+class _OpenEntry:
+    """An entry that is being filled, how many of its pairs are still to come, and how many values clipped."""
+
+    manager: AbstractContextManager[EntryWriter]
+    writer: EntryWriter
+    arrays: Mapping[str, Any]
+    left: int
+    clipped: int = 0
+
+
+class Writers:
+    """The entries that are being filled: a batch may end one and begin the next. One thread does the work.
+
+    Leaving the block waits for what the thread was given, so that whole clips are kept even after an error
+    elsewhere; what is not whole by then leaves nothing behind.
+    """
+
+    AHEAD = 2
+    """Batches that may wait for the thread, which bounds the memory."""
+
+    def __init__(
+        self, jobs: Sequence[Job], estimator: FlowEstimator, options: Mapping[str, Any], store: Store
+    ):
+        self._jobs, self._estimator, self._options, self._store = jobs, estimator, options, store
+        self._open: dict[int, _OpenEntry] = {}
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Writers:
+        self._thread = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        try:
+            while self._waiting and error is None:
+                self._waiting.popleft().result()
+        finally:
+            self._thread.shutdown()
+            for entry in self._open.values():
+                entry.manager.__exit__(RuntimeError, RuntimeError("left unfinished"), None)
+
+    def write(self, batch: Sequence[PairImages], pieces: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Hand a batch over; here is raised what went wrong with an earlier one."""
+        self._waiting.append(self._thread.submit(self._write, batch, pieces))
+        while len(self._waiting) > self.AHEAD:
+            self._waiting.popleft().result()
+
+    def _write(self, batch: Sequence[PairImages], pieces: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        pairs = iter(batch)
+        for flows, masks in pieces:
+            bits = repeat(None) if masks is None else masks.cpu().numpy()
+            for flow, valid in zip(flows.cpu().numpy(), bits, strict=False):
+                self._write_pair(next(pairs), flow, valid)
+
+    def _write_pair(self, pair: PairImages, flow: np.ndarray, valid: np.ndarray | None) -> None:
+        job = self._jobs[pair.clip]
+        entry = self._open.get(pair.clip) or self._begin(pair.clip)
+        try:
+            entry.clipped += write_flow(
+                entry.arrays, pair.index, flow, valid, on_overflow=self._options["on_overflow"]
+            )
+        except ValueError as error:
+            names = " -> ".join(job.clip.frames[position].name for position in job.pairs[pair.index])
+            raise ValueError(f"clip {job.clip.id}, flow {names}: {error}") from error
+        entry.left -= 1
+        if not entry.left:
+            attributes = entry_attributes(job, self._estimator, self._options, entry.clipped)
+            entry.writer.attributes.update(attributes)
+            self._open.pop(pair.clip).manager.__exit__(None, None, None)
+
+    def _begin(self, clip: int) -> _OpenEntry:
+        job, options = self._jobs[clip], self._options
+        manager = self._store.create("flow", job.inputs)
+        writer = manager.__enter__()
+        self._open[clip] = entry = _OpenEntry(manager, writer, {}, len(job.pairs))
+        entry.arrays = allocate_flow(
+            writer,
+            len(job.pairs),
+            job.clip.size,
+            stride_px=options["stride"],
+            with_masks=bool(options["masks"]),
+        )
+        return entry
