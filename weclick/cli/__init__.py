@@ -6,7 +6,17 @@ import os
 import sys
 from pathlib import Path
 
-from weclick.cli import compare, doctor, export, inspect, plan, predict, stages  # noqa: F401  (their verbs register themselves)
+from weclick.cli import (  # noqa: F401  (their verbs register themselves)
+    compare,
+    doctor,
+    export,
+    flow_bench,
+    flow_files,
+    inspect,
+    plan,
+    predict,
+    stages,
+)
 from weclick.cli.app import app
 from weclick.errors import FULL, DiskFullError, full_disk
 

@@ -1,0 +1,116 @@
+"""`weclick flow-export` and `weclick flow-import`: flows of the store as files, and files into the store."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weclick.cli.app import DEFAULT, Config, OneManifest, Set, app, load, open_store
+from weclick.errors import InputError
+
+
+class FlowFormat(StrEnum):
+    """What `weclick flow-export` writes."""
+
+    FLO = "flo"
+    KITTI = "kitti"
+
+
+@app.command("flow-export")
+def flow_export(
+    source: Annotated[
+        Path, typer.Argument(help="A run's results, or an index such as results/flow/train/0.json.")
+    ] = Path("results"),
+    output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("flow"),
+    format: Annotated[
+        FlowFormat, typer.Option(help="Middlebury .flo, or KITTI PNG, whose third channel holds the masks.")
+    ] = FlowFormat.FLO,
+    full: Annotated[
+        bool, typer.Option("--full", help="At the image's size, in its pixels; else on the stride grid.")
+    ] = False,
+    clip: Annotated[
+        list[str] | None, typer.Option(help="Clip to write; may be repeated. Default: all.")
+    ] = None,
+    root: Annotated[
+        list[Path] | None, typer.Option(help="Roots of the store; default ./store, or WECLICK_CACHE.")
+    ] = None,
+) -> None:
+    """Write the flows of a run as files, `<clip>/<target>__<neighbour>.flo`, for other tools.
+
+    A flow lies on the target's grid and points to the neighbour. The store keeps it on a grid of
+    `flow.stride` px, in pixels of that grid; --full brings it to the image's size and pixels.
+
+    Examples:
+
+        weclick flow-export --full
+
+        weclick flow-export results/flow/train/0.json --clip park --format kitti --output kitti
+    """
+    from weclick.flow.exported import export_flow
+    from weclick.store import Store, read_index
+
+    paths = sorted((source / "flow").glob("*/*.json")) if source.is_dir() else [source]
+    if not paths:
+        raise InputError(
+            f"{source}: holds no index of flows (flow/<split>/<shard>.json); give a run's results or an "
+            "index file, or run the flow stage first"
+        )
+    store = Store([*root]) if root else Store.from_config(["store"])
+    written = export_flow(
+        read_index(paths, "flow"), output, store=store, file_format=format.value, full=full, clips=clip or ()
+    )
+    print(f"{written} flows in {output}")
+
+
+@app.command("flow-import")
+def flow_import(
+    folder: Annotated[
+        Path, typer.Argument(help="Holds <clip>/<target>__<neighbour>.flo, or .png as KITTI's.")
+    ],
+    manifest: OneManifest,
+    output: Annotated[
+        Path | None, typer.Option(help="Index to write, e.g. results/flow/train/0.json.")
+    ] = None,
+    wanted: Annotated[
+        Path | None, typer.Option(help="Import nothing; write a CSV table of the flows that are needed.")
+    ] = None,
+    config: Config = DEFAULT,
+    change: Set = None,
+) -> None:
+    """Take flows that were made elsewhere in the place of the flow stage.
+
+    Needed are the flows from every target to the neighbours that `window` allows, at the size of the frames
+    and in their pixels; for the mask forward_backward those back, too. Of the configuration count `window`,
+    `cache` and, in `flow`, stride, masks and on_overflow. The index is like that of `weclick flow`.
+
+    Examples:
+
+        weclick flow-import flow --manifest results/manifest/train/0.json --wanted wanted.csv
+
+        weclick flow-import flow --manifest results/manifest/train/0.json --output results/flow/train/0.json
+    """
+    from weclick.flow.imported import import_flow, write_wanted
+    from weclick.manifest import read_manifest
+    from weclick.stage_cost import MeteredStore, stage_cost
+    from weclick.store import write_index
+    from weclick.window import Window, stored_pairs
+
+    if (output is None) == (wanted is None):
+        raise InputError(
+            "flow-import takes either --output INDEX, to import, or --wanted CSV, to be told what is needed"
+        )
+    chosen = load(config, change, "flow")
+    pairs_of = stored_pairs(Window(**chosen["window"]), chosen["evaluate"]["max_gap_frames"])
+    listed = read_manifest(manifest)
+    if wanted:
+        count = write_wanted(listed, pairs_of, chosen["flow"]["masks"], wanted)
+        print(f"{count} flows are needed: {wanted}")
+    if output:
+        store = MeteredStore(open_store(chosen), "flow")
+        with stage_cost(output, store):
+            made = import_flow(listed, pairs_of, folder, options=chosen["flow"], store=store)
+            write_index(output, "flow", made)
+        print(f"flow of {len(made)} clips: {output}")
