@@ -45,6 +45,12 @@ def test_a_sound_project_needs_no_mending(folder):
     assert ask(folder[1], "--quick") == (0, [])
 
 
+def test_flow_options_that_cannot_work_are_named(folder):
+    code, found = ask({**folder[1], "flow": {"estimator": "flownet2"}})
+    assert (code, found[0][:2]) == (1, ("error", "flow.options"))
+    assert "fetch FlowNet2_checkpoint.pth.tar" in found[0][2]
+
+
 def test_damage_to_frames_and_labels_is_named(folder):
     root, config = folder
     Image.fromarray(np.zeros((16, 32, 3), np.uint8)).save(root / "frames/a/1.png")

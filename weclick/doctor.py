@@ -57,6 +57,8 @@ def check_machine() -> list[Finding]:
 
 def check_config(config: Mapping[str, Any]) -> list[Finding]:
     """What a schema cannot see: values that contradict each other, weights that are not there."""
+    from weclick.flow import estimator_digest
+
     findings = []
     try:
         check_masks(config)
@@ -67,6 +69,11 @@ def check_config(config: Mapping[str, Any]) -> list[Finding]:
         if weights not in (None, "imagenet") and not Path(weights).is_file():
             todo = f"correct {role}.pretrained, or set it to imagenet or null"
             findings.append(Finding("error", f"{role}.pretrained", f"there is no file {weights}", todo))
+    flow = config["flow"]
+    try:
+        estimator_digest(flow["estimator"], **flow["options"])
+    except (ValueError, FileNotFoundError) as error:
+        findings.append(Finding("error", "flow.options", str(error), "correct section flow"))
     return findings or [
         Finding("ok", "configuration", "valid; pretrained weights are there or are not files")
     ]
