@@ -1,5 +1,6 @@
 """The Gated CRF loss against its definition, pair by pair, and against the published unfolding."""
 
+import sys
 from math import exp
 
 import numpy as np
@@ -62,6 +63,12 @@ def random_case(seed, size, classes=3, batch=2):
     return probs, rgb, *masks
 
 
+def value_and_gradient(probs, rgb, **options):
+    probs = probs.detach().requires_grad_()
+    loss = gated_crf(probs, rgb, **options)
+    return loss.detach(), torch.autograd.grad(loss, probs)[0]
+
+
 KERNELS = (GatedCRFKernel(1.0, 2.0, 0.4), GatedCRFKernel(0.5, 3.0, None))
 
 
@@ -77,6 +84,47 @@ def test_equals_the_sum_over_pairs(size, radius, gated, seed):
     masks = {"valid": valid if gated[0] else None, "destination": destination if gated[1] else None}
     loss = gated_crf(probs, rgb, kernels=KERNELS, radius=radius, **masks)
     assert loss.item() == pytest.approx(by_pairs(probs, rgb, KERNELS, radius, **masks), abs=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    size=st.tuples(st.integers(2, 5), st.integers(1, 5)),
+    radius=st.integers(1, 4),
+    gated=st.tuples(st.booleans(), st.booleans()),
+    seed=st.integers(0, 2**31),
+)
+def test_single_precision_loses_little(size, radius, gated, seed):
+    probs, rgb, valid, destination = random_case(seed, size)
+    options = {
+        "kernels": KERNELS,
+        "radius": radius,
+        "valid": valid if gated[0] else None,
+        "destination": destination if gated[1] else None,
+    }
+    (loss, gradient), (double, double_gradient) = (
+        value_and_gradient(each, rgb, **options) for each in (probs.float(), probs)
+    )
+    torch.testing.assert_close(loss.double(), double, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        gradient.double(), double_gradient, rtol=1e-5, atol=1e-6 * double_gradient.abs().max().item()
+    )
+
+
+@pytest.mark.parametrize("cached_values", [1, 2 * 3 * 5, 3 * 4 * 7 * 2])
+def test_blocks_of_rows_and_images_add_up(cached_values, monkeypatch):
+    probs, rgb, valid, destination = random_case(9, (7, 5), batch=4)
+    options = {"kernels": KERNELS, "radius": 3, "valid": valid, "destination": destination}
+    whole = value_and_gradient(probs, rgb, **options)
+    monkeypatch.setattr(sys.modules["weclick.losses.gated_crf"], "CACHED_VALUES", cached_values)
+    torch.testing.assert_close(value_and_gradient(probs, rgb, **options), whole)
+
+
+def test_colours_far_apart_are_nothing_even_beside_a_double():
+    kernel = GatedCRFKernel(1.0, 6.0, 0.1)
+    squared_rgb = torch.tensor([0.0, 1.0, 50.0, 1e4, torch.inf], dtype=torch.float64)
+    k = kernel(1.0, squared_rgb)
+    torch.testing.assert_close(k, torch.exp(-0.5 * (1 / 36 + squared_rgb / 0.01)), rtol=1e-12, atol=1e-27)
+    assert (kernel(1.0, squared_rgb.float()) >= torch.finfo(torch.float32).tiny).all()
 
 
 @pytest.mark.parametrize("with_valid", [False, True])
@@ -165,6 +213,16 @@ def test_half_precision_is_summed_in_single():
     assert loss.dtype == torch.float32
     assert half.grad.dtype == torch.bfloat16
     torch.testing.assert_close(loss, gated_crf(half.detach().float(), rgb.float()))
+
+
+@pytest.mark.parametrize("classes", [2, 11, 19])
+def test_what_bfloat16_costs(classes):
+    probs, rgb, valid, _ = random_case(10, (16, 16), classes)
+    options = {"kernels": KERNELS, "valid": valid}
+    loss, gradient = value_and_gradient(probs.bfloat16(), rgb, **options)
+    exact, exact_gradient = value_and_gradient(probs, rgb, **options)
+    assert loss.item() == pytest.approx(exact.item(), rel=5e-4)
+    torch.testing.assert_close(gradient.double(), exact_gradient, rtol=0.01, atol=0)
 
 
 def test_only_one_tensor_of_the_size_of_the_probabilities_is_kept():
