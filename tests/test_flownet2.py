@@ -364,6 +364,16 @@ class TestEstimator:
         difference = (flows[0] - flows[1]).abs().mean() / flows[0].abs().mean()
         assert 0 < difference < 0.05
 
+    @pytest.mark.slow
+    def test_compiled_it_finds_the_same(self, weights):
+        target, neighbour = frames(1, 97, 131).to(torch.uint8).unbind(2)
+        given = {"variant": "FlowNet2S", "weights": str(weights)}
+        flows = [
+            build_estimator("flownet2", **given, compile=each).estimate(target, neighbour)
+            for each in (False, True)
+        ]
+        torch.testing.assert_close(flows[0], flows[1], atol=1e-3, rtol=1e-4)
+
     def test_the_digest_names_what_decides(self, weights):
         given = {"variant": "FlowNet2S", "weights": str(weights)}
         digest = estimator_digest("flownet2", **given)

@@ -5,6 +5,7 @@ from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_di
 from weclick.flow.files import read_flo, read_kitti_flow, write_flo, write_kitti_flow
 from weclick.flow.flownet2 import FlowNet2, FlowNet2C, FlowNet2CS, FlowNet2CSS, FlowNet2S, FlowNet2SD
 from weclick.flow.stage import compute_flow
+from weclick.flow.training import endpoint_error, multiscale_loss
 
 __all__ = [
     "FlowEstimator",
@@ -16,7 +17,9 @@ __all__ = [
     "FlowNet2SD",
     "build_estimator",
     "compute_flow",
+    "endpoint_error",
     "estimator_digest",
+    "multiscale_loss",
     "read_flo",
     "read_flow",
     "read_kitti_flow",

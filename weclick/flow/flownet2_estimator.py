@@ -148,7 +148,7 @@ def load_network(variant: str, path: Path) -> nn.Module:
     )
     # One tensor after the other, so that the memory holds the weights once.
     ours = {
-        key: state.pop(key).float().contiguous(memory_format=_layout(value))
+        key: state.pop(key).to(torch.float32, copy=True, memory_format=_layout(value))
         for key, value in network.state_dict().items()
     }
     network.load_state_dict(ours, assign=True)
