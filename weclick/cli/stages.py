@@ -75,15 +75,24 @@ def clicks(
     json_output: Annotated[Path | None, typer.Option("--json", help="Also write the clicks as JSON.")] = None,
     config: Config = DEFAULT,
     change: Set = None,
+    device: Annotated[
+        str, typer.Option(help="auto (the one that is known to be faster), cpu or cuda.")
+    ] = "auto",
 ) -> None:
     """Put one click on every object of every target frame: components, or instance masks."""
     from weclick.clicks import generate_clicks, write_clicks, write_json
+    from weclick.clicks.components_cuda import AUTO_DEVICE
     from weclick.manifest import read_manifests
     from weclick.stage_cost import stage_cost
 
     chosen = load(config, change, "clicks")
+    device = AUTO_DEVICE if device == "auto" else device
+    if device != "cpu":  # torch takes seconds to load, and the CPU's way needs none of it
+        device = choose_device(device)
     with stage_cost(output):
-        table = generate_clicks(read_manifests(manifest), options=chosen["clicks"], seed=chosen["seed"])
+        table = generate_clicks(
+            read_manifests(manifest), options=chosen["clicks"], seed=chosen["seed"], device=device
+        )
         write_clicks(table, output)
     if json_output:
         write_json(table, json_output)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal
 
 import cc3d
 import numpy as np
+
+from weclick.errors import InputError
 
 POINT = np.dtype([("y", "<i4"), ("x", "<i4"), ("class_id", "u1"), ("area", "<i4")])
 """A click: pixel (y, x) counted from 0, class id, and area of the clicked object in px (0: not known)."""
@@ -24,6 +26,7 @@ def clicks_from_labels(
     ignore: int = 255,
     seed: int,
     point: Literal["centroid", "random"] = "centroid",
+    device: str = "cpu",
 ) -> np.ndarray:
     """One click per object.
 
@@ -42,16 +45,18 @@ def clicks_from_labels(
         ignore: label value without class.
         seed: >= 0; give every image its own.
         point: "random" draws a random pixel for every object.
+        device: "cpu", or "cuda" to find the objects there; the clicks are the same.
 
     Returns:
         (N,) array of dtype POINT, sorted by (class_id, y, x).
 
     Raises:
-        ValueError: labels are not (H, W) uint8, or instances are not of the same size.
+        ValueError: labels are not (H, W) uint8, instances are not of the same size, or the device is none of
+            the two or not there.
     """
     _check(labels, instances)
-    objects, num_components = _number_objects(labels, instances, instance_classes, ignore)
-    statistics = cc3d.statistics(objects, no_slice_conversion=True)
+    find = _finder(device)
+    objects, num_components, statistics = find(*_split(labels, instances, instance_classes, ignore))
     area, box, centroid = (statistics[key] for key in ("voxel_counts", "bounding_boxes", "centroids"))
     number = np.arange(len(area))
     wanted = (number > 0) & (area > 0) & ((number > num_components) | (area >= min_pixels))
@@ -84,21 +89,50 @@ def _check(labels: np.ndarray, instances: np.ndarray | None) -> None:
         )
 
 
-def _number_objects(
+def find_objects(
+    values: np.ndarray, named: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray, int, Mapping[str, Any]]:
+    """Number the 8-connected components of equal value, and after them the objects that have names.
+
+    Args:
+        values: (H, W) uint8 or uint16, 0 for no component.
+        named: where objects are known already, (H, W) bool, and of those pixels in raster order, in which of
+            them each is, 0..m - 1; `values` is 0 there. Or None.
+
+    Returns:
+        Numbers of the objects (H, W) uint32, 0 none, 1..n components, n + 1..n + m named ones; n; and for
+        every number what `cc3d.statistics` tells.
+    """
+    # One call labels all classes at once.
+    objects, num_components = cc3d.connected_components(
+        values, connectivity=8, return_N=True, out_dtype=np.uint32
+    )
+    if named is not None:
+        objects[named[0]] = named[1] + num_components + 1
+    return objects, num_components, cc3d.statistics(objects, no_slice_conversion=True)
+
+
+def _finder(device: str) -> Callable[..., tuple[np.ndarray, int, Mapping[str, Any]]]:
+    if device == "cpu":
+        return find_objects
+    if device == "cuda":
+        from weclick.clicks import components_cuda
+
+        return components_cuda.find_objects
+    raise InputError(f"device is {device!r}, expected cpu or cuda")
+
+
+def _split(
     labels: np.ndarray, instances: np.ndarray | None, instance_classes: Collection[int], ignore: int
-) -> tuple[np.ndarray, int]:
-    """Objects as (H, W) uint32: 0 none, 1..n components, from n + 1 on instances; and n."""
-    # One call labels all classes at once; cc3d takes 0 for background, hence the shift by one.
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """`values` and `named` of `find_objects`: what goes by components, and the instances."""
+    # 0 is background, hence the shift by one.
     shifted = labels + np.uint8(1) if ignore == 255 else np.where(labels == ignore, 0, labels + np.uint16(1))
     if instances is None or not len(instance_classes):
-        return cc3d.connected_components(shifted, connectivity=8, return_N=True, out_dtype=np.uint32)
+        return shifted, None
     told_apart = (instances >= FIRST_INSTANCE) & np.isin(labels, list(instance_classes)) & (labels != ignore)
-    objects, count = cc3d.connected_components(
-        np.where(told_apart, 0, shifted), connectivity=8, return_N=True, out_dtype=np.uint32
-    )
     pairs = instances[told_apart].astype(np.int64) * 256 + labels[told_apart]
-    objects[told_apart] = np.unique(pairs, return_inverse=True)[1] + count + 1
-    return objects, count
+    return np.where(told_apart, 0, shifted), (told_apart, np.unique(pairs, return_inverse=True)[1])
 
 
 def _click(

@@ -24,7 +24,9 @@ Points = dict[tuple[str, str], np.ndarray]
 """(clip id, frame name) -> (N,) array of dtype POINT."""
 
 
-def generate_clicks(manifest: Manifest, *, options: Mapping[str, Any], seed: int) -> ClickTable:
+def generate_clicks(
+    manifest: Manifest, *, options: Mapping[str, Any], seed: int, device: str = "cpu"
+) -> ClickTable:
     """Clicks of every target of a split.
 
     Where the manifest names a click file, its clicks are taken, and neither labels nor options count.
@@ -33,11 +35,12 @@ def generate_clicks(manifest: Manifest, *, options: Mapping[str, Any], seed: int
         manifest: a whole split, see `read_manifests`.
         options: the config section `clicks`: min_pixels, min_pixels_at, point.
         seed: of the random points; every image derives its own.
+        device: where to find the objects, cpu or cuda; the clicks are the same.
 
     Raises:
         ValueError: a target has no label, a label or the click file is malformed, or no click comes of it.
     """
-    frames = _import(manifest) if manifest.click_file else _make(manifest, options, seed)
+    frames = _import(manifest) if manifest.click_file else _make(manifest, options, seed, device)
     if not frames:
         targets = sum(len(clip.targets) for clip in manifest.clips)
         raise InputError(
@@ -61,12 +64,12 @@ def _warn_of_empty_classes(manifest: Manifest, frames: Points) -> None:
         )
 
 
-def _make(manifest: Manifest, options: Mapping[str, Any], seed: int) -> Points:
+def _make(manifest: Manifest, options: Mapping[str, Any], seed: int, device: str) -> Points:
     targets = [(clip, clip.frames[i]) for clip in manifest.clips for i in clip.targets]
     with progress_bar("clicks", len(targets), "frames") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def click(target: tuple[Clip, Frame]) -> np.ndarray:
-            points = _click_frame(manifest, *target, options, seed)
+            points = _click_frame(manifest, *target, options, seed, device)
             bar.advance()
             return points
 
@@ -75,7 +78,7 @@ def _make(manifest: Manifest, options: Mapping[str, Any], seed: int) -> Points:
 
 
 def _click_frame(
-    manifest: Manifest, clip: Clip, frame: Frame, options: Mapping[str, Any], seed: int
+    manifest: Manifest, clip: Clip, frame: Frame, options: Mapping[str, Any], seed: int, device: str
 ) -> np.ndarray:
     labels = read_label(manifest, frame)
     if labels.shape != clip.size:
@@ -91,6 +94,7 @@ def _click_frame(
         ignore=IGNORE,
         seed=_image_seed(seed, clip, frame),
         point=options["point"],
+        device=device,
     )
 
 
