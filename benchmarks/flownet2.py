@@ -34,6 +34,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SIZES = ((97, 131), (360, 480), (375, 1242), (512, 1024), (1024, 2048))
 COMPARED = (512, 1024)
 FULL = (1024, 2048)
+HALVED = (256, 512)
 ROUNDS = 3
 
 
@@ -57,6 +58,8 @@ def main() -> None:
         show("FlowNet2, a pair", result["whole"])
         result["sizes"] = [run_alone("ours", size, options.threads) for size in SIZES]
         show("ours, by size", result["sizes"])
+        result["precision"] = compare_precisions()
+        show("half precision against fp32", result["precision"])
     path = RESULTS / f"flownet2_{'cuda' if on_gpu else 'cpu'}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
@@ -159,6 +162,25 @@ def peak_mib() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 
 
+def compare_precisions() -> list[dict[str, Any]]:
+    """End-point error of half precision against fp32, with random weights; its speed matters on GPUs only."""
+    target, neighbour = (smooth_frames(1, seed, HALVED) for seed in (0, 1))
+    exact = random_estimator().estimate(target, neighbour)
+    rows = []
+    for precision in ("bf16", "fp16"):
+        error = (random_estimator(precision).estimate(target, neighbour) - exact).norm(dim=1)
+        rows.append({"precision": precision, "size_px": "x".join(map(str, HALVED)), **describe(error, exact)})
+    return rows
+
+
+def describe(error: Tensor, exact: Tensor) -> dict[str, float]:
+    return {
+        "error_mean_px": round(float(error.mean()), 4),
+        "error_max_px": round(float(error.max()), 3),
+        "mean_flow_px": round(float(exact.norm(dim=1).mean()), 2),
+    }
+
+
 def random_estimator(precision: str = "fp32", device: str = "cpu") -> FlowNet2Estimator:
     """With weights that keep activations near 1, made in place: no file, no second copy."""
     with torch.device("meta"):
@@ -202,9 +224,7 @@ def measure_gpu(batches: list[int]) -> dict[str, Any]:
                     "pairs_per_second": round(batch / seconds, 2),
                     "limit_pairs_per_second": round(rate / operations, 1),
                     "correlation_share": round(share, 3),
-                    "error_mean_px": round(float(error.mean()), 4),
-                    "error_max_px": round(float(error.max()), 3),
-                    "mean_flow_px": round(float(exact.norm(dim=1).mean()), 2),
+                    **describe(error, exact),
                     "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2),
                 }
             )
@@ -252,10 +272,10 @@ def time_gpu(work: Callable[[], Any], rounds: int = 5) -> float:
     return statistics.median(times)
 
 
-def smooth_frames(count: int, seed: int) -> Tensor:
+def smooth_frames(count: int, seed: int, size: tuple[int, int] = FULL) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand((count, 3, FULL[0] // 16, FULL[1] // 16), generator=generator) * 255
-    return nn.functional.interpolate(coarse, size=FULL, mode="bicubic").clamp(0, 255).to(torch.uint8)
+    coarse = torch.rand((count, 3, size[0] // 16, size[1] // 16), generator=generator) * 255
+    return nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 255).to(torch.uint8)
 
 
 def synchronize() -> None:

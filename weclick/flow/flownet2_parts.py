@@ -70,10 +70,11 @@ class _Refining(nn.Module):
         for level in wider_levels:
             flow = self._in_float(f"upsampled_flow{level + 1}_to_{level}", flows[-1])
             features = self._layer(f"deconv{level}")(features)
+            started = None if level in skips else begun
             narrow = [skips.pop(level)] if level in skips else []
             features = torch.cat([*narrow, features, flow.to(features.dtype)], 1)
-            smooth = self._smooth(level, features, None if narrow else begun)
             del narrow
+            smooth = self._smooth(level, features, started)
             flows.append(self._in_float(f"predict_flow{level}", smooth))
         return tuple(reversed(flows))
 
