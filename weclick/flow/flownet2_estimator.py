@@ -27,7 +27,7 @@ class FlowNet2Estimator:
     """FlowNet2 with weights from a file, in the layout of NVIDIA's PyTorch port.
 
     The border is repeated at the right and at the bottom up to sides that are multiples of 64, and the flow
-    cut back. One pair takes some 0.25 GB at 512x1024 px and 1 GB at 1024x2048, beside 0.65 GB of weights.
+    cut back. One pair takes some 0.3 GB at 512x1024 px and 1.1 GB at 1024x2048, beside 0.65 GB of weights.
 
     Args:
         variant: FlowNet2, or a part of it: FlowNet2C, FlowNet2S, FlowNet2SD, FlowNet2CS, FlowNet2CSS.
