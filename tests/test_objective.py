@@ -1,9 +1,16 @@
+"""What a training sums: which terms, how they are weighted, and that they are the losses of the formulas."""
+
+from dataclasses import replace
+
 import pytest
+import reference_losses as reference
 import torch
+from reference_losses import assert_agree, value_and_gradients
 
 from weclick.batch import Batch
 from weclick.config import complete_config
-from weclick.losses import knowledge_distillation, partial_cross_entropy
+from weclick.geometry import backward_warp
+from weclick.losses import gated_crf, knowledge_distillation, partial_cross_entropy
 from weclick.objective import Objective
 
 K, H, W = 3, 8, 10
@@ -107,3 +114,115 @@ def test_by_default_no_gradient_enters_the_neighbour():
     make_objective()(values, batch, step=50)["memory_flow"].backward()
     assert (values.grad[2:] == 0).all()
     assert (values.grad[:2] != 0).any()
+
+
+def by_the_formulas(values, batch, sections):
+    """Eq. 5 term by term, out of loops; Gated CRF has its own test against its formula."""
+    probs, targets, per_target = values.softmax(1), batch.targets, batch.neighbours / batch.targets
+    inside = batch.inside[targets:].to(values)
+    warped, valid = backward_warp(torch.cat([probs[targets:], inside], 1), batch.flow)
+    valid = valid & (warped[:, -1:] > 0.999) & batch.inside[batch.target_of] & batch.flow_valid
+    warped = warped[:, :-1].detach() if sections["mfd"]["stop_gradient"] else warped[:, :-1]
+    rgb = torch.nn.functional.adaptive_avg_pool2d(batch.images[:targets], values.shape[-2:])
+    summed = sections["mfd"]["reduction"] == "sum"
+    return (
+        reference.partial_cross_entropy(values[:targets], batch.points, batch.classes, batch.input_size)
+        + 0.1 * gated_crf(probs[:targets], rgb, valid=batch.inside[:targets])
+        + (1 + per_target)
+        * reference.knowledge_distillation(
+            values, batch.teacher, sections["kd"]["direction"], sections["kd"]["temperature"], batch.inside
+        )
+        + (1 / targets if summed else per_target)
+        * reference.memory_flow_distillation(
+            probs[:targets],
+            warped,
+            batch.teacher[:targets],
+            valid,
+            batch.target_of,
+            sections["mfd"]["consistency"],
+            sections["mfd"]["reduction"],
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"kd": {"direction": "student_teacher", "temperature": 2.0}, "mfd": {"stop_gradient": False}},
+        {"kd": {"temperature": 0.5}, "mfd": {"consistency": "as_printed", "reduction": "sum"}},
+        {"mfd": {"consistency": "none", "stop_gradient": False, "reduction": "sum"}},
+    ],
+)
+def test_eq_5_equals_the_formulas_in_value_and_gradient(sections):
+    generator = torch.Generator().manual_seed(2)
+    batch = make_batch(neighbours=4)
+    batch = replace(
+        batch,
+        flow=2 * torch.randn(batch.flow.shape, generator=generator),
+        flow_valid=torch.rand(batch.flow_valid.shape, generator=generator) > 0.3,
+        inside=torch.rand(batch.inside.shape, generator=generator) > 0.1,
+    )
+    config = complete_config(sections)
+    found, expected = (
+        value_and_gradients(loss, logits(batch).contiguous(memory_format=torch.channels_last))
+        for loss in (
+            lambda z: sum(Objective(config, steps=100, class_weights=None)(z, batch, 50).values()),
+            lambda z: by_the_formulas(z, batch, config),
+        )
+    )
+    assert_agree(found, expected, 1e-5)
+
+
+def test_half_precision_logits_are_counted_in_single():
+    batch = make_batch()
+    half = logits(batch).bfloat16()
+    found = make_objective()(half, batch, step=50)
+    expected = make_objective()(half.float(), batch, step=50)
+    assert {name: term.dtype for name, term in found.items()} == dict.fromkeys(expected, torch.float32)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_a_batch_where_nothing_counts_gives_zeros_and_zero_gradients(stop_gradient):
+    batch = make_batch(inside=False)
+    batch = replace(batch, points=torch.zeros(0, 3), classes=torch.zeros(0, dtype=torch.int64))
+    objective = make_objective(mfd={"stop_gradient": stop_gradient})
+    value, gradient = value_and_gradients(lambda z: sum(objective(z, batch, 50).values()), logits(batch))
+    assert value == 0
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_targets_without_neighbours_have_no_memory_flow():
+    batch = make_batch(neighbours=0)
+    terms = make_objective()(logits(batch), batch, step=50)
+    assert list(terms) == ["partial_cross_entropy", "gated_crf", "knowledge_distillation"]
+
+
+def test_the_targets_softmax_is_made_once():
+    batch = make_batch()
+    with torch.profiler.profile() as profile:
+        make_objective()(logits(batch), batch, step=50)
+    softmaxes = [event for event in profile.events() if event.name == "aten::_softmax"]
+    assert len(softmaxes) == 1 + batch.neighbours
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_a_gpu_gives_what_the_cpu_gives_and_waits_for_nothing(stop_gradient):
+    batch = make_batch(flow=0.7, neighbours=4)
+    objective = make_objective(mfd={"stop_gradient": stop_gradient})
+    on_gpu = Batch(**{name: value.cuda() for name, value in vars(batch).items()})
+    values = logits(batch).cuda()
+    sum(objective(values, on_gpu, 50).values())  # Triton compiles, which waits
+
+    def eq_5(z, given):
+        return value_and_gradients(lambda z: sum(objective(z, given, 50).values()), z)
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = eq_5(values, on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert_agree(found, eq_5(logits(batch), batch), 1e-5)

@@ -55,32 +55,33 @@ class Objective:
         Returns:
             name -> scalar, only the terms that are switched on.
         """
-        logits = logits.float()
+        logits = logits.float().contiguous()  # planes: channels_last would be turned into them term by term
+        targets, neighbours = logits[: batch.targets], logits[batch.targets :]
+        probs = targets.softmax(1)
         terms = {}
         if self._clicks["weight"]:
-            terms["partial_cross_entropy"] = self._clicks["weight"] * self._at_clicks(logits, batch)
+            terms["partial_cross_entropy"] = self._clicks["weight"] * self._at_clicks(targets, batch)
         if self._crf["weight"] and step >= self._crf_from_step:
-            terms["gated_crf"] = self._crf["weight"] * self._over_colours(logits, batch)
+            terms["gated_crf"] = self._crf["weight"] * self._over_colours(probs, batch)
         if self._kd["weight"]:
             terms["knowledge_distillation"] = self._kd["weight"] * self._from_teacher(logits, batch)
         if self._mfd["weight"] and batch.neighbours:
-            terms["memory_flow"] = self._mfd["weight"] * self._along_flow(logits, batch)
+            terms["memory_flow"] = self._mfd["weight"] * self._along_flow(probs, neighbours, batch)
         return terms
 
-    def _at_clicks(self, logits: Tensor, batch: Batch) -> Tensor:
-        weights = None if self._class_weights is None else self._class_weights.to(logits.device)
+    def _at_clicks(self, targets: Tensor, batch: Batch) -> Tensor:
         return partial_cross_entropy(
-            logits[: batch.targets],
+            targets,
             batch.points,
             batch.classes,
             input_size=batch.input_size,
-            class_weights=weights,
+            class_weights=self._class_weights,
         )
 
-    def _over_colours(self, logits: Tensor, batch: Batch) -> Tensor:
-        rgb = adaptive_avg_pool2d(batch.images[: batch.targets], (logits.shape[-2], logits.shape[-1]))
+    def _over_colours(self, probs: Tensor, batch: Batch) -> Tensor:
+        rgb = adaptive_avg_pool2d(batch.images[: batch.targets], (probs.shape[-2], probs.shape[-1]))
         return gated_crf(
-            logits[: batch.targets].softmax(1),
+            probs,
             rgb,
             kernels=self._kernels,
             radius=self._crf["radius"],
@@ -99,20 +100,35 @@ class Objective:
         )
         return loss * (logits.shape[0] / batch.targets)
 
-    def _along_flow(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Eq. 3 is summed over the neighbours of a sample, so the mean counts neighbours per sample times."""
+    def _along_flow(self, probs: Tensor, neighbours: Tensor, batch: Batch) -> Tensor:
+        """Eq. 3 is summed over the neighbours of a sample and, as all terms, the mean over the samples."""
         assert batch.teacher is not None, "memory-flow distillation needs soft labels in the batch"
-        probs = logits.softmax(1)
-        inside = batch.inside[batch.targets :].to(probs.dtype)
-        warped, valid = backward_warp(torch.cat([probs[batch.targets :], inside], 1), batch.flow)
-        valid = valid & (warped[:, -1:] > 0.999) & batch.inside[batch.target_of] & batch.flow_valid
+        warped, valid = _warp(neighbours.detach() if self._mfd["stop_gradient"] else neighbours, batch)
         loss = memory_flow_distillation(
-            probs[batch.target_of],
-            warped[:, :-1],
-            batch.teacher[batch.target_of],
-            valid,
+            probs,
+            warped,
+            batch.teacher[: batch.targets],
+            valid & batch.inside[batch.target_of] & batch.flow_valid,
+            target_of=batch.target_of,
             mode=self._mfd["consistency"],
             stop_gradient=self._mfd["stop_gradient"],
             reduction=self._mfd["reduction"],
         )
-        return loss * (batch.neighbours / batch.targets)
+        return loss * ((1 if self._mfd["reduction"] == "sum" else batch.neighbours) / batch.targets)
+
+
+def _warp(neighbours: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The neighbours' probabilities on their targets' grids, and where they come from inside their frames.
+
+    One image at a time on a CPU, whose cache it fits into: two thirds of the time and memory of all at once.
+    """
+    at_once = 1 if neighbours.device.type == "cpu" else len(neighbours)
+    inside = batch.inside[batch.targets :].to(neighbours)
+    parts = [
+        backward_warp(torch.cat([logits.softmax(1), within], 1), flow)
+        for logits, within, flow in zip(
+            *(values.split(at_once) for values in (neighbours, inside, batch.flow)), strict=True
+        )
+    ]
+    warped, valid = (torch.cat(values) for values in zip(*parts, strict=True))
+    return warped[:, :-1], valid & (warped[:, -1:] > 0.999)

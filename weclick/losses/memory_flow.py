@@ -1,12 +1,19 @@
-"""Memory-flow distillation: the target learns from its neighbour along the flow (WeClick, Eqs. 2 and 3)."""
+"""Memory-flow distillation: the target learns from its neighbour along the flow (WeClick, Eqs. 2 and 3).
+
+    L = sum_c W_c (p_c - w_c)^2        dL/dp_c = -dL/dw_c = 2 W_c (p_c - w_c)
+
+with p the target's probabilities, w the warped neighbour's and W the consistency matrix, a constant. Forward
+and backward go block by block; between them nothing is kept but what was given.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from weclick.losses.blockwise import blocks, refuse_second_derivative, wide_dtype
 from weclick.losses.shapes import check_choice, check_four_axes, check_shape
 
 ConsistencyMode = Literal["exp_neg", "as_printed", "none"]
@@ -24,14 +31,17 @@ def consistency_matrix(warped: Tensor, teacher: Tensor, *, mode: ConsistencyMode
         mode: exp_neg (the text), as_printed (the formula) or none (ones).
 
     Returns:
-        (B, K, h, w), detached: a weight, not something to learn.
+        (B, K, h, w), detached: a weight, not something to learn. In 1/e..1, 1..e or 1, by mode.
+
+    Raises:
+        ValueError: on shapes that disagree or an unknown mode.
     """
     check_choice("mode", mode, ("exp_neg", "as_printed", "none"))
     check_shape("teacher", teacher, warped.shape, "as the warped probabilities")
-    gap = (warped.detach() - teacher.detach()).abs()
     if mode == "none":
-        return torch.ones_like(gap)
-    return torch.exp(-gap if mode == "exp_neg" else gap)
+        return torch.ones_like(warped, requires_grad=False)
+    gap = (warped.detach() - teacher.detach()).abs_()
+    return (gap.neg_() if mode == "exp_neg" else gap).exp_()
 
 
 def memory_flow_distillation(
@@ -40,35 +50,94 @@ def memory_flow_distillation(
     teacher_probs: Tensor,
     valid: Tensor,
     *,
+    target_of: Tensor | None = None,
     mode: ConsistencyMode = "exp_neg",
     stop_gradient: bool = True,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Sum over classes of W (target - warped)^2, over valid pixels (Eq. 3).
 
+    Half precision is summed in single.
+
     Args:
-        target_probs: (B, K, h, w) the student's probabilities of the target; receives gradient.
-        warped_probs: (B, K, h, w) those of a neighbour, warped onto the target's grid.
-        teacher_probs: (B, K, h, w) the teacher's probabilities of the target.
-        valid: (B, 1, h, w) bool, where the warp can be believed.
+        target_probs: (B, K, h, w) the student's probabilities of the targets; receives gradient, once (no
+            double backward).
+        warped_probs: (M, K, h, w) those of their neighbours, warped onto the targets' grid.
+        teacher_probs: (B, K, h, w) the teacher's probabilities of the targets.
+        valid: (M, 1, h, w) bool, where the warp can be believed.
+        target_of: (M,) int64, the target that each neighbour belongs to; None: one neighbour each.
         mode: see `consistency_matrix`.
         stop_gradient: let the target learn from the neighbour, not the neighbour from the target.
-        reduction: mean over valid pixels, sum over them, or none: the map (B, 1, h, w), 0 where not valid.
+        reduction: mean over valid pixels, sum over them, or none: the map (M, 1, h, w), 0 where not valid.
 
     Returns:
-        Scalar (or map); 0 with zero gradient where no pixel is valid.
+        Scalar (or map) >= 0, float32 or float64; 0 with zero gradient where no pixel is valid.
+
+    Raises:
+        ValueError: on shapes that disagree, or an unknown mode or reduction.
     """
+    check_choice("mode", mode, ("exp_neg", "as_printed", "none"))
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     check_four_axes("target_probs", target_probs, "(B, K, h, w)")
-    batch, _, height, width = target_probs.shape
-    check_shape("warped_probs", warped_probs, target_probs.shape, "as target_probs")
+    targets, *rest = target_probs.shape
+    if target_of is None:
+        target_of = torch.arange(targets, device=target_probs.device)
+    neighbours = len(target_of)
+    check_shape("warped_probs", warped_probs, (neighbours, *rest), "one for each target (see target_of)")
     check_shape("teacher_probs", teacher_probs, target_probs.shape, "as target_probs")
-    check_shape("valid", valid, (batch, 1, height, width), "one value for each pixel of target_probs")
+    check_shape("valid", valid, (neighbours, 1, *rest[1:]), "one value for each pixel of warped_probs")
 
-    trust = consistency_matrix(warped_probs, teacher_probs, mode=mode)
-    gap = target_probs - (warped_probs.detach() if stop_gradient else warped_probs)
-    error = (trust * gap.square()).sum(1, keepdim=True)
-    error = torch.where(valid.bool(), error, torch.zeros_like(error))
+    warped = warped_probs.detach() if stop_gradient else warped_probs
+    error = _Error.apply(target_probs, warped, teacher_probs.detach(), target_of, mode)
+    error = error.where(valid.bool(), 0)
     if reduction == "none":
         return error
     return error.sum() / valid.bool().sum().clamp(min=1) if reduction == "mean" else error.sum()
+
+
+class _Error(torch.autograd.Function):
+    """The weighted squared error of each pixel (M, 1, h, w)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, target: Tensor, warped: Tensor, teacher: Tensor, target_of: Tensor, mode: ConsistencyMode
+    ) -> Tensor:
+        ctx.save_for_backward(target, warped, teacher, target_of)
+        ctx.mode = mode
+        error = torch.empty_like(warped[:, :1], dtype=wide_dtype(target))
+        for at in blocks(warped):
+            gap, weighted = _gaps(target, warped, teacher, target_of, at, mode)
+            error[at] = weighted.mul_(gap).sum(1, keepdim=True)
+        return error
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("memory_flow_distillation")
+        target, warped, teacher, target_of = ctx.saved_tensors
+        to_target = torch.zeros_like(target, dtype=wide_dtype(target))
+        to_warped = torch.empty_like(warped) if ctx.needs_input_grad[1] else None
+        for at in blocks(warped):
+            _, weighted = _gaps(target, warped, teacher, target_of, at, ctx.mode)
+            factor = 2 * grads[0][at]
+            slope = weighted.mul_(factor).masked_fill_(factor == 0, 0)  # also where a warp is not finite
+            to_target[:, :, at[2]].index_add_(0, target_of[at[0]], slope)
+            if to_warped is not None:
+                to_warped[at] = slope.neg_()
+        return to_target.to(target.dtype), to_warped, None, None, None
+
+
+def _gaps(
+    target: Tensor,
+    warped: Tensor,
+    teacher: Tensor,
+    target_of: Tensor,
+    at: tuple[slice, slice, slice],
+    mode: ConsistencyMode,
+) -> tuple[Tensor, Tensor]:
+    """p - w and W (p - w) of a block of the neighbours."""
+    images, _, rows = at
+    wide, of = wide_dtype(target), target_of[images]
+    fetched = warped[at].to(wide)
+    trust = consistency_matrix(fetched, teacher[:, :, rows].index_select(0, of).to(wide), mode=mode)
+    gap = target[:, :, rows].index_select(0, of).to(wide).sub_(fetched)
+    return gap, trust.mul_(gap)

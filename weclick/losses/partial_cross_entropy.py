@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from weclick.losses.blockwise import wide_dtype
 from weclick.losses.shapes import check_four_axes, check_shape
 
 
@@ -20,7 +21,8 @@ def partial_cross_entropy(
     """Mean cross-entropy over the clicks of a batch.
 
     Equals cross-entropy at the clicked pixels of the logits upsampled bilinearly (align_corners=False) to
-    `input_size`, but reads four logits a click instead of upsampling all of them.
+    `input_size`, but reads four logits a click instead of upsampling all of them. Half precision is counted
+    in single.
 
     Args:
         logits: (B, K, h, w) floating point.
@@ -30,7 +32,7 @@ def partial_cross_entropy(
         class_weights: (K,) or None; the mean is weighted, as in `torch.nn.functional.cross_entropy`.
 
     Returns:
-        Scalar; 0 with zero gradient where a batch has no click.
+        Scalar >= 0, float32 or float64; 0 with zero gradient where a batch has no click.
 
     Raises:
         ValueError: on shapes that disagree and, on a CPU, on a point or class outside its range.
@@ -40,34 +42,36 @@ def partial_cross_entropy(
     check_shape("classes", classes, (len(points),), "one class a click")
     if class_weights is not None:
         check_shape("class_weights", class_weights, (logits.shape[1],), "one weight a class")
-        class_weights = class_weights.to(logits)
     if points.device.type == classes.device.type == "cpu":  # on a GPU, looking would make it wait
         _check_values(logits, points, classes, input_size)
 
     at_clicks = sample_logits(logits, points.to(logits.device), input_size)
     classes = classes.to(logits.device)
+    if class_weights is None:
+        class_weights = at_clicks.new_ones(logits.shape[1])
+    class_weights = class_weights.to(at_clicks)
     total = F.cross_entropy(at_clicks, classes, weight=class_weights, reduction="sum")
-    weight = torch.ones_like(classes, dtype=total.dtype) if class_weights is None else class_weights[classes]
-    return total / weight.sum().clamp(min=torch.finfo(total.dtype).tiny)
+    return total / class_weights[classes].sum().clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def sample_logits(logits: Tensor, points: Tensor, input_size: tuple[int, int]) -> Tensor:
     """Logits (N, K) at the `points` (N, 3) of the input, read bilinearly from (B, K, h, w)."""
-    batch = points[:, 0].long()
-    (top, bottom, weight_y), (left, right, weight_x) = (
+    (rows, weights_y), (columns, weights_x) = (
         _neighbours(points[:, axis + 1], logits.shape[axis + 2], input_size[axis]) for axis in (0, 1)
     )
-    weight_y, weight_x = (weight.to(logits)[:, None] for weight in (weight_y, weight_x))
-    upper = torch.lerp(logits[batch, :, top, left], logits[batch, :, top, right], weight_x)
-    lower = torch.lerp(logits[batch, :, bottom, left], logits[batch, :, bottom, right], weight_x)
-    return torch.lerp(upper, lower, weight_y)
+    corners = logits[points[:, 0].long()[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    corners = corners.to(wide_dtype(logits))  # (N, 2, 2, K)
+    weights = (weights_y[:, :, None] * weights_x[:, None, :]).to(corners)
+    return (corners * weights[..., None]).sum((1, 2))
 
 
-def _neighbours(position: Tensor, cells: int, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two logit cells around each input position along one axis, and the weight of the second."""
+def _neighbours(position: Tensor, cells: int, pixels: int) -> tuple[Tensor, Tensor]:
+    """The two logit cells (N, 2) around each input position along one axis, and their weights (N, 2)."""
     cell = ((position.double() + 0.5) * (cells / pixels) - 0.5).clamp(0, cells - 1)
     low = cell.floor()
-    return low.long(), (low.long() + 1).clamp(max=cells - 1), cell - low
+    weight = cell - low
+    indices = torch.stack([low, low + 1], 1).long().clamp_(max=cells - 1)
+    return indices, torch.stack([1 - weight, weight], 1)
 
 
 def _check_values(logits: Tensor, points: Tensor, classes: Tensor, input_size: tuple[int, int]) -> None:
