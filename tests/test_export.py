@@ -13,7 +13,7 @@ from weclick.checkpoint import load_model, model_bytes
 from weclick.cli import app
 from weclick.errors import InputError
 from weclick.evaluate import predict
-from weclick.export import export_model
+from weclick.export import FromPixels, export_model
 from weclick.manifest import Classes
 from weclick.models import build_model
 
@@ -44,6 +44,30 @@ def test_onnx_explains_itself_and_gives_the_networks_class_ids(tmp_path):
     (logits,) = session.run(None, {"rgb": image.transpose(2, 0, 1)[None].astype(np.float32)})
     same = logits.argmax(1)[0] == predict(load_model(path)[0], image).numpy()
     assert same.mean() > 0.999, "all but ties"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "backbone"),
+    [
+        pytest.param("deeplabv3plus", "resnet18", marks=pytest.mark.slow),
+        pytest.param("deeplabv3plus", "mobilenetv2", marks=pytest.mark.slow),
+        pytest.param("pspnet", "resnet18", marks=pytest.mark.slow),
+        ("pspnet", "mobilenetv2"),
+    ],
+)
+def test_students_give_the_same_logits_as_onnx(tmp_path, architecture, backbone):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX needs the extra [export]")
+    pytest.importorskip("onnxscript", reason="ONNX needs the extra [export]")
+    torch.manual_seed(1)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model_bytes(build_model(architecture, backbone, 3), CLASSES))
+    (done,) = export_model(path, tmp_path, formats=("onnx",), size=(64, 83))
+    session = onnxruntime.InferenceSession(done.path, providers=["CPUExecutionProvider"])
+    rgb = np.random.default_rng(0).uniform(0, 255, (2, 3, 64, 83)).astype(np.float32)
+    with torch.inference_mode():
+        expected = FromPixels(load_model(path)[0]).eval()(torch.from_numpy(rgb)).numpy()
+    (logits,) = session.run(["logits"], {"rgb": rgb})
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv2_compact", "resnet18"])

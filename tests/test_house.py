@@ -11,7 +11,16 @@ from weclick.code_digest import PACKAGE, direct_imports
 FLOORS = [
     {"cli"},
     {"recipe", "report", "describe", "show", "doctor", "doctor_data", "plan", "plan_probe"},
-    {"predict", "export", "flow_bench", "flow_bench_data", "flow_bench_table", "train", "evaluate"},
+    {
+        "predict",
+        "export",
+        "flow_bench",
+        "flow_bench_data",
+        "flow_bench_table",
+        "student_bench",
+        "train",
+        "evaluate",
+    },
     {"stream"},
     {"clicks", "frames", "flow", "soft_labels", "datasets", "ablation"},
     {

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from weclick.models import ARCHITECTURES, BACKBONES, IMAGENET_MEAN, IMAGENET_STD, build_model, normalize
+from weclick.models.inference import fused_for_inference
 
 SHARED_WEIGHTS = (
     Path(__file__).resolve().parents[2] / "shared" / "weights" / "mobilenet_v2_imagenet.safetensors"
@@ -65,6 +66,25 @@ def test_logits_lie_on_the_grid_of_the_stride(architecture, backbone, size):
     assert model.num_classes == 5
 
 
+@pytest.mark.parametrize("size", [(768, 768), (97, 131), (375, 1242)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("backbone", ["resnet101", "resnet18", "mobilenetv2"])
+def test_the_papers_networks_take_its_crop_and_any_size(architecture, backbone, size):
+    model = build_on_meta(architecture, backbone, 19).train()
+    logits = model(torch.empty(2, 3, *size, device="meta"))
+    assert logits.shape == (2, 19, *(-(-side // model.stride) for side in size))
+
+
+@pytest.mark.parametrize("size", [(768, 768), (97, 131), (375, 1242)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_logits_of_any_size_are_numbers(architecture, size):
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        logits = compact(architecture).eval()(torch.randn(1, 3, *size))
+    assert logits.isfinite().all()
+    assert logits.std() > 0
+
+
 @pytest.mark.parametrize(
     ("architecture", "backbone", "stride", "deep"),
     [
@@ -83,11 +103,21 @@ def test_strides(architecture, backbone, stride, deep):
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenetv2"])
 def test_dilation_keeps_the_deep_features_at_the_output_stride(backbone, output_stride):
     model = build_on_meta("pspnet", backbone, 2, channels=16, output_stride=output_stride).eval()
-    low, deep = model.backbone(torch.empty(1, 3, 96, 64, device="meta"))
+    low, middle, deep = model.backbone(torch.empty(1, 3, 96, 64, device="meta"))
     assert low.shape[-2:] == (24, 16)
+    assert middle.shape[-2:] == (96 // min(output_stride, 16), 64 // min(output_stride, 16))
     assert deep.shape[-2:] == (96 // output_stride, 64 // output_stride)
     rates = {conv.dilation[0] for conv in model.backbone.modules() if isinstance(conv, nn.Conv2d)}
     assert max(rates) == 32 // output_stride
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "rates"), [(8, {1, 12, 24, 36}), (16, {1, 6, 12, 18}), (32, {1, 3, 6, 9})]
+)
+def test_the_pyramids_rates_follow_the_output_stride(output_stride, rates):
+    model = build_on_meta("deeplabv3plus", "resnet18", 2, channels=16, output_stride=output_stride)
+    assert {conv.dilation[0] for conv in model.aspp.modules() if isinstance(conv, nn.Conv2d)} == rates
+    assert model(torch.empty(2, 3, 97, 131, device="meta")).shape == (2, 2, 25, 33)
 
 
 def test_channels_narrow_the_head_alone():
@@ -120,13 +150,69 @@ def test_options_build_the_same_structure_again(architecture):
     assert "pretrained" not in model.options
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_heads_begin_with_xavier_weights_and_no_bias(architecture):
+    torch.manual_seed(0)
+    model = compact(architecture, channels=64, auxiliary_head=True)
+    convs = [
+        part
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Conv2d) and not name.startswith("backbone.")
+    ]
+    assert len(convs) > 5
+    for conv in convs:
+        fan_in, fan_out = (side * conv.kernel_size[0] ** 2 for side in (conv.in_channels, conv.out_channels))
+        expected = (2 / (fan_in + fan_out)) ** 0.5
+        assert conv.weight.std().item() == pytest.approx(expected, rel=5 / conv.weight.numel() ** 0.5)
+        assert conv.bias is None or not conv.bias.any()
+    assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms(model))
+
+
+# --- auxiliary head ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backbone", "channels", "stride"),
+    [("resnet18", 256, 16), ("resnet50", 1024, 16), ("mobilenetv2", 96, 16), ("mobilenetv2_compact", 32, 8)],
+)
+def test_the_auxiliary_head_looks_at_the_middle_features(backbone, channels, stride):
+    model = build_on_meta("deeplabv3plus", backbone, 5, channels=16, auxiliary_head=True).train()
+    assert model.auxiliary[0][0].in_channels == channels
+    logits, auxiliary = model(torch.empty(2, 3, 96, 64, device="meta"))
+    assert logits.shape == (2, 5, 24, 16)
+    assert auxiliary.shape == (2, 5, 96 // stride, 64 // stride)
+
+
+@pytest.mark.parametrize("head_norm", ["batch", "group"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_auxiliary_head_is_nothing_but_an_addition(architecture, head_norm):
+    models = []
+    for auxiliary_head in (False, True):
+        torch.manual_seed(3)
+        models.append(compact(architecture, auxiliary_head=auxiliary_head, head_norm=head_norm))
+    without, model = models
+    own, plain = model.state_dict(), without.state_dict()
+    added = own.keys() - plain.keys()
+    assert added
+    assert all(key.startswith("auxiliary.") for key in added)
+    assert all(torch.equal(own[key], plain[key]) for key in plain)
+    images = torch.randn(2, 3, 40, 48)
+    assert torch.equal(model.eval()(images), without.eval()(images))
+    again = build_model(**model.options)
+    again.load_state_dict(own)
+    model.drop_auxiliary()
+    assert model.state_dict().keys() == plain.keys()
+    assert model.options == without.options
+    assert model.train()(images).shape == (2, 3, *without(images).shape[2:])
+
+
 # --- training ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_parameter_learns(architecture):
-    model = compact(architecture).train()
-    model(torch.randn(2, 3, 48, 64)).square().sum().backward()
+    model = compact(architecture, auxiliary_head=True).train()
+    sum(logits.square().sum() for logits in model(torch.randn(2, 3, 48, 64))).backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not without
 
@@ -142,8 +228,9 @@ def test_frozen_batch_norm_stays_as_it_is():
     assert not any(norm.training for norm in norms(model.backbone))
 
 
-def test_training_batch_norm_follows_the_data():
-    model = compact(batch_norm="train").train()
+@pytest.mark.parametrize("batch_norm", ["train", "sync"])
+def test_training_batch_norm_follows_the_data(batch_norm):
+    model = compact(batch_norm=batch_norm).train()
     model(torch.randn(2, 3, 48, 64))
     assert all(norm.num_batches_tracked == 1 for norm in norms(model))
 
@@ -165,6 +252,36 @@ def test_dropout_can_be_left_out():
     with_dropout, without = compact(), compact(dropout=False)
     assert not torch.equal(with_dropout(images), with_dropout(images))
     assert torch.equal(without(images), without(images))
+
+
+# --- inference --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head_norm", ["batch", "group"])
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenetv2", "mobilenetv2_compact"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.no_grad()
+def test_fused_networks_give_the_same_logits(architecture, backbone, head_norm):
+    torch.manual_seed(0)
+    model = build_model(architecture, backbone, 5, channels=16, head_norm=head_norm, auxiliary_head=True)
+    for norm in norms(model):
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 1.5)
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.normal_(0, 0.1)
+    images, count = torch.randn(2, 3, 64, 75), len(norms(model))
+    fused = fused_for_inference(model)
+    assert not norms(fused)
+    assert not any(part.training for part in fused.modules())
+    assert model.training
+    assert len(norms(model)) == count
+    logits = model.eval()(images)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.testing.assert_close(
+            fused.to(memory_format=layout)(images), logits, rtol=1e-4, atol=1e-4 * logits.abs().max().item()
+        )
+    exact = model.double()(images.double())
+    torch.testing.assert_close(fused_for_inference(model)(images.double()), exact)
 
 
 # --- weights ----------------------------------------------------------------------------------------------
@@ -232,9 +349,8 @@ def test_the_shared_imagenet_weights_fit(backbone):
     stored = load_file(SHARED_WEIGHTS)
     own = model.backbone.state_dict()
     assert all(torch.equal(own[key], stored[key].to(own[key])) for key in own if key in stored)
-    low, deep = model.backbone(normalize(torch.full((1, 3, 64, 64), 128.0)))
-    assert low.isfinite().all()
-    assert deep.isfinite().all()
+    for features in model.backbone(normalize(torch.full((1, 3, 64, 64), 128.0))):
+        assert features.isfinite().all()
 
 
 # --- arguments and input ----------------------------------------------------------------------------------
@@ -246,7 +362,7 @@ def test_the_shared_imagenet_weights_fit(backbone):
         ({"architecture": "unet"}, "architecture is 'unet', expected one of deeplabv3plus, pspnet"),
         ({"backbone": "vgg"}, "backbone is 'vgg', expected one of resnet18"),
         ({"output_stride": 32}, r"output_stride is 32, expected one of \[16, 8, 4\] for this backbone"),
-        ({"batch_norm": "eval"}, "batch_norm is 'eval', expected 'train' or 'frozen'"),
+        ({"batch_norm": "eval"}, "batch_norm is 'eval', expected one of train, frozen, sync"),
         ({"head_norm": "layer"}, "head_norm is 'layer', expected one of batch, group"),
     ],
 )

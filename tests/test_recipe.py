@@ -7,6 +7,10 @@ import torch
 
 from weclick.checkpoint import load_model
 from weclick.clicks import ClickTable
+from weclick.code_digest import imported_modules
+from weclick.config import ConfigError, complete_config
+from weclick.errors import InputError
+from weclick.metrics_log import read_metrics
 from weclick.recipe import Recipe, class_weights, train_recipe
 from weclick.soft_labels import compute_soft_labels
 from weclick.store import Store, entry_key, verify_entry
@@ -96,6 +100,11 @@ def test_soft_labels_of_other_classes_are_refused(street, store, taught, tmp_pat
         ({"student.log_every": 7}, True),
         ({"student.checkpoint_every": 7}, True),
         ({"student.steps": 7}, False),
+        ({"student.auxiliary_weight": 0.1}, True),
+        ({"student.auxiliary_head": True}, False),
+        ({"student.output_stride": 8}, False),
+        ({"student.batch_norm": "sync"}, False),
+        ({"student.ema": 0.9}, False),
         ({"mfd.weight": 0.5}, False),
         ({"window.max_gap_frames": 1}, False),
         ({"seed": 1}, False),
@@ -112,6 +121,54 @@ def test_the_key_follows_what_changes_the_weights(street, store, changed, same):
             config[section] = value
     other = dataclasses.replace(base, config=config)
     assert (entry_key("models", base.inputs()) == entry_key("models", other.inputs())) == same
+
+
+def test_the_key_counts_the_code_of_training_and_not_of_inference(street, store, monkeypatch):
+    named = []
+    monkeypatch.setattr("weclick.recipe.code_digest", lambda *modules: named.extend(modules))
+    make_recipe(street, store, "student", {"clip": "key"}).inputs()
+    counted = imported_modules(*named)
+    assert counted >= {"weclick.objective", "weclick.losses.gated_crf", "weclick.stream", "weclick.train"}
+    assert counted >= {"weclick.models.network", "weclick.models.layers"}
+    assert not counted & {"weclick.models.inference", "weclick.export", "weclick.student_bench"}
+
+
+def test_the_options_of_a_network_reach_it_and_inference_has_no_auxiliary_head(street, store, tmp_path):
+    options = {"output_stride": 8, "auxiliary_head": True, "auxiliary_weight": 0.5, "ema": 0.5}
+    teacher = {**street.config["teacher"], **options, "batch_norm": "sync", "architecture": "pspnet"}
+    entry = train_recipe(make_recipe(street, store, "teacher", teacher=teacher), tmp_path, device="cpu")
+    model, card = load_model(tmp_path / "model.safetensors")
+    assert model.stride == card.options["output_stride"] == 8
+    assert model.auxiliary is None
+    assert not card.options["auxiliary_head"]
+    assert entry.attributes["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert entry.meta["inputs"]["options"].items() >= options.items()
+    terms = [line["terms"] for line in read_metrics(tmp_path / "metrics.jsonl") if "terms" in line]
+    assert all(line["auxiliary_partial_cross_entropy"] > 0 for line in terms)
+
+
+def test_an_auxiliary_head_without_a_loss_at_clicks_is_refused(street, store, tmp_path):
+    changed = {
+        "teacher": {**street.config["teacher"], "auxiliary_head": True},
+        "partial_cross_entropy": {**street.config["partial_cross_entropy"], "weight": 0.0},
+    }
+    with pytest.raises(InputError, match=r"teacher\.auxiliary_head is true, but .*weight is 0.*set a weight"):
+        train_recipe(make_recipe(street, store, "teacher", **changed), tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"output_stride": 12}, r"student\.output_stride: 12 is not one of \[None, 8, 16, 32\]"),
+        ({"auxiliary_head": "perhaps"}, r"student\.auxiliary_head: 'perhaps' is not of type 'boolean'"),
+        ({"auxiliary_weight": 0}, r"student\.auxiliary_weight: 0 is less than or equal to the minimum of 0"),
+        ({"batch_norm": "half"}, r"student\.batch_norm: 'half' is not one of"),
+        ({"ema": 1.0}, r"student\.ema: 1\.0 is greater than or equal to the maximum of 1 \(Decay"),
+    ],
+)
+def test_wrong_options_of_a_network_are_told(options, told):
+    with pytest.raises(ConfigError, match=told):
+        complete_config({"student": options})
 
 
 def test_losses_that_are_off_read_no_caches(street, store):

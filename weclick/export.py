@@ -2,7 +2,8 @@
 
 Both take plain images and give logits at the image's own size, so their arg-max is what
 `weclick.evaluate.predict` gives: rgb float32 (B, 3, H, W), RGB 0..255 -> logits float32 (B, K, H, W).
-Normalisation and upsampling are part of the graph. Batch and, where it is exact, height and width are free.
+Normalisation and upsampling are part of the graph, and batch norm is folded into the convolutions. Batch
+and, where it is exact, height and width are free.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from weclick.checkpoint import ModelCard, load_model
 from weclick.errors import InputError, room_to_write
 from weclick.media import read_image
 from weclick.models import normalize
+from weclick.models.inference import fused_for_inference
 
 TOLERANCE = 1e-4
 """Largest difference of logits that is let through, relative to the largest logit."""
@@ -94,7 +96,7 @@ def export_model(
     model, card = load_model(checkpoint)
     _check_size(card, size)
     network, images = FromPixels(model).eval(), list(_check_images(check, size))
-    program = _trace(network, size)
+    program = _trace(FromPixels(fused_for_inference(model)).eval(), size)
     told = describe(card, size)
     return [
         _write(name, folder / f"model{SUFFIXES[name]}", network, program, told, images) for name in formats

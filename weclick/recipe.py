@@ -19,15 +19,15 @@ import torch
 from weclick.checkpoint import model_bytes
 from weclick.clicks import ClickTable, clicks_digest
 from weclick.code_digest import code_digest
-from weclick.errors import room_to_write
+from weclick.errors import InputError, room_to_write
 from weclick.evaluate import score_frames, scores
 from weclick.manifest import Manifest, write_text
 from weclick.metrics_log import METRICS
-from weclick.models import build_model
+from weclick.models import SegmentationNetwork, build_model
 from weclick.objective import Objective
 from weclick.store import Entry, entry_key, file_digest
 from weclick.stream import Caches, Stream
-from weclick.train import CHECKPOINT, fit, make_fabric
+from weclick.train import CHECKPOINT, Losses, fit, make_fabric, with_auxiliary
 from weclick.window import Window
 
 FORMAT_VERSION = 1
@@ -87,10 +87,12 @@ class Recipe:
         options = {name: value for name, value in self.options.items() if name not in _WATCHING}
         if options["pretrained"] not in (None, "imagenet"):
             options["pretrained"] = file_digest(options["pretrained"])
+        if not options["auxiliary_head"]:
+            del options["auxiliary_weight"]
         losses = ("partial_cross_entropy", "gated_crf", "mfd", "kd")
         return {
             "format": FORMAT_VERSION,
-            "code": code_digest("weclick.train", "weclick.models"),
+            "code": code_digest("weclick.train", "weclick.objective", "weclick.models"),
             "role": self.role,
             "seed": self.config["seed"],
             "options": options,
@@ -160,21 +162,58 @@ def class_weights(setting: Any, clicks: ClickTable, num_classes: int) -> torch.T
     return torch.tensor(setting, dtype=torch.float32)
 
 
+def build_network(
+    options: Mapping[str, Any], num_classes: int, *, pretrained: str | None = None
+) -> SegmentationNetwork:
+    """The network that a section of the configuration describes; its weights are random, or begin with some.
+
+    Args:
+        options: the section `teacher` or `student`.
+        num_classes: K.
+        pretrained: see `build_model`.
+    """
+    return build_model(
+        options["architecture"],
+        options["backbone"],
+        num_classes,
+        pretrained=pretrained,
+        channels=options["channels"],
+        batch_norm=options["batch_norm"],
+        head_norm=options["head_norm"],
+        output_stride=options["output_stride"],
+        auxiliary_head=options["auxiliary_head"],
+    )
+
+
+def make_objective(recipe: Recipe) -> Losses:
+    """What a training minimises: Eq. 5, and with an auxiliary head that head's loss at the clicks.
+
+    Raises:
+        InputError: there is an auxiliary head, but no loss at the clicks.
+    """
+    options, clicks = recipe.options, recipe.config["partial_cross_entropy"]
+    weights = class_weights(clicks["class_weights"], recipe.clicks, recipe.manifest.num_classes)
+    objective = Objective(recipe.config, steps=options["steps"], class_weights=weights)
+    if not options["auxiliary_head"]:
+        return objective
+    if not clicks["weight"]:
+        raise InputError(
+            f"{recipe.role}.auxiliary_head is true, but partial_cross_entropy.weight is 0, and that head "
+            f"learns from clicks alone; set a weight, or {recipe.role}.auxiliary_head: false"
+        )
+    without_crf = {**recipe.config["gated_crf"], "weight": 0.0}
+    sections = {"partial_cross_entropy": clicks, "gated_crf": without_crf}
+    auxiliary = Objective(sections, steps=options["steps"], class_weights=weights)
+    return with_auxiliary(objective, auxiliary, options["auxiliary_weight"])
+
+
 def _train(
     recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
 ) -> None:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
     fabric = make_fabric(device, options["precision"], devices)
     torch.manual_seed(seed)
-    model = build_model(
-        options["architecture"],
-        options["backbone"],
-        manifest.num_classes,
-        pretrained=options["pretrained"],
-        channels=options["channels"],
-        batch_norm=options["batch_norm"],
-        head_norm=options["head_norm"],
-    )
+    model = build_network(options, manifest.num_classes, pretrained=options["pretrained"])
     stream = Stream(
         manifest,
         recipe.clicks,
@@ -187,8 +226,6 @@ def _train(
         rank=fabric.global_rank,
         world=fabric.world_size,
     )
-    setting = recipe.config["partial_cross_entropy"]["class_weights"]
-    weights = class_weights(setting, recipe.clicks, manifest.num_classes)
 
     def validate(network: torch.nn.Module) -> dict[str, Any]:
         matrix = score_frames(
@@ -200,13 +237,14 @@ def _train(
         fabric,
         model,
         stream,
-        Objective(recipe.config, steps=options["steps"], class_weights=weights),
+        make_objective(recipe),
         options=options,
         seed=seed,
         folder=folder,
         recipe=key,
         validate=validate,
     )
+    model.drop_auxiliary()
     if fabric.is_global_zero:
         with recipe.caches.store.create("models", inputs) as entry:
             entry.write_file(WEIGHTS, model_bytes(model, manifest.classes, shrink=manifest.shrink))

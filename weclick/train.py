@@ -12,14 +12,18 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from weclick.batch import Batch
 from weclick.errors import full_disk
 from weclick.metrics_log import MetricsLog
-from weclick.objective import Objective
 from weclick.progress import progress_bar
 from weclick.stream import Stream
 
 CHECKPOINT = "checkpoint.pt"
+
+Losses = Callable[[Any, Batch, int], dict[str, Tensor]]
+"""What the network gives in training mode, the batch and the step -> named terms, whose sum is the loss."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -52,7 +56,7 @@ def fit(
     fabric: Fabric,
     model: nn.Module,
     stream: Stream,
-    objective: Objective,
+    objective: Losses,
     *,
     options: Mapping[str, Any],
     seed: int,
@@ -66,9 +70,9 @@ def fit(
 
     Args:
         fabric: launched, see `make_fabric`.
-        model: trained in place.
+        model: trained in place; with `ema` it ends with the averaged weights, which are also validated.
         stream: gives the batch of every step.
-        objective: gives the named losses of a step.
+        objective: gives the named losses of a step; with an auxiliary head, see `with_auxiliary`.
         options: the network's section of the configuration.
         seed: of dropout.
         folder: gets metrics.jsonl, tensorboard/ and checkpoint.pt.
@@ -79,8 +83,11 @@ def fit(
         NonFiniteLossError: with the step and its terms.
     """
     model.to(memory_format=torch.channels_last)  # a fifth faster than the default, on CPUs and GPUs alike
+    if options["batch_norm"] == "sync":
+        share_statistics(model, fabric)
+    average = averaged(model, options["ema"], fabric.device) if options["ema"] else None
     network, optimizer = fabric.setup(model, make_optimizer(model, options))
-    done = load_checkpoint(folder / CHECKPOINT, model, optimizer, recipe)
+    done = load_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, average)
     log = MetricsLog(folder, after_step=done.step) if fabric.is_global_zero else None
     clock = _Clock(done.seconds)
 
@@ -99,6 +106,8 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
             optimizer.step()
+            if average:
+                average.update_parameters(model)
 
             now = Trained(step + 1, clock.seconds())
             bar.advance()
@@ -110,9 +119,12 @@ def fit(
                 bar.say(f"{log.summary()}  wait {share:.0%}")
             if _due(now.step, options["validate_every"], options):
                 with clock.paused():
-                    log.validation(now.step, now.seconds, _validated(model, validate))
+                    scores = _validated(average.module if average else model, validate)
+                    log.validation(now.step, now.seconds, scores)
             if now.step < options["steps"] and _due(now.step, options["checkpoint_every"], options):
-                save_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, now)
+                save_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, now, average)
+    if average:
+        model.load_state_dict(average.module.state_dict())
     if log:
         log.close()
     return Trained(options["steps"], clock.seconds())
@@ -139,8 +151,55 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, options: Mapping[str, An
         group["lr"] = rate * group["factor"]
 
 
+def share_statistics(model: nn.Module, fabric: Fabric) -> None:
+    """Let batch norm, of backbone and head, see the batch of all GPUs; in place, under the same keys.
+
+    On one GPU, and on CPUs, for which torch has no such layer, it stays as it is: a process sees its share.
+    """
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def averaged(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
+    """An exponential moving average of a network; `update_parameters` after each step.
+
+    average = decay * average + (1 - decay) * network, from the first step's network on: about the mean of the
+    last 1 / (1 - decay) steps. Means and variances of batch norm are averaged alike, since they belong to the
+    weights. (So is `num_batches_tracked`, in whole numbers; nothing reads it.)
+
+    Args:
+        model: copied.
+        decay: 0..1.
+        device: where the average is kept.
+    """
+    rule = get_ema_multi_avg_fn(decay)
+    return AveragedModel(model, device=device, multi_avg_fn=rule, use_buffers=True)
+
+
+def with_auxiliary(objective: Losses, auxiliary: Losses, weight: float) -> Losses:
+    """The objective of a network with an auxiliary head, which gives (logits, auxiliary logits).
+
+    Args:
+        objective: of the logits.
+        auxiliary: of the auxiliary logits, on their own grid.
+        weight: of each of its terms, which are named auxiliary_<term>; 0.4 in PSPNet (Zhao et al. 2017).
+    """
+
+    def terms(outputs: tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
+        extra = auxiliary(outputs[1], batch, step)
+        named = {f"auxiliary_{name}": weight * term for name, term in extra.items()}
+        return objective(outputs[0], batch, step) | named
+
+    return terms
+
+
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str, done: Trained
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: str,
+    done: Trained,
+    average: AveragedModel | None = None,
 ) -> None:
     """Write all that a training needs to go on; readers see the old file or the new one.
 
@@ -153,6 +212,7 @@ def save_checkpoint(
         "seconds": done.seconds,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "ema": average.state_dict() if average else None,
     }
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -164,7 +224,13 @@ def save_checkpoint(
         temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> Trained:
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: str,
+    average: AveragedModel | None = None,
+) -> Trained:
     """Go on from a checkpoint; step 0 where there is none of this recipe."""
     if not path.is_file():
         return Trained()
@@ -173,6 +239,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         return Trained()
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
+    if average:
+        average.load_state_dict(state["ema"])
     return Trained(state["step"], state["seconds"])
 
 

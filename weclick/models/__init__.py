@@ -3,6 +3,7 @@
 from weclick.models.backbones import BACKBONES
 from weclick.models.build import ARCHITECTURES, build_model
 from weclick.models.deeplabv3plus import DeepLabV3Plus
+from weclick.models.network import SegmentationNetwork
 from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize
 from weclick.models.pspnet import PSPNet
 
@@ -13,6 +14,7 @@ __all__ = [
     "IMAGENET_STD",
     "DeepLabV3Plus",
     "PSPNet",
+    "SegmentationNetwork",
     "build_model",
     "normalize",
 ]

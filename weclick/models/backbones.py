@@ -8,29 +8,36 @@ from functools import partial
 import torchvision.models as tv
 from torch import Tensor, nn
 
+BATCH_NORMS = ("train", "frozen", "sync")
+
 
 class Backbone(nn.Module):
-    """Features at two depths.
+    """Features at three depths.
 
     Attributes:
         low_channels: C1 of the low-level features, at stride 4.
-        channels: C2 of the deepest features.
+        middle_channels: C2 of the middle features: before the last stage that halves the size, or would.
+        channels: C3 of the deepest features.
         stride: of the deepest features, in input pixels.
     """
 
     low_channels: int
+    middle_channels: int
     channels: int
     stride: int
     _frozen = False
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> low (B, C1, ceil(H/4), ceil(W/4)), deep (B, C2, ceil(H/stride), ceil(W/stride))."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, H, W) -> low (B, C1, ceil(H/4), ceil(W/4)), middle (B, C2, ..), deep (B, C3, ..).
+
+        Deep is at the stride, (ceil(H/stride), ceil(W/stride)); middle is as large, or twice as large.
+        """
         raise NotImplementedError
 
     def set_batch_norm(self, how: str) -> None:
-        """`frozen` fixes the statistics and affine weights of batch norm from now on, `train` frees them."""
-        if how not in ("train", "frozen"):
-            raise ValueError(f"batch_norm is {how!r}, expected 'train' or 'frozen'")
+        """`frozen` fixes the statistics and affine weights of batch norm from now on, others free them."""
+        if how not in BATCH_NORMS:
+            raise ValueError(f"batch_norm is {how!r}, expected one of {', '.join(BATCH_NORMS)}")
         self._frozen = how == "frozen"
         for norm in self._norms():
             norm.requires_grad_(not self._frozen)
@@ -57,13 +64,15 @@ class ResNetBackbone(Backbone):
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         self.low_channels = _out_channels(self.layer1)
+        self.middle_channels = _out_channels(self.layer3)
         self.channels = _out_channels(self.layer4)
         self.stride = dilate([self.layer3, self.layer4], 32, output_stride)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Backbone`."""
         low = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
-        return low, self.layer4(self.layer3(self.layer2(low)))
+        middle = self.layer3(self.layer2(low))
+        return low, middle, self.layer4(middle)
 
 
 class MobileNetV2Backbone(Backbone):
@@ -74,16 +83,19 @@ class MobileNetV2Backbone(Backbone):
     def __init__(self, blocks: int, output_stride: int):
         super().__init__()
         self.features = tv.mobilenet_v2().features[:blocks]
-        self.low_channels = _out_channels(self.features[: self.LOW_BLOCKS])
-        self.channels = _out_channels(self.features)
         halving = [i for i, block in enumerate(self.features) if _halves(block) and i >= self.LOW_BLOCKS]
+        self.middle_blocks = halving[-1]
+        self.low_channels = _out_channels(self.features[: self.LOW_BLOCKS])
+        self.middle_channels = _out_channels(self.features[: self.middle_blocks])
+        self.channels = _out_channels(self.features)
         stages = [self.features[i:j] for i, j in zip(halving, [*halving[1:], None], strict=True)]
         self.stride = dilate(stages, 4 * 2 ** len(stages), output_stride)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Backbone`."""
         low = self.features[: self.LOW_BLOCKS](images)
-        return low, self.features[self.LOW_BLOCKS :](low)
+        middle = self.features[self.LOW_BLOCKS : self.middle_blocks](low)
+        return low, middle, self.features[self.middle_blocks :](middle)
 
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
-
 from weclick.models.backbones import BACKBONES, Backbone
 from weclick.models.deeplabv3plus import DeepLabV3Plus
+from weclick.models.layers import fcn_head
 from weclick.models.pspnet import PSPNet
 from weclick.models.weights import load_backbone_weights
 
@@ -25,9 +25,10 @@ def build_model(
     *,
     pretrained: str | Path | None = None,
     channels: int = 256,
-    batch_norm: Literal["train", "frozen"] = "train",
+    batch_norm: Literal["train", "frozen", "sync"] = "train",
     head_norm: Literal["batch", "group"] = "batch",
     output_stride: int | None = None,
+    auxiliary_head: bool = False,
     dropout: bool = True,
 ) -> DeepLabV3Plus | PSPNet:
     """Builds a network: (B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/stride), ceil(W/stride)).
@@ -42,9 +43,11 @@ def build_model(
         pretrained: backbone weights: None (random), "imagenet" (torchvision's, downloaded once), or a
             .safetensors or .pth file with torchvision's key names. The head always starts at random (Xavier).
         channels: width of the head; 256 is the published size.
-        batch_norm: frozen keeps the backbone's statistics and affine weights, in training too.
+        batch_norm: frozen keeps the backbone's statistics and affine weights, in training too; sync is train
+            here, and asks the trainer to take statistics over all GPUs.
         head_norm: of the head; group norm looks at one image alone, so it suits small batches of clicks.
-        output_stride: of the deepest features; None takes DeepLabV3+ 16, PSPNet 8 (MobileNetV2 16).
+        output_stride: of the deepest features, px; None takes DeepLabV3+ 16, PSPNet 8 (MobileNetV2 16).
+        auxiliary_head: an FCN head on the middle features, heard in training mode alone.
         dropout: whether the head has dropout while training.
 
     Raises:
@@ -62,6 +65,8 @@ def build_model(
     model = ARCHITECTURES[architecture](
         features, num_classes, channels=channels, norm=head_norm, dropout=dropout
     )
+    if auxiliary_head:  # last, so that the rest begins with the weights that it has without
+        model.auxiliary = fcn_head(features.middle_channels, num_classes, norm=head_norm, dropout=dropout)
     model.options = {
         "architecture": architecture,
         "backbone": backbone,
@@ -70,11 +75,12 @@ def build_model(
         "batch_norm": batch_norm,
         "head_norm": head_norm,
         "output_stride": output_stride,
+        "auxiliary_head": auxiliary_head,
         "dropout": dropout,
     }
     return model
 
 
-def _check_name(what: str, name: str, known: dict[str, type[nn.Module]] | dict) -> None:
+def _check_name(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise ValueError(f"{what} is {name!r}, expected one of {', '.join(known)}")

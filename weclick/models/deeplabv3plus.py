@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from weclick.models.backbones import Backbone
 from weclick.models.layers import conv_norm_relu, init_xavier
+from weclick.models.network import SegmentationNetwork
 
 
 class ASPP(nn.Module):
@@ -34,7 +33,7 @@ class ASPP(nn.Module):
         return self.project(torch.cat([*(branch(features) for branch in self.branches), pooled], 1))
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(SegmentationNetwork):
     """See `build_model`.
 
     Args:
@@ -56,14 +55,10 @@ class DeepLabV3Plus(nn.Module):
         norm: str = "batch",
         dropout: bool = True,
     ):
-        super().__init__()
-        scale = 16 // backbone.stride
+        super().__init__(backbone, num_classes)
         low, half, little = max(1, round(channels * 48 / 256)), 0.5 * dropout, 0.1 * dropout
-        self.backbone = backbone
-        self.num_classes = num_classes
-        self.options: dict[str, Any] = {}
-        rates = (6 * scale, 12 * scale, 18 * scale)
-        self.aspp = ASPP(backbone.channels, channels, rates, norm=norm, dropout=half)
+        near, middle, far = (rate * 16 // backbone.stride for rate in (6, 12, 18))
+        self.aspp = ASPP(backbone.channels, channels, (near, middle, far), norm=norm, dropout=half)
         self.low_level = conv_norm_relu(backbone.low_channels, low, 1, norm=norm)
         self.decoder = nn.Sequential(
             conv_norm_relu(channels + low, channels, 3, norm=norm),
@@ -74,8 +69,7 @@ class DeepLabV3Plus(nn.Module):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         init_xavier(self.aspp, self.low_level, self.decoder, self.classifier)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/4), ceil(W/4))."""
-        low, deep = self.backbone(images)
+    def head(self, low: Tensor, deep: Tensor) -> Tensor:
+        """See `SegmentationNetwork`."""
         deep = interpolate(self.aspp(deep), size=low.shape[-2:], mode="bilinear", align_corners=False)
         return self.classifier(self.decoder(torch.cat([deep, self.low_level(low)], 1)))

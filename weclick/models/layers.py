@@ -28,6 +28,21 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     return nn.GroupNorm(1 if channels % 8 else channels // 8, channels)
 
 
+def fcn_head(channels_in: int, num_classes: int, *, norm: str, dropout: bool) -> nn.Sequential:
+    """A small head of its own, as PSPNet's auxiliary one (Zhao et al. 2017, Sec. 3.3) and torchvision's.
+
+    3x3 to a quarter of the channels, norm, ReLU, dropout 0.1, 1x1: (B, C, h, w) -> logits (B, K, h, w).
+    """
+    middle = channels_in // 4
+    head = nn.Sequential(
+        conv_norm_relu(channels_in, middle, 3, norm=norm),
+        nn.Dropout(0.1 * dropout),
+        nn.Conv2d(middle, num_classes, 1),
+    )
+    init_xavier(head)
+    return head
+
+
 def init_xavier(*modules: nn.Module) -> None:
     """Xavier weights for the convolutions of a head (paper, Sec. 4.2); norms begin as the identity."""
     for module in modules:

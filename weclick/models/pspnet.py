@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from weclick.models.backbones import Backbone
 from weclick.models.layers import conv_norm_relu, init_xavier
+from weclick.models.network import SegmentationNetwork
 
 BINS = (1, 2, 3, 6)
 
 
-class PSPNet(nn.Module):
+class PSPNet(SegmentationNetwork):
     """See `build_model`.
 
     Each of the four pooled branches has a quarter of the features' channels; a 3x3 convolution brings them
@@ -38,11 +37,8 @@ class PSPNet(nn.Module):
         norm: str = "batch",
         dropout: bool = True,
     ):
-        super().__init__()
-        self.backbone = backbone
-        self.num_classes = num_classes
+        super().__init__(backbone, num_classes)
         self.stride = backbone.stride
-        self.options: dict[str, Any] = {}
         width = backbone.channels
         branch = max(2, width // 4 * channels // 256)
         wide = (512 if width >= 2048 else 256) * channels // 256
@@ -52,16 +48,15 @@ class PSPNet(nn.Module):
         self.classifier = nn.Conv2d(wide, num_classes, 1)
         init_xavier(self.branches, self.bottleneck, self.classifier)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/stride), ceil(W/stride))."""
-        features = self.backbone(images)[1]
+    def head(self, low: Tensor, deep: Tensor) -> Tensor:
+        """See `SegmentationNetwork`; the low-level features are not used."""
         pooled = [
             interpolate(
-                branch(adaptive_avg_pool2d(features, size)),
-                size=features.shape[-2:],
+                branch(adaptive_avg_pool2d(deep, size)),
+                size=deep.shape[-2:],
                 mode="bilinear",
                 align_corners=False,
             )
             for size, branch in zip(BINS, self.branches, strict=True)
         ]
-        return self.classifier(self.dropout(self.bottleneck(torch.cat([features, *pooled], 1))))
+        return self.classifier(self.dropout(self.bottleneck(torch.cat([deep, *pooled], 1))))
