@@ -1,7 +1,7 @@
 """Knowledge distillation against its formula in loops; hard, quantised and missing teachers."""
 
 import sys
-from math import log
+from math import exp, log
 
 import pytest
 import reference_losses as reference
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reference_losses import assert_agree, value_and_gradients
 
 from weclick.losses import knowledge_distillation
+from weclick.store.codecs import SOFT_LABEL_CODECS
 
 DIRECTIONS = ["teacher_student", "student_teacher"]
 SWITCHES = {
@@ -190,3 +191,107 @@ def test_a_second_derivative_is_refused_with_a_way_out():
         RuntimeError, match=r"knowledge_distillation has no second.*without create_graph=True"
     ):
         torch.autograd.grad(loss, logits, create_graph=True)
+
+
+# --- soft labels as the store keeps them ------------------------------------------------------------------
+
+
+def street_like(sharpness, classes=19, seed=0):
+    """Logits of a student and probabilities of a teacher: soft borders, one class ahead in each region."""
+    generator = torch.Generator().manual_seed(seed)
+    teacher, noise = (torch.randn(2, classes, 6, 6, generator=generator) for _ in range(2))
+    teacher, noise = (F.interpolate(x, size=(48, 48), mode="bicubic").double() for x in (teacher, noise))
+    return sharpness * (teacher + 0.5 * noise), (sharpness * teacher).softmax(1)
+
+
+def through_the_store(probs, codec):
+    codec = SOFT_LABEL_CODECS[codec]
+    stored = [torch.from_numpy(codec.encode(each)) for each in probs.float().numpy()]
+    return codec.decode(torch.stack(stored), probs.shape[1]).double()
+
+
+def divergence(probs, other):
+    return torch.xlogy(probs, probs / other).sum(1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("sharpness", [1.0, 4.0, 12.0])
+@pytest.mark.parametrize("classes", [2, 11, 19])
+def test_logarithms_of_8_bits_stay_within_the_stated_bound(temperature, sharpness, classes):
+    _, teacher = street_like(sharpness, classes)
+    exact, decoded = (
+        (powers := probs ** (1 / temperature)) / powers.sum(1, keepdim=True)
+        for probs in (teacher, through_the_store(teacher, "log8"))
+    )
+    step = 12 / 255
+    bound = (step / temperature) ** 2 / 8 + classes * exp((step / 2 - 12) / temperature)
+    assert 0 < divergence(exact, decoded).max() < bound
+    assert bound < 4e-4 or temperature != 1
+
+
+def loss_and_gradient_of_both(codec, sharpness, direction):
+    """With stored soft labels, with the original ones, and how far these are from each other."""
+    logits, teacher = street_like(sharpness)
+    decoded = through_the_store(teacher, codec)
+    return *(
+        value_and_gradients(lambda z, t=t: knowledge_distillation(z, t, direction=direction), logits)
+        for t in (decoded, teacher)
+    ), divergence(teacher, decoded)
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 4.0, 12.0])
+@pytest.mark.parametrize(
+    ("codec", "of_teacher", "of_loss"),
+    [("log8", 4e-4, 1e-3), ("root8", 2e-4, 1e-3), ("root6", 2e-3, 1e-2)],
+)
+def test_what_storing_does_to_the_loss_and_its_gradient(codec, of_teacher, of_loss, sharpness):
+    found, expected, moved = loss_and_gradient_of_both(codec, sharpness, "teacher_student")
+    assert 0 < moved.max() < of_teacher
+    assert found[0].item() == pytest.approx(expected[0].item(), rel=of_loss)
+    by_pixel = (found[1] - expected[1]).abs().sum(1) * moved.numel()
+    assert 0 < by_pixel.max() < (2 * moved.max()).sqrt()  # Pinsker's inequality
+
+
+@pytest.mark.parametrize(("sharpness", "of_loss"), [(1.0, 1e-3), (4.0, 1e-3), (12.0, 0.03)])
+def test_what_storing_does_to_a_loss_that_reads_logarithms(sharpness, of_loss):
+    found, expected, _ = loss_and_gradient_of_both("log8", sharpness, "student_teacher")
+    assert found[0].item() == pytest.approx(expected[0].item(), rel=of_loss)
+    assert found[0] != expected[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"student_logits": torch.zeros(4, 4)}, "student_logits has shape .* four axes"),
+        ({"teacher_probs": torch.zeros(1, 2, 8, 8)}, r"teacher_probs has shape .* expected \(1, 2, 4, 4\)"),
+        ({"valid": torch.ones(1, 4, 4)}, r"valid has shape \(1, 4, 4\), expected \(1, 1, 4, 4\)"),
+        ({"direction": "both"}, "direction is 'both', expected one of 'teacher_student', 'student_teacher'"),
+        ({"temperature": 0.0}, "temperature is 0.0, expected a positive number"),
+    ],
+)
+def test_errors_teach(change, message):
+    arguments = {"student_logits": torch.zeros(1, 2, 4, 4), "teacher_probs": torch.zeros(1, 2, 4, 4)}
+    with pytest.raises(ValueError, match=message):
+        knowledge_distillation(**{**arguments, **change})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_gives_what_the_cpu_gives_and_waits_for_nothing(direction, dtype):
+    logits, teacher, valid = random_case((31, 17), 19, "peaky", seed=7)
+    logits, teacher = logits.to(dtype), teacher.float()
+    options = {"direction": direction, "temperature": 2.0}
+    expected = value_and_gradients(
+        lambda z: knowledge_distillation(z, teacher, valid=valid, **options), logits
+    )
+    on_gpu, teacher, valid = logits.cuda(), teacher.cuda(), valid.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = value_and_gradients(
+            lambda z: knowledge_distillation(z, teacher, valid=valid, **options), on_gpu
+        )
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert_agree(found, expected, max(1e-5, torch.finfo(dtype).eps))

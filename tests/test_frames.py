@@ -5,7 +5,7 @@ import pytest
 from jsonschema import validate
 
 from weclick.config import load_schema
-from weclick.frames import pack_frames
+from weclick.frames import pack_frames, unpacked_key
 from weclick.media import read_clip
 from weclick.store import Store
 
@@ -40,3 +40,32 @@ def test_a_missing_frame_is_told_and_leaves_no_entry(street, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match=r"gone\.png"):
         pack_frames(broken, chunk_px=64, store=Store([tmp_path]))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_codecs_make_other_entries_of_the_same_frames(street, tmp_path):
+    smaller = pack_frames(street.train, chunk_px=32, codec="zstd", store=Store([tmp_path]))
+    assert set(smaller.values()).isdisjoint(street.frames.values())
+    clip = street.train.clips[0]
+    one, two = (
+        store.get("frames", keys[clip.id])
+        for store, keys in ((street.store, street.frames), (Store([tmp_path]), smaller))
+    )
+    np.testing.assert_array_equal(one.array("rgb")[2], two.array("rgb")[2])
+    assert two.meta["entry_bytes"] < one.meta["entry_bytes"]
+
+
+def test_unpacked_frames_take_no_store_and_follow_content(street, tmp_path):
+    keys = pack_frames(street.train, chunk_px=32, store=Store([tmp_path]), pack=False)
+    assert not list(tmp_path.iterdir())
+    clip = street.train.clips[0]
+    other = dataclasses.replace(clip.frames[0], digest="0" * 64)
+    altered = dataclasses.replace(clip, frames=(other, *clip.frames[1:]))
+    assert len({*keys.values(), unpacked_key(altered)}) == len(keys) + 1
+
+
+def test_video_frames_must_be_packed(street, tmp_path):
+    clip = street.train.clips[0]
+    frames = tuple(dataclasses.replace(f, image="a.mp4", video_frame=i) for i, f in enumerate(clip.frames))
+    video = dataclasses.replace(street.train, clips=(dataclasses.replace(clip, frames=frames),))
+    with pytest.raises(ValueError, match=r"a\.mp4: .* is a video file.*set frames\.pack: true"):
+        pack_frames(video, chunk_px=32, store=Store([tmp_path]), pack=False)

@@ -171,7 +171,7 @@ def test_store_entries(tmp_path, seed, whole):
 
     def read() -> None:
         reader, whole_image = WindowReader(store), (slice(0, 64), slice(0, 96))
-        found.extend(reader.read("frames", key, "rgb", (t, *whole_image)).result() for t in range(4))
+        found.extend(reader.read("frames", key, "rgb", range(4), whole_image).result().numpy())
         found.extend(store.get("frames", key).array("rgb")[t] for t in range(4))
 
     refused = not read_or_refuse(read, entry.path)

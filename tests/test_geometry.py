@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from weclick.geometry import (
     Crop,
+    _taps,
     backward_warp,
     backward_warp_nearest,
+    crop_sampling_positions,
     crop_window,
     downsample_flow,
     downsample_mask,
@@ -23,6 +25,7 @@ from weclick.geometry import (
     resize_flow,
     sample_crop,
     sample_flow_crop,
+    sample_together,
 )
 
 
@@ -184,6 +187,52 @@ def test_crop_equals_a_loop_over_cells(crop, stride, source_stride, windowed):
     expected, expected_inside = crop_by_loop(full, crop, image_size, stride, source_stride)
     np.testing.assert_allclose(out[0], expected, atol=1e-12)
     assert np.array_equal(inside[0, 0], expected_inside)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    crop=crops,
+    other=crops,
+    stride=strides,
+    source_stride=strides,
+    mode=st.sampled_from(["bilinear", "nearest"]),
+)
+def test_all_images_at_once_are_sampled_as_one_by_one(crop, other, stride, source_stride, mode):
+    """The form for accelerators, here on windows of two sizes, one of them a permuted view."""
+    image_size, both = (13, 17), [crop, other._replace(size=crop.size)]
+    full = torch.randint(0, 256, (*grid_size(image_size, source_stride), 3), dtype=torch.uint8).movedim(-1, 0)
+    windows, origins, taps = [], [], []
+    for one in both:
+        y0, x0, h, w = crop_window(one, image_size, stride=stride, source_stride=source_stride)
+        windows.append(full[:, y0 : y0 + h, x0 : x0 + w])
+        origins.append((y0, x0))
+        positions = crop_sampling_positions(one, stride=stride)
+        cells = grid_size(image_size, source_stride)
+        taps.append([_taps(positions[i], cells[i], source_stride, (y0, x0)[i]) for i in range(2)])
+
+    def halve(stored):
+        return stored.float() / 2
+
+    for decode in (None, halve):
+        one_by_one, _ = sample_crop(
+            windows,
+            both,
+            image_size=image_size,
+            stride=stride,
+            source_stride=source_stride,
+            origin=origins,
+            mode=mode,
+            decode=decode,
+        )
+        together = sample_together(windows, taps, mode=mode, decode=decode)
+        assert together.dtype == one_by_one.dtype
+        torch.testing.assert_close(together, one_by_one, rtol=1e-5, atol=1e-4)
+
+
+def test_what_is_decoded_is_interpolated():
+    stored = torch.tensor([[[[0, 2, 4]]]], dtype=torch.uint8)
+    out, _ = sample_crop(stored, [Crop(0, 0.5, 1, False, (1, 2))], decode=lambda cells: cells.float() ** 2)
+    assert out.flatten().tolist() == [2, 10]
 
 
 def test_a_crop_of_everything_is_the_identity_bit_by_bit():

@@ -19,7 +19,7 @@ def by_stage(plan):
 
 
 def test_what_the_store_has_is_not_planned_again(street, config):
-    config = {**config, "frames": {"chunk_px": 32}}
+    config = {**config, "frames": {**config["frames"], "chunk_px": 32}}
     stages = by_stage(make_plan(config, street.store, probe_s=0))
     assert (stages["frames"].found, stages["frames"].missing, stages["frames"].store_bytes) == (2, 0, 0)
     assert stages["teacher"].missing == 1
@@ -27,7 +27,7 @@ def test_what_the_store_has_is_not_planned_again(street, config):
 
 
 def test_predicted_bytes_are_those_that_are_written(street, config, tmp_path):
-    config = {**config, "frames": {"chunk_px": 32}}
+    config = {**config, "frames": {**config["frames"], "chunk_px": 32}}
     frames = by_stage(make_plan(config, Store([tmp_path / "store"]), probe_s=0))["frames"]
     entries = [street.store.get("frames", key).meta["entry_bytes"] for key in street.frames.values()]
     assert frames.missing == 2

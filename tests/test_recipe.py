@@ -42,7 +42,9 @@ def taught(street, store, tmp_path_factory):
     """A trained teacher and its soft labels."""
     folder = tmp_path_factory.mktemp("teacher")
     train_recipe(make_recipe(street, store, "teacher"), folder, device="cpu")
-    labels = compute_soft_labels(street.train, folder / "model.safetensors", chunk_px=16, store=store)
+    labels = compute_soft_labels(
+        street.train, folder / "model.safetensors", chunk_px=16, store=store, codec="root8"
+    )
     return folder, labels
 
 
@@ -72,14 +74,14 @@ def test_the_card_tells_what_was_trained(street, taught):
 def test_soft_labels_are_the_teachers_probabilities(street, store, taught):
     from weclick.evaluate import predict
     from weclick.media import read_clip
-    from weclick.store import decode_probabilities
+    from weclick.store import decode_soft_labels
 
     clip = street.train.clips[0]
     entry = store.get("soft_labels", taught[1][clip.id])
     model, _ = load_model(taught[0] / "model.safetensors")
     image = next(read_clip(street.train, clip))
-    stored = decode_probabilities(np.asarray(entry.array("probabilities")[0]), class_axis=0)
-    full = torch.nn.functional.interpolate(torch.from_numpy(stored)[None], size=clip.size, mode="bilinear")
+    stored = decode_soft_labels(torch.from_numpy(entry.array("probabilities")[0]), entry.attributes)
+    full = torch.nn.functional.interpolate(stored[None], size=clip.size, mode="bilinear")
     assert (full.argmax(1)[0] == predict(model, image)).float().mean() > 0.95
 
 

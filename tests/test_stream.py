@@ -1,14 +1,18 @@
 import dataclasses
+import time
 
 import numpy as np
 import pytest
 import torch
 
+from weclick.assemble import Jitter, Part, Read, assemble, jitter_colours
+from weclick.frames import pack_frames
 from weclick.geometry import backward_warp, move_points
 from weclick.media import read_clip
 from weclick.models import normalize
+from weclick.reader import FileReader
 from weclick.store import decode_flow
-from weclick.stream import Caches, Stream
+from weclick.stream import AHEAD_STEPS, Caches, Stream
 from weclick.window import Window
 
 CPU = torch.device("cpu")
@@ -20,7 +24,7 @@ def make_stream(street, window=None, **options):
     return Stream(
         street.train,
         street.clicks,
-        Caches(street.store, street.frames, street.flow, {}),
+        options.pop("caches", Caches(street.store, street.frames, street.flow, {})),
         window=window or Window(**street.config["window"]),
         options={**street.config["student"], **options},
         stride_px=4,
@@ -141,3 +145,109 @@ def test_errors_of_the_reading_thread_reach_the_caller(street):
     lost = dataclasses.replace(street, frames={clip.id: "0" * 64 for clip in street.train.clips})
     with pytest.raises(LookupError, match="has no frames entry"):
         next(make_stream(lost).batches(0, 1, CPU))
+
+
+def test_unpacked_frames_give_the_same_batches(street):
+    keys = pack_frames(street.train, chunk_px=32, store=street.store, pack=False)
+    assert set(keys.values()).isdisjoint(street.frames.values())
+    files = make_stream(street, caches=Caches(street.store, keys, street.flow, {}))
+    packed = make_stream(street)
+    for one, two in zip(files.batches(0, 3, CPU), packed.batches(0, 3, CPU), strict=True):
+        torch.testing.assert_close(one.images, two.images, rtol=0, atol=0)
+        torch.testing.assert_close(one.flow, two.flow, rtol=0, atol=0)
+
+
+def test_a_lost_image_file_is_told(street):
+    clip = street.train.clips[0]
+    frames = tuple(dataclasses.replace(frame, image="gone.png") for frame in clip.frames)
+    broken = dataclasses.replace(street.train, clips=(dataclasses.replace(clip, frames=frames),))
+    keys = pack_frames(broken, chunk_px=32, store=street.store, pack=False)
+    stream = make_stream(
+        dataclasses.replace(street, train=broken), caches=Caches(street.store, keys, street.flow, {})
+    )
+    with pytest.raises(FileNotFoundError, match=r"gone\.png: .* restore the file or drop the frame"):
+        next(stream.batches(0, 1, CPU))
+
+
+def test_the_file_reader_remembers_no_more_than_it_may(street):
+    clip, frame_bytes = street.train.clips[0], 64 * 96 * 3
+    reader = FileReader(street.train, max_bytes=2 * frame_bytes)
+    images = list(read_clip(street.train, clip))
+    for t in (0, 1, 2, 1, 3, 0):
+        window = reader.read(clip, [t], (slice(5, 9), slice(0, 7))).result()
+        np.testing.assert_array_equal(window[0], images[t][5:9, :7])
+        assert sum(image.nbytes for image in reader._frames.values()) == reader._held_bytes <= 2 * frame_bytes
+
+
+def test_soft_labels_of_two_codecs_do_not_mix(street):
+    first, second = make_stream(street).read(make_stream(street).plan(0))
+    labels = [
+        Part(
+            torch.zeros(3, 9, 16, 24, dtype=torch.uint8), (0, 0), 4, {"codec": codec, "classes": "abcdefghi"}
+        )
+        for codec in ("root6", "log8")
+    ]
+    both = [
+        Read(read.sample, {**read.parts, "soft_labels": part})
+        for read, part in zip((first, second), labels, strict=True)
+    ]
+    with pytest.raises(ValueError, match="by the codecs log8 and root6, expected one"):
+        assemble(both, stride_px=4, mask_bits=0, device=CPU)
+
+
+def test_jitter_is_a_function_of_the_sample_and_spares_all_else(street):
+    plain, one, two = make_stream(street), *(make_stream(street, colour_jitter=0.4) for _ in range(2))
+    assert (
+        [s.jitter for s in one.plan(3)]
+        == [s.jitter for s in two.plan(3)]
+        != [s.jitter for s in plain.plan(3)]
+    )
+    assert [s.crop for s in one.plan(3)] == [s.crop for s in plain.plan(3)]
+    assert len({s.jitter for step in range(4) for s in one.plan(step)}) == 8
+    jittered, still = (next(stream.batches(3, 4, CPU)) for stream in (one, plain))
+    assert (jittered.images - still.images).abs().mean() > 0.05
+    torch.testing.assert_close(jittered.flow, still.flow)
+
+
+def test_jitter_by_hand():
+    rgb = torch.tensor([100.0, 150.0, 200.0]).view(1, 3, 1, 1)
+    grey = 0.299 * 100 + 0.587 * 150 + 0.114 * 200
+    by_hand = {
+        Jitter(brightness=1.2): [120, 180, 240],
+        Jitter(brightness=2.0): [200, 255, 255],
+        Jitter(contrast=0.5): [113.75, 138.75, 163.75],
+        Jitter(saturation=0.0): [grey] * 3,
+        Jitter(1.1, 0.9, 0.5): None,
+    }
+    for jitter, expected in by_hand.items():
+        brighter = rgb * jitter.brightness
+        contrasted = 127.5 + (brighter - 127.5) * jitter.contrast
+        greys = (contrasted * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        steps = (greys + (contrasted - greys) * jitter.saturation).clamp(0, 255)
+        out = jitter_colours(rgb, [jitter])
+        torch.testing.assert_close(out, steps)
+        if expected:
+            torch.testing.assert_close(out.flatten(), torch.tensor(expected, dtype=torch.float32))
+
+
+def test_reads_wait_in_a_short_queue(street, monkeypatch):
+    """However slow the step, no more steps are read ahead than are told."""
+    stream, read = make_stream(street), []
+    whole = stream.read
+    monkeypatch.setattr(stream, "read", lambda plan: (read.append(len(read)), whole(plan))[1])
+    batches = stream.batches(0, 20, CPU)
+    next(batches)
+    time.sleep(0.5)
+    assert len(read) == 1 + AHEAD_STEPS + 1
+    batches.close()
+    assert len(read) <= 1 + AHEAD_STEPS + 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_same_batches(street):
+    ours, theirs = (make_stream(street, occlusion="photometric", colour_jitter=0.2) for _ in range(2))
+    on_gpu = ours.batches(0, 4, torch.device("cuda"))
+    for one, two in zip(on_gpu, theirs.batches(0, 4, CPU), strict=True):
+        for name in ("images", "inside", "points", "classes", "target_of", "flow", "flow_valid"):
+            torch.testing.assert_close(getattr(one, name).cpu(), getattr(two, name), rtol=1e-4, atol=1e-4)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weclick.config import ConfigError, check_masks
-from weclick.store import Store
+from weclick.store import Bucket, Store, UnreachableRootError
 
 PACKAGES = (
     "weclick",
@@ -83,12 +83,22 @@ def check_roots(store: Store) -> list[Finding]:
     """The store's roots: there, writable, with room."""
     findings = []
     for root in store.roots[:-1]:
-        if root.is_dir():
+        if isinstance(root, Bucket):
+            findings.append(_reached(root))
+        elif root.is_dir():
             findings.append(Finding("ok", "cache root", f"{root}: searched, {_free(root)} free"))
         else:
             todo = "mount it, or drop it from cache.roots"
             findings.append(Finding("warning", "cache root", f"{root}: there is no such folder", todo))
-    return [*findings, _writable(store.roots[-1])]
+    return [*findings, _writable(store.local.path)]
+
+
+def _reached(bucket: Bucket) -> Finding:
+    try:
+        next(bucket.root.keys("frames"), None)
+    except UnreachableRootError as error:
+        return Finding("error", "cache root", str(error), "correct cache.s3 or your AWS settings")
+    return Finding("ok", "cache root", f"{bucket}: searched")
 
 
 def _writable(root: Path) -> Finding:

@@ -1,4 +1,7 @@
-"""The `frames` stage: decode every frame once, into chunks that a training crop reads by itself."""
+"""The `frames` stage: decode every frame once, into chunks that a training crop reads by itself.
+
+Where disk is short, frames are left in their files, which training then decodes anew for every sample.
+"""
 
 from __future__ import annotations
 
@@ -7,65 +10,89 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from weclick.errors import InputError
 from weclick.manifest import Clip, Manifest
 from weclick.media import read_clip
 from weclick.progress import progress_bar
 from weclick.store import Store, entry_key
 
 FORMAT_VERSION = 1
+CODEC = "lz4"
 
 
-def pack_frames(manifest: Manifest, *, chunk_px: int, store: Store) -> dict[str, str]:
+def pack_frames(
+    manifest: Manifest, *, chunk_px: int, store: Store, codec: str = CODEC, pack: bool = True
+) -> dict[str, str]:
     """Make sure that the store holds the frames of every clip.
 
     Args:
         manifest: one shard of a split.
         chunk_px: side of a chunk, the unit of reading.
         store: entries that it has are not made again.
+        codec: of the chunks, one of store.entries.COMPRESSORS.
+        pack: False makes no entries, see `unpacked_key`.
 
     Returns:
         Clip id -> key of its entry: array `rgb` (T, H, W, 3) uint8.
 
     Raises:
-        ValueError: a frame is missing, unreadable, or of another size than its clip.
+        ValueError: a frame is missing, unreadable, or of another size than its clip; or it is to be left in a
+            video file, out of which single frames cannot be read fast.
     """
-    keys = {clip.id: frames_key(clip, chunk_px) for clip in manifest.clips}
+    if not pack:
+        return {clip.id: _unpacked(clip) for clip in manifest.clips}
+    keys = {clip.id: frames_key(clip, chunk_px, codec) for clip in manifest.clips}
     missing = [clip for clip in manifest.clips if store.find("frames", keys[clip.id]) is None]
     with (
         progress_bar("frames", sum(len(clip.frames) for clip in missing), "frames") as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
 
-        def pack(clip: Clip) -> None:
-            _pack_clip(manifest, clip, chunk_px, store)
+        def pack_one(clip: Clip) -> None:
+            _pack_clip(manifest, clip, chunk_px, codec, store)
             bar.advance(len(clip.frames))
 
-        list(pool.map(pack, missing))
+        list(pool.map(pack_one, missing))
     return keys
 
 
-def frames_key(clip: Clip, chunk_px: int) -> str:
+def frames_key(clip: Clip, chunk_px: int, codec: str = CODEC) -> str:
     """The key under which the store holds the frames of a clip."""
-    return entry_key("frames", _inputs(clip, chunk_px))
+    return entry_key("frames", _inputs(clip, chunk_px, codec))
 
 
-def _inputs(clip: Clip, chunk_px: int) -> Mapping[str, Any]:
+def unpacked_key(clip: Clip) -> str:
+    """What stands in an index for frames that stay in their files; it follows from content alone."""
+    return entry_key("frames", {"frames": [frame.digest for frame in clip.frames], "codec": "files"})
+
+
+def _unpacked(clip: Clip) -> str:
+    if clip.frames[0].video_frame is not None:
+        raise InputError(
+            f"{clip.frames[0].image}: clip {clip.id!r} is a video file, and frames.pack is false; single "
+            "frames of a video cannot be read fast enough to train: set frames.pack: true"
+        )
+    return unpacked_key(clip)
+
+
+def _inputs(clip: Clip, chunk_px: int, codec: str) -> Mapping[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in clip.frames],
         "chunk_px": chunk_px,
-        "codec": "blosc-lz4-bitshuffle",
+        "codec": codec,
     }
 
 
-def _pack_clip(manifest: Manifest, clip: Clip, chunk_px: int, store: Store) -> None:
-    with store.create("frames", _inputs(clip, chunk_px)) as entry:
+def _pack_clip(manifest: Manifest, clip: Clip, chunk_px: int, codec: str, store: Store) -> None:
+    with store.create("frames", _inputs(clip, chunk_px, codec)) as entry:
         rgb = entry.create_array(
             "rgb",
             shape=(len(clip.frames), *clip.size, 3),
             chunks=(1, chunk_px, chunk_px, 3),
             dtype="uint8",
             axes="THWC",
+            codec=codec,
         )
         for t, image in enumerate(read_clip(manifest, clip)):
             rgb[t] = image

@@ -140,6 +140,15 @@ def read_clip(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
         yield image
 
 
+def read_frame(manifest: Manifest, clip: Clip, position: int) -> np.ndarray:
+    """One frame of a clip of image files: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: it is missing, or of another size than its clip.
+    """
+    return next(read_clip(manifest, clip.restrict([position])))
+
+
 def decode_video(path: Path) -> Iterator[np.ndarray]:
     """Frames of a video file in presentation order, each (H, W, 3) uint8 RGB.
 

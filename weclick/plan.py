@@ -15,7 +15,7 @@ from weclick.clicks import ClickTable, generate_clicks
 from weclick.config import check_masks, select
 from weclick.datasets import build_manifest, open_dataset
 from weclick.flow.stage import compute_flow, flow_keys
-from weclick.frames import frames_key, pack_frames
+from weclick.frames import frames_key, pack_frames, unpacked_key
 from weclick.manifest import Clip, Manifest
 from weclick.plan_probe import (
     ENTRY_OVERHEAD_BYTES,
@@ -162,7 +162,7 @@ def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
     pairs = sum(len(consistency_pairs(c, run.config["evaluate"]["max_gap_frames"])) for c in run.val.clips)
     last = StagePlan("evaluate", f"{scored} scored frames, {pairs} pairs")
     stages = (first, clicks, frames, flow, networks["teacher"], labels, networks["student"], last)
-    root = run.store.roots[-1]
+    root = run.store.local.path
     return Plan(
         stages, 4 * max(sizes.values()) + sum(sizes.values()), str(root), free_bytes(root), (*run.notes,)
     )
@@ -193,8 +193,12 @@ def _clicks(run: _Run) -> tuple[StagePlan, ClickTable | None]:
 
 
 def _frames(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
-    keys = {clip.id: frames_key(clip, run.config["frames"]["chunk_px"]) for clip in run.train.clips}
-    missing = run.lacking("frames", keys)
+    options = run.config["frames"]
+    if options["pack"]:
+        keys = {clip.id: frames_key(clip, options["chunk_px"], options["codec"]) for clip in run.train.clips}
+        missing = run.lacking("frames", keys)
+    else:
+        keys, missing = {clip.id: unpacked_key(clip) for clip in run.train.clips}, set()
     rate = frames_rate(run.config, part, scratch, run.budget_s)
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
     plan = _stored(run, "frames", "frames", run.train.clips, counts, missing, rate)
@@ -228,9 +232,9 @@ def _soft_labels(
     run: _Run, part: Manifest, scratch: Store, weights: Path, teacher: Entry | None
 ) -> tuple[StagePlan, dict[str, str]]:
     rate = soft_labels_rate(run.config, part, weights, scratch, run.device, run.budget_s)
-    chunk_px = run.config["soft_labels"]["chunk_px"]
+    chunk_px, codec = run.config["soft_labels"]["chunk_px"], run.config["soft_labels"]["codec"]
     digest = teacher.attributes["weights_sha256"] if teacher else None
-    keys = {clip.id: soft_labels_key(clip, digest, chunk_px) for clip in run.train.clips if digest}
+    keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in run.train.clips if digest}
     missing = run.lacking("soft_labels", keys) if digest else {clip.id for clip in run.train.clips}
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
     return _stored(run, "soft_labels", "frames", run.train.clips, counts, missing, rate), keys
@@ -283,9 +287,9 @@ def _paces(
         run.notes.append("soft labels are sized by random weights; those of a trained teacher may differ")
     if not run.timed:
         return {}, teacher.path / WEIGHTS if teacher else random
-    chunk_px, options = run.config["frames"]["chunk_px"], run.config["soft_labels"]
+    options = run.config["soft_labels"]
     small = replace(part, clips=part.clips[:4])
-    caches = {"frames": pack_frames(small, chunk_px=chunk_px, store=scratch)}
+    caches = {"frames": pack_frames(small, store=scratch, **run.config["frames"])}
     probe = (scratch, folder / "teacher", run.device, run.budget_s)
     pace = train_probe(run.config, "teacher", small, caches, *probe)
     caches["flow"] = compute_flow(

@@ -24,8 +24,8 @@ from weclick.frames import pack_frames
 from weclick.manifest import Clip, Manifest
 from weclick.media import read_clip
 from weclick.metrics_log import METRICS
-from weclick.models import build_model, normalize
-from weclick.recipe import Recipe, train_recipe
+from weclick.models import normalize
+from weclick.recipe import Recipe, build_network, train_recipe
 from weclick.soft_labels import compute_soft_labels
 from weclick.store import Store
 from weclick.stream import Caches
@@ -94,11 +94,12 @@ def rate_of(
 
 
 def frames_rate(config: Mapping[str, Any], part: Manifest, store: Store, budget_s: float) -> Rate | None:
-    """Of the stage `frames`; its seconds are those of one thread."""
-    chunk_px = config["frames"]["chunk_px"]
+    """Of the stage `frames`; its seconds are those of one thread. None where frames stay in their files."""
+    if not config["frames"]["pack"]:
+        return None
 
     def make(clips: Sequence[Clip]) -> dict[str, str]:
-        return pack_frames(replace(part, clips=tuple(clips)), chunk_px=chunk_px, store=store)
+        return pack_frames(replace(part, clips=tuple(clips)), store=store, **config["frames"])
 
     rate = rate_of("frames", part.clips, lambda clip: len(clip.frames), make, store, budget_s)
     threads = min(os.cpu_count() or 1, max(len(part.clips) - 1, 1))
@@ -132,7 +133,9 @@ def soft_labels_rate(
 def untrained(config: Mapping[str, Any], role: str, manifest: Manifest) -> bytes:
     """A network of the configured kind, with random weights, as the file that its training would write."""
     options = config[role]
-    return model_bytes(_build(options, manifest.num_classes), manifest.classes)
+    model = build_network(options, manifest.num_classes)
+    model.drop_auxiliary()
+    return model_bytes(model, manifest.classes)
 
 
 def plausible_teacher(config: Mapping[str, Any], part: Manifest) -> bytes:
@@ -143,7 +146,8 @@ def plausible_teacher(config: Mapping[str, Any], part: Manifest) -> bytes:
     """
     options = config["teacher"]
     torch.manual_seed(0)
-    model = _build(options, part.num_classes).eval()
+    model = build_network(options, part.num_classes).eval()
+    model.drop_auxiliary()  # its last layer would be taken for that of the head
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.out_channels == part.num_classes]
     clip = next(clip for clip in part.clips if clip.frames)
     rgb = torch.from_numpy(next(iter(read_clip(part, clip.restrict([0])))).copy())
@@ -211,17 +215,6 @@ def _train(
     lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     ends = [line["seconds"] for line in lines if "loss" in line]
     return statistics.median(np.diff(ends)) if len(ends) > 1 else ends[0]
-
-
-def _build(options: Mapping[str, Any], num_classes: int) -> nn.Module:
-    return build_model(
-        options["architecture"],
-        options["backbone"],
-        num_classes,
-        channels=options["channels"],
-        batch_norm=options["batch_norm"],
-        head_norm=options["head_norm"],
-    )
 
 
 def _scored(clip: Clip) -> Clip:

@@ -1,36 +1,46 @@
-"""Asynchronous window reads from store entries through TensorStore."""
+"""Asynchronous reads of windows: from store entries through TensorStore, from image files by threads."""
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
+import torch
+from torch import Tensor
 
+from weclick.manifest import Clip, Manifest
+from weclick.media import read_frame
 from weclick.store import Entry, Store, check_array, check_step, damaged
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A window that is being read."""
+    """Windows that are being read into a buffer of their own."""
 
     future: Any
+    buffer: Tensor
     entry: Path
     what: str
 
-    def result(self) -> np.ndarray:
-        """Wait for the window.
+    def result(self) -> Tensor:
+        """Wait for the windows.
 
         Raises:
-            DamagedEntryError: it cannot be decoded.
+            DamagedEntryError: one cannot be decoded.
         """
         try:
-            return self.future.result()
+            self.future.result()
         except (ValueError, OSError, RuntimeError) as error:
             raise damaged(self.entry, f"{self.what} cannot be read ({_first(error)})") from error
+        return self.buffer
 
 
 class WindowReader:
@@ -38,15 +48,20 @@ class WindowReader:
 
     Args:
         store: where entries are looked up.
-        max_open: bound on open arrays, and so on memory, whatever the size of the data set.
+        max_open: bound on open arrays, and so on memory, whatever the size of the data set. An open one takes
+            about 15 KiB; to open it again takes a millisecond.
     """
 
-    def __init__(self, store: Store, *, max_open: int = 512):
-        self._store = store
-        self._max_open = max_open
+    def __init__(self, store: Store, *, max_open: int = 16384):
+        self._store, self._max_open = store, max_open
+        self.pinned = False
+        """Whether windows go into page-locked memory, from where a GPU copies beside its work."""
         self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._arrays: OrderedDict[tuple[str, str, str], ts.TensorStore] = OrderedDict()
-        self._context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        self._context = ts.Context(
+            {"cache_pool": {"total_bytes_limit": 0}, "data_copy_concurrency": {"limit": cores}}
+        )
 
     def entry(self, kind: str, key: str) -> Entry:
         """An entry of the store.
@@ -56,16 +71,23 @@ class WindowReader:
         """
         return _remember(self._entries, (kind, key), lambda: self._store.get(kind, key), self._max_open)
 
-    def read(self, kind: str, key: str, name: str, window: tuple[int, *tuple[slice, ...]]) -> Reading:
-        """Begin to read `array[window]`; `.result()` waits for it. A window begins with its step.
+    def read(
+        self, kind: str, key: str, name: str, steps: Sequence[int], window: tuple[slice, ...]
+    ) -> Reading:
+        """Begin to read one window of an array at some steps; `.result()` waits for (steps, *window).
 
         Raises:
             EntryMissingError: no root of the store has the entry.
-            DamagedEntryError: the array, or the file of the step, is not as it was committed.
+            DamagedEntryError: the array, or the file of a step, is not as it was committed.
         """
         entry, array = self.entry(kind, key), self._array(kind, key, name)
-        check_step(entry.path, name, window[0], array.rank, entry.meta["files"])
-        return Reading(array[window].read(), entry.path, f"{name}[{window[0]}]")
+        for step in steps:
+            check_step(entry.path, name, step, array.rank, entry.meta["files"])
+        indices: Any = (list(steps), *window)
+        source = array.oindex[indices][ts.d[:].translate_to[0]]
+        buffer = torch.empty(source.shape, dtype=getattr(torch, source.dtype.name), pin_memory=self.pinned)
+        future = ts.array(buffer.numpy(), context=self._context, copy=False).write(source)
+        return Reading(future, buffer, entry.path, f"{name}{list(steps)}")
 
     def _array(self, kind: str, key: str, name: str) -> ts.TensorStore:
         def open_array() -> ts.TensorStore:
@@ -78,6 +100,55 @@ class WindowReader:
                 raise damaged(entry.path, f"{name} cannot be opened ({_first(error)})") from error
 
         return _remember(self._arrays, (kind, key, name), open_array, self._max_open)
+
+
+@dataclass(frozen=True)
+class FileReading:
+    """Windows of frames that are being decoded."""
+
+    frames: list[Future[np.ndarray]]
+    window: tuple[slice, ...]
+
+    def result(self) -> Tensor:
+        """Wait for the windows.
+
+        Raises:
+            InputError: a file is missing or damaged, or of another size than its clip.
+        """
+        return torch.from_numpy(np.stack([frame.result()[self.window] for frame in self.frames]))
+
+
+class FileReader:
+    """Decodes frames out of their image files, in threads, and remembers the last ones.
+
+    Args:
+        manifest: names the files.
+        max_bytes: bound on the remembered frames.
+    """
+
+    def __init__(self, manifest: Manifest, *, max_bytes: int = 2**28):
+        self._manifest, self._max_bytes, self._held_bytes = manifest, max_bytes, 0
+        self._frames: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
+        self._lock = Lock()
+        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+    def read(self, clip: Clip, positions: Sequence[int], window: tuple[slice, ...]) -> FileReading:
+        """Begin to read one window of some frames; `.result()` waits for (frames, *window, 3) uint8."""
+        return FileReading([self._pool.submit(self._frame, clip, t) for t in positions], window)
+
+    def _frame(self, clip: Clip, position: int) -> np.ndarray:
+        with self._lock:
+            if (clip.id, position) in self._frames:
+                self._frames.move_to_end((clip.id, position))
+                return self._frames[clip.id, position]
+        image = read_frame(self._manifest, clip, position)
+        with self._lock:
+            if (clip.id, position) not in self._frames:
+                self._frames[clip.id, position] = image
+                self._held_bytes += image.nbytes
+            while self._held_bytes > self._max_bytes:
+                self._held_bytes -= self._frames.popitem(last=False)[1].nbytes
+        return image
 
 
 def _first(error: Exception) -> str:

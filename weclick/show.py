@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from weclick.checkpoint import load_model
 from weclick.clicks import read_clicks
@@ -18,7 +19,7 @@ from weclick.manifest import Manifest, read_manifest, read_manifests
 from weclick.media import read_clip
 from weclick.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
 from weclick.report.pictures import draw_clicks
-from weclick.store import Entry, Store, decode_probabilities, open_entry
+from weclick.store import Entry, Store, decode_soft_labels, open_entry
 
 AT_MOST = 12
 """Pictures in one file."""
@@ -126,7 +127,7 @@ def _soft_labels(entry: Entry) -> list[Named]:
     colors = _distinct_colors(len(entry.attributes["classes"]))
     pictures: list[Named] = []
     for t in _spread(len(names), AT_MOST // 2):
-        probabilities = decode_probabilities(np.asarray(array[t]), class_axis=0)
+        probabilities = decode_soft_labels(torch.from_numpy(array[t]), entry.attributes).numpy()
         pictures.append((f"{names[t]}: likeliest class", colors[probabilities.argmax(0)]))
         pictures.append((f"{names[t]}: its probability", probabilities.max(0)))
     return pictures

@@ -1,4 +1,4 @@
-"""The `soft_labels` stage: the teacher's predictions on every frame, at its own stride, quantised."""
+"""The `soft_labels` stage: the teacher's predictions on every frame, at its own stride, by a codec."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from weclick.manifest import Clip, Manifest
 from weclick.media import read_clip
 from weclick.models import normalize
 from weclick.progress import progress_bar
-from weclick.store import Store, encode_probabilities, entry_key, file_digest
+from weclick.store import SOFT_LABEL_CODECS, Store, entry_key, file_digest
 
-FORMAT_VERSION = 1
-CODEC = "uint8-log-probability"
+FORMAT_VERSION = 2
+CODEC = "root6"
+"""The best trade of size and error that was measured, see docs/streaming.md."""
 
 
 def compute_soft_labels(
-    manifest: Manifest, teacher: Path, *, chunk_px: int, store: Store, device: str = "cpu"
+    manifest: Manifest,
+    teacher: Path,
+    *,
+    chunk_px: int,
+    store: Store,
+    codec: str = CODEC,
+    device: str = "cpu",
 ) -> dict[str, str]:
     """Make sure that the store holds the teacher's soft labels of every clip.
 
@@ -31,16 +38,17 @@ def compute_soft_labels(
         teacher: its model.safetensors; loaded only when a clip is missing.
         chunk_px: side of a chunk on the teacher's grid.
         store: entries that it has are not made again.
+        codec: of SOFT_LABEL_CODECS.
         device: where the teacher runs.
 
     Returns:
-        Clip id -> key of its entry: array `probabilities` (T, K, h, w) uint8 (see store.codecs).
+        Clip id -> key of its entry: array `probabilities` (T, C, h, w) as the codec stores them.
 
     Raises:
         ValueError: the teacher knows other classes than the manifest.
     """
     digest = file_digest(teacher)
-    keys = {clip.id: soft_labels_key(clip, digest, chunk_px) for clip in manifest.clips}
+    keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in manifest.clips}
     missing = [clip for clip in manifest.clips if store.find("soft_labels", keys[clip.id]) is None]
     if missing:
         model, card = load_model(teacher, device)
@@ -51,35 +59,35 @@ def compute_soft_labels(
             )
         with progress_bar("soft labels", sum(len(clip.frames) for clip in missing), "frames") as bar:
             for clip in missing:
-                with store.create("soft_labels", _inputs(clip, digest, chunk_px)) as entry:
+                with store.create("soft_labels", _inputs(clip, digest, chunk_px, codec)) as entry:
                     array = None
                     for t, image in enumerate(read_clip(manifest, clip)):
-                        probabilities = encode_probabilities(_predict(model, image, device))
+                        stored = SOFT_LABEL_CODECS[codec].encode(_predict(model, image, device))
                         if array is None:
                             array = entry.create_array(
                                 "probabilities",
-                                shape=(len(clip.frames), *probabilities.shape),
-                                chunks=(1, probabilities.shape[0], chunk_px, chunk_px),
-                                dtype="uint8",
-                                axes="TKHW",
+                                shape=(len(clip.frames), *stored.shape),
+                                chunks=(1, stored.shape[0], chunk_px, chunk_px),
+                                dtype=stored.dtype,
+                                axes="TCHW",
                             )
-                        array[t] = probabilities
+                        array[t] = stored
                         bar.advance()
-                    entry.attributes.update(_attributes(clip, digest, model, manifest))
+                    entry.attributes.update(_attributes(clip, digest, model, manifest, codec))
     return keys
 
 
-def soft_labels_key(clip: Clip, teacher_sha256: str, chunk_px: int) -> str:
+def soft_labels_key(clip: Clip, teacher_sha256: str, chunk_px: int, codec: str = CODEC) -> str:
     """The key under which the store holds a teacher's soft labels of a clip."""
-    return entry_key("soft_labels", _inputs(clip, teacher_sha256, chunk_px))
+    return entry_key("soft_labels", _inputs(clip, teacher_sha256, chunk_px, codec))
 
 
-def _inputs(clip: Clip, teacher_sha256: str, chunk_px: int) -> Mapping[str, Any]:
+def _inputs(clip: Clip, teacher_sha256: str, chunk_px: int, codec: str) -> Mapping[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in clip.frames],
         "teacher_sha256": teacher_sha256,
-        "codec": CODEC,
+        "codec": codec,
         "chunk_px": chunk_px,
     }
 
@@ -91,12 +99,12 @@ def _predict(model: nn.Module, image: np.ndarray, device: str) -> np.ndarray:
     return model(normalize(rgb.float())).float().softmax(1)[0].cpu().numpy()
 
 
-def _attributes(clip: Clip, digest: str, model: nn.Module, manifest: Manifest) -> dict[str, Any]:
+def _attributes(clip: Clip, digest: str, model: nn.Module, manifest: Manifest, codec: str) -> dict[str, Any]:
     return {
         "frames": [frame.name for frame in clip.frames],
         "stride_px": model.stride,
-        "codec": CODEC,
+        "codec": codec,
         "teacher_sha256": digest,
         "classes": list(manifest.classes.names),
-        "axes": "TKHW",
+        "axes": "TCHW",
     }

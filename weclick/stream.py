@@ -1,7 +1,8 @@
 """From caches to batches: a plan per step, window reads, one joint affine per sample.
 
 A step's plan is a function of (seed, step) alone, so a resumed run sees what the whole run would have
-seen. Reads run ahead in one thread; TensorStore's own threads do the decoding.
+seen. Reads run ahead in one thread; TensorStore's own threads do the decoding. On a GPU that thread also
+uploads and assembles, beside the step, so that a step finds its batch ready.
 """
 
 from __future__ import annotations
@@ -9,22 +10,23 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from weclick.assemble import Part, Read, Sample, assemble
+from weclick.assemble import NO_JITTER, Jitter, Part, Read, Sample, assemble
 from weclick.batch import Batch
 from weclick.clicks import ClickTable
 from weclick.errors import InputError
+from weclick.frames import unpacked_key
 from weclick.geometry import Crop, crop_window
 from weclick.manifest import Manifest
-from weclick.reader import Reading, WindowReader
+from weclick.reader import FileReader, FileReading, Reading, WindowReader
 from weclick.store import Store
 from weclick.window import Window
 
@@ -35,10 +37,16 @@ CHANNELS_FIRST = ("flow", "probabilities")
 CROP_MULTIPLE = 16
 """Crops are padded to multiples of this, the deepest stride of the networks."""
 
+AHEAD_STEPS = 2
+"""Steps that wait read while one more is being read; with the step in work, all that the stream holds."""
+
 
 @dataclass(frozen=True)
 class Caches:
-    """Where a stream reads: the store and, for each kind, clip id -> key."""
+    """Where a stream reads: the store and, for each kind, clip id -> key.
+
+    Frames whose key is their clip's `unpacked_key` are read from the files that the manifest names.
+    """
 
     store: Store
     frames: Mapping[str, str]
@@ -54,7 +62,7 @@ class Stream:
         clicks: clicks on its targets.
         caches: entries to read; flow and soft labels may be empty.
         window: which neighbours a target gets.
-        options: the network's section: batch_size, crop, scale, flip.
+        options: the network's section: batch_size, crop, scale, flip, colour_jitter.
         stride_px: stride of the network's logits.
         occlusion: which cached masks gate the flow (see MASK_BITS).
         seed: of samples and crops.
@@ -95,6 +103,7 @@ class Stream:
         self._mask_bits = MASK_BITS[occlusion]
         self._rank, self._world = rank, world
         self._reader = WindowReader(caches.store)
+        self._files = FileReader(manifest)
         self._check_masks(occlusion)
         self.wait_s = 0.0
         """Seconds that `batches` kept its caller waiting for reads, so far."""
@@ -114,14 +123,18 @@ class Stream:
         return [self._sample(step * size + i) for i in range(self._rank, size, self._world)]
 
     def batches(self, start: int, stop: int, device: torch.device) -> Iterator[Batch]:
-        """Batches of the steps start..stop-1 in order, read ahead by at most two steps."""
-        ready: queue.Queue[list[Read] | BaseException] = queue.Queue(maxsize=2)
+        """Batches of the steps start..stop-1 in order, made ahead by at most AHEAD_STEPS."""
+        ready: queue.Queue[Callable[[], Batch] | BaseException] = queue.Queue(maxsize=AHEAD_STEPS)
         closed = threading.Event()
+        side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._reader.pinned = side is not None
 
         def read_ahead() -> None:
             try:
                 for step in range(start, stop):
-                    _put(ready, self.read(self.plan(step)), closed)
+                    if closed.is_set():
+                        return
+                    _put(ready, self._prepare(self.read(self.plan(step)), device, side), closed)
             except BaseException as error:
                 _put(ready, error, closed)
 
@@ -130,11 +143,11 @@ class Stream:
         try:
             for _ in range(start, stop):
                 began = time.perf_counter()
-                parts = ready.get()
+                finish = ready.get()
                 self.wait_s += time.perf_counter() - began
-                if isinstance(parts, BaseException):
-                    raise parts
-                yield assemble(parts, stride_px=self._stride, mask_bits=self._mask_bits, device=device)
+                if isinstance(finish, BaseException):
+                    raise finish
+                yield finish()
         finally:
             closed.set()
             thread.join()
@@ -143,8 +156,8 @@ class Stream:
         """Read what the samples need, all windows at once, as stored."""
         begun = [self._begin(sample) for sample in plan]
         return [
-            Read(sample, {kind: [part.finish() for part in parts] for kind, parts in reads.items()})
-            for sample, reads in zip(plan, begun, strict=True)
+            Read(sample, {kind: part.finish() for kind, part in parts.items()})
+            for sample, parts in zip(plan, begun, strict=True)
         ]
 
     def _sample(self, index: int) -> Sample:
@@ -157,6 +170,7 @@ class Stream:
             neighbours=self._window.draw(clip, target, rng),
             crop=self._draw_crop(clip.size, rng),
             clicks=self._clicks.of(clip.id, clip.frames[target].name),
+            jitter=self._draw_jitter(rng),
         )
 
     def _draw_crop(self, image_size: tuple[int, int], rng: np.random.Generator) -> Crop:
@@ -168,20 +182,29 @@ class Stream:
         flip = bool(self._options["flip"] and rng.random() < 0.5)
         return Crop(top=top, left=left, scale=scale, flip=flip, size=(size[0], size[1]))
 
-    def _begin(self, sample: Sample) -> dict[str, list[_Pending]]:
-        frames = [sample.clip.frames[f].digest for f in (sample.target, *sample.neighbours)]
-        reads = {"frames": self._begin_array("frames", "rgb", sample, frames)}
+    def _draw_jitter(self, rng: np.random.Generator) -> Jitter:
+        strength = self._options.get("colour_jitter", 0)
+        return Jitter(*rng.uniform(1 - strength, 1 + strength, 3)) if strength else NO_JITTER
+
+    def _begin(self, sample: Sample) -> dict[str, _Pending]:
+        positions = (sample.target, *sample.neighbours)
+        frames = [sample.clip.frames[f].digest for f in positions]
+        if self._key("frames", sample) == unpacked_key(sample.clip):
+            origin, window = _window(sample, 1)
+            begun = {"frames": _Pending(self._files.read(sample.clip, positions, window), origin, 1, {})}
+        else:
+            begun = {"frames": self._begin_array("frames", "rgb", sample, frames)}
         if self._caches.soft_labels:
-            reads["soft_labels"] = self._begin_array("soft_labels", "probabilities", sample, frames)
+            begun["soft_labels"] = self._begin_array("soft_labels", "probabilities", sample, frames)
         if self._caches.flow and sample.neighbours:
             pairs = [[frames[0], neighbour] for neighbour in frames[1:]]
-            reads["flow"] = self._begin_array("flow", "flow", sample, pairs)
+            begun["flow"] = self._begin_array("flow", "flow", sample, pairs)
             if self._mask_bits:
-                reads["valid"] = self._begin_array("flow", "valid", sample, pairs)
-        return reads
+                begun["valid"] = self._begin_array("flow", "valid", sample, pairs)
+        return begun
 
-    def _begin_array(self, kind: str, array: str, sample: Sample, wanted: list) -> list[_Pending]:
-        """Begin to read the sample's window of one array at each of the wanted frames or pairs.
+    def _begin_array(self, kind: str, array: str, sample: Sample, wanted: list) -> _Pending:
+        """Begin to read the sample's window of one array at all the wanted frames or pairs.
 
         Frames are told by content: the entry may be a colleague's, whose files have other names.
         """
@@ -194,13 +217,20 @@ class Stream:
                 f"newer than the index: run the {kind} stage again"
             )
         stride_px = entry.attributes.get("stride_px", 1)
-        y, x, rows, columns = crop_window(sample.crop, sample.clip.size, source_stride=stride_px)
+        origin, window = _window(sample, stride_px)
         channels = (slice(None),) if array in CHANNELS_FIRST else ()
-        window = (*channels, slice(y, y + rows), slice(x, x + columns))
-        return [
-            _Pending(self._reader.read(kind, key, array, (listed.index(item), *window)), (y, x), stride_px)
-            for item in wanted
-        ]
+        steps = [listed.index(item) for item in wanted]
+        reading = self._reader.read(kind, key, array, steps, (*channels, *window))
+        return _Pending(reading, origin, stride_px, entry.attributes)
+
+    def _prepare(self, reads: list[Read], device: torch.device, side: Any) -> Callable[[], Batch]:
+        """What is left to do for a batch: all of it, or on a GPU to wait for the stream that does it."""
+        make = partial(assemble, reads, stride_px=self._stride, mask_bits=self._mask_bits, device=device)
+        if side is None:
+            return make
+        with torch.cuda.stream(side):
+            batch = make()
+            return partial(_await, batch, side.record_event())
 
     def _key(self, kind: str, sample: Sample) -> str:
         keys = getattr(self._caches, kind)
@@ -214,14 +244,31 @@ class Stream:
 
 @dataclass(frozen=True)
 class _Pending:
-    """A window that is being read, and where it lies."""
+    """Windows that are being read, and where they lie."""
 
-    reading: Reading
+    reading: Reading | FileReading
     origin: tuple[int, int]
     stride_px: int
+    attributes: Mapping[str, Any]
 
     def finish(self) -> Part:
-        return Part(self.reading.result(), self.origin, self.stride_px)
+        return Part(self.reading.result(), self.origin, self.stride_px, self.attributes)
+
+
+def _await(batch: Batch, whole: torch.cuda.Event) -> Batch:
+    """Hand a batch of another CUDA stream to the current one."""
+    current = torch.cuda.current_stream(batch.device)
+    current.wait_event(whole)
+    for value in vars(batch).values():
+        if isinstance(value, torch.Tensor):
+            value.record_stream(current)
+    return batch
+
+
+def _window(sample: Sample, stride_px: int) -> tuple[tuple[int, int], tuple[slice, slice]]:
+    """Origin, and rows and columns, of the sample's window on a grid of that stride."""
+    y, x, rows, columns = crop_window(sample.crop, sample.clip.size, source_stride=stride_px)
+    return (y, x), (slice(y, y + rows), slice(x, x + columns))
 
 
 @lru_cache(maxsize=2)

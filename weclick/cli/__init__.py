@@ -8,6 +8,7 @@ from pathlib import Path
 
 from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     bench,
+    cache,
     compare,
     doctor,
     export,

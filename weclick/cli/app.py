@@ -59,7 +59,7 @@ def open_store(chosen: dict[str, Any]) -> Any:
     """The store of the configuration's cache roots."""
     from weclick.store import Store
 
-    return Store.from_config(chosen["cache"]["roots"])
+    return Store.from_config(**chosen["cache"])
 
 
 def choose_device(wanted: str) -> str:

@@ -1,31 +1,43 @@
 """The content-addressed store that runs and teams share."""
 
-from weclick.store.arrays import DamagedEntryError, StoredArray, check_array, check_step, damaged
-from weclick.store.codecs import decode_flow, decode_probabilities, encode_flow, encode_probabilities
-from weclick.store.entries import Entry, EntryMissingError, EntryWriter, Store, list_entries, open_entry
+from weclick.store.arrays import StoredArray, check_array, check_step
+from weclick.store.codecs import SOFT_LABEL_CODECS, decode_flow, decode_soft_labels, encode_flow
+from weclick.store.entries import Entry, EntryWriter, open_entry
 from weclick.store.index import read_index, write_index
 from weclick.store.keys import canonical_json, entry_key, file_digest
+from weclick.store.local_root import LocalRoot, list_entries
+from weclick.store.meta import DamagedEntryError, EntryMissingError, damaged
+from weclick.store.s3_root import S3Root, UnreachableRootError
+from weclick.store.search import Bucket, Store, open_root
+from weclick.store.transfer import Transfer, copy_entries
 from weclick.store.verify import verify_entry
 
 __all__ = [
+    "SOFT_LABEL_CODECS",
+    "Bucket",
     "DamagedEntryError",
     "Entry",
     "EntryMissingError",
     "EntryWriter",
+    "LocalRoot",
+    "S3Root",
     "Store",
     "StoredArray",
+    "Transfer",
+    "UnreachableRootError",
     "canonical_json",
     "check_array",
     "check_step",
+    "copy_entries",
     "damaged",
     "decode_flow",
-    "decode_probabilities",
+    "decode_soft_labels",
     "encode_flow",
-    "encode_probabilities",
     "entry_key",
     "file_digest",
     "list_entries",
     "open_entry",
+    "open_root",
     "read_index",
     "verify_entry",
     "write_index",

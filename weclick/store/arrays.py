@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from weclick.errors import InputError
 from weclick.store.keys import file_digest
+from weclick.store.meta import EntryMissingError, damaged, is_safe_name
+from weclick.store.zarr_json import ZARR_JSON_BYTES, check_zarr_json
 
-
-class DamagedEntryError(InputError):
-    """An entry of the store is no longer what was committed."""
+Files = Mapping[str, Mapping[str, Any]]
+"""`files` of an entry.json."""
 
 
 class StoredArray:
@@ -24,21 +28,20 @@ class StoredArray:
         entry: folder of the entry.
         name: of the array.
         files: `files` of the entry's entry.json.
+        owner: kept alive as long as the array is.
 
     Raises:
         DamagedEntryError: the array's description is missing or altered.
     """
 
-    def __init__(self, entry: Path, name: str, files: Mapping[str, Mapping[str, Any]]):
+    def __init__(self, entry: Path, name: str, files: Files, owner: object = None):
         check_array(entry, name, files)
-        self._entry, self._name, self._files = entry, name, files
+        self._entry, self._name, self._files, self._owner = entry, name, files, owner
         try:
-            found = zarr.open_group(entry, mode="r")[name]
-            assert isinstance(found, zarr.Array)
+            self._array = zarr.open_array(entry / name, mode="r")
         except (KeyError, OSError, ValueError, TypeError) as error:
             raise damaged(entry, f"its array {name!r} cannot be opened ({error})") from error
-        self._array = found
-        self.shape, self.dtype, self.attrs = found.shape, found.dtype, found.attrs
+        self.shape, self.dtype, self.attrs = self._array.shape, self._array.dtype, self._array.attrs
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -47,8 +50,9 @@ class StoredArray:
         """One step of the first axis.
 
         Raises:
-            DamagedEntryError: its file is missing, cut short, or cannot be decoded.
+            DamagedEntryError: its file is missing, altered, or cannot be decoded.
         """
+        step = step + len(self) if step < 0 else step
         check_step(self._entry, self._name, step, len(self.shape), self._files)
         try:
             return np.asarray(self._array[step])
@@ -58,41 +62,85 @@ class StoredArray:
             raise damaged(self._entry, f"{self._name}[{step}] cannot be decoded ({error})") from error
 
 
-def check_array(entry: Path, name: str, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Compare the small descriptions of an array and its group with their digests.
+def check_array(entry: Path, name: str, files: Files) -> None:
+    """Look at the small descriptions of an array and its group before anybody acts on them.
 
     Raises:
-        DamagedEntryError: one is missing, altered, or was never committed.
+        DamagedEntryError: one is missing, altered, was never committed, or names what weclick does not write.
     """
     for path in ("zarr.json", f"{name}/zarr.json"):
-        if path not in files:
+        if path not in files or not is_safe_name(name):
             raise damaged(entry, f"it holds no array {name!r}")
-        if not (entry / path).is_file():
-            raise damaged(entry, f"{path} is missing")
-        if file_digest(entry / path) != files[path]["sha256"]:
-            raise damaged(entry, f"{path} is not what was committed")
+        if files[path]["bytes"] > ZARR_JSON_BYTES:
+            raise damaged(
+                entry, f"{path} has {files[path]['bytes']} bytes, at most {ZARR_JSON_BYTES} are read"
+            )
+        check_file(entry, path, files)
+        try:
+            check_zarr_json((entry / path).read_bytes())
+        except ValueError as error:
+            raise damaged(entry, f"{path} was refused: {error}") from error
 
 
-def check_step(entry: Path, name: str, step: int, axes: int, files: Mapping[str, Mapping[str, Any]]) -> None:
+def check_step(entry: Path, name: str, step: int, axes: int, files: Files) -> None:
     """Look whether the file of one step of an array is there, whole; one of zeros alone has none.
 
     Raises:
-        DamagedEntryError: it is missing or of another size.
+        DamagedEntryError: it is missing, altered, or was never committed.
     """
     path = "/".join((name, "c", str(step), *["0"] * (axes - 1)))
-    if path not in files:
-        return
-    expected = files[path]["bytes"]
+    if path in files:
+        check_file(entry, path, files)
+    elif os.path.lexists(entry / path):
+        raise damaged(entry, f"{path} is not listed, so it was added later")
+
+
+def check_file(entry: Path, name: str, files: Files) -> None:
+    """Look whether a file is what was committed: its size always, its content once while it stays untouched.
+
+    Raises:
+        DamagedEntryError: it is missing, altered, or no plain file inside of the entry.
+        EntryMissingError: the whole entry is gone.
+    """
+    expected = files[name]
     try:
-        found = (entry / path).stat().st_size
+        found = os.lstat(entry / name)
     except OSError as error:
-        raise damaged(entry, f"{path} is missing, expected {expected} bytes") from error
-    if found != expected:
-        raise damaged(entry, f"{path} has {found} bytes, expected {expected}")
+        if not os.path.isdir(entry):  # noqa: PTH112  (Path.is_dir raises where a share has gone)
+            raise EntryMissingError(
+                f"{entry}: this entry was there and is gone ({error.strerror}): its root was unmounted, or "
+                "somebody deleted it; bring the root back, or run the stage again"
+            ) from error
+        raise damaged(entry, f"{name} is missing, expected {expected['bytes']} bytes") from error
+    if stat.S_ISREG(found.st_mode) and found.st_size != expected["bytes"]:
+        raise damaged(entry, f"{name} has {found.st_size} bytes, expected {expected['bytes']}")
+    seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+    try:
+        fault = _fault(entry, name, seen, expected.get("crc32"), expected["sha256"])
+    except OSError as error:  # what a dying disk says
+        fault = f"cannot be read ({error})"
+    if fault:
+        raise damaged(entry, f"{name} {fault}")
 
 
-def damaged(entry: Path, what: str) -> DamagedEntryError:
-    """The error for an entry of which something is not as committed."""
-    return DamagedEntryError(
-        f"{entry}: damaged entry: {what}; delete this folder and run again, then the stage makes it anew"
-    )
+def is_plain(entry: Path, name: str) -> bool:
+    """Whether a file of an entry is a plain one, reached from the entry by no symbolic link."""
+    path = entry / name
+    return path.resolve() == entry.resolve() / name and path.is_file()
+
+
+@lru_cache(maxsize=65536)
+def _fault(entry: Path, name: str, seen: tuple[int, ...], crc32: int | None, sha256: str) -> str:
+    """What is wrong with a file that has the right size; `seen` changes when the file does."""
+    if not is_plain(entry, name):
+        return "is no plain file of this entry; symbolic links are refused"
+    same = file_digest(entry / name) == sha256 if crc32 is None else _crc32(entry / name) == crc32
+    return "" if same else "is not what was committed"
+
+
+def _crc32(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            crc = zlib.crc32(block, crc)
+    return crc

@@ -1,16 +1,19 @@
-"""How floats become small integers on disk, and back. The scale always travels in the attributes."""
+"""How floats become small integers on disk, and back. An entry's attributes name the codec."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from weclick.errors import InputError
+
+if TYPE_CHECKING:  # the store is also used where loading torch would be the longest part
+    from torch import Tensor
+
 FLOW_SCALE = 64
 """Steps per pixel: an int16 of 1/64 px reaches ±512 px, as in KITTI's files."""
-
-LOG_PROBABILITY_FLOOR = -12.0
-"""Log-probabilities below this (6e-6) are stored as this."""
 
 
 def encode_flow(
@@ -48,22 +51,131 @@ def decode_flow(stored: np.ndarray) -> np.ndarray:
     return stored.astype(np.float32) / FLOW_SCALE
 
 
-def encode_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """Quantise probabilities to uint8 on a logarithmic scale: 255 is 1, 0 is e^-12.
+class SoftLabelCodec(Protocol):
+    """How a teacher's probabilities are stored. What its name means is fixed: a change needs a new name."""
+
+    dtype: str
+    """numpy's, of what is stored."""
+
+    def encode(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities (K, h, w) float, 0..1 -> what is stored, (C, h, w)."""
+
+    def decode(self, stored: Tensor, classes: int) -> Tensor:
+        """What is stored, a tensor (..., C, h, w) -> probabilities (..., K, h, w) float32 of sum 1 over K."""
+
+
+class LogProbabilities:
+    """Logarithms of probabilities, from e^-12 (6e-6, also for less) to 1.
 
     Args:
-        probabilities: float array, 0..1.
+        steps: between them, stored as uint8, 0 being e^-12; None stores float16.
+    """
+
+    FLOOR = -12.0
+
+    def __init__(self, steps: int | None):
+        self.steps, self.dtype = steps, "float16" if steps is None else "uint8"
+
+    def encode(self, probabilities: np.ndarray) -> np.ndarray:
+        """See `SoftLabelCodec`."""
+        logs = np.log(np.maximum(probabilities, np.exp(self.FLOOR)))
+        if self.steps is None:
+            return logs.astype(np.float16)
+        return np.rint(self.steps * (1 - logs / self.FLOOR)).astype(np.uint8)
+
+    def decode(self, stored: Tensor, classes: int) -> Tensor:
+        """See `SoftLabelCodec`."""
+        step = 1.0 if self.steps is None else -self.FLOOR / self.steps
+        return _normalised(stored.float().mul_(step).exp_())
+
+
+class Roots:
+    """Square roots of probabilities, as uint8 of equal steps.
+
+    The divergence of two distributions is about twice the squared distance of their square roots, so equal
+    steps of the root spend bits where they count; most classes of a pixel are 0 and cost next to nothing.
+    A stored 0 means a quarter of a step, so that no class is impossible.
+
+    Args:
+        steps: from 0 to 1, at most 255.
+    """
+
+    ZERO = 0.25
+    dtype = "uint8"
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def encode(self, probabilities: np.ndarray) -> np.ndarray:
+        """See `SoftLabelCodec`."""
+        return np.rint(self.steps * np.sqrt(probabilities)).astype(np.uint8)
+
+    def decode(self, stored: Tensor, classes: int) -> Tensor:
+        """See `SoftLabelCodec`."""
+        return _normalised(stored.float().clamp_(min=self.ZERO).square_())
+
+
+class TopK:
+    """The likeliest classes: C = 2k, their ids and then their probabilities in steps of 1/255.
+
+    What the k probabilities leave of 1 is spread equally over the other classes.
+
+    Args:
+        k: classes of each pixel; where there are fewer, all are kept.
+    """
+
+    dtype = "uint8"
+
+    def __init__(self, k: int):
+        self.k = k
+
+    def encode(self, probabilities: np.ndarray) -> np.ndarray:
+        """See `SoftLabelCodec`."""
+        ids = np.argsort(-probabilities, axis=0, kind="stable")[: self.k]
+        values = np.rint(255 * np.take_along_axis(probabilities, ids, 0))
+        return np.concatenate([ids, values]).astype(np.uint8)
+
+    def decode(self, stored: Tensor, classes: int) -> Tensor:
+        """See `SoftLabelCodec`."""
+        ids, values = stored.long().chunk(2, dim=-3)
+        values = values.float().div_(255)
+        rest = (1 - values.sum(-3, keepdim=True)).clamp_(min=0) / max(classes - ids.shape[-3], 1)
+        shape = (*stored.shape[:-3], classes, *stored.shape[-2:])
+        return _normalised(rest.expand(shape).clone().scatter_(-3, ids, values))
+
+
+SOFT_LABEL_CODECS: dict[str, SoftLabelCodec] = {
+    "float16": LogProbabilities(None),
+    "log8": LogProbabilities(255),
+    "root8": Roots(255),
+    "root6": Roots(63),
+    "top4": TopK(4),
+}
+"""By the names of `soft_labels.codec`."""
+
+
+def decode_soft_labels(stored: Tensor, attributes: Mapping[str, Any]) -> Tensor:
+    """The probabilities of stored soft labels.
+
+    Args:
+        stored: (..., C, h, w), windows or whole steps of the array `probabilities` of an entry.
+        attributes: of the entry.
 
     Returns:
-        uint8 array of the same shape; a step is 4.8 % of the value.
+        (..., K, h, w) float32 of sum 1 over K, on the device of `stored`.
+
+    Raises:
+        InputError: the entry's codec is none of SOFT_LABEL_CODECS.
     """
-    with np.errstate(divide="ignore"):
-        logs = np.maximum(np.log(probabilities), LOG_PROBABILITY_FLOOR)
-    return np.rint(255 * (1 - logs / LOG_PROBABILITY_FLOOR)).astype(np.uint8)
+    name = attributes["codec"]
+    if name not in SOFT_LABEL_CODECS:
+        raise InputError(
+            f"soft labels are stored by the codec {name!r}, this version knows "
+            f"{', '.join(SOFT_LABEL_CODECS)}; run the soft_labels stage again, or use the version that "
+            "wrote them"
+        )
+    return SOFT_LABEL_CODECS[name].decode(stored, len(attributes["classes"]))
 
 
-def decode_probabilities(stored: np.ndarray, *, class_axis: int) -> np.ndarray:
-    """The float32 probabilities of `encode_probabilities`, renormalised to sum 1 over `class_axis`."""
-    table = np.exp(LOG_PROBABILITY_FLOOR * (1 - np.arange(256, dtype=np.float32) / 255))
-    values = table[stored]
-    return values / values.sum(axis=class_axis, keepdims=True)
+def _normalised(values: Tensor) -> Tensor:
+    return values.div_(values.sum(-3, keepdim=True))

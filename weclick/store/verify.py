@@ -2,31 +2,88 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from weclick.config import load_schema
 from weclick.errors import InputError
-from weclick.store.entries import META, open_entry
-from weclick.store.keys import entry_key, file_digest
+from weclick.store.arrays import is_plain
+from weclick.store.entries import META, read_meta_file
+from weclick.store.keys import file_digest
+from weclick.store.meta import parse_meta, spell_meta
+from weclick.store.zarr_json import ZARR_JSON_BYTES, check_zarr_json
+
+DESCRIBED = ("frames", "flow", "soft_labels")
+"""Kinds whose attributes have a schema in data_schema/."""
 
 
-def verify_entry(path: Path) -> list[str]:
-    """Compare an entry's files with their digests and its key with its inputs.
+def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
+    """Compare an entry's files with their digests, its key with its inputs, its attributes with their schema.
+
+    Args:
+        path: folder of the entry.
+        kind, key: what it should be; the key is else the folder's name.
 
     Returns:
         One line per fault, each naming the file; empty when the entry is whole.
     """
     try:
-        meta = open_entry(path).meta
+        data = read_meta_file(path)
+        meta = parse_meta(data, path, kind, key or path.name)
     except InputError as error:
         return [str(error)]
-    faults = []
-    if not meta["key"] == path.name == entry_key(meta["kind"], meta["inputs"]):
-        faults.append(f"{path}: key does not follow from the inputs in {META}; the entry was edited or moved")
-    present = {f.relative_to(path).as_posix() for f in path.rglob("*") if f.is_file()} - {META}
+    faults = [] if data == spell_meta(meta) else [f"{path / META}: is not written as weclick writes it"]
+    faults += _attribute_faults(meta, path)
+    present = set(_walk(path)) - {META}
     faults += [f"{path / name}: is not listed in {META}" for name in sorted(present - set(meta["files"]))]
     for name, expected in meta["files"].items():
-        if name not in present:
+        if name not in present and not (path / name).exists():
             faults.append(f"{path / name}: missing, expected {expected['bytes']} bytes")
-        elif file_digest(path / name) != expected["sha256"]:
-            faults.append(f"{path / name}: content differs from what was committed")
+        elif fault := _file_fault(path, name, expected):
+            faults.append(f"{path / name}: {fault}")
     return faults
+
+
+def _walk(path: Path) -> Iterator[str]:
+    """Names of all files, and of links to folders, below a folder."""
+    for folder, folders, files in os.walk(path):
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in [*files, *links]:
+            yield (Path(folder) / name).relative_to(path).as_posix()
+
+
+def _file_fault(path: Path, name: str, expected: dict[str, Any]) -> str:
+    try:
+        return _content_fault(path, name, expected)
+    except OSError as error:  # what a dying disk says
+        return f"cannot be read ({error})"
+
+
+def _content_fault(path: Path, name: str, expected: dict[str, Any]) -> str:
+    if not is_plain(path, name):
+        return "is no plain file; symbolic links are refused"
+    if (path / name).stat().st_size != expected["bytes"] or file_digest(path / name) != expected["sha256"]:
+        return "content differs from what was committed"
+    if name.rpartition("/")[2] == "zarr.json":
+        if expected["bytes"] > ZARR_JSON_BYTES:
+            return f"has {expected['bytes']} bytes, at most {ZARR_JSON_BYTES} are read"
+        try:
+            check_zarr_json((path / name).read_bytes())
+        except ValueError as error:
+            return f"was refused: {error}"
+    return ""
+
+
+def _attribute_faults(meta: dict[str, Any], path: Path) -> list[str]:
+    if meta["kind"] not in DESCRIBED:
+        return []
+    error = best_match(Draft202012Validator(load_schema(meta["kind"])).iter_errors(meta["attributes"]))
+    if error is None:
+        return []
+    fault = f"{'/'.join(map(str, error.path)) or 'top level'}: {error.message[:200]}"
+    return [f"{path / META}: attributes are not those of a {meta['kind']} entry ({fault})"]

@@ -1,0 +1,253 @@
+"""`weclick cache`: entries to and from the roots of a team, and whether they are still whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weclick.cli.app import DEFAULT, Config, Set, app, open_store
+from weclick.config import load_config
+from weclick.errors import InputError, MissingFileError
+
+if TYPE_CHECKING:  # what the store imports takes longer than printing help
+    from weclick.store import LocalRoot, S3Root, Store
+
+cache = typer.Typer(no_args_is_help=True, help="Share entries of the store, and check them.")
+app.add_typer(cache, name="cache")
+
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--kind", help="frames, flow, soft_labels or models; may be repeated. Default: all."),
+]
+Listed = Annotated[
+    list[Path] | None,
+    typer.Argument(help="A run's results, indexes (results/flow/train/0.json), manifests or model.json."),
+]
+
+
+@cache.command()
+def publish(
+    root: Annotated[str, typer.Argument(help="A team root: a folder, or s3://bucket/prefix.")],
+    listed: Listed = None,
+    kind: Kinds = None,
+    config: Config = DEFAULT,
+    change: Set = None,
+) -> None:
+    """Copy entries of the local root, all or those of a run, into a team root.
+
+    An entry that is there stays as it is. A second call goes on where a first one was interrupted.
+
+    Examples:
+
+        weclick cache publish s3://team/weclick
+
+        weclick cache publish /share/weclick results --kind flow
+    """
+    complete, store = _opened(config, change)
+    wanted = _wanted(listed, complete) if listed else _held(store.local)
+    _copy("publish", [store.local], _root(root, complete), _of(kind, wanted))
+
+
+@cache.command()
+def fetch(listed: Listed = None, kind: Kinds = None, config: Config = DEFAULT, change: Set = None) -> None:
+    """Copy the entries that a run needs from the team roots into the local one.
+
+    Of a manifest these are its frames and flows under the configuration.
+
+    Examples:
+
+        weclick cache fetch results
+
+        weclick cache fetch results/manifest/train/0.json --config config/camvid.yaml
+    """
+    complete, store = _opened(config, change)
+    if not store.team:
+        raise InputError(f"cache.roots names {store.local} alone; name the team's roots before it")
+    wanted = _wanted(listed or [Path(complete["results"])], complete)
+    _copy("fetch", store.team, store.local, _of(kind, wanted))
+
+
+@cache.command()
+def mirror(
+    one: Annotated[str, typer.Argument(help="A root: a folder, or s3://bucket/prefix.")],
+    other: Annotated[str, typer.Argument(help="Another root.")],
+    kind: Kinds = None,
+    config: Config = DEFAULT,
+    change: Set = None,
+) -> None:
+    """Copy what one root has and the other lacks, both ways.
+
+    Example:
+
+        weclick cache mirror /share/weclick s3://team/weclick
+    """
+    complete, _ = _opened(config, change)
+    roots = _root(one, complete), _root(other, complete)
+    held = [list(_of(kind, _held(root))) for root in roots]
+    outcomes = [
+        _copied(f"{source} -> {target}", [source], target, entries)
+        for source, target, entries in zip(roots, roots[::-1], held, strict=True)
+    ]
+    _end(all(outcomes))
+
+
+@cache.command()
+def verify(
+    root: Annotated[
+        str | None,
+        typer.Argument(help="Folder or s3://bucket/prefix. Default: all roots of the search path."),
+    ] = None,
+    kind: Kinds = None,
+    quarantine: Annotated[
+        bool,
+        typer.Option("--quarantine", help="Move damaged entries of the local root to <root>/quarantine."),
+    ] = False,
+    config: Config = DEFAULT,
+    change: Set = None,
+) -> None:
+    """Compare all entries with their digests, keys and schemas.
+
+    A damaged entry is told, and exit status is 1. Entries of team roots are only told: who may write there
+    runs this with that root as their last one. What lies in quarantine is read by nobody, and made anew when
+    a run needs it.
+
+    Examples:
+
+        weclick cache verify
+
+        weclick cache verify s3://team/weclick --kind flow
+    """
+    from weclick.store import LocalRoot
+
+    complete, store = _opened(config, change)
+    roots = [_root(root, complete)] if root else [*store.team, store.local]
+    for each in roots[: 1 if root else -1]:
+        if isinstance(each, LocalRoot) and not each.path.is_dir():
+            raise MissingFileError(f"{each}: there is no such root; mount it, or correct the name")
+    _end(not sum(_damaged(each, kind, quarantine and str(each) == str(store.local)) for each in roots))
+
+
+def _damaged(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool) -> int:
+    """How many entries of a root are damaged; each is told."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from weclick.progress import progress_bar
+    from weclick.store import LocalRoot
+    from weclick.store.transfer import THREADS
+
+    held, damaged = list(_of(kind, _held(root))), 0
+    with progress_bar(f"verify {root}", len(held), "entries") as bar, ThreadPoolExecutor(THREADS) as pool:
+        for each, faults in zip(held, pool.map(lambda each: root.faults(*each), held), strict=True):
+            damaged += bool(faults)
+            for fault in faults:
+                print(f"fault: {fault}")
+            if faults and quarantine and isinstance(root, LocalRoot):
+                print(f"moved to {root.quarantine(*each)}")
+            bar.advance()
+    print(f"{root}: {len(held)} entries, {damaged} damaged")
+    return damaged
+
+
+def _opened(config: str, change: list[str] | None) -> tuple[dict[str, Any], Store]:
+    complete = load_config(config, change or ())
+    return complete, open_store(complete)
+
+
+def _root(given: str, complete: dict[str, Any]) -> LocalRoot | S3Root:
+    from weclick.store import open_root
+
+    return open_root(given, complete["cache"]["s3"])
+
+
+def _held(root: LocalRoot | S3Root) -> Iterator[tuple[str, str]]:
+    """Kind and key of all entries of a root."""
+    from weclick.store.meta import KINDS
+
+    return ((kind, key) for kind in KINDS for key in root.keys(kind))
+
+
+def _of(kinds: list[str] | None, entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    from weclick.store.meta import KINDS
+
+    for kind in set(kinds or ()) - set(KINDS):
+        raise InputError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
+    return (entry for entry in entries if not kinds or entry[0] in kinds)
+
+
+def _wanted(listed: Iterable[Path], complete: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Kind and key of the entries that files name; a folder stands for all indexes and models in it."""
+    from weclick.store.meta import KINDS
+
+    for path in listed:
+        indexes = (file for kind in KINDS for file in path.glob(f"{kind}/*/*.json"))
+        for file in sorted((*indexes, *path.rglob("model.json"))) if path.is_dir() else [path]:
+            yield from _named(file, complete)
+
+
+def _named(file: Path, complete: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from weclick.flow.stage import flow_keys
+    from weclick.frames import frames_key
+    from weclick.manifest import read_json, read_manifest
+    from weclick.store import read_index
+    from weclick.window import Window, stored_pairs
+
+    raw, packed = read_json(file, "one that writes indexes"), complete["frames"].get("pack", True)
+    if raw.get("kind") == "frames" and not packed:
+        return  # its keys name frames that stay in their files
+    if "entries" in raw:
+        yield from ((str(raw.get("kind")), key) for key in read_index([file], raw.get("kind", "")).values())
+    elif "key" in raw and raw.get("kind") == "models":
+        yield "models", raw["key"]
+    elif "clips" in raw:
+        manifest = read_manifest(file)
+        pairs_of = stored_pairs(Window(**complete["window"]), complete["evaluate"]["max_gap_frames"])
+        if packed:
+            options = {name: value for name, value in complete["frames"].items() if name != "pack"}
+            yield from (("frames", frames_key(clip, **options)) for clip in manifest.clips)
+        yield from (("flow", key) for key in flow_keys(manifest, pairs_of, complete["flow"]).values())
+    else:
+        raise InputError(
+            f"{file}: names no entries; give an index, a manifest, a model.json, or a folder of results"
+        )
+
+
+def _copy(
+    what: str,
+    sources: list[LocalRoot | S3Root],
+    target: LocalRoot | S3Root,
+    wanted: Iterable[tuple[str, str]],
+) -> None:
+    _end(_copied(f"{what}: {target}", sources, target, wanted))
+
+
+def _copied(
+    what: str,
+    sources: list[LocalRoot | S3Root],
+    target: LocalRoot | S3Root,
+    wanted: Iterable[tuple[str, str]],
+) -> bool:
+    """Copy with a bar, and sum up; whether nothing was missing or damaged."""
+    from weclick.progress import progress_bar
+    from weclick.store import copy_entries
+
+    entries = list(dict.fromkeys(wanted))
+    with progress_bar(what, len(entries), "entries") as bar:
+        done = copy_entries(sources, target, entries, bar.advance)
+    size = f"{done.copied_bytes / 2**20:.1f} MiB"
+    print(f"{what}: {done.copied} entries copied ({size}), {done.skipped} were there")
+    for notice, count in done.licences.items():
+        print(f"licence of {count} copied entries: {notice}")
+    for fault in done.faults:
+        print(f"fault: {fault}")
+    if done.missing:
+        kind, key = done.missing[0]
+        print(f"{len(done.missing)} entries are in no root, e.g. {kind} {key}")
+    return not done.faults and not done.missing
+
+
+def _end(well: bool) -> None:
+    if not well:
+        raise typer.Exit(1)

@@ -1,0 +1,204 @@
+"""`entry.json`: what an entry says of itself; written last, and read with suspicion.
+
+What lies on a share or in a bucket was written by others. So sizes are bounded before anything is read, names
+cannot leave the entry, and an entry is taken only for what its key says.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import re
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from weclick import __version__
+from weclick.errors import InputError
+from weclick.store.keys import entry_key
+
+LAYOUT = "v1"
+KINDS = ("frames", "flow", "soft_labels", "models")
+META = "entry.json"
+META_BYTES = 64 * 2**20
+"""The longest entry.json that is read."""
+
+ENTRY_BYTES = 2**40
+"""The largest entry that is believed in."""
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_NAME = re.compile(rf"{_PART}(/{_PART})*")
+
+
+class DamagedEntryError(InputError):
+    """An entry of the store is no longer what was committed."""
+
+
+class EntryMissingError(LookupError, InputError):
+    """No root of the store holds an entry that a stage counts on."""
+
+
+def damaged(where: Path | str, what: str) -> DamagedEntryError:
+    """The error for an entry, at a folder or an s3:// address, of which something is not as committed."""
+    heal = (
+        "delete all objects below this address and publish the entry again"
+        if str(where).startswith("s3://")
+        else "delete this folder and run again, then the stage makes it anew"
+    )
+    return DamagedEntryError(
+        f"{where}: damaged entry: {what}; {heal} (`weclick cache verify` finds all such)"
+    )
+
+
+def is_safe_name(name: object) -> bool:
+    """Whether a relative path of plain names, none of them hidden, that cannot leave its folder."""
+    return isinstance(name, str) and len(name) < 256 and _NAME.fullmatch(name) is not None
+
+
+def entry_name(kind: str, key: str) -> str:
+    """Where an entry lies below its root, e.g. `flow/v1/3f/3f9a...`.
+
+    Raises:
+        InputError: an unknown kind, or a key that is no SHA-256 in hex.
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise InputError(
+            f"{key!r} is no key of a {kind} entry, expected 64 hex digits; the index that names it was "
+            "edited: delete it and run the stage again"
+        )
+    return f"{kind}/{LAYOUT}/{key[:2]}/{key}"
+
+
+def describe_entry(
+    folder: Path, kind: str, key: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What entry.json is to say of a folder that holds all files of a new entry.
+
+    Returns:
+        Beside what is given: bytes, SHA-256 and CRC-32 of every file, who made it and with which versions.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix(): _checksums(path) for path in paths}
+    meta = {
+        "layout": LAYOUT,
+        "kind": kind,
+        "key": key,
+        "inputs": inputs,
+        "attributes": attributes,
+        "files": files,
+        "entry_bytes": sum(file["bytes"] for file in files.values()),
+        "producer": {
+            "weclick": __version__,
+            "zarr": zarr.__version__,
+            "numpy": np.__version__,
+            "user": _user(),
+        },
+        "created_unix_s": int(time.time()),
+    }
+    meta = json.loads(json.dumps(meta))  # tuples as lists and keys as texts, as they will be read
+    return {**meta, "digest": _digest(meta)}
+
+
+def spell_meta(meta: Mapping[str, Any]) -> bytes:
+    """The content of entry.json."""
+    return json.dumps(meta, indent=1).encode()
+
+
+def parse_meta(data: bytes, where: Path | str, kind: str = "", key: str = "") -> dict[str, Any]:
+    """Read the content of an entry.json.
+
+    Args:
+        data: at most META_BYTES.
+        where: of the entry, for errors.
+        kind, key: of the entry that is looked for; empty takes any.
+
+    Raises:
+        InputError: it is of a layout this version does not know.
+        DamagedEntryError: it is not what was committed, names files outside, or is of another entry.
+    """
+    try:
+        meta = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise damaged(where, f"no readable {META} ({error}), so it is not a committed entry") from error
+    if not isinstance(meta, dict) or meta.get("layout") != LAYOUT:
+        raise InputError(
+            f"{where}: entry layout is not {LAYOUT!r}; it was written by another version of weclick: "
+            "delete this folder, or use that version"
+        )
+    if "digest" not in meta:
+        raise InputError(
+            f"{where}: {META} has no digest, an early version of weclick wrote it: delete this folder"
+        )
+    if not _is_described(meta) or meta.get("digest") != _digest(meta):
+        raise damaged(where, f"{META} is not what was committed")
+    _check_files(meta, where)
+    if (kind or meta["kind"], key or meta["key"]) != (meta["kind"], meta["key"]):
+        raise damaged(where, f"{META} is of {meta['kind']} entry {meta['key'][:12]}…; it was moved")
+    if not _key_follows(meta):
+        raise damaged(where, f"its key does not follow from the inputs in {META}; it was edited")
+    return meta
+
+
+def _is_described(meta: Mapping[str, Any]) -> bool:
+    """Whether entry.json has the parts that readers count on."""
+    parts = [meta.get(name) for name in ("inputs", "attributes", "files", "producer")]
+    texts = [meta.get(name) for name in ("kind", "key", "digest")]
+    return (
+        all(isinstance(part, dict) for part in parts)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(meta.get("created_unix_s"), int)
+    )
+
+
+def _check_files(meta: Mapping[str, Any], where: Path | str) -> None:
+    """Names stay inside, sizes are sizes: before a file is opened or memory taken."""
+    for name, file in meta["files"].items():
+        if not is_safe_name(name) or name == META:
+            raise damaged(where, f"{META} names the file {name[:80]!r}, which is none of an entry")
+        size = file.get("bytes") if isinstance(file, dict) else None
+        digest = file.get("sha256") if isinstance(file, dict) else None
+        if type(size) is not int or not 0 <= size <= ENTRY_BYTES or not _KEY.fullmatch(str(digest)):
+            raise damaged(where, f"{META} says {str(file)[:80]} of {name}, expected bytes and sha256")
+    total = sum(file["bytes"] for file in meta["files"].values())
+    if meta.get("entry_bytes") != total or total > ENTRY_BYTES:
+        raise damaged(where, f"{META} promises {meta.get('entry_bytes')} bytes, its files are {total}")
+
+
+def _key_follows(meta: Mapping[str, Any]) -> bool:
+    try:
+        return meta["key"] == entry_key(meta["kind"], meta["inputs"])
+    except ValueError:  # NaN, which no key is made of
+        return False
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over all of entry.json but the digest itself."""
+    rest = {name: value for name, value in meta.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _checksums(path: Path) -> dict[str, Any]:
+    """SHA-256 for transfers; CRC-32, which takes a tenth of its time, for every reader."""
+    sha, crc, size = hashlib.sha256(), 0, 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            sha.update(block)
+            crc, size = zlib.crc32(block, crc), size + len(block)
+    return {"bytes": size, "sha256": sha.hexdigest(), "crc32": crc}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())

@@ -1,0 +1,159 @@
+"""The store: a search path of roots. Everybody's entries are found, one's own are written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from weclick.errors import InputError
+from weclick.store.entries import Entry, EntryWriter, open_entry
+from weclick.store.keys import entry_key
+from weclick.store.local_root import LocalRoot
+from weclick.store.meta import META, EntryMissingError, describe_entry, spell_meta
+from weclick.store.read_through import MAX_GIB, ReadThrough
+from weclick.store.s3_root import S3Root, is_bucket
+
+FETCHED = "fetched"
+_JOINED = re.compile(rf"{os.pathsep}(?!//)")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of entries, and the folder of this machine into which they are fetched when they are used."""
+
+    root: S3Root
+    fetched: ReadThrough
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def find(self, kind: str, key: str) -> Entry | None:
+        """An entry that was fetched before, or that the bucket has; its files come when asked for."""
+        meta = self.fetched.find_meta(kind, key) or self.root.find_meta(kind, key)
+        return Entry(meta, partial(self.fetched.locate, self.root)) if meta else None
+
+
+class Store:
+    """A search path of roots: read-only ones of the team first, the local writable one last.
+
+    Folders are looked through in order, and buckets after them: what is at hand is not sent for.
+
+    Args:
+        roots: folders, and addresses of buckets such as s3://team/weclick; the last one is a folder, which is
+            made when something is written.
+        s3: `endpoint_url` and `region` of the buckets; see `S3Root`.
+        read_through: `path` and `max_gib` of the folder for entries that are read from a bucket; a path of
+            None is `fetched` in the last root.
+
+    Raises:
+        InputError: there is no root, or the last one is none that can be written to.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[str | Path | Bucket],
+        *,
+        s3: Mapping[str, str | None] | None = None,
+        read_through: Mapping[str, Any] | None = None,
+    ):
+        if not roots:
+            raise InputError("cache.roots is empty, expected at least one folder, the last one writable")
+        if is_bucket(roots[-1]):
+            raise InputError(
+                f"cache.roots ends with {roots[-1]}, expected a local folder last, to write into"
+            )
+        self.local = LocalRoot(Path(str(roots[-1])).expanduser())
+        """The last root, which is written to."""
+        chosen = {"path": None, "max_gib": MAX_GIB} | dict(read_through or {})
+        fetched = ReadThrough(
+            Path(chosen["path"] or self.local.path / FETCHED).expanduser(), chosen["max_gib"]
+        )
+        self.roots = tuple(_root(root, s3 or {}, fetched) for root in roots)
+        """All of them, in order."""
+
+    @classmethod
+    def from_config(cls, roots: Sequence[str | Path], **others: Any) -> Store:
+        """The store of a configuration; WECLICK_CACHE (roots joined by ':') takes precedence."""
+        given = [root for root in _JOINED.split(os.environ.get("WECLICK_CACHE", "")) if root]
+        return cls(given or roots, **others)
+
+    @property
+    def team(self) -> list[LocalRoot | S3Root]:
+        """The roots that are only read."""
+        return [root.root if isinstance(root, Bucket) else LocalRoot(root) for root in self.roots[:-1]]
+
+    def find(self, kind: str, key: str) -> Entry | None:
+        """The entry of that key in the first root that has it, or None.
+
+        Raises:
+            DamagedEntryError: the entry is there, but not as it was committed.
+            UnreachableRootError: a bucket does not answer.
+        """
+        for root in self.roots:
+            if isinstance(root, Path) and (LocalRoot(root).folder(kind, key) / META).is_file():
+                return open_entry(LocalRoot(root).folder(kind, key), kind, key)
+        found = (root.find(kind, key) for root in self.roots if isinstance(root, Bucket))
+        return next(filter(None, found), None)
+
+    def get(self, kind: str, key: str) -> Entry:
+        """The entry of that key.
+
+        Raises:
+            EntryMissingError: no root has it.
+            DamagedEntryError, UnreachableRootError: as in `find`.
+        """
+        entry = self.find(kind, key)
+        if entry is None:
+            gone = [str(root) for root in self.roots if isinstance(root, Path) and not root.is_dir()]
+            lost = f"; not there at all: {', '.join(gone)}" if gone else ""
+            searched = ", ".join(map(str, self.roots))
+            raise EntryMissingError(
+                f"the store has no {kind} entry {key[:12]}… (searched {searched}{lost}); it was deleted or "
+                f"the roots changed: run the stage again (`snakemake --forcerun {kind} ...`)"
+            )
+        return entry
+
+    @contextmanager
+    def create(self, kind: str, inputs: Mapping[str, Any]) -> Iterator[EntryWriter]:
+        """Write a new entry: fill the yielded writer, and leaving the block commits it.
+
+        An exception inside the block, and a full disk, leave nothing behind. If somebody committed the
+        same key meanwhile, theirs stays and ours is thrown away.
+
+        Args:
+            kind: one of KINDS.
+            inputs: what `entry_key` is made of.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        key = entry_key(kind, inputs)
+        with self.local.workspace(kind, key) as folder:
+            writer = EntryWriter(folder)
+            yield writer
+            meta = describe_entry(folder, kind, key, inputs, writer.attributes)
+            (folder / META).write_bytes(spell_meta(meta))
+            self.local.commit(folder, kind, key)
+
+
+def open_root(root: str | Path, s3: Mapping[str, str | None]) -> LocalRoot | S3Root:
+    """A root by its name.
+
+    Args:
+        root: a folder, or an address such as s3://team/weclick.
+        s3: see `S3Root`.
+    """
+    return S3Root(str(root), **s3) if is_bucket(root) else LocalRoot(Path(root).expanduser())
+
+
+def _root(root: str | Path | Bucket, s3: Mapping[str, str | None], fetched: ReadThrough) -> Path | Bucket:
+    opened = root if isinstance(root, Bucket) else open_root(root, s3)
+    if isinstance(opened, S3Root):
+        return Bucket(opened, fetched)
+    return opened.path if isinstance(opened, LocalRoot) else opened
