@@ -54,7 +54,9 @@ def _table(properties: dict[str, Any], prefix: str = "") -> list[str]:
 
 def _type(part: dict[str, Any]) -> str:
     if "enum" in part:
-        return ", ".join(f"`{value}`" for value in part["enum"])
+        return ", ".join(
+            f"`{value if isinstance(value, str) else json.dumps(value)}`" for value in part["enum"]
+        )
     if "properties" in part:
         return "keys below"
     kinds = part.get(

@@ -90,6 +90,9 @@ def test_checkpoints_are_scored_and_their_pictures_kept(street, tmp_path):
     )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["miou"] == metrics["teacher"]["miou"]
+    assert metrics["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    plain = scores(score_frames(model.eval(), street.val), street.val)
+    assert metrics["miou"] == pytest.approx(plain["miou"], abs=1e-3)
     assert len(metrics["examples"]) == 2
     example = tmp_path / "out" / metrics["examples"][0]["student"]
     assert read_ids(example).shape == (64, 96)

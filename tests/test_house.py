@@ -21,10 +21,13 @@ FLOORS = [
         "train",
         "evaluate",
     },
+    {"online"},
     {"stream"},
     {"clicks", "frames", "flow", "soft_labels", "datasets", "ablation"},
     {
         "objective",
+        "means",
+        "stopwatch",
         "assemble",
         "batch",
         "checkpoint",

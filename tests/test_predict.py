@@ -14,6 +14,7 @@ from weclick.evaluate import predict
 from weclick.manifest import Classes
 from weclick.media import decode_video, read_ids, read_image, video_info
 from weclick.models import build_model
+from weclick.models.inference import fused_for_inference
 from weclick.predict import overlay_classes, predict_files, video_writer
 
 CLASSES = Classes(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
@@ -42,6 +43,32 @@ def write_video(path, count, **size):
 
 def run(*arguments):
     return CliRunner().invoke(app, ["predict", *map(str, arguments), "--device", "cpu"])
+
+
+def test_fused_networks_give_the_same_logits(checkpoint):
+    model, _ = load_model(checkpoint)
+    image = torch.from_numpy(images(1)[0]).permute(2, 0, 1)[None].float() / 64 - 2
+    with torch.inference_mode():
+        for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            norm.running_mean.normal_(std=0.1)
+            norm.running_var.uniform_(0.5, 2.0)
+        fused = fused_for_inference(model).to(memory_format=torch.channels_last)
+        assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fused.modules())
+        torch.testing.assert_close(fused(image), model(image), atol=1e-4, rtol=1e-4)
+
+
+def test_files_are_predicted_by_the_fused_network(tmp_path, checkpoint, monkeypatch):
+    used = []
+    monkeypatch.setattr(
+        "weclick.predict.predict",
+        lambda model, *given, **how: (used.append(model), predict(model, *given, **how))[1],
+    )
+    Image.fromarray(images(1)[0]).save(tmp_path / "a.png")
+    predict_files(
+        tmp_path / "a.png", checkpoint, tmp_path / "out", masks=True, overlay=False, opacity=0.5, device="cpu"
+    )
+    assert used
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in used[0].modules())
 
 
 def test_masks_of_a_folder_are_the_networks(tmp_path, checkpoint):

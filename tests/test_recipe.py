@@ -10,11 +10,18 @@ from weclick.clicks import ClickTable
 from weclick.code_digest import imported_modules
 from weclick.config import ConfigError, complete_config
 from weclick.errors import InputError
+from weclick.evaluate import score_frames, scores
+from weclick.means import Means
+from weclick.media import read_clip
 from weclick.metrics_log import read_metrics
+from weclick.models import normalize
+from weclick.plan_probe import plausible_teacher, untrained
 from weclick.recipe import Recipe, class_weights, train_recipe
+from weclick.report.sections import TERMS
 from weclick.soft_labels import compute_soft_labels
 from weclick.store import Store, entry_key, verify_entry
-from weclick.stream import Caches
+from weclick.stream import Caches, Stream
+from weclick.window import Window
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +108,13 @@ def test_soft_labels_of_other_classes_are_refused(street, store, taught, tmp_pat
     [
         ({"student.log_every": 7}, True),
         ({"student.checkpoint_every": 7}, True),
+        ({"student.validate_every": 7}, True),
+        ({"student.profile": [1, 2]}, True),
+        ({"student.online.estimator": "raft"}, True),
+        ({"student.keep": "best"}, False),
+        ({"student.accumulate": 2}, False),
+        ({"student.clip_gradient_norm": 1.0}, False),
+        ({"student.deterministic": True}, False),
         ({"student.steps": 7}, False),
         ({"student.auxiliary_weight": 0.1}, True),
         ({"student.auxiliary_head": True}, False),
@@ -116,13 +130,37 @@ def test_the_key_follows_what_changes_the_weights(street, store, changed, same):
     base = make_recipe(street, store, "student", {"clip": "key"})
     config = json.loads(json.dumps(base.config))
     for path, value in changed.items():
-        section, _, key = path.partition(".")
-        if key:
-            config[section][key] = value
-        else:
-            config[section] = value
+        *sections, key = path.split(".")
+        inner = config
+        for section in sections:
+            inner = inner[section]
+        inner[key] = value
     other = dataclasses.replace(base, config=config)
     assert (entry_key("models", base.inputs()) == entry_key("models", other.inputs())) == same
+
+
+def test_the_key_of_the_best_weights_counts_their_validation(street, store):
+    student = {**street.config["student"], "keep": "best"}
+    base = make_recipe(street, store, "student", {"clip": "key"}, student=student)
+    others = [
+        make_recipe(street, store, "student", {"clip": "key"}, student={**student, "validate_every": 7}),
+        dataclasses.replace(base, validation=street.train),
+    ]
+    assert base.inputs()["validation"][street.val.clips[0].id]
+    assert len({entry_key("models", recipe.inputs()) for recipe in (base, *others)}) == 3
+
+
+def test_the_best_weights_are_in_the_store(street, store, tmp_path):
+    teacher = {**street.config["teacher"], "keep": "best", "validate_every": 1, "seed": 3}
+    entry = train_recipe(make_recipe(street, store, "teacher", teacher=teacher), tmp_path, device="cpu")
+    lines = [line for line in read_metrics(tmp_path / "metrics.jsonl") if "validation" in line]
+    best = max(lines, key=lambda line: (line["validation"]["miou"], -line["step"]))
+    assert entry.attributes["kept_step"] == best["step"]
+    model, _ = load_model(tmp_path / "model.safetensors")
+    assert scores(score_frames(model, street.val), street.val)["miou"] == pytest.approx(
+        best["validation"]["miou"]
+    )
+    assert not list(tmp_path.glob("*.pt"))
 
 
 def test_the_key_counts_the_code_of_training_and_not_of_inference(street, store, monkeypatch):
@@ -165,6 +203,11 @@ def test_an_auxiliary_head_without_a_loss_at_clicks_is_refused(street, store, tm
         ({"auxiliary_head": "perhaps"}, r"student\.auxiliary_head: 'perhaps' is not of type 'boolean'"),
         ({"auxiliary_weight": 0}, r"student\.auxiliary_weight: 0 is less than or equal to the minimum of 0"),
         ({"batch_norm": "half"}, r"student\.batch_norm: 'half' is not one of"),
+        ({"keep": "worst"}, r"student\.keep: 'worst' is not one of \['last', 'best'\]"),
+        ({"profile": [3]}, r"student\.profile: \[3\] is too short"),
+        ({"clip_gradient_norm": 0}, r"student\.clip_gradient_norm: 0 is less than or equal to the minimum"),
+        ({"accumulate": 0}, r"student\.accumulate: 0 is less than the minimum of 1 \(Micro-batches"),
+        ({"online": {"estimator": "eyes"}}, r"student\.online\.estimator: 'eyes' is not one of"),
         ({"ema": 1.0}, r"student\.ema: 1\.0 is greater than or equal to the maximum of 1 \(Decay"),
     ],
 )
@@ -182,6 +225,41 @@ def test_losses_that_are_off_read_no_caches(street, store):
     kd = make_recipe(street, store, "student", {"clip": "key"}, mfd=off["mfd"])
     assert kd.used_caches().soft_labels
     assert not kd.used_caches().flow
+
+
+def test_a_student_without_soft_labels_is_told(street, store, tmp_path):
+    with pytest.raises(
+        InputError, match=r"distils .*but has no soft labels; give .*student\.online\.teacher"
+    ):
+        train_recipe(make_recipe(street, store, "student"), tmp_path, device="cpu")
+
+
+def test_probes_are_the_configured_network_without_its_auxiliary_head(street, tmp_path):
+    teacher = {"architecture": "pspnet", "output_stride": 8, "auxiliary_head": True}
+    config = {**street.config, "teacher": {**street.config["teacher"], **teacher}}
+    path = tmp_path / "teacher.safetensors"
+    path.write_bytes(plausible_teacher(config, street.train))
+    model, card = load_model(path)
+    assert (model.stride, card.options["auxiliary_head"]) == (8, False)
+    image = torch.from_numpy(next(read_clip(street.train, street.train.clips[0].restrict([0]))).copy())
+    logits = model(normalize(image.permute(2, 0, 1)[None].float()))
+    spread = float((logits - logits.mean((0, 2, 3), keepdim=True)).detach().std())
+    assert spread == pytest.approx(1.3, rel=0.05)
+    assert len(untrained(config, "teacher", street.train)) == pytest.approx(path.stat().st_size, rel=0.01)
+
+
+def test_every_term_has_its_chart_in_the_report(street):
+    (batch, *_) = Stream(
+        street.train,
+        street.clicks,
+        Caches(street.store, street.frames, {}, {}),
+        window=Window(frames=1),
+        options=street.config["student"],
+        stride_px=4,
+        occlusion="none",
+        seed=0,
+    ).batches(0, 1, torch.device("cpu"))
+    assert set(Means().weights([batch])[0]) == set(TERMS)
 
 
 def test_pretrained_weights_count_by_content(street, store, tmp_path):

@@ -1,56 +1,103 @@
+"""The loop: the same run however it is stopped, cut into parts or shared, and what it tells of itself."""
+
 import json
-from dataclasses import dataclass
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from weclick.errors import InputError
+from weclick.means import Means
 from weclick.metrics_log import MetricsLog, read_metrics
 from weclick.models import build_model
 from weclick.objective import Objective
+from weclick.stopwatch import PARTS, Stopwatch
 from weclick.stream import Caches, Stream
 from weclick.train import (
+    BEST,
     CHECKPOINT,
     NonFiniteLossError,
     averaged,
     fit,
     make_fabric,
     make_optimizer,
+    micro_batch_size,
     set_learning_rate,
     share_statistics,
     with_auxiliary,
 )
 from weclick.window import Window
 
+EXACT = {"head_norm": "group", "batch_norm": "frozen", "optimizer": "sgd", "learning_rate": 0.1}
+"""What makes a batch the sum of its parts: no statistics over images, and no steps of the gradient's sign."""
+
 
 class StoppedError(Exception):
     """Stands for a kill in the middle of a training."""
 
 
-def run(street, folder, *, recipe="r", stop_at=None, objective=None, validated=None, **changed):
+def run(
+    street,
+    folder,
+    *,
+    recipe="r",
+    stop_at=None,
+    objective=None,
+    validated=None,
+    mious=(),
+    eq_5=False,
+    devices=1,
+    read=None,
+    **changed,
+):
     """One training on the tiny street; `stop_at` breaks it off before that step.
 
-    Fills `validated` with the weights that each validation sees.
+    Fills `validated` with the weights that each validation sees, which scores them by `mious`, and `read`
+    with the samples that are read. With `eq_5` it has all terms, a made-up teacher and no dropout.
     """
     options = {**street.config["student"], "steps": 5, **changed}
+    fabric = make_fabric("cpu", "32", devices)
     torch.manual_seed(0)
-    model = build_model("deeplabv3plus", "mobilenetv2_compact", 9, channels=16)
+    names = ("head_norm", "batch_norm")
+    model = build_model(
+        "deeplabv3plus",
+        "mobilenetv2_compact",
+        9,
+        channels=16,
+        dropout=not eq_5,
+        **{name: options[name] for name in names},
+    )
     stream = Stream(
         street.train,
         street.clicks,
         Caches(street.store, street.frames, street.flow, {}),
-        window=Window(frames=1),
-        options=options,
+        window=Window(**street.config["window"]) if eq_5 else Window(frames=1),
+        options={**options, "batch_size": micro_batch_size(options, devices)},
         stride_px=model.stride,
-        occlusion="none",
+        occlusion="photometric" if eq_5 else "none",
         seed=0,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
     )
-    losses = objective or Objective(
-        {name: street.config[name] for name in ("partial_cross_entropy", "gated_crf")},
-        steps=5,
-        class_weights=None,
-    )
+    if read is not None:
+        ahead = stream.read
+        stream.read = lambda plan: (
+            read.extend((s.clip.id, s.target, s.crop.top) for s in plan),
+            ahead(plan),
+        )[1]
+    names = ("partial_cross_entropy", "gated_crf", *(("mfd", "kd") if eq_5 else ()))
+    sections = {name: street.config[name] for name in names}
+    weights = torch.linspace(0.5, 2.0, 9) if eq_5 else None
+    if eq_5:
+        sections["gated_crf"] = {**sections["gated_crf"], "warmup": 0.0}
+    losses = objective or Objective(sections, steps=5, class_weights=weights)
 
     def stopping(logits, batch, step):
         if step == stop_at:
@@ -61,41 +108,158 @@ def run(street, folder, *, recipe="r", stop_at=None, objective=None, validated=N
         assert not network.training
         if validated is not None:
             validated.append({name: value.clone() for name, value in network.state_dict().items()})
-        return {"miou": 0.5, "mean_accuracy": 0.5, "per_class_iou": {"road": None, "car": 0.5}}
+        miou = mious[len(validated) - 1] if mious else 0.5
+        return {"miou": miou, "mean_accuracy": 0.5, "per_class_iou": {"road": None, "car": 0.5}}
 
     trained = fit(
-        make_fabric("cpu", "32"),
+        fabric,
         model,
         stream,
         stopping,
+        means=Means(
+            class_weights=weights, flow_reduction=street.config["mfd"]["reduction"] if eq_5 else "mean"
+        ),
         options=options,
         seed=0,
         folder=folder,
         recipe=recipe,
         validate=validate,
+        complete=with_teacher if eq_5 else None,
     )
     return model, trained
+
+
+def with_teacher(batch):
+    """The batch with soft labels that follow from each image alone."""
+    small = nn.functional.avg_pool2d(batch.images, 4)
+    return replace(batch, teacher=torch.cat([small, -small, small.roll(1, -1)], 1).softmax(1))
+
+
+def same_weights(one, two):
+    for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
 
 
 def losses_in(folder):
     return [line["loss"] for line in read_metrics(folder / "metrics.jsonl") if "loss" in line]
 
 
-@pytest.mark.parametrize("ema", [None, 0.75])
-def test_a_resumed_run_is_the_very_same_run(street, tmp_path, ema):
-    whole, trained = run(street, tmp_path / "whole", ema=ema)
+ALL = {"head_norm": "group", "accumulate": 2, "ema": 0.75, "clip_gradient_norm": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("steps", "stop_at", "options"),
+    [
+        (5, 3, {}),
+        (5, 3, ALL),
+        pytest.param(40, 37, ALL | {"checkpoint_every": 10}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_resumed_run_is_the_very_same_run(street, tmp_path, steps, stop_at, options):
+    options = {"steps": steps, **options}
+    whole, trained = run(street, tmp_path / "whole", **options)
     with pytest.raises(StoppedError):
-        run(street, tmp_path / "parts", stop_at=3, ema=ema)
-    resumed, _ = run(street, tmp_path / "parts", ema=ema)
-    assert trained.step == 5
-    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
-    losses = [
-        [line["loss"] for line in read_metrics(tmp_path / p / "metrics.jsonl") if "loss" in line]
-        for p in ("whole", "parts")
-    ]
-    assert losses[0] == losses[1]
-    assert len(losses[0]) == 5
+        run(street, tmp_path / "parts", stop_at=stop_at, **options)
+    resumed, _ = run(street, tmp_path / "parts", **options)
+    assert trained.step == steps
+    same_weights(whole, resumed)
+    assert losses_in(tmp_path / "whole") == losses_in(tmp_path / "parts")
+    assert len(losses_in(tmp_path / "whole")) == steps
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_micro_batches_add_up_to_the_batch(street, tmp_path, reduction):
+    street = replace(
+        street, config={**street.config, "mfd": {**street.config["mfd"], "reduction": reduction}}
+    )
+    if reduction == "sum":
+        street.config["mfd"]["weight"] = 1e-3
+    options = {**EXACT, "eq_5": True, "steps": 3, "batch_size": 4}
+    (whole, _), (parts, _), (fours, _) = (
+        run(street, tmp_path / str(parts), accumulate=parts, **options) for parts in (1, 2, 4)
+    )
+    lines = [list(read_metrics(tmp_path / name / "metrics.jsonl"))[:3] for name in "124"]
+    for one, two, four in zip(*lines, strict=True):
+        assert len(one["terms"]) == 4
+        assert two["terms"] == pytest.approx(one["terms"], rel=1e-4)
+        assert four["terms"] == pytest.approx(one["terms"], rel=1e-4)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-3, atol=2e-5, msg=name)
+        torch.testing.assert_close(fours.state_dict()[name], value, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_batches_that_do_not_divide_and_single_images_under_batch_norm_are_refused(street, tmp_path):
+    with pytest.raises(
+        InputError, match=r"batch_size is 4, .* 2 micro-batches .* 3 processes.* multiple of 6"
+    ):
+        micro_batch_size({"batch_size": 4, "accumulate": 2}, 3)
+    with pytest.raises(InputError, match=r"single image.*one value per channel; set head_norm: group"):
+        run(street, tmp_path, accumulate=2)
+
+
+def test_long_gradients_are_shortened(street, tmp_path):
+    plain = {**EXACT, "steps": 1, "learning_rate": 1.0, "weight_decay": 0.0}
+    moved = {}
+    for limit in (None, 0.01, 1e6):
+        model, _ = run(street, tmp_path / str(limit), clip_gradient_norm=limit, **plain)
+        torch.manual_seed(0)
+        start = build_model("deeplabv3plus", "mobilenetv2_compact", 9, channels=16, head_norm="group")
+        pairs = zip(model.parameters(), start.parameters(), strict=True)
+        moved[limit] = torch.cat([(a - b).detach().flatten() for a, b in pairs])
+    assert moved[None].norm() > 0.1
+    assert moved[0.01].norm() == pytest.approx(0.01, rel=1e-3)
+    torch.testing.assert_close(moved[1e6], moved[None])
+    assert torch.cosine_similarity(moved[0.01], moved[None], dim=0) > 0.9999
+
+
+def test_deterministic_runs_are_the_same_to_the_bit(street, tmp_path):
+    asked = []
+
+    def losses(logits, batch, step):
+        asked.append(torch.are_deterministic_algorithms_enabled())
+        return {"clicks": logits.square().mean()}
+
+    one, two = (run(street, tmp_path / name, objective=losses, deterministic=True)[0] for name in "ab")
+    same_weights(one, two)
+    assert all(asked)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("ema", [None, 0.75])
+def test_the_best_weights_are_kept_also_over_a_stop(street, tmp_path, ema):
+    options = {"keep": "best", "validate_every": 1, "ema": ema}
+    mious, seen = [0.1, 0.5, 0.3, 0.5, 0.4], []
+    best, trained = run(street, tmp_path / "whole", mious=mious, validated=seen, **options)
+    assert (trained.step, trained.best_step, trained.best_miou) == (5, 2, 0.5)
+    assert all(torch.equal(value, seen[1][name]) for name, value in best.state_dict().items())
+    with pytest.raises(StoppedError):
+        run(street, tmp_path / "parts", mious=mious, validated=[], stop_at=4, **options)
+    again, _ = run(street, tmp_path / "parts", mious=mious[4:], validated=[], **options)
+    same_weights(best, again)
+    on, _ = run(street, tmp_path / "last", mious=mious, validated=[], **{**options, "keep": "last"})
+    assert not (tmp_path / "last" / BEST).exists()
+    (tmp_path / "last" / CHECKPOINT).write_bytes((tmp_path / "whole" / BEST).read_bytes())
+    after, _ = run(street, tmp_path / "last", mious=mious[2:], validated=[], **{**options, "keep": "last"})
+    same_weights(on, after)
+
+
+def test_a_lost_best_checkpoint_is_told(street, tmp_path):
+    options = {"keep": "best", "validate_every": 1, "mious": [0.5, 0.1, 0.1, 0.1, 0.1]}
+    with pytest.raises(StoppedError):
+        run(street, tmp_path, validated=[], stop_at=4, **options)
+    (tmp_path / BEST).unlink()
+    with pytest.raises(InputError, match=r"best\.pt: is lost.*step 1; restore"):
+        run(street, tmp_path, validated=[], **{**options, "mious": [0.1]})
+
+
+def test_a_trace_of_some_steps_is_written(street, tmp_path):
+    run(street, tmp_path, profile=[2, 3])
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    names = [event["name"] for event in events if event.get("cat") == "user_annotation"]
+    assert names.count("forward") == names.count("optimizer") == 2
+    assert any("conv" in event.get("name", "") for event in events)
+    with pytest.raises(InputError, match=r"profile is \[3, 2\], expected \[first, last\] step"):
+        run(street, tmp_path / "wrong", profile=[3, 2])
 
 
 def test_the_average_is_validated_and_kept_and_does_not_steer(street, tmp_path):
@@ -178,9 +342,13 @@ def test_metrics_tell_terms_scores_and_waiting(street, tmp_path):
     run(street, tmp_path, validate_every=2)
     lines = list(read_metrics(tmp_path / "metrics.jsonl"))
     training = [line for line in lines if "loss" in line]
-    assert {"step", "seconds", "lr", "loss", "terms", "data_wait_share"} == set(training[0])
+    assert {"step", "seconds", "lr", "loss", "terms", "data_wait_share", "time_shares"} == set(training[0])
     assert training[0]["loss"] == pytest.approx(sum(training[0]["terms"].values()), rel=1e-5)
-    assert 0 <= training[-1]["data_wait_share"] <= 1
+    for line in training:
+        assert list(line["time_shares"]) == list(PARTS)
+        assert line["data_wait_share"] == line["time_shares"]["wait"] >= 0
+        assert 0.5 < sum(line["time_shares"].values()) < 1.01
+        assert line["time_shares"]["backward"] > 0.05
     assert [line["step"] for line in lines if "validation" in line] == [2, 4, 5]
     assert list((tmp_path / "tensorboard").glob("events*"))
 
@@ -197,6 +365,85 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(street, t
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert state["step"] == 2
     assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
+
+
+def test_a_loss_that_is_not_finite_is_found_at_the_next_look(street, tmp_path):
+    def broken(logits, batch, step):
+        return {"clicks": logits.square().mean() * (float("inf") if step == 1 else 1.0)}
+
+    with pytest.raises(NonFiniteLossError, match=r"step 1 is not finite.*no checkpoint yet"):
+        run(street, tmp_path, objective=broken, log_every=100, checkpoint_every=3)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_gpu_is_waited_for_when_shares_are_asked_alone(monkeypatch):
+    clock, waited = iter(range(100)), []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at_ms = next(clock)
+
+        def elapsed_time(self, later):
+            return float(later.at_ms - self.at_ms)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(True))
+    watch = Stopwatch(torch.device("cuda"))
+    for name in ("batch", "forward", "backward"):
+        with watch.part(name):
+            assert not waited
+    monkeypatch.setattr("weclick.stopwatch.time.perf_counter", lambda: watch._since + 0.010)
+    shares = watch.shares(waited_s=123.0)
+    assert waited == [True]
+    assert shares == {name: 0.1 if name in ("wait", "forward", "backward") else 0.0 for name in PARTS}
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(street, tmp_path):
+    """Each reads its own samples; the curve is that of one process; and one goes on where two stopped."""
+    options = {**EXACT, "eq_5": True, "batch_size": 4, "accumulate": 2}
+    own, both = [], tmp_path / "both"
+    whole, _ = run(street, tmp_path / "one", read=own, **options)
+    (tmp_path / "street").write_bytes(pickle.dumps(street))
+    script = Path(__file__).with_name("train_in_processes.py")
+
+    def train(folder, **changed):
+        given = json.dumps({**options, "devices": 2, **changed})
+        command = [sys.executable, script, tmp_path / "street", folder, given]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    done = train(both)
+    assert done.returncode == 0, done.stderr
+    assert losses_in(both) == pytest.approx(losses_in(tmp_path / "one"), rel=1e-4)
+    state = torch.load(both / "weights.pt", weights_only=True)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=5e-5, msg=name)
+    first, second = (json.loads((both / f"read_{rank}.json").read_text()) for rank in (0, 1))
+    assert len(first) == len(second) == len(own) / 2
+    assert sorted(first + second) == sorted(list(sample) for sample in own)
+
+    assert "StoppedError" in train(tmp_path / "stopped", stop_at=3).stderr
+    resumed, _ = run(street, tmp_path / "stopped", **options)
+    assert losses_in(tmp_path / "stopped") == pytest.approx(losses_in(tmp_path / "one"), rel=1e-4)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-3, atol=5e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_many_steps(street, tmp_path):
+    held = {}
+
+    def losses(logits, batch, step):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        held[step] = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+        return {"clicks": logits.square().mean()}
+
+    run(street, tmp_path, steps=2000, objective=losses, crop=[32, 32], log_every=10, checkpoint_every=100)
+    quarters = [max(held[step] for step in range(at, at + 500)) for at in range(0, 2000, 500)]
+    assert all(later - earlier < 4096 for earlier, later in pairwise(quarters[1:])), quarters
 
 
 def test_training_lowers_the_loss(street, tmp_path):
@@ -229,7 +476,14 @@ class Line:
     step: int
 
     def __call__(self):
-        return {"step": self.step, "loss": 1.0, "lr": 0.1, "terms": {}, "data_wait_share": 0.0}
+        return {
+            "step": self.step,
+            "loss": 1.0,
+            "lr": 0.1,
+            "terms": {},
+            "data_wait_share": 0.0,
+            "time_shares": {},
+        }
 
 
 def test_a_log_drops_lines_beyond_the_checkpoint_and_half_lines(tmp_path):

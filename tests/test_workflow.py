@@ -194,3 +194,14 @@ def test_kills_at_random_moments_damage_nothing(tmp_path, project, repository, t
     for kind in KINDS:
         for path in list_entries(killed.root / "store", kind):
             assert verify_entry(path) == []
+
+
+def test_an_online_student_needs_its_teacher_and_neither_soft_labels_nor_flow(project):
+    online = "student={online: {teacher: online/teacher/model.safetensors}}"
+    project.snakemake("online/student/model.safetensors", "--config", "results=online", online)
+    assert (project.root / "online/teacher/model.json").is_file()
+    assert not (project.root / "online/soft_labels").exists()
+    assert not (project.root / "online/flow").exists()
+    terms = (project.root / "online/student/metrics.jsonl").read_text()
+    assert "knowledge_distillation" in terms
+    assert "memory_flow" in terms

@@ -12,6 +12,16 @@ from torch.utils.tensorboard import SummaryWriter
 from weclick.manifest import write_text
 
 METRICS = "metrics.jsonl"
+SHORT = {
+    "wait": "wait",
+    "assemble": "asm",
+    "online": "teach",
+    "forward": "fwd",
+    "losses": "loss",
+    "backward": "bwd",
+    "optimizer": "opt",
+}
+"""The parts of a step (`weclick.stopwatch.PARTS`) as the progress line has room for them."""
 
 
 class MetricsLog:
@@ -28,13 +38,15 @@ class MetricsLog:
         self._file = (folder / METRICS).open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)
         self._loss = self._miou = float("nan")
+        self._shares: Mapping[str, float] = {}
 
     def training(self, line: Mapping[str, Any]) -> None:
-        """Write one line of training: step, seconds, lr, loss, terms, data_wait_share."""
+        """Write one line of training: step, seconds, lr, loss, terms, data_wait_share, time_shares."""
         self._write(line)
-        self._loss = line["loss"]
+        self._loss, self._shares = line["loss"], line["time_shares"]
         scalars = {"loss": line["loss"], "lr": line["lr"], "data_wait_share": line["data_wait_share"]}
         scalars |= {f"terms/{name}": value for name, value in line["terms"].items()}
+        scalars |= {f"time/{name}": value for name, value in line["time_shares"].items()}
         for name, value in scalars.items():
             self._board.add_scalar(f"train/{name}", value, line["step"])
 
@@ -50,7 +62,12 @@ class MetricsLog:
 
     def summary(self) -> str:
         """The latest figures, short enough for the end of a progress bar."""
-        return f"loss {self._loss:.3f}  mIoU {self._miou:.3f}"
+        shares = [
+            f"{SHORT[name]} {100 * share:.0f}"
+            for name, share in self._shares.items()
+            if name == "wait" or share >= 0.005
+        ]
+        return f"loss {self._loss:.3f}  mIoU {self._miou:.3f}  {' '.join(shares)} %"
 
     def close(self) -> None:
         """Bring everything to the disk."""

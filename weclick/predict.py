@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from weclick.checkpoint import load_model
@@ -17,6 +18,7 @@ from weclick.errors import InputError, MissingFileError
 from weclick.evaluate import predict, save_class_map
 from weclick.manifest import Classes
 from weclick.media import IMAGE_SUFFIXES, decode_video, read_image, shrink_image, video_info
+from weclick.models.inference import fused_for_inference
 from weclick.progress import progress_bar
 
 Write = Callable[[str, np.ndarray, np.ndarray], None]
@@ -64,6 +66,7 @@ def predict_files(
     """
     frames, count = open_source(source)
     model, card = load_model(checkpoint, device)
+    model = fused_for_inference(model).to(memory_format=torch.channels_last)
     pixels, network_seconds, done = np.zeros(256), 0.0, 0
     began = time.perf_counter()
     with ExitStack() as open_files, progress_bar(f"predict {source.name}", count, "frames") as bar:

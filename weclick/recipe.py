@@ -19,22 +19,29 @@ import torch
 from weclick.checkpoint import model_bytes
 from weclick.clicks import ClickTable, clicks_digest
 from weclick.code_digest import code_digest
-from weclick.errors import InputError, room_to_write
+from weclick.errors import InputError, MissingFileError, room_to_write
 from weclick.evaluate import score_frames, scores
+from weclick.flow.estimators import estimator_digest
 from weclick.manifest import Manifest, write_text
+from weclick.means import Means
 from weclick.metrics_log import METRICS
 from weclick.models import SegmentationNetwork, build_model
 from weclick.objective import Objective
+from weclick.online import Online
 from weclick.store import Entry, entry_key, file_digest
 from weclick.stream import Caches, Stream
-from weclick.train import CHECKPOINT, Losses, fit, make_fabric, with_auxiliary
+from weclick.train import BEST, CHECKPOINT, Losses, fit, make_fabric, micro_batch_size, with_auxiliary
 from weclick.window import Window
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
-_WATCHING = ("validate_every", "validate_frames", "checkpoint_every", "log_every")
-"""Options that show a training and do not change it."""
+_VALIDATION = ("validate_every", "validate_frames")
+_WATCHING = ("checkpoint_every", "log_every", "profile")
+"""Options that show a training and do not change it; so do those of validation, unless the best is kept."""
+
+_OFF = {"accumulate": 1, "clip_gradient_norm": None, "deterministic": False, "keep": "last"}
+"""Options that are no part of a key where they change nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,31 +75,58 @@ class Recipe:
         return any(self.config.get(name, {}).get("weight") for name in ("kd", "mfd"))
 
     @property
+    def online(self) -> Mapping[str, Any] | None:
+        """The section `student.online`, where teacher and flow are computed in the loop; else None."""
+        section = self.options.get("online", {})
+        return section if section.get("teacher") and self.distils else None
+
+    @property
+    def uses_flow(self) -> bool:
+        """Whether a loss looks at flow."""
+        return bool(self.distils and self.config["mfd"]["weight"] and self.window.frames > 1)
+
+    @property
     def window(self) -> Window:
         """Neighbours of a target; none where no loss would look at them."""
         return Window(**self.config["window"]) if self.distils else Window(frames=1)
 
     def used_caches(self) -> Caches:
-        """The caches without those that no loss reads."""
-        uses_flow = self.distils and self.config["mfd"]["weight"] and self.window.frames > 1
+        """The caches without those that no loss reads, or that are computed online."""
+        stored = self.online is None
         return replace(
             self.caches,
-            flow=self.caches.flow if uses_flow else {},
-            soft_labels=self.caches.soft_labels if self.distils else {},
+            flow=self.caches.flow if stored and self.uses_flow else {},
+            soft_labels=self.caches.soft_labels if stored and self.distils else {},
         )
 
     def inputs(self) -> dict[str, Any]:
         """What the key of the trained network is made of."""
         caches = self.used_caches()
-        options = {name: value for name, value in self.options.items() if name not in _WATCHING}
+        watching = _WATCHING if self.options["keep"] == "best" else (*_WATCHING, *_VALIDATION)
+        options = {
+            name: value
+            for name, value in self.options.items()
+            if name not in (*watching, "online") and (name not in _OFF or value != _OFF[name])
+        }
         if options["pretrained"] not in (None, "imagenet"):
             options["pretrained"] = file_digest(options["pretrained"])
         if not options["auxiliary_head"]:
             del options["auxiliary_weight"]
         losses = ("partial_cross_entropy", "gated_crf", "mfd", "kd")
+        modules = ["weclick.train", "weclick.objective", "weclick.models"]
+        more: dict[str, Any] = {}
+        if self.online:
+            modules.append("weclick.online")
+            more["online"] = self._online_inputs(self.online)
+        if self.options["keep"] == "best":
+            modules.append("weclick.evaluate")
+            more["validation"] = {
+                clip.id: [(clip.frames[t].digest, clip.frames[t].label_digest) for t in clip.scored]
+                for clip in self.validation.clips
+            }
         return {
             "format": FORMAT_VERSION,
-            "code": code_digest("weclick.train", "weclick.objective", "weclick.models"),
+            "code": code_digest(*modules),
             "role": self.role,
             "seed": self.config["seed"],
             "options": options,
@@ -104,7 +138,17 @@ class Recipe:
             "frames": dict(caches.frames),
             "flow": dict(caches.flow),
             "soft_labels": dict(caches.soft_labels),
+            **more,
         }
+
+    def _online_inputs(self, online: Mapping[str, Any]) -> dict[str, Any]:
+        if not Path(online["teacher"]).is_file():
+            raise MissingFileError(
+                f"{self.role}.online.teacher is {online['teacher']!r}, which is no file; give the "
+                "model.safetensors of a trained teacher, or null to read stored soft labels"
+            )
+        flow = estimator_digest(online["estimator"], **online["options"]) if self.uses_flow else None
+        return {"teacher_sha256": file_digest(Path(online["teacher"])), "flow": flow}
 
 
 def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1) -> Entry:
@@ -133,7 +177,8 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
             _copy(entry.path / name, folder / name)
         card = {"kind": "models", "key": key, **entry.attributes}
         write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        for name in (CHECKPOINT, BEST):
+            (folder / name).unlink(missing_ok=True)
     return entry
 
 
@@ -192,7 +237,7 @@ def make_objective(recipe: Recipe) -> Losses:
         InputError: there is an auxiliary head, but no loss at the clicks.
     """
     options, clicks = recipe.options, recipe.config["partial_cross_entropy"]
-    weights = class_weights(clicks["class_weights"], recipe.clicks, recipe.manifest.num_classes)
+    weights = _class_weights(recipe)
     objective = Objective(recipe.config, steps=options["steps"], class_weights=weights)
     if not options["auxiliary_head"]:
         return objective
@@ -207,21 +252,47 @@ def make_objective(recipe: Recipe) -> Losses:
     return with_auxiliary(objective, auxiliary, options["auxiliary_weight"])
 
 
+def make_means(recipe: Recipe) -> Means:
+    """What the terms of `make_objective` are means over."""
+    reduction = recipe.config.get("mfd", {}).get("reduction", "mean")
+    return Means(class_weights=_class_weights(recipe), flow_reduction=reduction)
+
+
+def _class_weights(recipe: Recipe) -> torch.Tensor | None:
+    setting = recipe.config["partial_cross_entropy"]["class_weights"]
+    return class_weights(setting, recipe.clicks, recipe.manifest.num_classes)
+
+
 def _train(
     recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
 ) -> None:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
+    if recipe.distils and not (recipe.online or recipe.caches.soft_labels):
+        raise InputError(
+            "the student distils (kd.weight, mfd.weight), but has no soft labels; give the index of the "
+            "soft_labels stage, a teacher in student.online.teacher, or weights of 0"
+        )
     fabric = make_fabric(device, options["precision"], devices)
     torch.manual_seed(seed)
     model = build_network(options, manifest.num_classes, pretrained=options["pretrained"])
+    occlusion = recipe.config.get("mfd", {}).get("occlusion", "none")
+    online = None
+    if recipe.online:
+        online = Online(
+            recipe.online,
+            classes=manifest.classes.names,
+            stride_px=model.stride,
+            occlusion=occlusion if recipe.uses_flow else None,
+            device=fabric.device,
+        )
     stream = Stream(
         manifest,
         recipe.clicks,
         recipe.used_caches(),
         window=recipe.window,
-        options=options,
+        options={**options, "batch_size": micro_batch_size(options, fabric.world_size)},
         stride_px=model.stride,
-        occlusion=recipe.config.get("mfd", {}).get("occlusion", "none"),
+        occlusion=occlusion,
         seed=seed,
         rank=fabric.global_rank,
         world=fabric.world_size,
@@ -238,11 +309,13 @@ def _train(
         model,
         stream,
         make_objective(recipe),
+        means=make_means(recipe),
         options=options,
         seed=seed,
         folder=folder,
         recipe=key,
         validate=validate,
+        complete=online,
     )
     model.drop_auxiliary()
     if fabric.is_global_zero:
@@ -254,6 +327,7 @@ def _train(
                     "role": recipe.role,
                     "options": model.options,
                     "steps": trained.step,
+                    "kept_step": trained.best_step or trained.step,
                     "train_seconds": round(trained.seconds, 3),
                     "parameters": sum(parameter.numel() for parameter in model.parameters()),
                     "weights_sha256": file_digest(entry.path / WEIGHTS),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -15,12 +16,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from weclick.batch import Batch
-from weclick.errors import full_disk
+from weclick.errors import InputError, full_disk
+from weclick.means import Means
 from weclick.metrics_log import MetricsLog
 from weclick.progress import progress_bar
+from weclick.stopwatch import Stopwatch, traced
 from weclick.stream import Stream
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
+"""The last state, and the one that scored best in validation; a training can go on from either."""
 
 Losses = Callable[[Any, Batch, int], dict[str, Tensor]]
 """What the network gives in training mode, the batch and the step -> named terms, whose sum is the loss."""
@@ -32,10 +36,19 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Trained:
-    """How far a training is, and the seconds it took over all its sessions, validation left out."""
+    """How far a training is.
+
+    Attributes:
+        step: steps done.
+        seconds: over all its sessions, validation left out.
+        best_step: after which it scored best, of those whose state is kept in best.pt; 0 where there is none.
+        best_miou: its score, 0..1.
+    """
 
     step: int = 0
     seconds: float = 0.0
+    best_step: int = 0
+    best_miou: float = -1.0
 
 
 def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
@@ -52,82 +65,140 @@ def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
     return fabric
 
 
+def micro_batch_size(options: Mapping[str, Any], processes: int) -> int:
+    """Targets of a micro-batch over all processes: batch_size / accumulate.
+
+    Raises:
+        InputError: a step's batch does not divide among its micro-batches and the processes.
+    """
+    targets, parts = options["batch_size"], options["accumulate"]
+    if targets % (parts * processes):
+        raise InputError(
+            f"batch_size is {targets}, which does not divide into {parts} micro-batches (accumulate) "
+            f"on each of {processes} processes (devices); set a multiple of {parts * processes}"
+        )
+    return targets // parts
+
+
 def fit(
     fabric: Fabric,
     model: nn.Module,
     stream: Stream,
     objective: Losses,
     *,
+    means: Means,
     options: Mapping[str, Any],
     seed: int,
     folder: Path,
     recipe: str,
     validate: Callable[[nn.Module], Mapping[str, Any]],
+    complete: Callable[[Batch], Batch] | None = None,
 ) -> Trained:
     """Train a network to the end, going on from the folder's checkpoint if it is of the same recipe.
 
-    Random numbers of a step follow from (seed, step), so a resumed run equals one that never stopped.
+    Random numbers of a step follow from (seed, step), so a resumed run equals one that never stopped. The
+    loss is looked at when a line is logged or a checkpoint written: in between, no GPU is waited for.
 
     Args:
         fabric: launched, see `make_fabric`.
-        model: trained in place; with `ema` it ends with the averaged weights, which are also validated.
-        stream: gives the batch of every step.
-        objective: gives the named losses of a step; with an auxiliary head, see `with_auxiliary`.
+        model: trained in place; with `ema` it ends with the averaged weights, which are also validated; with
+            `keep: best` it ends as it scored best (in the first process, the only one that validates).
+        stream: gives the micro-batches, `accumulate` in every step, of `micro_batch_size`.
+        objective: gives the named losses of a micro-batch; with an auxiliary head, see `with_auxiliary`.
+        means: what the losses are means over, so that those of micro-batches and processes add up rightly.
         options: the network's section of the configuration.
         seed: of dropout.
-        folder: gets metrics.jsonl, tensorboard/ and checkpoint.pt.
+        folder: gets metrics.jsonl, tensorboard/, checkpoint.pt, and if asked best.pt and trace.json.
         recipe: key of the training; a checkpoint of another one is not used.
         validate: called with the network in eval mode, gives scores.
+        complete: adds to a batch what the stream has not read; see `weclick.online`.
 
     Raises:
         NonFiniteLossError: with the step and its terms.
+        InputError: batch norm gets one value per channel; or best.pt is lost.
     """
     model.to(memory_format=torch.channels_last)  # a fifth faster than the default, on CPUs and GPUs alike
     if options["batch_norm"] == "sync":
         share_statistics(model, fabric)
     average = averaged(model, options["ema"], fabric.device) if options["ema"] else None
     network, optimizer = fabric.setup(model, make_optimizer(model, options))
-    done = load_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, average)
-    log = MetricsLog(folder, after_step=done.step) if fabric.is_global_zero else None
-    clock = _Clock(done.seconds)
+    now = load_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, average)
+    log = MetricsLog(folder, after_step=now.step) if fabric.is_global_zero else None
+    watch = Stopwatch(fabric.device, now.seconds)
+    unseen: list[tuple[int, dict[str, Tensor]]] = []
 
     network.train()
-    batches = stream.batches(done.step, options["steps"], fabric.device)
-    with progress_bar(f"train {folder.name}", options["steps"], "steps", done=done.step) as bar:
-        for step, batch in enumerate(batches, start=done.step):
+    parts, last = options["accumulate"], options["steps"]
+    batches = stream.batches(now.step * parts, last * parts, fabric.device)
+    with (
+        deterministic(options["deterministic"]),
+        traced(options["profile"] if log else None, folder, done=now.step) as trace,
+        progress_bar(f"train {folder.name}", last, "steps", done=now.step) as bar,
+    ):
+        for step in range(now.step, last):
             set_learning_rate(optimizer, options, step)
-            torch.manual_seed(seed * 1_000_003 + step)
+            torch.manual_seed(seed * 1_000_003 + step + fabric.global_rank * 2**40)
+            with watch.part("batch"):
+                micro = [next(batches) for _ in range(parts)]
+            with watch.part("online"):
+                micro = [complete(batch) for batch in micro] if complete else micro
 
-            images = batch.images.contiguous(memory_format=torch.channels_last)
-            terms = objective(network(images), batch, step)
-            loss = torch.stack(list(terms.values())).sum()
-            if not torch.isfinite(loss):
-                raise _non_finite(step, terms, folder)
             optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            optimizer.step()
-            if average:
-                average.update_parameters(model)
+            with watch.part("losses"):
+                weights = _weights(fabric, means, micro)
+            unseen.append(
+                (step, _add_gradients(fabric, network, objective, micro, weights, step, options, watch))
+            )
+            with watch.part("optimizer"):
+                if options["clip_gradient_norm"]:
+                    limit = options["clip_gradient_norm"]
+                    fabric.clip_gradients(network, optimizer, max_norm=limit, error_if_nonfinite=False)
+                optimizer.step()
+                if average:
+                    average.update_parameters(model)
 
-            now = Trained(step + 1, clock.seconds())
+            log_it, validate_it, save_it = (
+                _due(step + 1, options[f"{what}_every"], last) for what in ("log", "validate", "checkpoint")
+            )
+            if log_it or validate_it or save_it:
+                terms = _look(fabric, unseen, folder)
+            now = replace(now, step=step + 1, seconds=watch.seconds())
             bar.advance()
-            if not log:
-                continue
-            if _due(now.step, options["log_every"], options):
-                share = clock.share(stream.wait_s)
-                log.training(_line(now, optimizer, loss, terms, share))
-                bar.say(f"{log.summary()}  wait {share:.0%}")
-            if _due(now.step, options["validate_every"], options):
-                with clock.paused():
+            trace()
+            if log_it:
+                shares = watch.shares(stream.wait_s)
+                if log:
+                    log.training(_line(now, optimizer, terms, shares))
+                    bar.say(log.summary())
+            if log and validate_it:
+                with watch.paused():
                     scores = _validated(average.module if average else model, validate)
                     log.validation(now.step, now.seconds, scores)
-            if now.step < options["steps"] and _due(now.step, options["checkpoint_every"], options):
+                    if options["keep"] == "best" and scores["miou"] > now.best_miou:
+                        now = replace(now, best_step=now.step, best_miou=scores["miou"])
+                        save_checkpoint(folder / BEST, model, optimizer, recipe, now, average)
+            if log and save_it and now.step < last:
                 save_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, now, average)
-    if average:
-        model.load_state_dict(average.module.state_dict())
     if log:
         log.close()
-    return Trained(options["steps"], clock.seconds())
+    if options["keep"] == "best" and now.best_step:
+        _load_best(folder / BEST, model, optimizer, recipe, average, now)
+    if average:
+        model.load_state_dict(average.module.state_dict())
+    return now
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Let torch use only algorithms that give the same bits every time; it raises where it has none."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which torch asks for on GPUs
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def make_optimizer(model: nn.Module, options: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -208,8 +279,7 @@ def save_checkpoint(
     """
     state = {
         "recipe": recipe,
-        "step": done.step,
-        "seconds": done.seconds,
+        **asdict(done),
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "ema": average.state_dict() if average else None,
@@ -241,50 +311,114 @@ def load_checkpoint(
     optimizer.load_state_dict(state["optimizer"])
     if average:
         average.load_state_dict(state["ema"])
-    return Trained(state["step"], state["seconds"])
+    return Trained(**{field.name: state[field.name] for field in fields(Trained)})
 
 
-class _Clock:
-    """Seconds of training: goes on from earlier sessions, stands still during validation."""
+def _add_gradients(
+    fabric: Fabric,
+    network: Any,
+    objective: Losses,
+    micro: Sequence[Batch],
+    weights: Sequence[Mapping[str, Tensor]],
+    step: int,
+    options: Mapping[str, Any],
+    watch: Stopwatch,
+) -> dict[str, Tensor]:
+    """Forward and backward of a step's micro-batches; the terms of the step on this process, detached."""
+    total: dict[str, Tensor] = {}
+    for i, (batch, weight) in enumerate(zip(micro, weights, strict=True)):
+        _check_batch_norm(batch, options, fabric)
+        with fabric.no_backward_sync(network, enabled=i + 1 < len(micro)):
+            with watch.part("forward"):
+                outputs = network(batch.images.contiguous(memory_format=torch.channels_last))
+            with watch.part("losses"):
+                terms = objective(outputs, batch, step)
+                terms = {name: term * weight.get(name, 1.0) for name, term in terms.items()}
+                loss = torch.stack(list(terms.values())).sum()
+            with watch.part("backward"):
+                fabric.backward(loss)
+        for name, term in terms.items():
+            total[name] = total[name] + term.detach() if name in total else term.detach()
+    return total
 
-    def __init__(self, seconds: float):
-        self._began = time.perf_counter() - seconds
-        self._mark, self._waited = self._began + seconds, 0.0
 
-    def seconds(self) -> float:
-        return time.perf_counter() - self._began
+def _weights(fabric: Fabric, means: Means, micro: Sequence[Batch]) -> list[dict[str, Tensor]]:
+    """What each micro-batch's terms count in the step's; DDP divides gradients by the number of processes."""
+    processes = fabric.world_size
+    if len(micro) == processes == 1:
+        return [{}]
 
-    def share(self, waited_s: float) -> float:
-        """Part of the time since the last call that went into waiting for data."""
-        now = time.perf_counter()
-        share = (waited_s - self._waited) / max(now - self._mark, 1e-9)
-        self._mark, self._waited = now, waited_s
-        return share
+    def add_up(counts: Tensor) -> Tensor:
+        return cast("Tensor", fabric.all_reduce(counts, reduce_op="sum"))
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        stopped = time.perf_counter()
-        yield
-        away = time.perf_counter() - stopped
-        self._began += away
-        self._mark += away
+    weights = means.weights(micro, add_up)
+    return [{name: weight * processes for name, weight in part.items()} for part in weights]
 
 
-def _due(step: int, every: int, options: Mapping[str, Any]) -> bool:
-    return step == options["steps"] or (every > 0 and step % every == 0)
+def _check_batch_norm(batch: Batch, options: Mapping[str, Any], fabric: Fabric) -> None:
+    """The heads pool an image to one value per channel, which has no variance by itself."""
+    shared = options["batch_norm"] == "sync" and fabric.world_size > 1 and fabric.device.type == "cuda"
+    if len(batch.images) == 1 and options["head_norm"] == "batch" and not shared:
+        raise InputError(
+            "a micro-batch holds a single image, of which batch norm would see one value per channel; set "
+            "head_norm: group, or a batch_size of two targets for each of the micro-batches (accumulate) on "
+            "each of the devices"
+        )
+
+
+def _look(fabric: Fabric, unseen: list[tuple[int, dict[str, Tensor]]], folder: Path) -> dict[str, float]:
+    """Take the steps since the last look off the device, and check them; the terms of the last one.
+
+    Raises:
+        NonFiniteLossError: the loss of a step is NaN or infinite, on any process.
+    """
+    seen = [(step, {name: term.item() for name, term in terms.items()}) for step, terms in unseen]
+    unseen.clear()
+    gathered = [seen] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(gathered, seen)
+    for shares in zip(*gathered, strict=True):
+        names = dict.fromkeys(name for _, share in shares for name in share)
+        terms = {name: sum(share.get(name, 0.0) for _, share in shares) / len(shares) for name in names}
+        if not math.isfinite(sum(terms.values())):
+            raise _non_finite(shares[0][0], terms, folder)
+    return terms
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step == last or (every > 0 and step % every == 0)
 
 
 def _line(
-    now: Trained, optimizer: torch.optim.Optimizer, loss: Tensor, terms: Mapping[str, Tensor], share: float
+    now: Trained,
+    optimizer: torch.optim.Optimizer,
+    terms: Mapping[str, float],
+    shares: Mapping[str, float],
 ) -> dict[str, Any]:
     return {
         "step": now.step,
         "seconds": round(now.seconds, 3),
         "lr": optimizer.param_groups[0]["lr"],
-        "loss": loss.item(),
-        "terms": {name: term.item() for name, term in terms.items()},
-        "data_wait_share": round(share, 4),
+        "loss": sum(terms.values()),
+        "terms": dict(terms),
+        "data_wait_share": shares["wait"],
+        "time_shares": dict(shares),
     }
+
+
+def _load_best(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: str,
+    average: AveragedModel | None,
+    now: Trained,
+) -> None:
+    if load_checkpoint(path, model, optimizer, recipe, average).best_step != now.best_step:
+        raise InputError(
+            f"{path}: is lost, or of another training, but keep: best asks for its state of step "
+            f"{now.best_step}; restore the file, or delete {path.with_name(CHECKPOINT)} and train again"
+        )
 
 
 def _validated(model: nn.Module, validate: Callable[[nn.Module], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -294,8 +428,8 @@ def _validated(model: nn.Module, validate: Callable[[nn.Module], Mapping[str, An
     return scores
 
 
-def _non_finite(step: int, terms: Mapping[str, Tensor], folder: Path) -> NonFiniteLossError:
-    told = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
+def _non_finite(step: int, terms: Mapping[str, float], folder: Path) -> NonFiniteLossError:
+    told = ", ".join(f"{name} {term:.4g}" for name, term in terms.items())
     kept = f"the state of the last checkpoint is kept in {folder / CHECKPOINT}"
     if not (folder / CHECKPOINT).is_file():
         kept = "there was no checkpoint yet"

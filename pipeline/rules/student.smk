@@ -1,10 +1,14 @@
+ONLINE_TEACHER = config["student"]["online"]["teacher"]
+
+
 rule student:
     input:
         manifests=shards_of("manifest", TRAIN),
         clicks=rules.clicks.output,
         frames=shards_of("frames", TRAIN),
-        flow=shards_of("flow", TRAIN),
-        soft_labels=shards_of("soft_labels", TRAIN),
+        flow=[] if ONLINE_TEACHER else shards_of("flow", TRAIN),
+        soft_labels=[] if ONLINE_TEACHER else shards_of("soft_labels", TRAIN),
+        online_teacher=ONLINE_TEACHER or [],
         validation=shards_of("manifest", VAL),
     output:
         weights=f"{RESULTS}/student/model.safetensors",

@@ -193,9 +193,14 @@ def student(
     manifest: Manifests,
     clicks: Clicks,
     frames: FrameIndex,
-    flow: Annotated[list[Path], typer.Option(help="Index of the flow stage; one per shard.")],
-    soft_labels: Annotated[list[Path], typer.Option(help="Index of the soft-labels stage; one per shard.")],
     val_manifest: ValManifests,
+    flow: Annotated[
+        list[Path] | None, typer.Option(help="Index of the flow stage; one per shard; none if online.")
+    ] = None,
+    soft_labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="Index of the soft-labels stage; one per shard; none if online."),
+    ] = None,
     variant: Annotated[str, typer.Option(help="Variant of the ablation; kd_mfd is the whole of Eq. 5.")] = "",
     pace: Annotated[Path | None, typer.Option(help="model.json whose steps a second set the pace.")] = None,
     same_time_as: Annotated[Path | None, typer.Option(help="model.json whose wall time to spend.")] = None,
@@ -204,7 +209,10 @@ def student(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train the small net from the caches: clicks, Gated CRF, soft labels and memory-flow distillation."""
+    """Train the small net from the caches: clicks, Gated CRF, soft labels and memory-flow distillation.
+
+    With student.online.teacher, teacher and flow estimator run in the loop instead, and no index is needed.
+    """
     from weclick.ablation import steps_for_seconds, variant_config
 
     chosen = load(config, change, "student")
@@ -214,7 +222,7 @@ def student(
         seconds = json.loads(same_time_as.read_text())["train_seconds"]
         chosen["student"]["steps"] = steps_for_seconds(json.loads(pace.read_text()), seconds)
     inputs = {"manifest": manifest, "clicks": clicks, "frames": frames, "val_manifest": val_manifest}
-    caches = {"flow": flow, "soft_labels": soft_labels}
+    caches = {"flow": flow or [], "soft_labels": soft_labels or []}
     _train("student", chosen, output, {**inputs, **caches}, choose_device(device), devices)
 
 

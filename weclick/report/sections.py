@@ -20,6 +20,7 @@ TERMS = {
     "gated_crf": "Gated CRF",
     "knowledge_distillation": "Knowledge distillation",
     "memory_flow": "Memory-flow distillation",
+    "auxiliary_partial_cross_entropy": "Partial cross-entropy of the auxiliary head",
 }
 
 
