@@ -41,10 +41,11 @@ from weclick.geometry import downsample_flow
 from weclick.manifest import Manifest
 from weclick.media import read_frame
 from weclick.models import normalize
-from weclick.recipe import WEIGHTS, Recipe, train_recipe
+from weclick.recipe import Recipe
 from weclick.store import SOFT_LABEL_CODECS, Store, encode_flow
 from weclick.store.entries import COMPRESSORS, EntryWriter
 from weclick.stream import Caches
+from weclick.training import WEIGHTS, train_recipe
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[1] / "shared"

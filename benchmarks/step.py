@@ -45,8 +45,9 @@ from weclick.metrics_log import METRICS, read_metrics
 from weclick.models import build_model
 from weclick.objective import Objective
 from weclick.online import Online
+from weclick.optimizer import make_optimizer
 from weclick.stream import Caches
-from weclick.train import fit, make_fabric, make_optimizer
+from weclick.train import fit, make_fabric
 
 HERE = Path(__file__).resolve().parent
 SIZE, SCALE = (1024, 2048), (0.5, 2.0)

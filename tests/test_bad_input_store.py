@@ -186,7 +186,7 @@ def test_a_checkpoint_without_room_leaves_the_old_one(tmp_path):
 import resource, signal, sys, torch
 from pathlib import Path
 from weclick.errors import DiskFullError
-from weclick.train import Trained, save_checkpoint
+from weclick.training_state import Trained, save_checkpoint
 path = Path(sys.argv[1])
 model = torch.nn.Linear(2, 2)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

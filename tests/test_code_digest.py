@@ -55,6 +55,6 @@ def test_an_unknown_module_is_an_error(package):
 
 def test_flow_and_training_do_not_share_what_the_other_edits():
     assert "weclick.flow.dis" in imported_modules("weclick.flow.stage")
-    assert not any(name.startswith("weclick.flow") for name in imported_modules("weclick.recipe"))
-    assert "weclick.losses.gated_crf" in imported_modules("weclick.recipe")
+    assert not any(name.startswith("weclick.flow") for name in imported_modules("weclick.training"))
+    assert "weclick.losses.gated_crf" in imported_modules("weclick.training")
     assert "weclick.manifest" in direct_imports("weclick.frames")

@@ -10,7 +10,18 @@ from weclick.code_digest import PACKAGE, direct_imports
 
 FLOORS = [
     {"cli"},
-    {"recipe", "report", "describe", "show", "doctor", "doctor_data", "plan", "plan_probe"},
+    {
+        "training",
+        "report",
+        "describe",
+        "show",
+        "doctor",
+        "doctor_data",
+        "plan",
+        "plan_probe",
+        "run_lock",
+        "reproduce",
+    },
     {
         "predict",
         "export",
@@ -21,11 +32,13 @@ FLOORS = [
         "train",
         "evaluate",
     },
-    {"online"},
+    {"online", "recipe"},
     {"stream"},
     {"clicks", "frames", "flow", "soft_labels", "datasets", "ablation"},
     {
         "objective",
+        "optimizer",
+        "training_state",
         "means",
         "stopwatch",
         "assemble",
@@ -47,6 +60,7 @@ FLOORS = [
         "manifest",
         "progress",
         "code_digest",
+        "gpu_slots",
         "errors",
     },
 ]

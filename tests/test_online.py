@@ -11,11 +11,12 @@ from weclick.errors import InputError, MissingFileError
 from weclick.means import Means
 from weclick.metrics_log import read_metrics
 from weclick.objective import Objective
-from weclick.online import Online, to_rgb
-from weclick.recipe import Recipe, train_recipe
+from weclick.online import Online, OnlineSection, to_rgb
+from weclick.recipe import Recipe
 from weclick.soft_labels import compute_soft_labels
 from weclick.store import Store, entry_key
 from weclick.stream import Caches, Stream
+from weclick.training import train_recipe
 from weclick.window import Window
 
 CPU = torch.device("cpu")
@@ -112,7 +113,8 @@ def student(street, store, teacher, **changed):
     }
     config = {**street.config, "student": {**section, **changed}}
     caches = Caches(store, street.frames, {}, {})
-    return Recipe("student", config, street.train, street.clicks, caches, street.val)
+    in_loop = OnlineSection.of(config)
+    return Recipe("student", config, street.train, street.clicks, caches, street.val, in_loop)
 
 
 def test_a_student_learns_without_caches(street, store, teacher, tmp_path):
@@ -137,7 +139,8 @@ def test_the_key_counts_teacher_and_estimator_by_content(street, store, teacher,
     assert key(recipe) == key(student(street, store, str(copy)))
     config = json.loads(json.dumps(recipe.config))
     config["student"]["online"]["options"] = {"preset": "fast"}
-    assert key(recipe) != key(dataclasses.replace(recipe, config=config))
+    changed = dataclasses.replace(recipe, config=config, in_loop=OnlineSection.of(config))
+    assert key(recipe) != key(changed)
     assert key(recipe) != key(student(street, store, None))
 
 

@@ -16,11 +16,12 @@ from weclick.media import read_clip
 from weclick.metrics_log import read_metrics
 from weclick.models import normalize
 from weclick.plan_probe import plausible_teacher, untrained
-from weclick.recipe import Recipe, class_weights, train_recipe
+from weclick.recipe import Recipe, class_weights
 from weclick.report.sections import TERMS
 from weclick.soft_labels import compute_soft_labels
 from weclick.store import Store, entry_key, verify_entry
 from weclick.stream import Caches, Stream
+from weclick.training import train_recipe
 from weclick.window import Window
 
 
@@ -59,7 +60,7 @@ def test_a_student_is_trained_once_and_then_found(street, store, taught, tmp_pat
     recipe = make_recipe(street, store, "student", taught[1])
     entry = train_recipe(recipe, tmp_path / "mine", device="cpu")
     assert verify_entry(entry.path) == []
-    monkeypatch.setattr("weclick.recipe.fit", None)
+    monkeypatch.setattr("weclick.training.fit", None)
     again = train_recipe(recipe, tmp_path / "colleague", device="cpu")
     assert again.key == entry.key
     for name in ("model.safetensors", "metrics.jsonl", "model.json"):

@@ -17,22 +17,12 @@ from weclick.errors import InputError
 from weclick.means import Means
 from weclick.metrics_log import MetricsLog, read_metrics
 from weclick.models import build_model
-from weclick.objective import Objective
+from weclick.objective import Objective, with_auxiliary
+from weclick.optimizer import averaged, make_optimizer, set_learning_rate
 from weclick.stopwatch import PARTS, Stopwatch
 from weclick.stream import Caches, Stream
-from weclick.train import (
-    BEST,
-    CHECKPOINT,
-    NonFiniteLossError,
-    averaged,
-    fit,
-    make_fabric,
-    make_optimizer,
-    micro_batch_size,
-    set_learning_rate,
-    share_statistics,
-    with_auxiliary,
-)
+from weclick.train import NonFiniteLossError, fit, make_fabric, micro_batch_size, share_statistics
+from weclick.training_state import BEST, CHECKPOINT
 from weclick.window import Window
 
 EXACT = {"head_norm": "group", "batch_norm": "frozen", "optimizer": "sgd", "learning_rate": 0.1}

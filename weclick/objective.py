@@ -6,7 +6,7 @@ the soft labels of all its frames and memory-flow distillation from neighbours t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,9 @@ from weclick.losses import (
     memory_flow_distillation,
     partial_cross_entropy,
 )
+
+Losses = Callable[[Any, Batch, int], dict[str, Tensor]]
+"""What the network gives in training mode, the batch and the step -> named terms, whose sum is the loss."""
 
 
 class Objective:
@@ -115,6 +118,23 @@ class Objective:
             reduction=self._mfd["reduction"],
         )
         return loss * ((1 if self._mfd["reduction"] == "sum" else batch.neighbours) / batch.targets)
+
+
+def with_auxiliary(objective: Losses, auxiliary: Losses, weight: float) -> Losses:
+    """The objective of a network with an auxiliary head, which gives (logits, auxiliary logits).
+
+    Args:
+        objective: of the logits.
+        auxiliary: of the auxiliary logits, on their own grid.
+        weight: of each of its terms, which are named auxiliary_<term>; 0.4 in PSPNet (Zhao et al. 2017).
+    """
+
+    def terms(outputs: tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
+        extra = auxiliary(outputs[1], batch, step)
+        named = {f"auxiliary_{name}": weight * term for name, term in extra.items()}
+        return objective(outputs[0], batch, step) | named
+
+    return terms
 
 
 def _warp(neighbours: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

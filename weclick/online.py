@@ -7,7 +7,7 @@ whole frames instead and are cropped afterwards, which knows more of the surroun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,60 @@ from torch.nn.functional import interpolate
 
 from weclick.batch import Batch
 from weclick.checkpoint import load_model
-from weclick.errors import InputError
+from weclick.code_digest import code_digest
+from weclick.errors import InputError, MissingFileError
 from weclick.flow import build_estimator
+from weclick.flow.estimators import estimator_digest
 from weclick.flow.pairs import MASKS, BatchEstimator, PairImages
 from weclick.models import IMAGENET_MEAN, IMAGENET_STD
 from weclick.models.inference import fused_for_inference
+from weclick.store import file_digest
 from weclick.stream import MASK_BITS
 
 AT_ONCE = 4
 """Images that the teacher takes at once."""
+
+
+@dataclass(frozen=True)
+class OnlineSection:
+    """The section `student.online` of a configuration that names a teacher.
+
+    Attributes:
+        options: teacher, estimator, options.
+    """
+
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> OnlineSection | None:
+        """That of a configuration; None where it names no teacher, or has no student."""
+        section = config.get("student", {}).get("online", {})
+        return cls(section) if section.get("teacher") else None
+
+    def key_inputs(self, *, flow: bool) -> dict[str, Any]:
+        """What the key of a student is made of: the contents of teacher and estimator, and the code.
+
+        Args:
+            flow: whether a loss looks at it.
+
+        Raises:
+            MissingFileError: there is no such teacher.
+        """
+        teacher = Path(self.options["teacher"])
+        if not teacher.is_file():
+            raise MissingFileError(
+                f"student.online.teacher is {str(teacher)!r}, which is no file; give the "
+                "model.safetensors of a trained teacher, or null to read stored soft labels"
+            )
+        estimator = estimator_digest(self.options["estimator"], **self.options["options"]) if flow else None
+        code = code_digest("weclick.online")
+        return {"code": code, "teacher_sha256": file_digest(teacher), "flow": estimator}
+
+    def start(
+        self, *, classes: Sequence[str], stride_px: int, occlusion: str | None, device: torch.device | str
+    ) -> Online:
+        """Load teacher and estimator; the arguments are those of `Online`."""
+        return Online(self.options, classes=classes, stride_px=stride_px, occlusion=occlusion, device=device)
 
 
 class Online:

@@ -17,6 +17,7 @@ from weclick.datasets import build_manifest, open_dataset
 from weclick.flow.stage import compute_flow, flow_keys
 from weclick.frames import frames_key, pack_frames, unpacked_key
 from weclick.manifest import Clip, Manifest
+from weclick.online import OnlineSection
 from weclick.plan_probe import (
     ENTRY_OVERHEAD_BYTES,
     Rate,
@@ -28,10 +29,11 @@ from weclick.plan_probe import (
     train_probe,
     untrained,
 )
-from weclick.recipe import WEIGHTS, Recipe
+from weclick.recipe import Recipe
 from weclick.soft_labels import compute_soft_labels, soft_labels_key
 from weclick.store import Entry, Store, entry_key
 from weclick.stream import Caches
+from weclick.training import WEIGHTS
 from weclick.window import Window, consistency_pairs, stored_pairs
 
 CLICKS_AT_MOST = 2000
@@ -269,7 +271,8 @@ def _model_key(run: _Run, role: str, table: ClickTable | None, caches: Caches) -
     """The key of a network, or None where it cannot be known beforehand."""
     if table is None:
         return None
-    recipe = Recipe(role, select(run.config, role), run.train, table, caches, run.val)
+    chosen = select(run.config, role)
+    recipe = Recipe(role, chosen, run.train, table, caches, run.val, OnlineSection.of(chosen))
     return entry_key("models", recipe.inputs())
 
 

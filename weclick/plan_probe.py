@@ -25,10 +25,11 @@ from weclick.manifest import Clip, Manifest
 from weclick.media import read_clip
 from weclick.metrics_log import METRICS
 from weclick.models import normalize
-from weclick.recipe import Recipe, build_network, train_recipe
+from weclick.recipe import Recipe, build_network
 from weclick.soft_labels import compute_soft_labels
 from weclick.store import Store
 from weclick.stream import Caches
+from weclick.training import train_recipe
 
 AT_MOST_CLIPS, AT_MOST_NEIGHBOURS, AT_MOST_STEPS = 24, 4, 20
 ENTRY_OVERHEAD_BYTES = 2048

@@ -1,47 +1,46 @@
-"""A training and its recipe: all that determines a network, and the network that came out, in the store."""
+"""The recipe of a network: all that determines it, and what it is trained with."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import shutil
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from weclick.checkpoint import model_bytes
+from weclick.batch import Batch
 from weclick.clicks import ClickTable, clicks_digest
 from weclick.code_digest import code_digest
-from weclick.errors import InputError, MissingFileError, room_to_write
-from weclick.evaluate import score_frames, scores
-from weclick.flow.estimators import estimator_digest
-from weclick.manifest import Manifest, write_text
+from weclick.errors import InputError
+from weclick.manifest import Manifest
 from weclick.means import Means
-from weclick.metrics_log import METRICS
 from weclick.models import SegmentationNetwork, build_model
-from weclick.objective import Objective
-from weclick.online import Online
-from weclick.store import Entry, entry_key, file_digest
-from weclick.stream import Caches, Stream
-from weclick.train import BEST, CHECKPOINT, Losses, fit, make_fabric, micro_batch_size, with_auxiliary
+from weclick.objective import Losses, Objective, with_auxiliary
+from weclick.store import file_digest
+from weclick.stream import Caches
 from weclick.window import Window
 
 FORMAT_VERSION = 1
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
 _VALIDATION = ("validate_every", "validate_frames")
 _WATCHING = ("checkpoint_every", "log_every", "profile")
 """Options that show a training and do not change it; so do those of validation, unless the best is kept."""
 
 _OFF = {"accumulate": 1, "clip_gradient_norm": None, "deterministic": False, "keep": "last"}
 """Options that are no part of a key where they change nothing."""
+
+
+class Online(Protocol):
+    """Computes in a training's loop what is not stored, see `weclick.online`; here nothing of it is imported,
+    so that an edit of an estimator does not change what trains from caches alone."""
+
+    def key_inputs(self, *, flow: bool) -> dict[str, Any]:
+        """What the key of a network is made of; `flow` says whether a loss looks at it."""
+
+    def start(
+        self, *, classes: Sequence[str], stride_px: int, occlusion: str | None, device: torch.device
+    ) -> Callable[[Batch], Batch]:
+        """Load teacher and estimator; what comes completes the batches."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Recipe:
         clicks: on its targets.
         caches: frames, and for a student flow and soft labels.
         validation: the split that is scored during training.
+        in_loop: teacher and flow of a training that computes them in its loop.
     """
 
     role: str
@@ -63,6 +63,7 @@ class Recipe:
     clicks: ClickTable
     caches: Caches
     validation: Manifest
+    in_loop: Online | None = None
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -75,10 +76,9 @@ class Recipe:
         return any(self.config.get(name, {}).get("weight") for name in ("kd", "mfd"))
 
     @property
-    def online(self) -> Mapping[str, Any] | None:
-        """The section `student.online`, where teacher and flow are computed in the loop; else None."""
-        section = self.options.get("online", {})
-        return section if section.get("teacher") and self.distils else None
+    def online(self) -> Online | None:
+        """What computes teacher and flow in the loop; None where stored ones are read, or no loss looks."""
+        return self.in_loop if self.distils else None
 
     @property
     def uses_flow(self) -> bool:
@@ -116,8 +116,7 @@ class Recipe:
         modules = ["weclick.train", "weclick.objective", "weclick.models"]
         more: dict[str, Any] = {}
         if self.online:
-            modules.append("weclick.online")
-            more["online"] = self._online_inputs(self.online)
+            more["online"] = self.online.key_inputs(flow=self.uses_flow)
         if self.options["keep"] == "best":
             modules.append("weclick.evaluate")
             more["validation"] = {
@@ -140,46 +139,6 @@ class Recipe:
             "soft_labels": dict(caches.soft_labels),
             **more,
         }
-
-    def _online_inputs(self, online: Mapping[str, Any]) -> dict[str, Any]:
-        if not Path(online["teacher"]).is_file():
-            raise MissingFileError(
-                f"{self.role}.online.teacher is {online['teacher']!r}, which is no file; give the "
-                "model.safetensors of a trained teacher, or null to read stored soft labels"
-            )
-        flow = estimator_digest(online["estimator"], **online["options"]) if self.uses_flow else None
-        return {"teacher_sha256": file_digest(Path(online["teacher"])), "flow": flow}
-
-
-def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1) -> Entry:
-    """Make sure that the store holds the network of a recipe, and lay its files into a folder.
-
-    Args:
-        recipe: what to train.
-        folder: gets model.safetensors, model.json, metrics.jsonl, and while training a checkpoint.
-        device: cpu or cuda.
-        devices: processes to train with.
-
-    Returns:
-        The entry: model.safetensors and metrics.jsonl, attributes as in model.json.
-    """
-    store, inputs = recipe.caches.store, recipe.inputs()
-    key = entry_key("models", inputs)
-    if _is_helper():
-        _train(recipe, inputs, key, folder, device, devices)
-        return store.get("models", key)
-    with _alone_in(folder):
-        entry = store.find("models", key)
-        if entry is None:
-            _train(recipe, inputs, key, folder, device, devices)
-            entry = store.get("models", key)
-        for name in (WEIGHTS, METRICS):
-            _copy(entry.path / name, folder / name)
-        card = {"kind": "models", "key": key, **entry.attributes}
-        write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
-        for name in (CHECKPOINT, BEST):
-            (folder / name).unlink(missing_ok=True)
-    return entry
 
 
 def class_weights(setting: Any, clicks: ClickTable, num_classes: int) -> torch.Tensor | None:
@@ -261,107 +220,3 @@ def make_means(recipe: Recipe) -> Means:
 def _class_weights(recipe: Recipe) -> torch.Tensor | None:
     setting = recipe.config["partial_cross_entropy"]["class_weights"]
     return class_weights(setting, recipe.clicks, recipe.manifest.num_classes)
-
-
-def _train(
-    recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
-) -> None:
-    options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
-    if recipe.distils and not (recipe.online or recipe.caches.soft_labels):
-        raise InputError(
-            "the student distils (kd.weight, mfd.weight), but has no soft labels; give the index of the "
-            "soft_labels stage, a teacher in student.online.teacher, or weights of 0"
-        )
-    fabric = make_fabric(device, options["precision"], devices)
-    torch.manual_seed(seed)
-    model = build_network(options, manifest.num_classes, pretrained=options["pretrained"])
-    occlusion = recipe.config.get("mfd", {}).get("occlusion", "none")
-    online = None
-    if recipe.online:
-        online = Online(
-            recipe.online,
-            classes=manifest.classes.names,
-            stride_px=model.stride,
-            occlusion=occlusion if recipe.uses_flow else None,
-            device=fabric.device,
-        )
-    stream = Stream(
-        manifest,
-        recipe.clicks,
-        recipe.used_caches(),
-        window=recipe.window,
-        options={**options, "batch_size": micro_batch_size(options, fabric.world_size)},
-        stride_px=model.stride,
-        occlusion=occlusion,
-        seed=seed,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
-    )
-
-    def validate(network: torch.nn.Module) -> dict[str, Any]:
-        matrix = score_frames(
-            network, recipe.validation, at_most=options["validate_frames"], device=fabric.device
-        )
-        return scores(matrix, recipe.validation)
-
-    trained = fit(
-        fabric,
-        model,
-        stream,
-        make_objective(recipe),
-        means=make_means(recipe),
-        options=options,
-        seed=seed,
-        folder=folder,
-        recipe=key,
-        validate=validate,
-        complete=online,
-    )
-    model.drop_auxiliary()
-    if fabric.is_global_zero:
-        with recipe.caches.store.create("models", inputs) as entry:
-            entry.write_file(WEIGHTS, model_bytes(model, manifest.classes, shrink=manifest.shrink))
-            _copy(folder / METRICS, entry.path / METRICS)
-            entry.attributes.update(
-                {
-                    "role": recipe.role,
-                    "options": model.options,
-                    "steps": trained.step,
-                    "kept_step": trained.best_step or trained.step,
-                    "train_seconds": round(trained.seconds, 3),
-                    "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                    "weights_sha256": file_digest(entry.path / WEIGHTS),
-                    "seed": seed,
-                }
-            )
-    fabric.barrier()
-
-
-def _is_helper() -> bool:
-    """Whether Fabric started this process to train beside a first one, which looks after the folder."""
-    return int(os.environ.get("LOCAL_RANK", 0)) > 0
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process of this machine trains in the folder; a killed one lets go by itself."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: another process trains here, waiting for it", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that readers see the old one or the new one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    with room_to_write(target):
-        try:
-            shutil.copyfile(source, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)

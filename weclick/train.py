@@ -6,49 +6,28 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from weclick.batch import Batch
-from weclick.errors import InputError, full_disk
+from weclick.errors import InputError
 from weclick.means import Means
 from weclick.metrics_log import MetricsLog
+from weclick.objective import Losses
+from weclick.optimizer import averaged, make_optimizer, set_learning_rate
 from weclick.progress import progress_bar
 from weclick.stopwatch import Stopwatch, traced
 from weclick.stream import Stream
-
-CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
-"""The last state, and the one that scored best in validation; a training can go on from either."""
-
-Losses = Callable[[Any, Batch, int], dict[str, Tensor]]
-"""What the network gives in training mode, the batch and the step -> named terms, whose sum is the loss."""
+from weclick.training_state import BEST, CHECKPOINT, Trained, load_best, load_checkpoint, save_checkpoint
 
 
 class NonFiniteLossError(ArithmeticError):
     """The loss became NaN or infinite; the checkpoint holds the last good state."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How far a training is.
-
-    Attributes:
-        step: steps done.
-        seconds: over all its sessions, validation left out.
-        best_step: after which it scored best, of those whose state is kept in best.pt; 0 where there is none.
-        best_miou: its score, 0..1.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    best_step: int = 0
-    best_miou: float = -1.0
 
 
 def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
@@ -182,7 +161,7 @@ def fit(
     if log:
         log.close()
     if options["keep"] == "best" and now.best_step:
-        _load_best(folder / BEST, model, optimizer, recipe, average, now)
+        load_best(folder / BEST, model, optimizer, recipe, average, now)
     if average:
         model.load_state_dict(average.module.state_dict())
     return now
@@ -201,27 +180,6 @@ def deterministic(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def make_optimizer(model: nn.Module, options: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters, the head's learning rate scaled by its factor."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            factor = 1.0 if name.startswith("backbone.") else options["head_learning_rate_factor"]
-            groups.setdefault(factor, []).append(parameter)
-    parameters = [{"params": params, "factor": factor} for factor, params in groups.items()]
-    rate, decay = options["learning_rate"], options["weight_decay"]
-    if options["optimizer"] == "adamw":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
-    return torch.optim.SGD(parameters, lr=rate, momentum=options["momentum"], weight_decay=decay)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, options: Mapping[str, Any], step: int) -> None:
-    """The poly schedule: rate * (1 - step / steps) ^ poly_power."""
-    rate = options["learning_rate"] * (1 - step / options["steps"]) ** options["poly_power"]
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
-
-
 def share_statistics(model: nn.Module, fabric: Fabric) -> None:
     """Let batch norm, of backbone and head, see the batch of all GPUs; in place, under the same keys.
 
@@ -229,89 +187,6 @@ def share_statistics(model: nn.Module, fabric: Fabric) -> None:
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
-
-
-def averaged(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
-    """An exponential moving average of a network; `update_parameters` after each step.
-
-    average = decay * average + (1 - decay) * network, from the first step's network on: about the mean of the
-    last 1 / (1 - decay) steps. Means and variances of batch norm are averaged alike, since they belong to the
-    weights. (So is `num_batches_tracked`, in whole numbers; nothing reads it.)
-
-    Args:
-        model: copied.
-        decay: 0..1.
-        device: where the average is kept.
-    """
-    rule = get_ema_multi_avg_fn(decay)
-    return AveragedModel(model, device=device, multi_avg_fn=rule, use_buffers=True)
-
-
-def with_auxiliary(objective: Losses, auxiliary: Losses, weight: float) -> Losses:
-    """The objective of a network with an auxiliary head, which gives (logits, auxiliary logits).
-
-    Args:
-        objective: of the logits.
-        auxiliary: of the auxiliary logits, on their own grid.
-        weight: of each of its terms, which are named auxiliary_<term>; 0.4 in PSPNet (Zhao et al. 2017).
-    """
-
-    def terms(outputs: tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
-        extra = auxiliary(outputs[1], batch, step)
-        named = {f"auxiliary_{name}": weight * term for name, term in extra.items()}
-        return objective(outputs[0], batch, step) | named
-
-    return terms
-
-
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: str,
-    done: Trained,
-    average: AveragedModel | None = None,
-) -> None:
-    """Write all that a training needs to go on; readers see the old file or the new one.
-
-    Raises:
-        DiskFullError: there is no room; the old file stays.
-    """
-    state = {
-        "recipe": recipe,
-        **asdict(done),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "ema": average.state_dict() if average else None,
-    }
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        torch.save(state, temporary)
-        temporary.replace(path)
-    except RuntimeError as error:  # torch's word for a file that cannot be written to its end
-        raise full_disk(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: str,
-    average: AveragedModel | None = None,
-) -> Trained:
-    """Go on from a checkpoint; step 0 where there is none of this recipe."""
-    if not path.is_file():
-        return Trained()
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["recipe"] != recipe:
-        return Trained()
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if average:
-        average.load_state_dict(state["ema"])
-    return Trained(**{field.name: state[field.name] for field in fields(Trained)})
 
 
 def _add_gradients(
@@ -404,21 +279,6 @@ def _line(
         "data_wait_share": shares["wait"],
         "time_shares": dict(shares),
     }
-
-
-def _load_best(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: str,
-    average: AveragedModel | None,
-    now: Trained,
-) -> None:
-    if load_checkpoint(path, model, optimizer, recipe, average).best_step != now.best_step:
-        raise InputError(
-            f"{path}: is lost, or of another training, but keep: best asks for its state of step "
-            f"{now.best_step}; restore the file, or delete {path.with_name(CHECKPOINT)} and train again"
-        )
 
 
 def _validated(model: nn.Module, validate: Callable[[nn.Module], Mapping[str, Any]]) -> Mapping[str, Any]:

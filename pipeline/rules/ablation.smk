@@ -20,7 +20,7 @@ rule ablation_teacher:
         gpu=1,
     params:
         config=stage_config("teacher"),
-        code=code_digest("weclick.recipe"),
+        code=code_digest("weclick.training"),
         data=training_data,
         folder=f"{ABLATION}/teacher/{{seed}}",
     shell:
@@ -71,7 +71,7 @@ rule ablation_student:
         gpu=1,
     params:
         config=stage_config("student"),
-        code=code_digest("weclick.recipe", "weclick.ablation"),
+        code=code_digest("weclick.training", "weclick.ablation"),
         data=training_data,
         budget=lambda wildcards, input: (
             "--pace {} --same-time-as {}".format(*map(quote, map(str, input.budget)))

@@ -19,7 +19,7 @@ rule student:
         gpu=1,
     params:
         config=stage_config("student"),
-        code=code_digest("weclick.recipe"),
+        code=code_digest("weclick.training", *["weclick.online"] * bool(ONLINE_TEACHER)),
         data=training_data,
         folder=f"{RESULTS}/student",
     shell:

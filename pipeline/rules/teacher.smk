@@ -13,7 +13,7 @@ rule teacher:
         gpu=1,
     params:
         config=stage_config("teacher"),
-        code=code_digest("weclick.recipe"),
+        code=code_digest("weclick.training"),
         data=training_data,
         folder=f"{RESULTS}/teacher",
     shell:

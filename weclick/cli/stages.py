@@ -292,10 +292,12 @@ def _train(
 ) -> None:
     from weclick.clicks import read_clicks
     from weclick.manifest import read_manifests
-    from weclick.recipe import CARD, Recipe, train_recipe
+    from weclick.online import OnlineSection
+    from weclick.recipe import Recipe
     from weclick.stage_cost import MeteredStore, stage_cost
     from weclick.store import read_index
     from weclick.stream import Caches
+    from weclick.training import CARD, train_recipe
 
     store = MeteredStore(open_store(chosen), "models")
     caches = Caches(
@@ -311,6 +313,7 @@ def _train(
         clicks=read_clicks(inputs["clicks"]),
         caches=caches,
         validation=read_manifests(inputs["val_manifest"]),
+        in_loop=OnlineSection.of(chosen),
     )
     with stage_cost(output / CARD, store):
         train_recipe(recipe, output, device=device, devices=devices)
