@@ -95,7 +95,12 @@ def make_store(folder: Path, size: tuple[int, int], clips: int) -> tuple[Manifes
         with store.create("soft_labels", frame_inputs(clip)) as entry:
             labels = arrays["probabilities"]
             entry.create_array(
-                "probabilities", shape=labels.shape, chunks=(1, CLASSES, 64, 64), dtype="uint8", axes="TCHW"
+                "probabilities",
+                shape=labels.shape,
+                chunks=(1, CLASSES, 64, 64),
+                dtype="uint8",
+                axes="TCHW",
+                codec="zstd_bytes",
             )[:] = labels
             names = [str(i) for i in range(CLASSES)]
             entry.attributes.update(stride_px=STRIDE, codec="root6", classes=names)
@@ -171,10 +176,14 @@ def write_peers(folder: Path, manifest: Manifest, caches: Caches) -> str:
     try:
         import hdf5plugin
 
-        compression, codec = hdf5plugin.Blosc(cname="lz4", shuffle=hdf5plugin.Blosc.NOSHUFFLE), "blosc lz4"
-        others = hdf5plugin.Blosc(cname="zstd", clevel=3, shuffle=hdf5plugin.Blosc.BITSHUFFLE)
+        blosc, codec = hdf5plugin.Blosc, "blosc, as ours"
+        compression = {
+            "rgb": blosc(cname="lz4", shuffle=blosc.NOSHUFFLE),
+            "probabilities": blosc(cname="zstd", clevel=5, shuffle=blosc.NOSHUFFLE),
+        }
+        others = blosc(cname="zstd", clevel=3, shuffle=blosc.BITSHUFFLE)
     except ImportError:
-        compression = others = {"compression": "lzf", "shuffle": True}
+        compression, others = {}, {"compression": "lzf", "shuffle": True}
         codec = "lzf with shuffle, since hdf5plugin is not installed"
     for clip in manifest.clips:
         arrays = {}
@@ -189,7 +198,7 @@ def write_peers(folder: Path, manifest: Manifest, caches: Caches) -> str:
                     "probabilities": (1, CLASSES, 64, 64),
                     "flow": (1, 2, 256, 256),
                 }
-                how = compression if name == "rgb" else others
+                how = compression.get(name, others)
                 file.create_dataset(name, data=array, chunks=chunks.get(name, (1, 256, 256)), **how)
         for t in range(FRAMES):
             np.savez_compressed(folder / f"{clip.id}-{t}-labels.npz", arrays["probabilities"][t])
@@ -205,6 +214,8 @@ def write_peers(folder: Path, manifest: Manifest, caches: Caches) -> str:
 
 
 def tar_codec(name: str) -> Blosc:
+    if name == "probabilities":
+        return Blosc("zstd", 5, Blosc.NOSHUFFLE)
     return Blosc("lz4", 5, Blosc.NOSHUFFLE) if name == "rgb" else Blosc("zstd", 3, Blosc.BITSHUFFLE)
 
 

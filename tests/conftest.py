@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from weclick.clicks import ClickTable, generate_clicks
 from weclick.config import complete_config
@@ -18,6 +19,25 @@ from weclick.store import Store
 from weclick.window import Window, consistency_pairs
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the verbs do, for the processes that tests start
+if "PYTEST_XDIST_WORKER" in os.environ:  # others test beside this process, so it takes one core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+LONG = (
+    "test_workflow.py",
+    "test_workflow_shared.py",
+    "test_gpu_slots.py",
+    "test_bad_input_video.py",
+    "test_leases.py",
+    "test_export.py",
+    "test_flow_bench.py",
+    "test_flownet2.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @dataclass(frozen=True)

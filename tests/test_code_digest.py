@@ -14,12 +14,18 @@ def package(tmp_path, monkeypatch):
     (root / "low.py").write_text('"""Doc."""\n\n\ndef f(x):\n    """Doc."""\n    return x + 1\n')
     (root / "other.py").write_text("x = 1\n")
     monkeypatch.setattr(digests, "PACKAGE", root)
+    forget()
+    yield root
+    forget()
+
+
+def forget() -> None:
     digests._syntax.cache_clear()
-    return root
+    digests.direct_imports.cache_clear()
 
 
 def digest() -> str:
-    digests._syntax.cache_clear()
+    forget()
     return code_digest("weclick.stage")
 
 
@@ -45,6 +51,7 @@ def test_an_edit_elsewhere_does_not_count(package):
 
 def test_imports_inside_functions_are_followed(package):
     (package / "low.py").write_text("def f(x):\n    from weclick import other\n    return other.x\n")
+    forget()
     assert "weclick.other" in imported_modules("weclick.stage")
 
 

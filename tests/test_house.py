@@ -14,6 +14,8 @@ FLOORS = [
         "training",
         "report",
         "describe",
+        "explain",
+        "explain_differences",
         "show",
         "doctor",
         "doctor_data",

@@ -166,11 +166,12 @@ def test_the_best_weights_are_in_the_store(street, store, tmp_path):
 
 def test_the_key_counts_the_code_of_training_and_not_of_inference(street, store, monkeypatch):
     named = []
-    monkeypatch.setattr("weclick.recipe.code_digest", lambda *modules: named.extend(modules))
+    monkeypatch.setattr("weclick.recipe.code_digest", lambda *modules, without: named.extend(modules))
     make_recipe(street, store, "student", {"clip": "key"}).inputs()
-    counted = imported_modules(*named)
+    counted = imported_modules(*named, without="weclick.store")
     assert counted >= {"weclick.objective", "weclick.losses.gated_crf", "weclick.stream", "weclick.train"}
     assert counted >= {"weclick.models.network", "weclick.models.layers"}
+    assert {name for name in counted if name.startswith("weclick.store")} == {"weclick.store.codecs"}
     assert not counted & {"weclick.models.inference", "weclick.export", "weclick.student_bench"}
 
 

@@ -13,34 +13,42 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 
 
-def code_digest(*modules: str) -> str:
+def code_digest(*modules: str, without: str = "") -> str:
     """SHA-256 (hex) over the syntax trees of `modules` and of every weclick module they import.
 
     Args:
         modules: dotted names such as "weclick.flow".
+        without: a package that does not count unless it is named, nor what it alone imports.
 
     Raises:
         ValueError: a name is no module of weclick.
     """
     digest = hashlib.sha256()
-    for module in sorted(imported_modules(*modules)):
+    for module in sorted(imported_modules(*modules, without=without)):
         digest.update(f"{module}\n{_syntax(_source(module))}\n".encode())
     return digest.hexdigest()
 
 
-def imported_modules(*modules: str) -> set[str]:
-    """`modules` and all weclick modules that they import, directly or not, also inside functions."""
+def imported_modules(*modules: str, without: str = "") -> set[str]:
+    """`modules` and all weclick modules that they import, directly or not, also inside functions.
+
+    Args:
+        modules: dotted names.
+        without: a package that is not followed into.
+    """
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
         if module not in found:
             found.add(module)
-            waiting += direct_imports(module)
+            names = direct_imports(module)
+            waiting += [name for name in names if not (without and f"{name}.".startswith(f"{without}."))]
     return found
 
 
-def direct_imports(module: str) -> list[str]:
+@cache
+def direct_imports(module: str) -> tuple[str, ...]:
     """The weclick modules that one module's import statements name."""
     names: list[str] = []
     for node in ast.walk(ast.parse(_source(module).read_text())):
@@ -49,7 +57,7 @@ def direct_imports(module: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             members = [f"{node.module}.{alias.name}" for alias in node.names]
             names += [node.module, *(member for member in members if _exists(member))]
-    return [name for name in names if name.startswith("weclick.") and _exists(name)]
+    return tuple(name for name in names if name.startswith("weclick.") and _exists(name))
 
 
 def _source(module: str) -> Path:

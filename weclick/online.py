@@ -64,7 +64,7 @@ class OnlineSection:
                 "model.safetensors of a trained teacher, or null to read stored soft labels"
             )
         estimator = estimator_digest(self.options["estimator"], **self.options["options"]) if flow else None
-        code = code_digest("weclick.online")
+        code = code_digest("weclick.online", without="weclick.store")
         return {"code": code, "teacher_sha256": file_digest(teacher), "flow": estimator}
 
     def start(

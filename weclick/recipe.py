@@ -113,7 +113,7 @@ class Recipe:
         if not options["auxiliary_head"]:
             del options["auxiliary_weight"]
         losses = ("partial_cross_entropy", "gated_crf", "mfd", "kd")
-        modules = ["weclick.train", "weclick.objective", "weclick.models"]
+        modules = ["weclick.train", "weclick.objective", "weclick.models", "weclick.store.codecs"]
         more: dict[str, Any] = {}
         if self.online:
             more["online"] = self.online.key_inputs(flow=self.uses_flow)
@@ -125,7 +125,7 @@ class Recipe:
             }
         return {
             "format": FORMAT_VERSION,
-            "code": code_digest(*modules),
+            "code": code_digest(*modules, without="weclick.store"),
             "role": self.role,
             "seed": self.config["seed"],
             "options": options,

