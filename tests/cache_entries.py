@@ -25,6 +25,17 @@ ATTRIBUTES = {
     "licence": "for research only",
 }
 
+MODEL_ATTRIBUTES = {
+    "role": "teacher",
+    "options": {"architecture": "deeplabv3plus", "backbone": "resnet18", "num_classes": 9, "channels": 16},
+    "steps": 3,
+    "kept_step": 3,
+    "train_seconds": 0.5,
+    "parameters": 100,
+    "weights_sha256": "ab" * 32,
+    "seed": 0,
+}
+
 
 def write_flow_entry(root: Path, inputs: dict[str, Any] = INPUTS, value: int = 7) -> str:
     """A flow entry of two pairs, filled with `value` and noise that depends on it; its key."""

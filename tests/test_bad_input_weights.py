@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import resource
 import sys
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from weclick import cli
@@ -113,8 +115,6 @@ def checkpoint(street, tmp_path):
 
 
 def altered(path, card=None, drop=None):
-    from safetensors import safe_open
-
     with safe_open(str(path), "pt") as file:
         metadata = file.metadata()
     state = load_file(path)
@@ -145,3 +145,20 @@ def test_a_truncated_checkpoint(checkpoint):
         load_model(checkpoint)
     with pytest.raises(InputError, match="there is no such checkpoint; the teacher and student stages make"):
         load_model(checkpoint.with_name("none"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"channels": 20_000}, {"num_classes": 2**40}, {"channels": 2**62}, {"pretrained": "/etc/passwd"}],
+)
+def test_a_model_card_that_promises_a_huge_network_takes_no_memory_and_reads_nothing(checkpoint, options):
+    with safe_open(str(checkpoint), "pt") as file:
+        card = json.loads(file.metadata()["weclick"])
+    altered(checkpoint, card=json.dumps({**card, "options": {**card["options"], **options}}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if "pretrained" in options:
+        load_model(checkpoint)
+    else:
+        with pytest.raises(InputError, match=r"of another network than its model card|describes no network"):
+            load_model(checkpoint)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10  # KiB

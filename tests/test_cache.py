@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cache_entries import files_of, write_flow_entry
+from cache_entries import MODEL_ATTRIBUTES, files_of, write_flow_entry
 from typer.testing import CliRunner
 
 from weclick.cli import app
@@ -76,6 +76,7 @@ def test_a_run_names_its_networks_and_no_frames_that_stay_in_files(roots, tmp_pa
     team, _ = roots
     with Store([team]).create("models", {"seed": 0}) as entry:
         entry.write_file("model.safetensors", b"weights")
+        entry.attributes.update(MODEL_ATTRIBUTES)
     key = entry_key("models", {"seed": 0})
     (tmp_path / "results/student").mkdir(parents=True)
     (tmp_path / "results/student/model.json").write_text(json.dumps({"kind": "models", "key": key}))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cache_entries import INPUTS, files_of, write_flow_entry
+from cache_entries import ATTRIBUTES, INPUTS, files_of, write_flow_entry
 
 from weclick.errors import InputError
 from weclick.reader import WindowReader
@@ -156,7 +156,7 @@ def refused(entry: Path, told: str, *, when_read: bool = True) -> None:
 )
 def test_names_cannot_leave_the_entry(entry, name):
     def add(meta: dict) -> None:
-        meta["files"][name] = {"bytes": 0, "sha256": "0" * 64, "crc32": 0}
+        meta["files"][name] = {"bytes": 0, "sha256": "0" * 64, "crc32c": 0}
 
     forge(entry, add)
     refused(entry, r"entry\.json names the file .*, which is none of an entry")
@@ -231,14 +231,15 @@ def regular(*shape: int) -> dict:
 @pytest.mark.parametrize("codec", COMPRESSORS)
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float32"])
 def test_what_we_write_is_never_refused(tmp_path, codec, dtype):
-    with Store([tmp_path]).create("models", INPUTS) as writer:
+    with Store([tmp_path]).create("flow", INPUTS) as writer:
         array = writer.create_array(
             "any", shape=(2, 70, 9), chunks=(1, 16, 16), dtype=dtype, axes="THW", codec=codec
         )
         array[1] = np.ones((70, 9), dtype)
-    read = Store([tmp_path]).get("models", entry_key("models", INPUTS)).array("any")
+        writer.attributes.update(ATTRIBUTES)
+    read = Store([tmp_path]).get("flow", entry_key("flow", INPUTS)).array("any")
     assert (read[0].sum(), read[1].sum()) == (0, 630)
-    assert LocalRoot(tmp_path).faults("models", entry_key("models", INPUTS)) == []
+    assert LocalRoot(tmp_path).faults("flow", entry_key("flow", INPUTS)) == []
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

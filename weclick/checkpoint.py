@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -71,15 +72,16 @@ def load_model(path: Path, device: str = "cpu") -> tuple[nn.Module, ModelCard]:
         raw = json.loads(metadata["weclick"])
         classes = read_class_list(raw["classes"])
         card = ModelCard(options=raw["options"], classes=classes, shrink=int(raw.get("shrink", 1)))
-        model = build_model(**card.options)
-    except (KeyError, TypeError, ValueError) as error:
+        with torch.device("meta"):  # takes no memory, whatever sizes the card promises
+            model = build_model(**{**card.options, "pretrained": None})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path}: its model card describes no network of this version ({type(error).__name__}: {error}); "
             "train the network again"
         ) from error
     _check_fit(path, model.state_dict(), state)
-    model.load_state_dict(state)
-    return model.to(device).eval(), card
+    model.to_empty(device=device).load_state_dict(state)
+    return model.eval(), card
 
 
 def _check_fit(path: Path, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -11,6 +11,19 @@ from pathlib import Path
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when there is no room: on the disk, in the quota, in the largest file allowed."""
 
+_FORBIDDEN = "you have no right to write there: ask who keeps that folder"
+_SILENT = "its disk or share does not answer: bring it back"
+_REFUSALS = {
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: "its file system is mounted read-only: mount it writable",
+    errno.EIO: _SILENT,
+    errno.ESTALE: _SILENT,
+    errno.ENOTCONN: _SILENT,
+    errno.ETIMEDOUT: _SILENT,
+    errno.EHOSTDOWN: _SILENT,
+}
+
 
 class InputError(ValueError):
     """A file, a value or a folder is not as it should be; the text says what was found and what to do."""
@@ -24,19 +37,42 @@ class DiskFullError(OSError, InputError):
     """There was no room to write; nothing half-written stays."""
 
 
+class UnwritableError(OSError, InputError):
+    """A folder may not be written to, or its disk or share has gone; nothing half-written stays."""
+
+
 @contextmanager
 def room_to_write(path: Path) -> Iterator[None]:
-    """Writing to `path` inside the block; the system's bare word for a full disk becomes a full sentence.
+    """Writing to `path` inside the block; what the system says of a disk in one word becomes a full sentence.
 
     Raises:
         DiskFullError: the block found no room.
+        UnwritableError: it may not write there, or the disk or share does not answer.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise full_disk(path, error) from error
+        if error.errno in FULL:
+            raise full_disk(path, error) from error
+        if error.errno in _REFUSALS and _concerns(error, path):
+            raise unwritable(path, error, _REFUSALS[error.errno]) from error
+        raise
+
+
+def unwritable(path: Path, error: object, what_to_do: str) -> UnwritableError:
+    """The error for a write to `path` that was refused."""
+    return UnwritableError(
+        f"{path}: cannot be written ({error}); {what_to_do}, or name another folder (cache.roots, results, "
+        "data.root), and run again: what is finished stays"
+    )
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether an error does not tell of a file elsewhere, which was only read."""
+    if not isinstance(error.filename, str) or error.filename2:
+        return True
+    named = Path(error.filename).absolute()
+    return named.is_relative_to(path.absolute().parent) or path.absolute().is_relative_to(named)
 
 
 def full_disk(path: Path, error: Exception) -> DiskFullError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,26 @@ def shard_of(clip_id: str, shards: int) -> int:
     return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % shards
 
 
+def is_inside(name: str) -> bool:
+    """Whether a relative name cannot leave its folder: it is not absolute, and no part of it is `..`."""
+    return bool(name) and name[0] != "/" and "\0" not in name and ".." not in name.split("/")
+
+
+def file_inside(folder: Path, name: str) -> Path:
+    """Where a file of that name is to be written below a folder.
+
+    Raises:
+        InputError: it would lie elsewhere: by an absolute name, by `..`, or by a symbolic link.
+    """
+    path = folder / name
+    if not is_inside(name) or not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{path}: leads out of {folder}, so it is not written; clips and frames need names that are "
+            "relative and without '..', and the folder no symbolic link to elsewhere"
+        )
+    return path
+
+
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write a manifest as JSON, one clip a line, so that it can be read, compared and diffed."""
     head = asdict(replace(manifest, clips=()))
@@ -139,7 +159,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read one manifest file.
 
     Raises:
-        InputError: the file is no manifest of a known schema version.
+        InputError: the file is no manifest of a known schema version, or names files outside the root.
     """
     raw = read_json(path, "manifest")
     if raw.get("schema_version") != SCHEMA_VERSION:
@@ -149,12 +169,29 @@ def read_manifest(path: Path) -> Manifest:
             "run `weclick manifest` again with this version"
         )
     try:
-        return _manifest(raw)
-    except (KeyError, TypeError, ValueError) as error:
+        manifest = _manifest(raw)
+        strange = [name for clip in manifest.clips for name in _names(clip) if not is_inside(name)]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: is a damaged manifest ({type(error).__name__}: {error}); delete it and run "
             "`weclick manifest` again"
         ) from error
+    if strange:
+        raise InputError(
+            f"{path}: names {strange[0]!r}, which leads out of the data set's root or of a folder that is "
+            "written; expected a relative name without '..': rename that clip or file, and run "
+            "`weclick manifest` again"
+        )
+    return manifest
+
+
+def _names(clip: Clip) -> Iterator[str]:
+    """What becomes part of a path: the id, and names and files of the frames."""
+    yield clip.id
+    for frame in clip.frames:
+        yield frame.name
+        yield frame.image
+        yield from (name for name in (frame.label, frame.instances) if name is not None)
 
 
 def _manifest(raw: dict[str, Any]) -> Manifest:

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from weclick.checkpoint import load_model
-from weclick.errors import InputError, MissingFileError
+from weclick.errors import InputError, MissingFileError, room_to_write
 from weclick.evaluate import predict, save_class_map
-from weclick.manifest import Classes
+from weclick.manifest import Classes, file_inside
 from weclick.media import IMAGE_SUFFIXES, decode_video, read_image, shrink_image, video_info
 from weclick.models.inference import fused_for_inference
 from weclick.progress import progress_bar
@@ -62,14 +62,20 @@ def predict_files(
 
     Raises:
         MissingFileError: there is no such source or checkpoint.
-        InputError: the source has no frames or cannot be read, or the checkpoint is none.
+        InputError: the source has no frames or cannot be read, or the checkpoint is none; or the name of a
+            file leads out of the folder.
+        DiskFullError: there is no room.
     """
     frames, count = open_source(source)
     model, card = load_model(checkpoint, device)
     model = fused_for_inference(model).to(memory_format=torch.channels_last)
     pixels, network_seconds, done = np.zeros(256), 0.0, 0
     began = time.perf_counter()
-    with ExitStack() as open_files, progress_bar(f"predict {source.name}", count, "frames") as bar:
+    with (
+        room_to_write(folder),
+        ExitStack() as open_files,
+        progress_bar(f"predict {source.name}", count, "frames") as bar,
+    ):
         writers: list[Write] = []
         if masks:
             writers.append(_mask_writer(folder / "masks", card.classes))
@@ -172,7 +178,7 @@ def video_writer(path: Path, rate: Fraction) -> Iterator[Callable[[np.ndarray], 
 
 def _mask_writer(folder: Path, classes: Classes) -> Write:
     def write(name: str, image: np.ndarray, class_ids: np.ndarray) -> None:
-        path = folder / f"{name}.png"
+        path = file_inside(folder, f"{name}.png")
         hidden = path.with_name(f".tmp_{path.name}")
         try:
             save_class_map(class_ids, hidden, classes.palette)
@@ -201,10 +207,13 @@ def _overlay_writer(
         return lambda name, image, class_ids: add(paint(image, class_ids))
 
     def write(name: str, image: np.ndarray, class_ids: np.ndarray) -> None:
-        path = folder / f"{name}.jpg"
+        path = file_inside(folder, f"{name}.jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden = path.with_name(f".{path.name}.tmp")
-        Image.fromarray(paint(image, class_ids)).save(hidden, format="JPEG", quality=92)
-        hidden.replace(path)
+        try:
+            Image.fromarray(paint(image, class_ids)).save(hidden, format="JPEG", quality=92)
+            hidden.replace(path)
+        finally:
+            hidden.unlink(missing_ok=True)
 
     return write

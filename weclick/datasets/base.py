@@ -40,7 +40,7 @@ class Dataset:
     def clips(self, split: str) -> tuple[Clip, ...]:
         """All clips of a split, ordered by id; digests are empty and sizes 0.
 
-        Listing the 90,000 files of Cityscapes train takes about 2 s, so the answer is kept.
+        Listing the 90,000 files of Cityscapes train takes about 1 s, so the answer is kept.
 
         Raises:
             ValueError: the data set has no such split, the split has no frame that is a target or scored,
@@ -117,7 +117,7 @@ def listing_digest(dataset: Dataset, split: str, shard: int, shards: int) -> str
     clips = _shard(dataset, split, shard, shards)
     names = sorted({name for clip in clips for name in _files(clip)})
     listing = {
-        "files": [(name, file_size(dataset.root / name)) for name in names],
+        "files": [(name, file_size(f"{dataset.root}/{name}")) for name in names],
         "roles": [(clip.id, clip.targets, clip.scored) for clip in clips],
         "classes": asdict(dataset.classes),
         "clicks": file_digest(dataset.root / dataset.click_file) if dataset.click_file else None,

@@ -118,7 +118,7 @@ def _snippets(root: Path, train: str, split: str) -> tuple[Clip, ...]:
         snippet = [at for gap in SNIPPET if (at := (city, sequence, number + gap)) in images]
         # Only the snippet's own annotation: two annotated frames may lie close together in some cities.
         own_label, own_instances = {annotated: labels[annotated]}, _only(instances, annotated)
-        frames = tuple(_frame(root, images[at], at, own_label, own_instances) for at in snippet)
+        frames = tuple(_frame(images[at], at, own_label, own_instances) for at in snippet)
         clip = Clip(f"{sequence}_{number:06d}", frames)
         clips.append(assign_roles(clip, [snippet.index(annotated)], training=split == train))
     return tuple(clips)
@@ -129,7 +129,7 @@ def _toy_clips(root: Path, train: str, target_every: int, split: str) -> tuple[C
     labels, instances = _annotations(root, split, images)
     clips: dict[str, list[Frame]] = {}
     for at in sorted(images):
-        clips.setdefault(at[0], []).append(_frame(root, images[at], at, labels, instances))
+        clips.setdefault(at[0], []).append(_frame(images[at], at, labels, instances))
     return tuple(_toy_clip(name, frames, split == train, target_every) for name, frames in clips.items())
 
 
@@ -147,46 +147,48 @@ def _toy_clip(name: str, frames: list[Frame], training: bool, target_every: int)
     )
 
 
-def _frame(
-    root: Path, image: Path, at: Address, labels: dict[Address, Path], instances: dict[Address, Path]
-) -> Frame:
-    label, instance = labels.get(at), instances.get(at)
+def _frame(image: str, at: Address, labels: dict[Address, str], instances: dict[Address, str]) -> Frame:
     return Frame(
-        name=image.stem.removesuffix("_leftImg8bit"),
+        name=image.rpartition("/")[2].removesuffix(".png").removesuffix("_leftImg8bit"),
         number=at[2],
-        image=image.relative_to(root).as_posix(),
-        label=label.relative_to(root).as_posix() if label else None,
-        instances=instance.relative_to(root).as_posix() if instance else None,
+        image=image,
+        label=labels.get(at),
+        instances=instances.get(at),
     )
 
 
-def _images(root: Path, split: str) -> dict[Address, Path]:
-    single = _index(root / "leftImg8bit" / split, "_leftImg8bit.png")
-    return single | _index(root / "leftImg8bit_sequence" / split, "_leftImg8bit.png")
+def _images(root: Path, split: str) -> dict[Address, str]:
+    single = _index(root, f"leftImg8bit/{split}", "_leftImg8bit.png")
+    return single | _index(root, f"leftImg8bit_sequence/{split}", "_leftImg8bit.png")
 
 
-def _annotations(root: Path, split: str, images: Mapping[Address, Path]) -> tuple[dict[Address, Path], ...]:
+def _annotations(root: Path, split: str, images: Mapping[Address, str]) -> tuple[dict[Address, str], ...]:
     """Label and instance files by address; every label needs its frame."""
-    labels = _index(root / "gtFine" / split, "_gtFine_labelIds.png")
-    orphans = [path for at, path in labels.items() if at not in images]
+    labels = _index(root, f"gtFine/{split}", "_gtFine_labelIds.png")
+    orphans = [name for at, name in labels.items() if at not in images]
     if orphans:
         raise MissingFileError(
-            f"{orphans[0]}: its frame is missing in leftImg8bit_sequence/ and in leftImg8bit/ "
+            f"{root / orphans[0]}: its frame is missing in leftImg8bit_sequence/ and in leftImg8bit/ "
             f"({len(orphans)} such labels in all); unpack the frames of this split, or remove the labels"
         )
-    return labels, _index(root / "gtFine" / split, "_gtFine_instanceIds.png")
+    return labels, _index(root, f"gtFine/{split}", "_gtFine_instanceIds.png")
 
 
-def _only(files: dict[Address, Path], at: Address) -> dict[Address, Path]:
+def _only(files: dict[Address, str], at: Address) -> dict[Address, str]:
     return {at: files[at]} if at in files else {}
 
 
-def _index(folder: Path, ending: str) -> dict[Address, Path]:
-    """All files below `folder` with an ending, by address."""
+def _index(root: Path, folder: str, ending: str) -> dict[Address, str]:
+    """All files below a folder with an ending, by address: their paths from the root.
+
+    Paths are texts here, since a `Path` for each of 90,000 files takes longer than listing them.
+    """
     found = {}
-    for inner in list_folders(folder):
+    for inner in list_folders(root / folder):
         for path in list_files(inner, (".png",)):
-            match = _NAME.fullmatch(path.stem) if path.name.endswith(ending) else None
+            name = path.name
+            match = _NAME.fullmatch(name[: -len(".png")]) if name.endswith(ending) else None
             if match:
-                found[inner.name, match["clip"], int(match["number"])] = path
+                address = inner.name, match["clip"], int(match["number"])
+                found[address] = f"{folder}/{inner.name}/{name}"
     return found

@@ -12,11 +12,14 @@ import torch
 from weclick.errors import InputError, room_to_write
 from weclick.flow.entries import read_flow
 from weclick.flow.files import write_flo, write_kitti_flow
-from weclick.geometry import resize_flow
+from weclick.geometry import grid_size, resize_flow
+from weclick.manifest import file_inside
 from weclick.progress import progress_bar
-from weclick.store import Entry, Store
+from weclick.store import Entry, Store, damaged
 
 ENDING = {"flo": ".flo", "kitti": ".png"}
+MAX_PIXELS = 2**27
+"""Of an image that is believed in: its flow takes 1 GiB."""
 
 
 def flow_path(folder: Path, clip: str, target: str, neighbour: str) -> Path:
@@ -40,7 +43,7 @@ def export_flow(
 
     Args:
         index: clip id -> key, as from `read_index`.
-        folder: made where it is not there; files of the same name are replaced.
+        folder: made where it is not there; files of the same name are replaced, and nothing outside of it.
         store: holds the entries.
         file_format: flo for Middlebury's float32, or kitti for PNGs of 1/64 px. Only these say what is valid:
             the pixels for which all masks of the entry hold.
@@ -51,7 +54,7 @@ def export_flow(
         How many files were written.
 
     Raises:
-        InputError: the index has no such clip.
+        InputError: the index has no such clip, or the name of a clip or frame leads out of the folder.
         EntryMissingError: the store lacks an entry.
         ValueError: a flow does not fit KITTI's ±512 px.
         DiskFullError: there is no room.
@@ -67,16 +70,25 @@ def export_flow(
     with progress_bar("flow-export", total, "pairs") as bar, room_to_write(folder):
         for clip, entry in entries.items():
             for i, (target, neighbour) in enumerate(entry.attributes["pairs"]):
-                path = flow_path(folder, clip, target, neighbour)
-                path = path.with_name(path.name + ENDING[file_format])
-                path.parent.mkdir(parents=True, exist_ok=True)
-                flow, valid = full_flow(entry, i) if full else grid_flow(entry, i)
-                if file_format == "flo":
-                    write_flo(path, flow)
-                else:
-                    write_kitti_flow(path, flow, valid)
+                name = f"{flow_path(Path(), clip, target, neighbour)}{ENDING[file_format]}"
+                path = file_inside(folder, name)
+                _write(path, *(full_flow(entry, i) if full else grid_flow(entry, i)))
                 bar.advance()
     return total
+
+
+def _write(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
+    """Write a file in the format of its ending; nobody sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".tmp_{path.name}")
+    try:
+        if path.suffix == ENDING["flo"]:
+            write_flo(hidden, flow)
+        else:
+            write_kitti_flow(hidden, flow, valid)
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def grid_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,10 +108,19 @@ def full_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         (2, H, W) float32 px of the image; and (H, W) bool, the pixels whose cell is valid.
+
+    Raises:
+        DamagedEntryError: the entry says of its grid what its array does not hold.
     """
     flow, valid = grid_flow(entry, pair_index)
     stride_px, (height, width) = entry.attributes["stride_px"], entry.attributes["image_size"]
     rows, columns = valid.shape
+    if grid_size((height, width), stride_px) != valid.shape or height * width > MAX_PIXELS:
+        raise damaged(
+            entry.path,
+            f"it says that images are {height}x{width} px (HxW) and cells {stride_px} px, but its flow has "
+            f"{rows}x{columns} cells (and images at most {MAX_PIXELS} pixels)",
+        )
     whole_cells = (rows * stride_px, columns * stride_px)  # the last ones may reach beyond the image
     full = resize_flow(torch.from_numpy(flow)[None], whole_cells)[0, :, :height, :width]
     pixels = valid.repeat(stride_px, 0).repeat(stride_px, 1)[:height, :width]

@@ -126,8 +126,9 @@ def write_kitti_flow(path: Path, flow: np.ndarray, valid: np.ndarray | None = No
             "-512..+511.98 px; mark them invalid, or write .flo"
         )
     bgr = np.stack([valid, codes[1], codes[0]], -1).astype(np.uint16)
-    if not cv2.imwrite(str(path), bgr):
+    if Path(path).suffix != ".png" or not Path(path).parent.is_dir():
         raise ValueError(f"{path}: cannot be written; does its folder exist, and does the name end in .png?")
+    Path(path).write_bytes(cv2.imencode(".png", bgr)[1].tobytes())  # imwrite does not tell a full disk
 
 
 def _check_shape(flow: np.ndarray) -> tuple[int, int, int]:

@@ -75,8 +75,18 @@ class Writers:
                 self._write_pair(next(pairs), flow, valid)
 
     def _write_pair(self, pair: PairImages, flow: np.ndarray, valid: np.ndarray | None) -> None:
-        job = self._jobs[pair.clip]
         entry = self._open.get(pair.clip) or self._begin(pair.clip)
+        try:
+            self._fill(entry, pair, flow, valid)
+        except OSError as error:  # told by the store, and nothing of the entry stays
+            self._open.pop(pair.clip).manager.__exit__(type(error), error, error.__traceback__)
+            raise
+        if not entry.left:
+            self._open.pop(pair.clip).manager.__exit__(None, None, None)
+
+    def _fill(self, entry: _OpenEntry, pair: PairImages, flow: np.ndarray, valid: np.ndarray | None) -> None:
+        job = self._jobs[pair.clip]
+        entry.arrays = entry.arrays or self._allocate(entry.writer, job)
         try:
             entry.clipped += write_flow(
                 entry.arrays, pair.index, flow, valid, on_overflow=self._options["on_overflow"]
@@ -88,18 +98,17 @@ class Writers:
         if not entry.left:
             attributes = entry_attributes(job, self._estimator, self._options, entry.clipped)
             entry.writer.attributes.update(attributes)
-            self._open.pop(pair.clip).manager.__exit__(None, None, None)
 
     def _begin(self, clip: int) -> _OpenEntry:
-        job, options = self._jobs[clip], self._options
-        manager = self._store.create("flow", job.inputs)
-        writer = manager.__enter__()
-        self._open[clip] = entry = _OpenEntry(manager, writer, {}, len(job.pairs))
-        entry.arrays = allocate_flow(
+        manager = self._store.create("flow", self._jobs[clip].inputs)
+        self._open[clip] = entry = _OpenEntry(manager, manager.__enter__(), {}, len(self._jobs[clip].pairs))
+        return entry
+
+    def _allocate(self, writer: EntryWriter, job: Job) -> Mapping[str, Any]:
+        return allocate_flow(
             writer,
             len(job.pairs),
             job.clip.size,
-            stride_px=options["stride"],
-            with_masks=bool(options["masks"]),
+            stride_px=self._options["stride"],
+            with_masks=bool(self._options["masks"]),
         )
-        return entry

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
 
@@ -116,7 +116,7 @@ def check_file(entry: Path, name: str, files: Files) -> None:
         raise damaged(entry, f"{name} has {found.st_size} bytes, expected {expected['bytes']}")
     seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
     try:
-        fault = _fault(entry, name, seen, expected.get("crc32"), expected["sha256"])
+        fault = _fault(entry, name, seen, expected.get("crc32c"), expected["sha256"])
     except OSError as error:  # what a dying disk says
         fault = f"cannot be read ({error})"
     if fault:
@@ -130,17 +130,17 @@ def is_plain(entry: Path, name: str) -> bool:
 
 
 @lru_cache(maxsize=65536)
-def _fault(entry: Path, name: str, seen: tuple[int, ...], crc32: int | None, sha256: str) -> str:
+def _fault(entry: Path, name: str, seen: tuple[int, ...], crc32c: int | None, sha256: str) -> str:
     """What is wrong with a file that has the right size; `seen` changes when the file does."""
     if not is_plain(entry, name):
         return "is no plain file of this entry; symbolic links are refused"
-    same = file_digest(entry / name) == sha256 if crc32 is None else _crc32(entry / name) == crc32
+    same = file_digest(entry / name) == sha256 if crc32c is None else _crc32c(entry / name) == crc32c
     return "" if same else "is not what was committed"
 
 
-def _crc32(path: Path) -> int:
+def _crc32c(path: Path) -> int:
     crc = 0
     with path.open("rb") as file:
         while block := file.read(2**20):
-            crc = zlib.crc32(block, crc)
+            crc = google_crc32c.extend(crc, block)
     return crc

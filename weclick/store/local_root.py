@@ -10,12 +10,12 @@ import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from weclick.errors import InputError, room_to_write
+from weclick.errors import InputError, room_to_write, unwritable
 from weclick.store.arrays import is_plain
 from weclick.store.entries import read_meta_file
 from weclick.store.meta import KINDS, LAYOUT, META, damaged, entry_name, parse_meta
@@ -24,6 +24,9 @@ from weclick.store.verify import verify_entry
 QUARANTINE = "quarantine"
 ABANDONED_S = 7 * 86400
 """After so many seconds untouched, a temporary folder of another machine counts as abandoned."""
+
+USE_EVERY_S = 86400
+"""How often at most the use of an entry is marked."""
 
 _HOST = re.sub(r"\W", "-", socket.gethostname())
 _OTHERS_MAY_READ = {False: 0o664, True: 0o2775}
@@ -39,6 +42,10 @@ class LocalRoot:
 
     def __init__(self, path: Path):
         self.path = path
+        self._device: int | None = None
+        """Of the file system, since the first write: a share that was unmounted leaves an empty folder."""
+        self._open: dict[Path, int] = {}
+        """Descriptors of the workspaces, which a folder made anew under the same name does not have."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -62,8 +69,8 @@ class LocalRoot:
 
     def keys(self, kind: str) -> Iterator[str]:
         """Keys of all folders of a kind, in order, also of damaged ones without entry.json."""
-        for folder in sorted((self.path / kind / LAYOUT).glob(f"??/{'[0-9a-f]' * 64}")):
-            yield folder.name
+        folders = (self.path / kind / LAYOUT).glob(f"??/{'[0-9a-f]' * 64}")
+        yield from sorted(folder.name for folder in folders)
 
     def export(self, meta: Mapping[str, Any], folder: Path) -> None:
         """Copy an entry's files, and no others, into an empty folder.
@@ -84,16 +91,24 @@ class LocalRoot:
 
         Raises:
             DiskFullError: there is no room.
+            UnwritableError: the root is read-only, or has gone since something was written to it.
         """
         final = self.folder(kind, key)
-        temporary = final.parent / f".{key}.{_HOST}.{os.getpid()}.{uuid4().hex[:8]}.tmp"
+        temporary = _hidden(final)
         with room_to_write(final):
+            self._check_present()
+            _make_folders(final.parent)
+            self._device = self.path.stat().st_dev if self._device is None else self._device
+            _sweep_abandoned(final)
+            temporary.mkdir(0o775)
+            self._open[temporary] = os.open(temporary, os.O_RDONLY)
             try:
-                _make_folders(final.parent)
-                _sweep_abandoned(final)
-                temporary.mkdir(0o775)
                 yield temporary
+            except Exception:
+                self._check_same(temporary)
+                raise
             finally:
+                os.close(self._open.pop(temporary))
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def commit(self, folder: Path, kind: str, key: str) -> bool:
@@ -102,19 +117,33 @@ class LocalRoot:
         Returns:
             False where somebody committed the same key meanwhile: theirs stays.
         """
+        self._check_same(folder)
         _settle(folder)
         final = self.folder(kind, key)
-        try:
-            folder.rename(final)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            if (final / META).is_file():
-                return False
-            self.quarantine(kind, key)  # remains of an entry, whose entry.json was lost
-            folder.rename(final)
+        while folder.exists():
+            try:
+                folder.rename(final)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                if (final / META).is_file():
+                    return False
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    self.quarantine(kind, key)  # remains of an entry, whose entry.json was lost
         _fsync(final.parent)
         return True
+
+    def _check_present(self) -> None:
+        """Raises UnwritableError where the root has gone since something was written to it."""
+        found = self.path.stat().st_dev if self.path.is_dir() else None
+        if self._device is not None and self._device != found:
+            raise unwritable(self.path, "this root was there and is gone", "mount it again")
+
+    def _check_same(self, workspace: Path) -> None:
+        """Raises UnwritableError where a workspace is no longer the folder that was made."""
+        if not workspace.is_dir() or not os.path.samestat(workspace.stat(), os.fstat(self._open[workspace])):
+            self._device = -1  # of no file system: other threads stop, too
+            raise unwritable(self.path, "this root was there and is gone", "mount it again")
 
     def faults(self, kind: str, key: str) -> list[str]:
         """As `verify_entry`."""
@@ -129,6 +158,35 @@ class LocalRoot:
         target = self.path / QUARANTINE / kind / f"{key}.{time.time_ns()}"
         _make_folders(target.parent)
         return self.folder(kind, key).rename(target)
+
+    def mark_used(self, kind: str, key: str) -> None:
+        """Let the time of an entry's entry.json tell the day of its last use; where it cannot, it does not.
+
+        For a root of one's own: in one of the team's, marks would be writes.
+        """
+        meta = self.folder(kind, key) / META
+        with suppress(OSError):  # read-only, or another user's
+            if meta.stat().st_mtime < time.time() - USE_EVERY_S:
+                os.utime(meta)
+
+    def last_use(self, kind: str, key: str) -> int:
+        """When an entry was last used, in Unix seconds, to a day: see `mark_used`; else when it was made."""
+        return int((self.folder(kind, key) / META).stat().st_mtime)
+
+    def remove(self, kind: str, key: str) -> None:
+        """Delete an entry: hidden first, so that nobody finds half of it; a reader is told that it is gone.
+
+        Raises:
+            FileNotFoundError: there is none; another process was faster.
+        """
+        leaving = self.folder(kind, key).rename(_hidden(self.folder(kind, key)))
+        shutil.rmtree(leaving)
+
+    def abandoned(self) -> Iterator[Path]:
+        """Hidden folders that killed writers left."""
+        for kind in KINDS:
+            found = (self.path / kind / LAYOUT).glob(f"??/.{'[0-9a-f]' * 64}.*.*.*.tmp")
+            yield from (folder for folder in found if _is_abandoned(folder))
 
 
 def list_entries(root: Path, kind: str) -> Iterator[Path]:
@@ -158,13 +216,26 @@ def _settle(folder: Path) -> None:
             _fsync(path)
 
 
+def _hidden(final: Path) -> Path:
+    """A name beside an entry's place that no reader looks at, and that tells whose it is."""
+    return final.with_name(f".{final.name}.{_HOST}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
+
+
 def _sweep_abandoned(final: Path) -> None:
-    """Remove what a killed process of this machine, or long ago of another one, left of the same entry."""
-    for leftover in final.parent.glob(f".{final.name}.*.tmp"):
-        host, pid = leftover.name.split(".")[2:4]
-        dead = host == _HOST and pid.isdigit() and not Path(f"/proc/{pid}").exists()
-        if dead or leftover.stat().st_mtime < time.time() - ABANDONED_S:
-            shutil.rmtree(leftover, ignore_errors=True)
+    """Remove what killed writers left of the same entry."""
+    for leftover in filter(_is_abandoned, final.parent.glob(f".{final.name}.*.tmp")):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_abandoned(leftover: Path) -> bool:
+    """Whether a killed process of this machine left a hidden folder, or one of another machine long ago."""
+    host, pid = leftover.name.split(".")[2:4]
+    if host == _HOST and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        return True
+    try:
+        return leftover.stat().st_mtime < time.time() - ABANDONED_S
+    except FileNotFoundError:  # its writer has just finished
+        return False
 
 
 def _fsync(path: Path) -> None:

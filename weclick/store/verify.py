@@ -18,9 +18,6 @@ from weclick.store.keys import file_digest
 from weclick.store.meta import parse_meta, spell_meta
 from weclick.store.zarr_json import ZARR_JSON_BYTES, check_zarr_json
 
-DESCRIBED = ("frames", "flow", "soft_labels")
-"""Kinds whose attributes have a schema in data_schema/."""
-
 
 def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
     """Compare an entry's files with their digests, its key with its inputs, its attributes with their schema.
@@ -80,8 +77,6 @@ def _content_fault(path: Path, name: str, expected: dict[str, Any]) -> str:
 
 
 def _attribute_faults(meta: dict[str, Any], path: Path) -> list[str]:
-    if meta["kind"] not in DESCRIBED:
-        return []
     error = best_match(Draft202012Validator(load_schema(meta["kind"])).iter_errors(meta["attributes"]))
     if error is None:
         return []
