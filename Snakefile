@@ -23,6 +23,7 @@ include: "pipeline/rules/soft_labels.smk"
 include: "pipeline/rules/student.smk"
 include: "pipeline/rules/evaluate.smk"
 include: "pipeline/rules/report.smk"
+include: "pipeline/rules/lock.smk"
 include: "pipeline/rules/ablation.smk"
 
 
@@ -30,3 +31,4 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        rules.lock.output,

@@ -17,7 +17,7 @@ import yaml
 from weclick.store import list_entries, verify_entry
 from weclick.store.entries import KINDS
 
-TRAINING_AND_AFTER = {"teacher", "soft_labels_shard", "student", "evaluate", "report", "all"}
+TRAINING_AND_AFTER = {"teacher", "soft_labels_shard", "student", "evaluate", "report", "lock", "all"}
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ def test_a_second_run_does_nothing(project):
     ("change", "jobs"),
     [
         ("clicks={min_pixels: 40}", {"clicks"} | TRAINING_AND_AFTER),
-        ("student={backbone: mobilenetv2}", {"student", "evaluate", "report", "all"}),
-        ("flow={options: {preset: fast}}", {"flow_shard", "student", "evaluate", "report", "all"}),
-        ("mfd={weight: 0.5}", {"student", "evaluate", "report", "all"}),
+        ("student={backbone: mobilenetv2}", {"student", "evaluate", "report", "lock", "all"}),
+        ("flow={options: {preset: fast}}", {"flow_shard", "student", "evaluate", "report", "lock", "all"}),
+        ("mfd={weight: 0.5}", {"student", "evaluate", "report", "lock", "all"}),
         ("gated_crf={weight: 0.5}", TRAINING_AND_AFTER),
-        ("report={examples: 2}", {"report", "all"}),
-        ("device=cpu", {"report", "all"}),
+        ("report={examples: 2}", {"report", "lock", "all"}),
+        ("device=cpu", {"report", "lock", "all"}),
     ],
 )
 def test_a_change_reruns_its_stage_and_what_follows(project, change, jobs):
@@ -113,7 +113,7 @@ def test_code_reruns_its_stage_but_comments_do_not(project):
         module.write_text(text + "\n# a remark\n")
         assert project.jobs() == set()
         module.write_text(text + "\nUNUSED = 1\n")
-        assert project.jobs() == {"flow_shard", "student", "evaluate", "report", "all"}
+        assert project.jobs() == {"flow_shard", "student", "evaluate", "report", "lock", "all"}
     finally:
         module.write_text(text)
 
@@ -137,15 +137,15 @@ def test_an_unknown_key_is_told_before_anything_runs(project):
 
 
 def test_a_new_clip_costs_its_own_entries_and_reverting_costs_nothing(project):
-    before = project.entries()
-    project.snakemake("all", "--config", "data={toy: {clips: {train: 3}}}")
+    before, student = project.entries(), "results/student/model.safetensors"
+    project.snakemake(student, "--config", "data={toy: {clips: {train: 3}}}")
     grown = project.entries()
     assert len(grown["frames"] - before["frames"]) == 1
     assert len(grown["flow"] - before["flow"]) == 1
     assert len(grown["models"] - before["models"]) == 2
-    project.snakemake("all")
+    project.snakemake(student)
     assert project.entries() == grown
-    assert project.jobs() == set()
+    assert project.jobs() <= {"evaluate", "report", "lock", "all"}
 
 
 def test_a_new_clip_in_a_folder_reruns_the_manifest(tmp_path, repository, tiny_config):

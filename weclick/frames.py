@@ -6,8 +6,8 @@ Where disk is short, frames are left in their files, which training then decodes
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from weclick.errors import InputError
@@ -42,23 +42,30 @@ def pack_frames(
     if not pack:
         return {clip.id: _unpacked(clip) for clip in manifest.clips}
     keys = {clip.id: frames_key(clip, chunk_px, codec) for clip in manifest.clips}
-    missing = [clip for clip in manifest.clips if store.find("frames", keys[clip.id]) is None]
+    missing = {keys[clip.id]: clip for clip in manifest.clips if store.find("frames", keys[clip.id]) is None}
+    threads = os.cpu_count() or 1
     with (
-        progress_bar("frames", sum(len(clip.frames) for clip in missing), "frames") as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress_bar("frames", sum(len(clip.frames) for clip in missing.values()), "frames") as bar,
+        ThreadPoolExecutor(threads) as pool,
+        store.share_out(
+            "frames", missing, skip=lambda clip: bar.advance(len(clip.frames)), say=bar.say
+        ) as rounds,
     ):
 
-        def pack_one(clip: Clip) -> None:
-            _pack_clip(manifest, clip, chunk_px, codec, store)
-            bar.advance(len(clip.frames))
+        def pack_some(clips: Iterator[Clip]) -> None:
+            for clip in clips:
+                _pack_clip(manifest, clip, chunk_px, codec, store)
+                bar.advance(len(clip.frames))
 
-        list(pool.map(pack_one, missing))
+        for clips in rounds:
+            for done in as_completed([pool.submit(pack_some, clips) for _ in range(threads)]):
+                done.result()
     return keys
 
 
 def frames_key(clip: Clip, chunk_px: int, codec: str = CODEC) -> str:
     """The key under which the store holds the frames of a clip."""
-    return entry_key("frames", _inputs(clip, chunk_px, codec))
+    return entry_key("frames", frames_inputs(clip, chunk_px, codec))
 
 
 def unpacked_key(clip: Clip) -> str:
@@ -75,7 +82,8 @@ def _unpacked(clip: Clip) -> str:
     return unpacked_key(clip)
 
 
-def _inputs(clip: Clip, chunk_px: int, codec: str) -> Mapping[str, Any]:
+def frames_inputs(clip: Clip, chunk_px: int, codec: str = CODEC) -> Mapping[str, Any]:
+    """What the frames of a clip are made of, which their key is the digest of."""
     return {
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in clip.frames],
@@ -85,7 +93,7 @@ def _inputs(clip: Clip, chunk_px: int, codec: str) -> Mapping[str, Any]:
 
 
 def _pack_clip(manifest: Manifest, clip: Clip, chunk_px: int, codec: str, store: Store) -> None:
-    with store.create("frames", _inputs(clip, chunk_px, codec)) as entry:
+    with store.create("frames", frames_inputs(clip, chunk_px, codec)) as entry:
         rgb = entry.create_array(
             "rgb",
             shape=(len(clip.frames), *clip.size, 3),

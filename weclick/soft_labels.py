@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,40 +50,45 @@ def compute_soft_labels(
     """
     digest = file_digest(teacher)
     keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in manifest.clips}
-    missing = [clip for clip in manifest.clips if store.find("soft_labels", keys[clip.id]) is None]
-    if missing:
-        model, card = load_model(teacher, device)
-        if card.classes.names != manifest.classes.names:
-            raise ValueError(
-                f"{teacher}: was trained for the classes {', '.join(card.classes.names)}, but the data "
-                f"set has {', '.join(manifest.classes.names)}; train a teacher on this data set"
-            )
-        with progress_bar("soft labels", sum(len(clip.frames) for clip in missing), "frames") as bar:
-            for clip in missing:
-                with store.create("soft_labels", _inputs(clip, digest, chunk_px, codec)) as entry:
-                    array = None
-                    for t, image in enumerate(read_clip(manifest, clip)):
-                        stored = SOFT_LABEL_CODECS[codec].encode(_predict(model, image, device))
-                        if array is None:
-                            array = entry.create_array(
-                                "probabilities",
-                                shape=(len(clip.frames), *stored.shape),
-                                chunks=(1, stored.shape[0], chunk_px, chunk_px),
-                                dtype=stored.dtype,
-                                axes="TCHW",
-                            )
-                        array[t] = stored
-                        bar.advance()
-                    entry.attributes.update(_attributes(clip, digest, model, manifest, codec))
+    lacks = [clip for clip in manifest.clips if store.find("soft_labels", keys[clip.id]) is None]
+    missing = {keys[clip.id]: clip for clip in lacks}
+    model = None
+    with (
+        progress_bar("soft labels", sum(len(clip.frames) for clip in missing.values()), "frames") as bar,
+        store.share_out(
+            "soft_labels", missing, skip=lambda clip: bar.advance(len(clip.frames)), say=bar.say
+        ) as rounds,
+    ):
+        for clip in chain.from_iterable(rounds):
+            model = _load_teacher(teacher, manifest, device) if model is None else model
+            with store.create("soft_labels", soft_labels_inputs(clip, digest, chunk_px, codec)) as entry:
+                array = None
+                for t, image in enumerate(read_clip(manifest, clip)):
+                    stored = SOFT_LABEL_CODECS[codec].encode(_predict(model, image, device))
+                    if array is None:
+                        array = entry.create_array(
+                            "probabilities",
+                            shape=(len(clip.frames), *stored.shape),
+                            chunks=(1, stored.shape[0], chunk_px, chunk_px),
+                            dtype=stored.dtype,
+                            axes="TCHW",
+                            codec="zstd_bytes" if stored.itemsize == 1 else "zstd",
+                        )
+                    array[t] = stored
+                    bar.advance()
+                entry.attributes.update(_attributes(clip, digest, model, manifest, codec))
     return keys
 
 
 def soft_labels_key(clip: Clip, teacher_sha256: str, chunk_px: int, codec: str = CODEC) -> str:
     """The key under which the store holds a teacher's soft labels of a clip."""
-    return entry_key("soft_labels", _inputs(clip, teacher_sha256, chunk_px, codec))
+    return entry_key("soft_labels", soft_labels_inputs(clip, teacher_sha256, chunk_px, codec))
 
 
-def _inputs(clip: Clip, teacher_sha256: str, chunk_px: int, codec: str) -> Mapping[str, Any]:
+def soft_labels_inputs(
+    clip: Clip, teacher_sha256: str, chunk_px: int, codec: str = CODEC
+) -> Mapping[str, Any]:
+    """What a teacher's soft labels of a clip are made of, which their key is the digest of."""
     return {
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in clip.frames],
@@ -90,6 +96,16 @@ def _inputs(clip: Clip, teacher_sha256: str, chunk_px: int, codec: str) -> Mappi
         "codec": codec,
         "chunk_px": chunk_px,
     }
+
+
+def _load_teacher(teacher: Path, manifest: Manifest, device: str) -> nn.Module:
+    model, card = load_model(teacher, device)
+    if card.classes.names != manifest.classes.names:
+        raise ValueError(
+            f"{teacher}: was trained for the classes {', '.join(card.classes.names)}, but the data "
+            f"set has {', '.join(manifest.classes.names)}; train a teacher on this data set"
+        )
+    return model
 
 
 @torch.inference_mode()

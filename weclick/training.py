@@ -46,8 +46,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
     if _is_helper():
         _train(recipe, inputs, key, folder, device, devices)
         return store.get("models", key)
-    with _alone_in(folder):
-        entry = store.find("models", key)
+    with _alone_in(folder), store.alone("models", key) as entry:
         if entry is None:
             _train(recipe, inputs, key, folder, device, devices)
             entry = store.get("models", key)

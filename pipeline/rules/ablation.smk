@@ -15,9 +15,9 @@ rule ablation_teacher:
     output:
         weights=f"{ABLATION}/teacher/{{seed}}/model.safetensors",
         card=f"{ABLATION}/teacher/{{seed}}/model.json",
-    threads: workflow.cores
+    threads: cores_of(config["devices"])
     resources:
-        gpu=1,
+        gpu=config["devices"],
     params:
         config=stage_config("teacher"),
         code=code_digest("weclick.training"),
@@ -34,7 +34,7 @@ rule ablation_soft_labels:
         teacher=rules.ablation_teacher.output.weights,
     output:
         f"{ABLATION}/soft_labels/{{seed}}/{{shard}}.json",
-    threads: workflow.cores
+    threads: cores_of(1)
     resources:
         gpu=1,
     params:
@@ -66,9 +66,9 @@ rule ablation_student:
     output:
         weights=f"{ABLATION}/{{variant}}/{{seed}}/model.safetensors",
         card=f"{ABLATION}/{{variant}}/{{seed}}/model.json",
-    threads: workflow.cores
+    threads: cores_of(config["devices"])
     resources:
-        gpu=1,
+        gpu=config["devices"],
     params:
         config=stage_config("student"),
         code=code_digest("weclick.training", "weclick.ablation"),
@@ -91,7 +91,7 @@ rule ablation_evaluate:
         model=f"{ABLATION}/{{model}}/{{seed}}/model.safetensors",
     output:
         f"{ABLATION}/{{model}}/{{seed}}/evaluation/metrics.json",
-    threads: workflow.cores
+    threads: cores_of(1)
     resources:
         gpu=1,
     params:
@@ -114,6 +114,7 @@ rule ablation_summary:
     output:
         SUMMARY,
         expand(f"{ABLATION}/{{model}}/metrics.json", model=["teacher", *VARIANTS]),
+    localrule: True
     params:
         config=stage_config("ablation"),
         code=code_digest("weclick.ablation"),

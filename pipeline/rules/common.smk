@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from weclick.code_digest import code_digest
 from weclick.config import ConfigError, check_masks, complete_config, select
 from weclick.datasets import listing_digest, open_dataset
+from weclick.gpu_slots import visible_gpus
 
 try:
     config.update(complete_config(config))
@@ -20,11 +21,27 @@ RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
 SPLITS = sorted({TRAIN, VAL})
 
+if workflow.is_main_process and "gpu" not in workflow.global_resources:
+    # As many GPU jobs at once as there are GPUs; without one, one such job at a time has all cores.
+    workflow.register_resource("gpu", max(1, len(visible_gpus())))
+
 
 wildcard_constraints:
     split="|".join(SPLITS),
     shard=r"\d+",
     seed=r"\d+",
+
+
+def cores_of(gpus):
+    """Cores of a job on so many GPUs: its share of this machine's, or all that a cluster's job may have."""
+
+    def cores(wildcards):
+        if not (workflow.is_main_process and workflow.local_exec):
+            return workflow.cores
+        offered = max(1, workflow.global_resources["gpu"].value)
+        return max(1, workflow.cores * min(gpus, offered) // offered)
+
+    return cores
 
 
 def shards_of(stage, split):

@@ -6,7 +6,7 @@ rule evaluate:
         teacher=rules.teacher.output.weights,
     output:
         f"{RESULTS}/evaluation/metrics.json",
-    threads: workflow.cores
+    threads: cores_of(1)
     resources:
         gpu=1,
     params:

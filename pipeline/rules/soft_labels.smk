@@ -9,7 +9,7 @@ rule soft_labels_shard:
         teacher=rules.teacher.output.weights,
     output:
         f"{RESULTS}/soft_labels/{TRAIN}/{{shard}}.json",
-    threads: workflow.cores
+    threads: cores_of(1)
     resources:
         gpu=1,
     params:

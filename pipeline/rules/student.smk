@@ -14,9 +14,9 @@ rule student:
         weights=f"{RESULTS}/student/model.safetensors",
         card=f"{RESULTS}/student/model.json",
         metrics=f"{RESULTS}/student/metrics.jsonl",
-    threads: workflow.cores
+    threads: cores_of(config["devices"])
     resources:
-        gpu=1,
+        gpu=config["devices"],
     params:
         config=stage_config("student"),
         code=code_digest("weclick.training", *["weclick.online"] * bool(ONLINE_TEACHER)),

@@ -8,9 +8,9 @@ rule teacher:
         weights=f"{RESULTS}/teacher/model.safetensors",
         card=f"{RESULTS}/teacher/model.json",
         metrics=f"{RESULTS}/teacher/metrics.jsonl",
-    threads: workflow.cores
+    threads: cores_of(config["devices"])
     resources:
-        gpu=1,
+        gpu=config["devices"],
     params:
         config=stage_config("teacher"),
         code=code_digest("weclick.training"),

@@ -11,12 +11,16 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     cache,
     compare,
     doctor,
+    explain,
     export,
     flow_bench,
     flow_files,
     inspect,
+    ledger,
+    ledger_gc,
     plan,
     predict,
+    reproduce,
     stages,
 )
 from weclick.cli.app import app

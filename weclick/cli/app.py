@@ -27,6 +27,10 @@ def prepare() -> None:
     that the awaited thread needs, and training is three times slower.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if os.environ.get("SLURM_NTASKS") == "1":
+        # Lightning's sign that a process starts those of its other GPUs itself. Without it, a training on
+        # several devices in one task of Slurm would quietly use one.
+        os.environ["SLURM_JOB_NAME"] = "interactive"
 
 
 Config = Annotated[
@@ -62,12 +66,19 @@ def open_store(chosen: dict[str, Any]) -> Any:
     return Store.from_config(**chosen["cache"])
 
 
-def choose_device(wanted: str) -> str:
-    """The device to use; also keeps torch from starting more threads than there are cores."""
+def choose_device(wanted: str, devices: int = 1) -> str:
+    """The device to use; also keeps torch from starting more threads than there are cores.
+
+    Where there are several GPUs, takes `devices` of them that no other verb of this user has.
+    """
     import torch
+
+    from weclick.gpu_slots import take_gpus, visible_gpus
 
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(min(cores, int(os.environ.get("OMP_NUM_THREADS", cores))))
+    if wanted != "cpu":  # before CUDA is initialised; counting does not
+        take_gpus(devices, visible_gpus()[: torch.cuda.device_count()])
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weclick.cli.app import DEFAULT, Config, Set, app, open_store
+from weclick.cli.listed import wanted_of
 from weclick.config import load_config
 from weclick.errors import InputError, MissingFileError
 
@@ -46,9 +47,9 @@ def publish(
 
         weclick cache publish /share/weclick results --kind flow
     """
-    complete, store = _opened(config, change)
-    wanted = _wanted(listed, complete) if listed else _held(store.local)
-    _copy("publish", [store.local], _root(root, complete), _of(kind, wanted))
+    complete, store = opened(config, change)
+    wanted = wanted_of(listed, complete) if listed else _held(store.local)
+    _copy("publish", [store.local], root_of(root, complete), _of(kind, wanted))
 
 
 @cache.command()
@@ -63,10 +64,10 @@ def fetch(listed: Listed = None, kind: Kinds = None, config: Config = DEFAULT, c
 
         weclick cache fetch results/manifest/train/0.json --config config/camvid.yaml
     """
-    complete, store = _opened(config, change)
+    complete, store = opened(config, change)
     if not store.team:
         raise InputError(f"cache.roots names {store.local} alone; name the team's roots before it")
-    wanted = _wanted(listed or [Path(complete["results"])], complete)
+    wanted = wanted_of(listed or [Path(complete["results"])], complete)
     _copy("fetch", store.team, store.local, _of(kind, wanted))
 
 
@@ -84,8 +85,8 @@ def mirror(
 
         weclick cache mirror /share/weclick s3://team/weclick
     """
-    complete, _ = _opened(config, change)
-    roots = _root(one, complete), _root(other, complete)
+    complete, _ = opened(config, change)
+    roots = root_of(one, complete), root_of(other, complete)
     held = [list(_of(kind, _held(root))) for root in roots]
     outcomes = [
         _copied(f"{source} -> {target}", [source], target, entries)
@@ -122,8 +123,8 @@ def verify(
     """
     from weclick.store import LocalRoot
 
-    complete, store = _opened(config, change)
-    roots = [_root(root, complete)] if root else [*store.team, store.local]
+    complete, store = opened(config, change)
+    roots = [root_of(root, complete)] if root else [*store.team, store.local]
     for each in roots[: 1 if root else -1]:
         if isinstance(each, LocalRoot) and not each.path.is_dir():
             raise MissingFileError(f"{each}: there is no such root; mount it, or correct the name")
@@ -151,12 +152,14 @@ def _damaged(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool)
     return damaged
 
 
-def _opened(config: str, change: list[str] | None) -> tuple[dict[str, Any], Store]:
+def opened(config: str, change: list[str] | None) -> tuple[dict[str, Any], Store]:
+    """The complete configuration, and its store."""
     complete = load_config(config, change or ())
     return complete, open_store(complete)
 
 
-def _root(given: str, complete: dict[str, Any]) -> LocalRoot | S3Root:
+def root_of(given: str, complete: dict[str, Any]) -> LocalRoot | S3Root:
+    """A root by its name, as people type it."""
     from weclick.store import open_root
 
     return open_root(given, complete["cache"]["s3"])
@@ -170,48 +173,21 @@ def _held(root: LocalRoot | S3Root) -> Iterator[tuple[str, str]]:
 
 
 def _of(kinds: list[str] | None, entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    chosen = kinds_of(kinds)
+    return (entry for entry in entries if entry[0] in chosen)
+
+
+def kinds_of(given: list[str] | None) -> tuple[str, ...]:
+    """The kinds of entries that --kind names, by default all.
+
+    Raises:
+        InputError: it names another one.
+    """
     from weclick.store.meta import KINDS
 
-    for kind in set(kinds or ()) - set(KINDS):
+    for kind in set(given or ()) - set(KINDS):
         raise InputError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
-    return (entry for entry in entries if not kinds or entry[0] in kinds)
-
-
-def _wanted(listed: Iterable[Path], complete: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Kind and key of the entries that files name; a folder stands for all indexes and models in it."""
-    from weclick.store.meta import KINDS
-
-    for path in listed:
-        indexes = (file for kind in KINDS for file in path.glob(f"{kind}/*/*.json"))
-        for file in sorted((*indexes, *path.rglob("model.json"))) if path.is_dir() else [path]:
-            yield from _named(file, complete)
-
-
-def _named(file: Path, complete: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from weclick.flow.stage import flow_keys
-    from weclick.frames import frames_key
-    from weclick.manifest import read_json, read_manifest
-    from weclick.store import read_index
-    from weclick.window import Window, stored_pairs
-
-    raw, packed = read_json(file, "one that writes indexes"), complete["frames"].get("pack", True)
-    if raw.get("kind") == "frames" and not packed:
-        return  # its keys name frames that stay in their files
-    if "entries" in raw:
-        yield from ((str(raw.get("kind")), key) for key in read_index([file], raw.get("kind", "")).values())
-    elif "key" in raw and raw.get("kind") == "models":
-        yield "models", raw["key"]
-    elif "clips" in raw:
-        manifest = read_manifest(file)
-        pairs_of = stored_pairs(Window(**complete["window"]), complete["evaluate"]["max_gap_frames"])
-        if packed:
-            options = {name: value for name, value in complete["frames"].items() if name != "pack"}
-            yield from (("frames", frames_key(clip, **options)) for clip in manifest.clips)
-        yield from (("flow", key) for key in flow_keys(manifest, pairs_of, complete["flow"]).values())
-    else:
-        raise InputError(
-            f"{file}: names no entries; give an index, a manifest, a model.json, or a folder of results"
-        )
+    return tuple(given or KINDS)
 
 
 def _copy(

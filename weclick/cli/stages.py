@@ -156,7 +156,7 @@ def teacher(
     """Train the large net on clicks alone: partial cross-entropy and Gated CRF."""
     chosen = load(config, change, "teacher")
     inputs = {"manifest": manifest, "clicks": clicks, "frames": frames, "val_manifest": val_manifest}
-    _train("teacher", chosen, output, inputs, choose_device(device), devices)
+    _train("teacher", chosen, output, inputs, choose_device(device, devices), devices)
 
 
 @app.command("soft-labels")
@@ -223,7 +223,7 @@ def student(
         chosen["student"]["steps"] = steps_for_seconds(json.loads(pace.read_text()), seconds)
     inputs = {"manifest": manifest, "clicks": clicks, "frames": frames, "val_manifest": val_manifest}
     caches = {"flow": flow or [], "soft_labels": soft_labels or []}
-    _train("student", chosen, output, {**inputs, **caches}, choose_device(device), devices)
+    _train("student", chosen, output, {**inputs, **caches}, choose_device(device, devices), devices)
 
 
 @app.command()

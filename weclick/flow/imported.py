@@ -126,11 +126,21 @@ def import_flow(
         if pairs := pairs_of(clip):
             files.append(Files(folder, clip, pairs, options["masks"]))
             jobs.append(Job(clip, pairs, key_inputs(clip, pairs, files[-1].digest, options)))
-    with progress_bar("flow-import", sum(len(job.pairs) for job in jobs), "pairs") as bar:
-        for job, found in zip(jobs, files, strict=True):
-            if not has_entry(store, job, options["on_overflow"]):
+    missing = {
+        job.key: (job, found)
+        for job, found in zip(jobs, files, strict=True)
+        if not has_entry(store, job, options["on_overflow"])
+    }
+    with progress_bar("flow-import", sum(len(job.pairs) for job, _ in missing.values()), "pairs") as bar:
+
+        def skip(item: tuple[Job, Files]) -> None:
+            has_entry(store, item[0], options["on_overflow"])
+            bar.advance(len(item[0].pairs))
+
+        with store.share_out("flow", missing, skip=skip, say=bar.say) as rounds:
+            for job, found in chain.from_iterable(rounds):
                 _import_clip(manifest, job, found, options, store)
-            bar.advance(len(job.pairs))
+                bar.advance(len(job.pairs))
     return {job.clip.id: job.key for job in jobs}
 
 

@@ -6,10 +6,10 @@ so that a pair which anybody on the store's roots has estimated is not estimated
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
+from weclick.flow.estimators import build_estimator, estimator_digest
 from weclick.flow.jobs import Job, Pairs, has_entry, key_inputs
 from weclick.flow.pairs import BatchEstimator, PairImages, batches, match_pairs
 from weclick.flow.writers import Writers
@@ -48,9 +48,7 @@ def compute_flow(
     """
     jobs = _jobs(manifest, pairs_of, options)
     missing = {job.key: job for job in jobs if not has_entry(store, job, options["on_overflow"])}
-    if missing:
-        estimator = build_estimator(options["estimator"], device=device, **options["options"])
-        _compute(manifest, list(missing.values()), estimator, options, store)
+    _compute(manifest, missing, options, store, device)
     return {job.clip.id: job.key for job in jobs}
 
 
@@ -71,27 +69,36 @@ def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mappin
 
 
 def _compute(
-    manifest: Manifest,
-    jobs: Sequence[Job],
-    estimator: FlowEstimator,
-    options: Mapping[str, Any],
-    store: Store,
+    manifest: Manifest, missing: Mapping[str, Job], options: Mapping[str, Any], store: Store, device: str
 ) -> None:
     """Estimate in this thread, decode ahead in a second, encode and write behind in a third.
 
-    Batches run over the ends of clips, so that a clip of few pairs does not leave a GPU half empty.
+    Batches run over the ends of clips, so that a clip of few pairs does not leave a GPU half empty. A clip is
+    taken from the others when its decoding begins, so as many are held as the batches underway touch.
     """
-    estimate = BatchEstimator(estimator, stride_px=options["stride"], masks=options["masks"])
-    total = sum(len(job.pairs) for job in jobs)
-    with Writers(jobs, estimator, options, store) as writers, progress_bar("flow", total, "pairs") as bar:
-        for batch in batches(_read_pairs(manifest, jobs), options["batch_pairs"]):
-            writers.write(batch, estimate(batch))
-            bar.advance(len(batch))
+    estimate = None
+    with progress_bar("flow", sum(len(job.pairs) for job in missing.values()), "pairs") as bar:
+
+        def skip(job: Job) -> None:
+            has_entry(store, job, options["on_overflow"])
+            bar.advance(len(job.pairs))
+
+        with store.share_out("flow", missing, skip=skip, say=bar.say) as rounds:
+            for jobs in rounds:
+                if estimate is None:
+                    estimator = build_estimator(options["estimator"], device=device, **options["options"])
+                    estimate = BatchEstimator(estimator, stride_px=options["stride"], masks=options["masks"])
+                begun: list[Job] = []
+                with Writers(begun, estimator, options, store) as writers:
+                    for batch in batches(_read_pairs(manifest, jobs, begun), options["batch_pairs"]):
+                        writers.write(batch, estimate(batch))
+                        bar.advance(len(batch))
 
 
-def _read_pairs(manifest: Manifest, jobs: Sequence[Job]) -> Iterator[PairImages]:
-    """The images of all pairs, clip after clip, decoded as they are asked for."""
+def _read_pairs(manifest: Manifest, jobs: Iterable[Job], begun: list[Job]) -> Iterator[PairImages]:
+    """The images of all pairs, clip after clip, decoded as they are asked for; `begun` gets the jobs."""
     for number, job in enumerate(jobs):
+        begun.append(job)
         used = sorted({position for pair in job.pairs for position in pair})
         place = {position: i for i, position in enumerate(used)}
         pairs = [(place[target], place[neighbour]) for target, neighbour in job.pairs]

@@ -5,6 +5,9 @@ from weclick.store.codecs import SOFT_LABEL_CODECS, decode_flow, decode_soft_lab
 from weclick.store.entries import Entry, EntryWriter, open_entry
 from weclick.store.index import read_index, write_index
 from weclick.store.keys import canonical_json, entry_key, file_digest
+from weclick.store.ledger import Ledger, Summary, look_up, read_ledger
+from weclick.store.ledger_gc import Bounds, choose, delete, folder_bytes, leftovers
+from weclick.store.ledger_reach import reach
 from weclick.store.local_root import LocalRoot, list_entries
 from weclick.store.meta import DamagedEntryError, EntryMissingError, damaged
 from weclick.store.s3_root import S3Root, UnreachableRootError
@@ -14,31 +17,41 @@ from weclick.store.verify import verify_entry
 
 __all__ = [
     "SOFT_LABEL_CODECS",
+    "Bounds",
     "Bucket",
     "DamagedEntryError",
     "Entry",
     "EntryMissingError",
     "EntryWriter",
+    "Ledger",
     "LocalRoot",
     "S3Root",
     "Store",
     "StoredArray",
+    "Summary",
     "Transfer",
     "UnreachableRootError",
     "canonical_json",
     "check_array",
     "check_step",
+    "choose",
     "copy_entries",
     "damaged",
     "decode_flow",
     "decode_soft_labels",
+    "delete",
     "encode_flow",
     "entry_key",
     "file_digest",
+    "folder_bytes",
+    "leftovers",
     "list_entries",
+    "look_up",
     "open_entry",
     "open_root",
+    "reach",
     "read_index",
+    "read_ledger",
     "verify_entry",
     "write_index",
 ]

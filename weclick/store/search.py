@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from weclick.errors import InputError
 from weclick.store.entries import Entry, EntryWriter, open_entry
 from weclick.store.keys import entry_key
+from weclick.store.leases import Leases
 from weclick.store.local_root import LocalRoot
-from weclick.store.meta import META, EntryMissingError, describe_entry, spell_meta
+from weclick.store.meta import META, DamagedEntryError, EntryMissingError, describe_entry, spell_meta
 from weclick.store.read_through import MAX_GIB, ReadThrough
 from weclick.store.s3_root import S3Root, is_bucket
+from weclick.store.sharing import Rounds
+
+T = TypeVar("T")
 
 FETCHED = "fetched"
 _JOINED = re.compile(rf"{os.pathsep}(?!//)")
@@ -70,6 +75,7 @@ class Store:
             )
         self.local = LocalRoot(Path(str(roots[-1])).expanduser())
         """The last root, which is written to."""
+        self._leases = Leases(self.local.path)
         chosen = {"path": None, "max_gib": MAX_GIB} | dict(read_through or {})
         fetched = ReadThrough(
             Path(chosen["path"] or self.local.path / FETCHED).expanduser(), chosen["max_gib"]
@@ -96,10 +102,23 @@ class Store:
             UnreachableRootError: a bucket does not answer.
         """
         for root in self.roots:
-            if isinstance(root, Path) and (LocalRoot(root).folder(kind, key) / META).is_file():
-                return open_entry(LocalRoot(root).folder(kind, key), kind, key)
+            if isinstance(root, Path) and (entry := self._open(LocalRoot(root), kind, key)):
+                return entry
         found = (root.find(kind, key) for root in self.roots if isinstance(root, Bucket))
         return next(filter(None, found), None)
+
+    def _open(self, root: LocalRoot, kind: str, key: str) -> Entry | None:
+        folder = root.folder(kind, key)
+        if not (folder / META).is_file():
+            return None
+        if root.path == self.local.path:
+            root.mark_used(kind, key)
+        try:
+            return open_entry(folder, kind, key)
+        except DamagedEntryError:
+            if folder.exists():
+                raise
+            return None  # deleted since the first look
 
     def get(self, kind: str, key: str) -> Entry:
         """The entry of that key.
@@ -124,7 +143,7 @@ class Store:
         """Write a new entry: fill the yielded writer, and leaving the block commits it.
 
         An exception inside the block, and a full disk, leave nothing behind. If somebody committed the
-        same key meanwhile, theirs stays and ours is thrown away.
+        same key meanwhile, theirs stays and ours is thrown away. A lease on the entry ends with the block.
 
         Args:
             kind: one of KINDS.
@@ -134,12 +153,61 @@ class Store:
             DiskFullError: there is no room.
         """
         key = entry_key(kind, inputs)
-        with self.local.workspace(kind, key) as folder:
-            writer = EntryWriter(folder)
-            yield writer
-            meta = describe_entry(folder, kind, key, inputs, writer.attributes)
-            (folder / META).write_bytes(spell_meta(meta))
-            self.local.commit(folder, kind, key)
+        try:
+            with self.local.workspace(kind, key) as folder:
+                writer = EntryWriter(folder)
+                yield writer
+                meta = describe_entry(folder, kind, key, inputs, writer.attributes)
+                (folder / META).write_bytes(spell_meta(meta))
+                self.local.commit(folder, kind, key)
+        finally:
+            self._leases.release(kind, key)
+
+    def share_out(
+        self,
+        kind: str,
+        items: Mapping[str, T],
+        *,
+        skip: Callable[[T], Any] = lambda _: None,
+        say: Callable[[str], Any] | None = None,
+    ) -> Rounds[T]:
+        """Split work among the runs that write into the last root, so that none does what another one does.
+
+        Use it in a `with` statement, and `create` the entry of every item that comes: that gives back the
+        item's lease. Entries that others make meanwhile are waited for, and made here where they fail.
+
+        Args:
+            kind: one of KINDS.
+            items: key of an entry that is missing -> what to work on.
+            skip: called for each item whose entry somebody else made.
+            say: shows on a terminal who is waited for, as `Bar.say`.
+
+        Returns:
+            Rounds of items, see there: finish one before you ask for the next.
+        """
+        return Rounds(self._leases, kind, items, find=partial(self._find_anew, kind), skip=skip, say=say)
+
+    @contextmanager
+    def alone(self, kind: str, key: str) -> Iterator[Entry | None]:
+        """Be the only run that makes an entry; waits where another one is at it.
+
+        Yields:
+            The entry where it is there by now. Else None: `create` it inside the block.
+        """
+        entry = self.find(kind, key)
+        if entry:
+            yield entry
+            return
+        with self.share_out(kind, {key: key}) as rounds:
+            mine = next(chain.from_iterable(rounds), None)
+            yield None if mine else self.get(kind, key)
+
+    def _find_anew(self, kind: str, key: str) -> Entry | None:
+        """As `find`, and not from what a network share's client remembers: to open a folder makes it ask."""
+        for folder in reversed(self.local.folder(kind, key).parents[:3]):
+            if folder.is_dir():
+                os.scandir(folder).close()
+        return self.find(kind, key)
 
 
 def open_root(root: str | Path, s3: Mapping[str, str | None]) -> LocalRoot | S3Root:

@@ -1,0 +1,83 @@
+"""`weclick cache explain`: why the store has, or has not, what a run asks for."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weclick.cli.app import DEFAULT, Config, Set
+from weclick.cli.cache import cache, opened
+from weclick.errors import MissingFileError
+from weclick.manifest import read_manifest
+
+if TYPE_CHECKING:  # what it imports takes longer than printing help
+    from weclick.explain import Answer
+    from weclick.store import Store, Summary
+
+
+@cache.command()
+def explain(
+    clip: Annotated[str, typer.Argument(help="Id of a clip; or teacher or student, for that network.")],
+    manifest: Annotated[
+        list[Path] | None,
+        typer.Option(help="Manifests that list the clip. Default: those of the configuration's results."),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="The teacher of soft labels. Default: model.safetensors in the results' teacher/."),
+    ] = None,
+    config: Config = DEFAULT,
+    change: Set = None,
+) -> None:
+    """Say for a clip, or a network, which entries a run asks for, where they are, or what makes them missing.
+
+    An entry is found by the content that it was made from and the options that it was made with. Of one that
+    is not found, the nearest entry of any root is told, and in what it differs, by name with both values.
+
+    Examples:
+
+        weclick cache explain street_0003
+
+        weclick cache explain street_0003 --set flow.options.preset=fast
+
+        weclick cache explain student
+    """
+    from weclick.explain import answer, clip_questions, network_question
+
+    complete, store = opened(config, change)
+    results = Path(complete["results"])
+    if clip in ("teacher", "student"):
+        questions = [network_question(clip, results, complete, store)]
+    else:
+        files = manifest or sorted(results.glob("manifest/*/*.json"))
+        if not files:
+            raise MissingFileError(
+                f"{results}/manifest: there is no manifest; run that stage, or give --manifest"
+            )
+        teacher = teacher or results / "teacher" / "model.safetensors"
+        questions = clip_questions(clip, [read_manifest(file) for file in files], complete, teacher)
+    for each in answer(questions, store):
+        _print(each, store)
+
+
+def _print(answer: Answer, store: Store) -> None:
+    kind, roots = answer.question.kind, ", ".join(map(str, store.roots))
+    if answer.question.inputs is None:
+        print(f"{kind}: not asked for: {answer.question.why_not}")
+    elif answer.found:
+        print(f"{kind}: found, {_told(answer.found)}")
+    elif answer.nearest:
+        print(f"{kind}: not found as {answer.key[:12]}… in {roots}; the nearest is {_told(answer.nearest)}")
+        for difference in answer.differences:
+            print(f"  {difference}")
+    else:
+        near = "role" if kind == "models" else "frames"
+        print(f"{kind}: not found as {answer.key[:12]}… in {roots}, nor any entry of its {near}")
+
+
+def _told(entry: Summary) -> str:
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(entry.created_unix_s))
+    return f"{entry.key[:12]}… in {entry.root}, made by {entry.user or 'somebody'} on {made}"

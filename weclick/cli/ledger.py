@@ -1,0 +1,193 @@
+"""`weclick cache ls`, `du`: what the store holds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weclick.cli.app import DEFAULT, Config, Set
+from weclick.cli.cache import Kinds, Listed, cache, kinds_of, opened
+from weclick.cli.ledger_common import (
+    among,
+    amount,
+    count,
+    mebibytes,
+    print_table,
+    reached_by,
+    read_entries,
+    roots_of,
+    seconds,
+)
+from weclick.cli.listed import files_of
+from weclick.errors import InputError
+from weclick.manifest import read_json
+
+if TYPE_CHECKING:  # what the store imports takes longer than printing help
+    from weclick.store import Summary
+
+AT_MOST = 40
+"""Rows that `ls` shows unless told otherwise; all of many thousands would take longer than to find them."""
+
+SORTS = {
+    "size": lambda entry: -entry.entry_bytes,
+    "age": lambda entry: entry.created_unix_s,
+    "use": lambda entry: entry.last_unix_s,
+    "kind": lambda entry: (entry.kind, entry.made_with, entry.first_frame),
+}
+
+Roots = Annotated[
+    list[str] | None,
+    typer.Option("--root", help="Folder or s3://bucket/prefix; may be repeated. Default: the search path."),
+]
+OlderThan = Annotated[str | None, typer.Option(help="Only those made longer ago than e.g. 12h, 30d or 8w.")]
+UnusedSince = Annotated[str | None, typer.Option(help="Only those not used for e.g. 12h, 30d or 8w.")]
+
+
+@cache.command()
+def ls(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Manifests, or folders of results with some: they tell the data set of entries."),
+    ] = None,
+    kind: Kinds = None,
+    root: Roots = None,
+    older_than: OlderThan = None,
+    unused_since: UnusedSince = None,
+    sort: Annotated[str, typer.Option(help=f"{', '.join(SORTS)}: the largest, or oldest, first.")] = "size",
+    rows: Annotated[int, typer.Option(min=0, help="Show so many at most.")] = AT_MOST,
+    as_json: Annotated[bool, typer.Option("--json", help="All of them as JSON, one a line.")] = False,
+    config: Config = DEFAULT,
+    change: Set = None,
+) -> None:
+    """List the entries of the store: of what, by whom, how large, when made and when last used.
+
+    An entry does not know its data set: it is told where a manifest of `results` (by default those of the
+    configuration) names one of its frames, by content. Last use is marked in the local root alone, to a day.
+
+    Examples:
+
+        weclick cache ls
+
+        weclick cache ls --kind flow --unused-since 30d --sort use
+
+        weclick cache ls --root s3://team/weclick --json
+    """
+    if sort not in SORTS:
+        raise InputError(f"--sort is {sort!r}, expected one of {', '.join(SORTS)}")
+    complete, store = opened(config, change)
+    now = time.time()
+    entries = [
+        entry
+        for entry in read_entries(roots_of(root, complete, store), kinds_of(kind))
+        if entry.created_unix_s <= now - seconds(older_than or "0h")
+        and entry.last_unix_s <= now - seconds(unused_since or "0h")
+    ]
+    entries.sort(key=SORTS[sort])
+    clips = _clips(results or [path for path in [Path(complete["results"])] if path.is_dir()])
+    told = [_tell(entry, clips) for entry in (entries if as_json else entries[:rows])]
+    if as_json:
+        print("[" + ",\n ".join(map(json.dumps, told)) + "]")
+        return
+    columns = ("kind", "data set", "clip", "made with", "codec", "MiB", "made", "used", "by", "key", "root")
+    print_table(columns, [_cells(row, now) for row in told])
+    hidden = len(entries) - len(told)
+    print(amount(entries) + (f"; {hidden} of them are not shown (--rows)" if hidden else ""))
+
+
+@cache.command()
+def du(
+    results: Listed = None,
+    kind: Kinds = None,
+    root: Roots = None,
+    config: Config = DEFAULT,
+    change: Set = None,
+) -> None:
+    """Sum up the store: entries and bytes by root, kind, estimator or teacher, and codec.
+
+    With results, also how much of it they reach: what `weclick cache gc` would keep for them.
+
+    Examples:
+
+        weclick cache du
+
+        weclick cache du results other/results
+    """
+    from weclick.store import folder_bytes, leftovers
+
+    complete, store = opened(config, change)
+    entries = read_entries(roots_of(root, complete, store), kinds_of(None))
+    reached = reached_by(results, complete, entries) if results else set()
+    groups = defaultdict(list)
+    for entry in entries:
+        if entry.kind in kinds_of(kind):
+            groups[entry.root, entry.kind, entry.made_with, entry.codec].append(entry)
+    table = [
+        (*group, *count(found), *(count(among(found, reached)) if results else ()))
+        for group, found in sorted(groups.items())
+    ]
+    columns = ("root", "kind", "made with", "codec", "entries", "MiB")
+    print_table((*columns, "reached", "MiB") if results else columns, table)
+    entries = [entry for found in groups.values() for entry in found]
+    print(amount(entries) + (f"; reached: {amount(among(entries, reached))}" if results else ""))
+    if not root and (idle := leftovers(store.local)):
+        mib = mebibytes(sum(map(folder_bytes, idle)))
+        print(f"{store.local}: {mib} MiB in quarantine or left by killed runs (weclick cache gc --sweep)")
+
+
+def _clips(results: Iterable[Path]) -> dict[str, tuple[str, str]]:
+    """Digest of a frame -> data set and clip, of the manifests among results."""
+    clips: dict[str, tuple[str, str]] = {}
+    for path in results:
+        for file in files_of(path, planned=True) if path.is_dir() else [path]:
+            raw = read_json(file, "manifest")
+            for clip in raw.get("clips", ()):
+                names = raw["dataset"], clip["id"]
+                clips |= {frame["digest"]: names for frame in clip["frames"]}
+    return clips
+
+
+def _tell(entry: Summary, clips: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    known = (clips[digest] for digest in entry.frames if digest in clips)
+    dataset, clip = next(known, (None, None)) if clips else (None, None)
+    return {
+        "root": entry.root,
+        "kind": entry.kind,
+        "key": entry.key,
+        "data_set": dataset,
+        "clip": clip,
+        "first_frame": entry.first_frame,
+        "made_with": entry.made_with,
+        "codec": entry.codec,
+        "entry_bytes": entry.entry_bytes,
+        "user": entry.user,
+        "created_unix_s": entry.created_unix_s,
+        "used_unix_s": entry.used_unix_s,
+    }
+
+
+def _cells(told: dict[str, Any], now: float) -> tuple[str, ...]:
+    used = "-" if told["used_unix_s"] is None else _age(now - told["used_unix_s"])
+    return (
+        told["kind"],
+        told["data_set"] or "",
+        told["clip"] or told["first_frame"],
+        told["made_with"],
+        told["codec"],
+        mebibytes(told["entry_bytes"]),
+        _age(now - told["created_unix_s"]),
+        used,
+        told["user"],
+        told["key"][:12],
+        told["root"],
+    )
+
+
+def _age(seconds: float) -> str:
+    """A time span in the largest unit that it fills."""
+    return f"{seconds / 86400:.0f} d" if seconds >= 86400 else f"{max(seconds, 0) / 3600:.0f} h"

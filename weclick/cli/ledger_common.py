@@ -1,0 +1,122 @@
+"""What the verbs of the ledger share: what they read, and how they tell it."""
+
+from __future__ import annotations
+
+import gc
+import re
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weclick.cli.cache import root_of
+from weclick.cli.listed import wanted_of
+from weclick.errors import InputError, MissingFileError
+
+if TYPE_CHECKING:  # what the store imports takes longer than printing help
+    from weclick.store import LocalRoot, S3Root, Store, Summary
+
+_UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
+_WIDE = 240
+"""Columns of text where no terminal says how many it has."""
+
+
+def roots_of(given: list[str] | None, complete: dict[str, Any], store: Store) -> list[LocalRoot | S3Root]:
+    """The roots that --root names, by default the whole search path.
+
+    Raises:
+        InputError: one that it names is not there.
+    """
+    from weclick.store import LocalRoot
+
+    roots = [root_of(each, complete) for each in given or ()]
+    for root in roots:
+        if isinstance(root, LocalRoot) and not root.path.is_dir():
+            raise MissingFileError(f"{root}: there is no such root; mount it, or correct the name")
+    return roots or [*store.team, store.local]
+
+
+def read_entries(roots: Iterable[LocalRoot | S3Root], kinds: Iterable[str]) -> list[Summary]:
+    """The entries of some roots; how many cannot be read is told on stderr."""
+    from weclick.store import read_ledger
+
+    gc.disable()  # which looks, in a quarter of the time, for what could go of all that is read, and stays
+    try:
+        ledger = read_ledger(roots, kinds)
+    finally:
+        gc.enable()
+    if ledger.faults:
+        print(f"{len(ledger.faults)} entries cannot be read, e.g. {ledger.faults[0]}", file=sys.stderr)
+    return ledger.entries
+
+
+def reached_by(
+    results: Iterable[Path], complete: dict[str, Any], entries: Iterable[Summary]
+) -> set[tuple[str, str]]:
+    """Kind and key of what results name, of what their manifests need, and of what all that is made of.
+
+    Raises:
+        InputError: some of them are not there, cannot be read, or name nothing.
+    """
+    from weclick.store import reach
+
+    named: set[tuple[str, str]] = set()
+    for path in results:
+        if not path.exists():
+            raise MissingFileError(f"{path}: there are no such results; correct the name")
+        found = set(wanted_of([path], complete, planned=True))
+        if not found:
+            raise InputError(
+                f"{path}: names no entries; give results that hold indexes (flow/train/0.json), manifests "
+                "or a model.json"
+            )
+        named |= found
+    return reach(entries, named)
+
+
+def among(entries: Iterable[Summary], named: Collection[tuple[str, str]]) -> list[Summary]:
+    """Those entries whose kind and key are named."""
+    return [entry for entry in entries if (entry.kind, entry.key) in named]
+
+
+def seconds(text: str) -> float:
+    """How long e.g. 12h, 30d or 8w is.
+
+    Raises:
+        InputError: the text is of another form.
+    """
+    found = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(_UNITS_S)}])", text)
+    if not found:
+        raise InputError(f"{text!r} is no time span, expected hours, days or weeks such as 12h, 30d or 8w")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+def amount(entries: Sequence[Summary]) -> str:
+    """Number and size of entries in words."""
+    return "{} entries, {} MiB".format(*count(entries))
+
+
+def mebibytes(size: int) -> str:
+    """A number of bytes in MiB."""
+    return f"{size / 2**20:,.1f}"
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their columns; numbers of MiB and of entries to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False)
+    console = console if console.is_terminal else Console(markup=False, highlight=False, width=_WIDE)
+    table = Table()
+    for column in columns:
+        right = column in ("MiB", "entries", "reached", "made", "used")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def count(entries: Sequence[Summary]) -> tuple[str, str]:
+    """Number of entries, and MiB."""
+    return str(len(entries)), mebibytes(sum(entry.entry_bytes for entry in entries))

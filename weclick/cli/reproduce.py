@@ -1,0 +1,122 @@
+"""`weclick lock` and `weclick reproduce`: pin a run down, and hold another one against it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weclick.cli.app import OutputFile, Set, app
+
+MOST_LINES = 10
+
+
+@app.command()
+def lock(
+    output: OutputFile,
+    results: Annotated[Path, typer.Option(help="Folder of the finished run.")] = Path("results"),
+    code: Annotated[
+        dict, typer.Option(parser=json.loads, metavar="JSON", help="Stage -> digest of its code.")
+    ] = "{}",  # type: ignore[assignment]
+    threads: Annotated[int | None, typer.Option(min=1, help="Of a network on the CPU. Default: all.")] = None,
+) -> None:
+    """Pin a finished run down in one file; the workflow does so when it is done.
+
+    Example:
+
+        weclick lock --results results --output results/run.lock.json
+    """
+    from weclick.manifest import write_text
+    from weclick.run_lock import make_lock, spell_lock
+
+    write_text(output, spell_lock(make_lock(results, code, _at_most(threads))))
+
+
+@app.command()
+def reproduce(
+    lock: Annotated[Path, typer.Argument(help="run.lock.json of the run to repeat.", metavar="LOCK")],
+    results: Annotated[Path, typer.Option(help="Folder to write the repeated run into.")] = Path(
+        "reproduced"
+    ),
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores for the workflow. Default: those of the run, if here.")
+    ] = None,
+    change: Set = None,
+    check: Annotated[
+        Path | None,
+        typer.Option("--check", help="Run nothing: compare with this lock, or with this results folder."),
+    ] = None,
+) -> None:
+    """Repeat a run from its lock, and say what differs.
+
+    The lock's configuration is run in this folder. What the store holds is found, the rest is computed; an
+    empty root makes it all from scratch. Data are compared first: where they differ, nothing is computed.
+
+    Exit status 0 where data, clicks, entries, networks and scores are the same to the last bit, else 1.
+    Configuration, code, versions and device are told as well, and do not count by themselves.
+
+    Examples:
+
+        weclick reproduce results/run.lock.json
+
+        WECLICK_CACHE=from_scratch weclick reproduce theirs.lock.json --set data.root=/data/city
+
+        weclick reproduce theirs.lock.json --check results
+    """
+    from weclick.run_lock import read_lock
+
+    old = read_lock(lock)
+    if check:
+        new = read_lock(check)
+    else:
+        from weclick.config import load_config
+        from weclick.errors import InputError
+        from weclick.reproduce import rerun
+
+        if results.resolve() in (lock.resolve(), lock.resolve().parent):
+            raise InputError(
+                f"--results is {results}, the folder of the run to repeat; name another one, which is made"
+            )
+        config = load_config(json.dumps({**old["config"], "results": str(results)}), change or ())
+        new = rerun(old, config, cores=cores or _at_most(old["device"]["threads"]))
+        _tell_costs(results)
+    if _tell(old, new):
+        raise typer.Exit(1)
+
+
+def _at_most(threads: int | None) -> int:
+    """So many threads, but not more than there are cores."""
+    here = len(os.sched_getaffinity(0))
+    return min(threads or here, here)
+
+
+def _tell(old: dict, new: dict) -> bool:
+    """Print what differs, part by part; whether results do."""
+    from weclick.reproduce import differences
+    from weclick.run_lock import CIRCUMSTANCES, OUTCOME
+
+    found = {part: differences(old, new, part) for part in (*CIRCUMSTANCES, *OUTCOME) if part in new}
+    for part, lines in found.items():
+        print(f"{part}: {len(lines)} differ" if lines else f"{part}: the same")
+        for line in lines[:MOST_LINES]:
+            print(f"    {line}")
+        if len(lines) > MOST_LINES:
+            print(f"    ... and {len(lines) - MOST_LINES} more")
+    differ = [part for part in OUTCOME if found.get(part)]
+    if "metrics" not in new:
+        print("the data are not those of the lock, so nothing was computed")
+    else:
+        print(f"what differs: {', '.join(differ)}" if differ else "the results are the same")
+    return bool(differ)
+
+
+def _tell_costs(results: Path) -> None:
+    """Print what the latest run of each stage found in the store, and what it made."""
+    from weclick.report.provenance import costs
+
+    for row in costs(results):
+        if row["last_made"]:
+            print(f"{row['stage']}: {row['last_found']} entries found, {row['last_made']} made")

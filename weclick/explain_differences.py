@@ -1,0 +1,109 @@
+"""In what two entries of the store differ, in words: their inputs by name, frames and pairs by theirs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from weclick.store import Summary
+
+AT_MOST = 4
+"""Frames, pairs or clips that are told one by one; the rest is counted."""
+
+_BY_CLIP = ("frames", "flow", "soft_labels", "targets", "validation")
+"""Inputs of a network that are told clip by clip."""
+
+_DIGEST = re.compile("'[0-9a-f]{64}'")
+
+
+def differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summary) -> Iterator[str]:
+    """In what the inputs of an entry differ from those that are asked for, by name, with both values.
+
+    Args:
+        inputs: that are asked for.
+        names: digest of every frame in them -> its name.
+        entry: of the same kind.
+    """
+    if entry.kind == "models":
+        yield from _clip_differences(inputs, entry.inputs)
+    elif any(inputs.get(part) != entry.inputs.get(part) for part in ("frames", "pairs")):
+        yield from _frame_differences(inputs, names, entry)
+    asked, other = (dict(_leaves(values)) for values in (inputs, entry.inputs))
+    for name in dict.fromkeys([*asked, *other]):
+        if _spell(asked, name) != _spell(other, name):
+            yield f"{name}: asked {_spell(asked, name)}, the nearest entry has {_spell(other, name)}"
+
+
+def _frame_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summary) -> Iterator[str]:
+    asked, theirs = _digests(inputs), set(entry.frames)
+    named = dict(zip(_names(entry), _digests(entry.inputs), strict=False))
+    lacking = [names[digest] for digest in dict.fromkeys(asked) if digest not in theirs]
+    changed = [name for name in lacking if name in named]
+    absent = [name for name in lacking if name not in named]
+    more = len(theirs.difference(asked)) - len(changed)
+    of = f"of {len(set(asked))} frames"
+    if changed:
+        yield f"{len(changed)} {of} have other content: {_first(changed)}"
+    if absent:
+        yield f"{len(absent)} {of} are not in the nearest entry: {_first(absent)}"
+    if more > 0:
+        yield f"the nearest entry has frames that are not asked for: {more}"
+    if not lacking and more <= 0:
+        yield from _pair_differences(inputs, names, entry)
+
+
+def _pair_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summary) -> Iterator[str]:
+    """Of the same frames: other pairs, or another order."""
+    asked, other = ([tuple(pair) for pair in each.get("pairs", ())] for each in (inputs, entry.inputs))
+    absent = [" -> ".join(names[digest] for digest in pair) for pair in asked if pair not in other]
+    more = len(set(other).difference(asked))
+    if absent:
+        yield f"{len(absent)} of {len(asked)} pairs are not in the nearest entry: {_first(absent)}"
+    if more:
+        yield f"the nearest entry has pairs that are not asked for: {more}"
+    if not absent and not more:
+        yield "the nearest entry has the same frames in another order"
+
+
+def _clip_differences(asked: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """Of two networks: clips that are there in one alone, or come from other entries."""
+    for part in _BY_CLIP:
+        ours, theirs = asked.get(part, {}), other.get(part, {})
+        differ = [clip for clip in sorted({*ours, *theirs}) if ours.get(clip) != theirs.get(clip)]
+        if differ:
+            yield f"{part}: the nearest network had others, or none, of {len(differ)} clips: {_first(differ)}"
+
+
+def _digests(inputs: Mapping[str, Any]) -> list[str]:
+    return list(inputs.get("frames") or chain.from_iterable(inputs.get("pairs", ())))
+
+
+def _names(entry: Summary) -> list[str]:
+    """Names of the frames of an entry when it was made, in the order of `_digests`."""
+    pairs = chain.from_iterable(entry.attributes.get("pairs", ()))
+    return list(entry.attributes.get("frames") or pairs)
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of all inputs that are no lists of frames, and not told by clip."""
+    for name, value in values.items():
+        if path or name not in ("pairs", *_BY_CLIP):
+            if isinstance(value, Mapping):
+                yield from _leaves(value, f"{path}{name}.")
+            else:
+                yield f"{path}{name}", value
+
+
+def _spell(values: Mapping[str, Any], name: str) -> str:
+    """A value in words; of a digest its beginning."""
+    if name not in values:
+        return "nothing"
+    text = repr(list(values[name]) if isinstance(values[name], tuple) else values[name])
+    return f"{text[1:13]}…" if _DIGEST.fullmatch(text) else text
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - AT_MOST} more" if len(names) > AT_MOST else ""
+    return ", ".join(names[:AT_MOST]) + more
