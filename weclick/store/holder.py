@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from weclick.store.meta import _user
+from weclick.store.meta import user_name
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,9 @@ class Holder:
 
     def is_dead(self) -> bool:
         """Whether it was a process of this machine that is gone; False also where that cannot be known."""
-        if self.machine != _machine() or not self.machine or not 0 < self.pid < 2**31:
+        if self.machine != _machine() or not self.machine:
             return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False  # somebody else's, and there
-        return _started(self.pid) not in (self.started, None)
+        return is_gone(self.pid) or _started(self.pid) not in (self.started, None)
 
     def spell(self) -> bytes:
         """JSON, as `read_holder` reads it."""
@@ -55,7 +49,7 @@ def this_process() -> Holder:
     """This process, as the holder of a lease from now on."""
     since = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
     pid = os.getpid()
-    return Holder(socket.gethostname(), pid, _user(), since, _machine(), _started(pid))
+    return Holder(socket.gethostname(), pid, user_name(), since, _machine(), _started(pid))
 
 
 def read_holder(content: bytes) -> Holder:
@@ -65,6 +59,27 @@ def read_holder(content: bytes) -> Holder:
     except (ValueError, TypeError, RecursionError):  # just being written, or by another version
         return Holder()
     return holder if type(holder.pid) is int else Holder()
+
+
+@cache
+def process_space() -> str:
+    """What this process's id is counted in, in one word: a host, and on Linux a container's namespace."""
+    try:
+        space = Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        space = ""
+    return re.sub(r"\W", "-", f"{socket.gethostname()}-{space}")
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process of this host and namespace has that id."""
+    if not 0 < pid < 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)  # a PermissionError: somebody else's, and there
+    return False
 
 
 @cache

@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from weclick.store.holder import Holder, read_holder, this_process
-from weclick.store.local_root import _make_folders
+from weclick.store.local_root import make_folders
 from weclick.store.meta import entry_name
 
 LEASES = "leases"
@@ -65,7 +65,7 @@ class Leases:
         """
         path = self._path(kind, key)
         try:
-            _make_folders(path.parent)
+            make_folders(path.parent)
             while not _create(path):
                 lease = _read(path)
                 if lease and not _is_stale(lease, path.parent):

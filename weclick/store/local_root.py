@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
-import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +16,7 @@ from uuid import uuid4
 from weclick.errors import InputError, room_to_write, unwritable
 from weclick.store.arrays import is_plain
 from weclick.store.entries import read_meta_file
+from weclick.store.holder import is_gone, process_space
 from weclick.store.meta import KINDS, LAYOUT, META, damaged, entry_name, parse_meta
 from weclick.store.verify import verify_entry
 
@@ -28,7 +27,6 @@ ABANDONED_S = 7 * 86400
 USE_EVERY_S = 86400
 """How often at most the use of an entry is marked."""
 
-_HOST = re.sub(r"\W", "-", socket.gethostname())
 _OTHERS_MAY_READ = {False: 0o664, True: 0o2775}
 """Modes of files and of folders, before the umask: nobody but owner and group writes, nothing is executed."""
 
@@ -97,7 +95,7 @@ class LocalRoot:
         temporary = _hidden(final)
         with room_to_write(final):
             self._check_present()
-            _make_folders(final.parent)
+            make_folders(final.parent)
             self._device = self.path.stat().st_dev if self._device is None else self._device
             _sweep_abandoned(final)
             temporary.mkdir(0o775)
@@ -156,7 +154,7 @@ class LocalRoot:
             Its new folder, `<root>/quarantine/<kind>/<key>.<nanoseconds>`.
         """
         target = self.path / QUARANTINE / kind / f"{key}.{time.time_ns()}"
-        _make_folders(target.parent)
+        make_folders(target.parent)
         return self.folder(kind, key).rename(target)
 
     def mark_used(self, kind: str, key: str) -> None:
@@ -198,7 +196,7 @@ def list_entries(root: Path, kind: str) -> Iterator[Path]:
     return (folder for folder in folders if (folder / META).is_file())
 
 
-def _make_folders(folder: Path) -> None:
+def make_folders(folder: Path) -> None:
     """As mkdir with parents, of which none becomes writable by everybody, whatever the umask."""
     for each in (*reversed(folder.parents), folder):
         if not each.exists():
@@ -218,7 +216,7 @@ def _settle(folder: Path) -> None:
 
 def _hidden(final: Path) -> Path:
     """A name beside an entry's place that no reader looks at, and that tells whose it is."""
-    return final.with_name(f".{final.name}.{_HOST}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
+    return final.with_name(f".{final.name}.{process_space()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
 
 
 def _sweep_abandoned(final: Path) -> None:
@@ -230,7 +228,7 @@ def _sweep_abandoned(final: Path) -> None:
 def _is_abandoned(leftover: Path) -> bool:
     """Whether a killed process of this machine left a hidden folder, or one of another machine long ago."""
     host, pid = leftover.name.split(".")[2:4]
-    if host == _HOST and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+    if host == process_space() and pid.isdigit() and is_gone(int(pid)):
         return True
     try:
         return leftover.stat().st_mtime < time.time() - ABANDONED_S

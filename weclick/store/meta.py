@@ -104,7 +104,7 @@ def describe_entry(
             "weclick": __version__,
             "zarr": zarr.__version__,
             "numpy": np.__version__,
-            "user": _user(),
+            "user": user_name(),
         },
         "created_unix_s": int(time.time()),
     }
@@ -212,7 +212,8 @@ def _checksums(path: Path) -> dict[str, Any]:
     return {"bytes": size, "sha256": sha.hexdigest(), "crc32c": crc}
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this process; empty where the system has no name for them."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
