@@ -213,7 +213,7 @@ def _checksums(path: Path) -> dict[str, Any]:
 
 
 def user_name() -> str:
-    """Who runs this process; empty where the system has no name for them."""
+    """Who runs this process; a number where the system has no name for them."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
