@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -121,7 +121,9 @@ def read_ledger(roots: Iterable[Root], kinds: Iterable[str] = KINDS) -> Ledger:
             progress_bar(f"look through {root}", len(held), "entries") as bar,
             ThreadPoolExecutor(THREADS) as pool,  # a share takes its time to answer, and so does a bucket
         ):
-            for found in pool.map(partial(_read_part, root), parts):
+            for part in pool.map(partial(_read_part, root), parts):
+                # parsed in one thread: Python runs one at a time, and taking turns costs more than it saves
+                found = [_summarise(root, each) if isinstance(each, _Content) else each for each in part]
                 ledger.entries += (each for each in found if isinstance(each, Summary))
                 ledger.faults += (each for each in found if isinstance(each, str))
                 bar.advance(len(found))
@@ -143,18 +145,37 @@ def look_up(roots: Iterable[Root], kind: str, key: str) -> Summary | None:
     return None
 
 
-def _read_part(root: Root, held: Iterable[Wanted]) -> list[Summary | str]:
-    read = _read_local if isinstance(root, LocalRoot) else _read_remote
+def _read_part(root: Root, held: Iterable[Wanted]) -> list[_Content | Summary | str]:
+    read: Callable[..., Any] = _read_local if isinstance(root, LocalRoot) else _read_remote
     return [found for kind, key in held if (found := read(root, kind, key))]
 
 
-def _read_local(root: Root, kind: str, key: str) -> Summary | str:
+@dataclass(frozen=True)
+class _Content:
+    """Of an entry.json, and what the system says of the file."""
+
+    folder: str
+    data: bytes
+    stat: os.stat_result
+
+
+def _read_local(root: Root, kind: str, key: str) -> _Content | str:
     folder = f"{root}/{entry_name(kind, key)}"
     try:
-        data, found = _read_meta(f"{folder}/{META}")
-        return _summary(root, _parse(data), found)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        return str(damaged(folder, f"{META} is no description of an entry ({error})"))
+        return _Content(folder, *_read_meta(f"{folder}/{META}"))
+    except (OSError, ValueError) as error:
+        return _fault(folder, error)
+
+
+def _summarise(root: Root, read: _Content) -> Summary | str:
+    try:
+        return _summary(root, _parse(read.data), read.stat)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        return _fault(read.folder, error)
+
+
+def _fault(folder: str, error: Exception) -> str:
+    return str(damaged(folder, f"{META} is no description of an entry ({error})"))
 
 
 def _read_remote(root: Root, kind: str, key: str) -> Summary | str | None:
