@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from weclick.cli import app
 from weclick.config import complete_config
+from weclick.errors import InputError
 from weclick.report import write_comparison
 from weclick.report.compare import differences
 
@@ -89,6 +90,14 @@ def test_differences_have_a_dash_where_a_run_has_no_such_option():
         ("flow.options.preset", ["fast", "–"]),
         ("flow.options", ["–", "{}"]),
     ]
+
+
+def test_pictures_of_a_run_from_elsewhere_stay_in_its_folder(two):
+    metrics = json.loads((two.root / "longer/evaluation/metrics.json").read_text())
+    outside = [{**item, "student": "../../../etc/hostname"} for item in metrics["examples"]]
+    two.edit("evaluation/metrics.json", examples=outside)
+    with pytest.raises(InputError, match=r"names the picture '\.\./\.\./.*, which leads out of its folder"):
+        two.page()
 
 
 def test_frames_truth_and_every_run_are_pictured(two):

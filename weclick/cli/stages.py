@@ -23,6 +23,7 @@ from weclick.cli.app import (
     ValManifests,
     app,
     choose_device,
+    keep_freed_memory,
     load,
     open_store,
 )
@@ -315,5 +316,6 @@ def _train(
         validation=read_manifests(inputs["val_manifest"]),
         in_loop=OnlineSection.of(chosen),
     )
+    keep_freed_memory()
     with stage_cost(output / CARD, store):
         train_recipe(recipe, output, device=device, devices=devices)
