@@ -287,7 +287,7 @@ def _paces(
     random = folder / WEIGHTS
     random.write_bytes(plausible_teacher(run.config, part))
     if not teacher:
-        run.notes.append("soft labels are sized by random weights; those of a trained teacher may differ")
+        run.notes.append("soft labels are sized by random weights; those of a trained teacher take less")
     if not run.timed:
         return {}, teacher.path / WEIGHTS if teacher else random
     options = run.config["soft_labels"]

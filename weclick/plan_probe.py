@@ -35,9 +35,9 @@ AT_MOST_CLIPS, AT_MOST_NEIGHBOURS, AT_MOST_STEPS = 24, 4, 20
 ENTRY_OVERHEAD_BYTES = 2048
 """Descriptions of the arrays of an entry, which do not grow with its frames."""
 
-LOGIT_SPREAD = 1.3
-"""Standard deviation of the logits of the plausible teacher: its soft labels then take about the bytes
-of those that trained teachers of the demo and of config/davis.yaml wrote."""
+LOGIT_SPREAD = 6.0
+"""Standard deviation of the logits of the plausible teacher. Its soft labels take more bytes than those that
+trained teachers wrote: a quarter more for the demo, four times as many for config/davis.yaml."""
 
 PairsOf = Callable[[Clip], tuple[tuple[int, int], ...]]
 
