@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -433,7 +432,7 @@ def test_memory_stays_flat_over_many_steps(street, tmp_path):
 
     run(street, tmp_path, steps=2000, objective=losses, crop=[32, 32], log_every=10, checkpoint_every=100)
     quarters = [max(held[step] for step in range(at, at + 500)) for at in range(0, 2000, 500)]
-    assert all(later - earlier < 4096 for earlier, later in pairwise(quarters[1:])), quarters
+    assert max(quarters[2:]) - max(quarters[:2]) < 4096, quarters  # KiB; what other tests left may go
 
 
 def test_training_lowers_the_loss(street, tmp_path):
