@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -23,12 +22,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.progress import track
 
+from weclick.machine import machine, versions
 from weclick.store import LocalRoot, entry_key
 from weclick.store.meta import META, describe_entry, spell_meta
 
@@ -42,8 +41,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="weclick-ls-", dir=options.folder) as folder:
         rows = [measure(Path(folder) / str(frames), frames, options) for frames in options.frames]
     report = {
-        "machine": machine(load),
-        "versions": {"python": platform.python_version(), "weclick": version("weclick")},
+        "machine": machine() | {"load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2)},
+        "versions": versions(),
         "options": {"entries": options.entries, "rounds": options.rounds},
         "table": rows,
     }
@@ -172,17 +171,6 @@ def forget(root: Path) -> None:
         descriptor = os.open(file, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
-
-
-def machine(load: float) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": round(load, 2),
-        "load_after": round(os.getloadavg()[0], 2),
-    }
 
 
 if __name__ == "__main__":

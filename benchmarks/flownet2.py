@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from weclick.flow import flownet2_parts
 from weclick.flow.correlation import correlation, correlation_banded, correlation_plain
 from weclick.flow.flownet2 import FlowNet2
 from weclick.flow.flownet2_estimator import PRECISIONS, FlowNet2Estimator
+from weclick.machine import machine, versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SIZES = ((97, 131), (360, 480), (375, 1242), (512, 1024), (1024, 2048))
@@ -46,7 +46,7 @@ def main() -> None:
         return
     on_gpu = options.device.startswith("cuda")
     result: dict[str, Any] = {
-        "machine": machine(options),
+        "machine": machine(options.device) | versions("torch"),
         "correlation": compare_correlations(options.device),
     }
     show("correlation of 1x256xhxw, seconds", result["correlation"])
@@ -294,18 +294,6 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console(width=140).print(table)
-
-
-def machine(options: argparse.Namespace) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads_used": options.threads,
-        "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu",
-        "torch": torch.__version__,
-    }
 
 
 if __name__ == "__main__":

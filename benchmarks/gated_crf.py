@@ -15,13 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from rich.table import Table
 from torch import Tensor
 
 from weclick.losses import gated_crf
+from weclick.machine import machine, versions
 
 HERE = Path(__file__).resolve().parent
 SIGMA_XY, SIGMA_RGB = 6.0, 0.1
@@ -52,8 +51,8 @@ def main() -> None:
         memory = {name: run_apart(name, size, options) for name in LOSSES}
         rows.append(compare(size, memory, options))
     report = {
-        "machine": machine(options, load),
-        "versions": versions(),
+        "machine": machine() | {"load_before": round(load, 2)},
+        "versions": versions("torch"),
         "options": described(options),
         "table": rows,
     }
@@ -192,22 +191,6 @@ def show(rows: list[dict[str, Any]]) -> None:
 def described(options: argparse.Namespace) -> dict[str, Any]:
     sigmas = {"sigma_xy": SIGMA_XY, "sigma_rgb": SIGMA_RGB}
     return {key: getattr(options, key) for key in ("batch", "classes", "radius", "rounds")} | sigmas
-
-
-def machine(options: argparse.Namespace, load: float) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads_used": options.threads,
-        "load_before": round(load, 2),
-        "device": "cpu",
-    }
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in ("torch", "weclick")}}
 
 
 if __name__ == "__main__":

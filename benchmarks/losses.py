@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from gated_crf import MIB, from_proc, machine, versions
+from gated_crf import MIB, from_proc
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from weclick.batch import Batch
 from weclick.config import complete_config
 from weclick.geometry import backward_warp
+from weclick.machine import machine, versions
 from weclick.models import build_model
 from weclick.objective import Objective
 
@@ -58,12 +59,9 @@ def main() -> None:
     memory = {name: run_apart(name, options) for name in ("distillations", "plain distillations")}
     runs = take_turns(options)
     rows, summary = table(runs), compare(runs, memory)
-    described = machine(options, load)
-    if options.device == "cuda":
-        described |= {"device": torch.cuda.get_device_name()}
     report = {
-        "machine": described,
-        "versions": versions(),
+        "machine": machine(options.device) | {"load_before": round(load, 2)},
+        "versions": versions("torch"),
         "options": {key: value for key, value in vars(options).items() if key not in ("output", "measure")},
         "table": rows,
         **summary,

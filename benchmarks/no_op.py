@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -28,7 +27,6 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,8 @@ import cv2
 import numpy as np
 import psutil
 import yaml
+
+from weclick.machine import machine, versions
 
 HERE = Path(__file__).resolve().parent
 CITIES, SNIPPET, ANNOTATED = 18, 30, 19
@@ -52,8 +52,8 @@ def main() -> None:
         draw(project / "data/train", range(options.clips))
         draw(project / "data/val", range(options.val_clips))
         report = {
-            "machine": machine(load),
-            "versions": versions(),
+            "machine": machine() | {"load_before": round(load, 2)},
+            "versions": versions("snakemake"),
             "options": {"clips": options.clips, "val_clips": options.val_clips, "shards": options.shards},
             "manifest_stage": measure(project, "manifest"),
             "manifest_stage_digests_known": measure(project, "manifest", "--forceall"),
@@ -188,21 +188,6 @@ def jobs(told: str) -> dict[str, int]:
     """Rule -> jobs, from the table that snakemake prints."""
     table = told.partition("Job stats:")[2].partition("total")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
-
-
-def machine(load: float) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": round(load, 2),
-        "device": "cpu",
-    }
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{n: version(n) for n in ("snakemake", "weclick")}}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,7 +28,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +57,14 @@ from zarr.codecs import BloscCodec
 import weclick.assemble
 from weclick.assemble import Read, Sample, assemble
 from weclick.geometry import crop_window
+from weclick.machine import machine, versions
 from weclick.manifest import Manifest
 from weclick.stream import Caches, Stream
 
 HERE = Path(__file__).resolve().parent
 SIZE, CROP, SCALE = (1024, 2048), 768, (0.5, 2.0)
 CPU = torch.device("cpu")
+PACKAGES = ("numpy", "tensorstore", "zarr", "h5py", "opencv-python-headless", "torch")
 
 Windows = dict[str, np.ndarray]
 
@@ -82,8 +82,8 @@ def main() -> None:
         cores = sorted({1, min(2, os.cpu_count() or 1)})
         compared = {n: run_apart("readers", n, options) for n in cores}
         report = {
-            "machine": machine(load),
-            "versions": versions(),
+            "machine": machine() | {"load_before": round(load, 2)},
+            "versions": versions(*PACKAGES),
             "options": {"samples": options.samples, "crop_px": CROP, "scale": SCALE, **described(manifest)},
             "hdf5_chunks": codec,
             "table": [row for n in cores for row in reader_rows(n, compared[n])],
@@ -435,22 +435,6 @@ def show(rows: list[dict[str, Any]], title: str) -> None:
     for row in shown:
         table.add_row(*(str(value) for value in row.values()))
     Console(width=160).print(table)
-
-
-def machine(load: float) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": round(load, 2),
-        "device": "cpu",
-    }
-
-
-def versions() -> dict[str, str]:
-    names = ("numpy", "tensorstore", "zarr", "h5py", "opencv-python-headless", "torch", "weclick")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 if __name__ == "__main__":

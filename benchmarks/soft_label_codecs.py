@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import tensorstore as ts
 import torch
-from reads import folder_bytes, machine, show, versions
+from reads import PACKAGES, folder_bytes, show
 from reads_data import draw_probabilities
 
 from weclick.checkpoint import load_model
@@ -38,6 +38,7 @@ from weclick.datasets import build_manifest, open_dataset
 from weclick.flow import build_estimator
 from weclick.frames import pack_frames
 from weclick.geometry import downsample_flow
+from weclick.machine import machine, versions
 from weclick.manifest import Manifest
 from weclick.media import read_frame
 from weclick.models import normalize
@@ -88,8 +89,8 @@ def main() -> None:
             for compressor in COMPRESSORS
         ]
         report = {
-            "machine": machine(load) | {"threads_used": options.threads},
-            "versions": versions(),
+            "machine": machine() | {"load_before": round(load, 2)},
+            "versions": versions(*PACKAGES),
             "teacher": teacher_card(weights),
             "sources": {name: described(maps) for name, maps in sources.items()},
             "flow_mib": round(flow_mib, 3),

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gated_crf import machine, versions
 from reads_data import CLASSES, STRIDE, make_store, open_stream
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +38,7 @@ from weclick.batch import Batch
 from weclick.checkpoint import model_bytes
 from weclick.config import complete_config
 from weclick.flow import FlowNet2
+from weclick.machine import machine, versions
 from weclick.manifest import Manifest
 from weclick.means import Means
 from weclick.metrics_log import METRICS, read_metrics
@@ -67,12 +67,9 @@ def main() -> None:
         online = make_online(folder, manifest, options.device)
         rows = [row for student in STUDENTS for row in compare(student, manifest, caches, online, options)]
         shares = time_shares(folder, manifest, caches, options)
-    described = machine(options, load)
-    if options.device == "cuda":
-        described |= {"device": torch.cuda.get_device_name()}
     report = {
-        "machine": described,
-        "versions": versions(),
+        "machine": machine(options.device) | {"load_before": round(load, 2)},
+        "versions": versions("torch"),
         "options": {key: value for key, value in vars(options).items() if key not in ("output", "folder")},
         "table": rows,
         "speed_up": {student: speed_up(rows, student) for student in STUDENTS},

@@ -8,8 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+import boto3
 import pytest
 from cache_entries import files_of, write_flow_entry
+from s3_server import s3_server
 from typer.testing import CliRunner
 
 from weclick.cli import app
@@ -398,16 +400,8 @@ def test_finding_an_entry_marks_its_use_in_ones_own_root_alone(roots, make):
     assert abs(mine - time.time()) < 60
 
 
-def test_ls_and_du_look_into_buckets(roots, make, monkeypatch):
-    boto3 = pytest.importorskip("boto3", reason="buckets need the extra [s3]")
-    moto_server = pytest.importorskip("moto.server", reason="the S3 server comes with the extra [test]")
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "someone")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    try:
+def test_ls_and_du_look_into_buckets(roots, make):
+    with s3_server():
         boto3.client("s3").create_bucket(Bucket="team")
         whole = write_flow_entry(roots[1], {"estimator": {"name": "dis"}})
         broken = write_flow_entry(roots[1], {"estimator": {"name": "raft"}})
@@ -418,5 +412,3 @@ def test_ls_and_du_look_into_buckets(roots, make, monkeypatch):
         assert (row["key"], row["made_with"], row["used_unix_s"]) == (whole, "dis", None)
         assert row["root"] == "s3://team/weclick"
         assert "1 entries" in run("du", "--root", "s3://team/weclick")
-    finally:
-        server.stop()

@@ -11,27 +11,25 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
+import numpy as np
 import pytest
+import torch
+from cache_entries import files_of, write_flow_entry
+from s3_server import s3_server
+from typer.testing import CliRunner
 
-boto3 = pytest.importorskip("boto3", reason="buckets need the extra [s3]")
-moto_server = pytest.importorskip("moto.server", reason="the S3 server comes with the extra [test]")
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from cache_entries import files_of, write_flow_entry  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
-
-from weclick.cli import app  # noqa: E402
-from weclick.datasets import build_manifest, open_dataset  # noqa: E402
-from weclick.doctor import check_roots  # noqa: E402
-from weclick.errors import InputError  # noqa: E402
-from weclick.flow.stage import compute_flow  # noqa: E402
-from weclick.frames import pack_frames  # noqa: E402
-from weclick.plan_probe import plausible_teacher  # noqa: E402
-from weclick.reader import WindowReader  # noqa: E402
-from weclick.soft_labels import compute_soft_labels  # noqa: E402
-from weclick.stage_cost import MeteredStore  # noqa: E402
-from weclick.store import (  # noqa: E402
+from weclick.cli import app
+from weclick.datasets import build_manifest, open_dataset
+from weclick.doctor import check_roots
+from weclick.errors import InputError
+from weclick.flow.stage import compute_flow
+from weclick.frames import pack_frames
+from weclick.plan_probe import plausible_teacher
+from weclick.reader import WindowReader
+from weclick.soft_labels import compute_soft_labels
+from weclick.stage_cost import MeteredStore
+from weclick.store import (
     DamagedEntryError,
     LocalRoot,
     S3Root,
@@ -42,28 +40,15 @@ from weclick.store import (  # noqa: E402
     verify_entry,
     write_index,
 )
-from weclick.stream import Caches, Stream  # noqa: E402
-from weclick.window import Window  # noqa: E402
+from weclick.stream import Caches, Stream
+from weclick.window import Window
 
 
 @pytest.fixture(scope="module", autouse=True)
 def endpoint():
     """A server on loopback, and the environment that names it, as a user would set it."""
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "someone",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_MAX_ATTEMPTS": "1",
-        }.items():
-            patch.setenv(name, value)
-        patch.delenv("AWS_PROFILE", raising=False)
+    with s3_server() as url:
         yield url
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 import json
+import platform
 import subprocess
 import sys
 
@@ -87,3 +88,16 @@ def test_help_loads_nothing_heavy():
     code = "import sys, weclick.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True).stdout
     assert not {"torch", "zarr", "tensorstore", "cv2", "skimage", "matplotlib", "av"} & set(loaded.split())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_freed_memory_is_kept_for_the_next_step():
+    def held_mib(before):
+        code = (
+            f"import numpy as np; from weclick.cli.app import keep_freed_memory; {before}\n"
+            "block = np.ones(2**27, np.uint8); del block\n"
+            "print(int(open('/proc/self/statm').read().split()[1]) // 256)"
+        )
+        return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+
+    assert held_mib("keep_freed_memory()") - held_mib("") > 100

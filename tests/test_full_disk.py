@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import pytest
 from cache_entries import files_of, write_flow_entry
+from s3_server import name_server, start_server
 
 from weclick.clicks import write_clicks
 from weclick.datasets.digests import file_digests
@@ -337,26 +339,15 @@ def test_a_source_that_may_not_be_read_is_not_taken_for_the_target(open_folder):
 @pytest.fixture
 def bucket(monkeypatch) -> Iterator[tuple[str, Callable]]:
     """Address of a bucket, and a function that stops its server; called once more, it starts it again."""
-    boto3 = pytest.importorskip("boto3", reason="buckets need the extra [s3]")
-    server_of = pytest.importorskip("moto.server", reason="the S3 server comes with the extra [test]")
-    servers = [server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)]
-    servers[0].start()
+    servers = [start_server()]
     _, port = servers[0].get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "someone",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    name_server(monkeypatch, servers[0])
 
     def switch() -> None:
         if servers:
             servers.pop().stop()
         else:
-            servers.append(server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False))
-            servers[0].start()
+            servers.append(start_server(port))
 
     name = f"team-{uuid4().hex}"
     boto3.client("s3").create_bucket(Bucket=name)

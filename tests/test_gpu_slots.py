@@ -8,8 +8,11 @@ import sys
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from weclick.cli import app
 from weclick.cli.app import prepare
+from weclick.errors import InputError
 from weclick.gpu_slots import visible_gpus
 
 TAKE = """
@@ -189,3 +192,14 @@ def test_the_workflow_shares_out_cores_and_gpus(tmp_path, repository, visible, w
     asked = re.findall(r"^rule (\w+):\n(?: .*\n)*? +threads: (\d+)\n +resources:.* gpu=(\d+)", told, re.M)
     found = {rule: (int(threads), int(gpus)) for rule, threads, gpus in asked}
     assert shares.items() <= found.items()
+
+
+@pytest.mark.parametrize("verb", ["teacher", "student"])
+def test_a_training_asks_for_as_many_gpus_as_it_has_devices(monkeypatch, verb):
+    def refuse(device, devices=1):
+        raise InputError(f"asked for {devices} on {device}")
+
+    monkeypatch.setattr("weclick.cli.stages.choose_device", refuse)
+    files = [word for name in ("manifest", "clicks", "frames", "val-manifest") for word in (f"--{name}", "x")]
+    words = [verb, *files, "--output", "x", "--config", "{}", "--device", "cuda", "--devices", "3"]
+    assert str(CliRunner().invoke(app, words).exception) == "asked for 3 on cuda"

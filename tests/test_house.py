@@ -62,6 +62,7 @@ FLOORS = [
         "manifest",
         "progress",
         "code_digest",
+        "machine",
         "gpu_slots",
         "errors",
     },

@@ -15,7 +15,7 @@ from weclick.means import Means
 from weclick.media import read_clip
 from weclick.metrics_log import read_metrics
 from weclick.models import normalize
-from weclick.plan_probe import plausible_teacher, untrained
+from weclick.plan_probe import LOGIT_SPREAD, plausible_teacher, untrained
 from weclick.recipe import Recipe, class_weights
 from weclick.report.sections import TERMS
 from weclick.soft_labels import compute_soft_labels
@@ -54,6 +54,13 @@ def taught(street, store, tmp_path_factory):
         street.train, folder / "model.safetensors", chunk_px=16, store=store, codec="root8"
     )
     return folder, labels
+
+
+def test_soft_labels_of_a_byte_are_compressed_without_shuffling_their_bits(store, taught):
+    for key in taught[1].values():
+        raw = json.loads((store.get("soft_labels", key).path / "probabilities" / "zarr.json").read_text())
+        (blosc,) = (c for c in raw["codecs"][0]["configuration"]["codecs"] if c["name"] == "blosc")
+        assert (blosc["configuration"]["cname"], blosc["configuration"]["shuffle"]) == ("zstd", "noshuffle")
 
 
 def test_a_student_is_trained_once_and_then_found(street, store, taught, tmp_path, monkeypatch):
@@ -246,7 +253,7 @@ def test_probes_are_the_configured_network_without_its_auxiliary_head(street, tm
     image = torch.from_numpy(next(read_clip(street.train, street.train.clips[0].restrict([0]))).copy())
     logits = model(normalize(image.permute(2, 0, 1)[None].float()))
     spread = float((logits - logits.mean((0, 2, 3), keepdim=True)).detach().std())
-    assert spread == pytest.approx(1.3, rel=0.05)
+    assert spread == pytest.approx(LOGIT_SPREAD, rel=0.05)
     assert len(untrained(config, "teacher", street.train)) == pytest.approx(path.stat().st_size, rel=0.01)
 
 

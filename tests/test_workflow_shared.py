@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
+from s3_server import s3_server
 from typer.testing import CliRunner
 
 from weclick.cli import app
@@ -146,29 +149,15 @@ def first(tmp_path_factory, tiny_config) -> Desk:
 
 
 @pytest.fixture
-def bucket(monkeypatch) -> str:
+def bucket() -> Iterator[str]:
     """Address of a prefix in a bucket of a server on loopback, which the environment names."""
-    boto3 = pytest.importorskip("boto3", reason="buckets need the extra [s3]")
-    moto_server = pytest.importorskip("moto.server", reason="the S3 server comes with the extra [test]")
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    for name, value in {
-        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
-        "AWS_ACCESS_KEY_ID": "someone",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    boto3.client("s3").create_bucket(Bucket="team")
-    yield "s3://team/weclick"
-    server.stop()
+    with s3_server():
+        boto3.client("s3").create_bucket(Bucket="team")
+        yield "s3://team/weclick"
 
 
 def objects() -> list[tuple[str, Any, str]]:
     """Name, time of change and digest of everything in the bucket."""
-    import boto3
-
     found = boto3.client("s3").list_objects_v2(Bucket="team")["Contents"]
     return [(each["Key"], each["LastModified"], each["ETag"]) for each in found]
 

@@ -10,12 +10,9 @@ A mask leaves pixels out; coverage is the share that stays.
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from statistics import median_high
@@ -30,6 +27,7 @@ from weclick.errors import InputError
 from weclick.flow import build_estimator, estimator_digest
 from weclick.flow_bench_data import Truth, Video
 from weclick.geometry import backward_warp, backward_warp_nearest, forward_backward_valid, photometric_valid
+from weclick.machine import machine, versions
 from weclick.metrics import ConfusionMatrix
 from weclick.progress import progress_bar
 
@@ -131,7 +129,8 @@ def bench_flow(
                 rows = measure_truth(estimate, pairs, bar.advance)
                 truth_table += [{"estimator": name, "truth": known, **row} for row in rows]
     measured = {"table": table, **({"truth": truth_table} if truth else {})}
-    return {"machine": machine(device), "versions": versions(), **measured}
+    used = versions("numpy", "opencv-python-headless", "torch", "torchvision")
+    return {"machine": machine(device), "versions": used, **measured}
 
 
 def check_estimator(spec: str) -> None:
@@ -226,25 +225,6 @@ def judge(estimate: Estimate, target: Tensor, neighbour: Tensor) -> Judged:
     alike = photometric_valid(target, neighbour, flow)
     valid = (torch.ones_like(consistent), consistent, alike, consistent & alike)
     return Judged(flow, dict(zip(MASKS, valid, strict=True)), seconds)
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the times of a result depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads_used": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that the figures depend on."""
-    packages = ("numpy", "opencv-python-headless", "torch", "torchvision", "weclick")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def _parse(spec: str) -> tuple[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from weclick.datasets import open_dataset
 from weclick.errors import InputError
-from weclick.flow_bench import machine, versions
+from weclick.machine import machine, versions
 from weclick.media import image_size, shrunk_size, video_info
 from weclick.models import build_model
 from weclick.models.inference import fused_for_inference
@@ -138,7 +138,7 @@ def bench_students(
             times = measure(networks[name], size, modes, device=device, seconds=seconds)
             rows += [{**known, "mode": mode, **_figures(taken)} for mode, taken in times.items()]
             bar.advance()
-    return {"machine": machine(device), "versions": versions(), "table": rows}
+    return {"machine": machine(device), "versions": versions("torch", "torchvision"), "table": rows}
 
 
 def network_options(name: str) -> dict[str, Any]:
