@@ -17,7 +17,7 @@ import numpy as np
 from numcodecs import Blosc
 
 from weclick.clicks import ClickTable
-from weclick.flow.entries import allocate_flow, write_flow
+from weclick.flow.entries import CHUNK_CELLS, allocate_flow, write_flow
 from weclick.frames import pack_frames
 from weclick.manifest import Classes, Clip, Frame, Manifest
 from weclick.store import SOFT_LABEL_CODECS, Store, entry_key
@@ -196,10 +196,11 @@ def write_peers(folder: Path, manifest: Manifest, caches: Caches) -> str:
                 chunks = {
                     "rgb": (1, 256, 256, 3),
                     "probabilities": (1, CLASSES, 64, 64),
-                    "flow": (1, 2, 256, 256),
+                    "flow": (1, 2, CHUNK_CELLS, CHUNK_CELLS),
+                    "valid": (1, CHUNK_CELLS, CHUNK_CELLS),
                 }
                 how = compression.get(name, others)
-                file.create_dataset(name, data=array, chunks=chunks.get(name, (1, 256, 256)), **how)
+                file.create_dataset(name, data=array, chunks=chunks[name], **how)
         for t in range(FRAMES):
             np.savez_compressed(folder / f"{clip.id}-{t}-labels.npz", arrays["probabilities"][t])
         for t in range(FRAMES - 1):

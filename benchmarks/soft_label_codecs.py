@@ -36,6 +36,7 @@ from weclick.clicks import generate_clicks
 from weclick.config import load_config, select
 from weclick.datasets import build_manifest, open_dataset
 from weclick.flow import build_estimator
+from weclick.flow.entries import CHUNK_CELLS
 from weclick.frames import pack_frames
 from weclick.geometry import downsample_flow
 from weclick.machine import machine, versions
@@ -172,7 +173,7 @@ def measure_flow(manifest: Manifest, folder: Path) -> float:
     stored, _ = encode_flow(flow.numpy(), on_overflow="clip")
     (folder / "flow").mkdir()
     array = EntryWriter(folder / "flow").create_array(
-        "flow", shape=stored.shape, chunks=(1, 2, 256, 256), dtype="int16", axes="PDHW"
+        "flow", shape=stored.shape, chunks=(1, 2, CHUNK_CELLS, CHUNK_CELLS), dtype="int16", axes="PDHW"
     )
     array[:] = stored
     return folder_bytes(folder / "flow") / 2**20 * GRID[0] * GRID[1] / stored[0, 0].size

@@ -130,7 +130,7 @@ def crop_window(
     starts, sizes = [], []
     positions = crop_sampling_positions(crop, stride=stride)
     for position, cells in zip(positions, grid_size(image_size, source_stride), strict=True):
-        taps = _taps(position, cells, source_stride)
+        taps = _taps(position[[0, -1]], cells, source_stride)
         starts.append(int(taps.low.min()))
         sizes.append(int(taps.high.max()) + 1 - starts[-1])
     return starts[0], starts[1], sizes[0], sizes[1]

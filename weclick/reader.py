@@ -86,7 +86,8 @@ class WindowReader:
         indices: Any = (list(steps), *window)
         source = array.oindex[indices][ts.d[:].translate_to[0]]
         buffer = torch.empty(source.shape, dtype=getattr(torch, source.dtype.name), pin_memory=self.pinned)
-        future = ts.array(buffer.numpy(), context=self._context, copy=False).write(source)
+        with ts.Batch() as batch:  # asks for neighbouring chunks at once
+            future = ts.array(buffer.numpy(), context=self._context, copy=False).write(source, batch=batch)
         return Reading(future, buffer, entry.path, f"{name}{list(steps)}")
 
     def _array(self, kind: str, key: str, name: str) -> ts.TensorStore:

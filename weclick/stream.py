@@ -190,7 +190,7 @@ class Stream:
         positions = (sample.target, *sample.neighbours)
         frames = [sample.clip.frames[f].digest for f in positions]
         if self._key("frames", sample) == unpacked_key(sample.clip):
-            origin, window = _window(sample, 1)
+            origin, window = _window(sample.crop, sample.clip.size, 1)
             begun = {"frames": _Pending(self._files.read(sample.clip, positions, window), origin, 1, {})}
         else:
             begun = {"frames": self._begin_array("frames", "rgb", sample, frames)}
@@ -217,7 +217,7 @@ class Stream:
                 f"newer than the index: run the {kind} stage again"
             )
         stride_px = entry.attributes.get("stride_px", 1)
-        origin, window = _window(sample, stride_px)
+        origin, window = _window(sample.crop, sample.clip.size, stride_px)
         channels = (slice(None),) if array in CHANNELS_FIRST else ()
         steps = [listed.index(item) for item in wanted]
         reading = self._reader.read(kind, key, array, steps, (*channels, *window))
@@ -265,9 +265,12 @@ def _await(batch: Batch, whole: torch.cuda.Event) -> Batch:
     return batch
 
 
-def _window(sample: Sample, stride_px: int) -> tuple[tuple[int, int], tuple[slice, slice]]:
-    """Origin, and rows and columns, of the sample's window on a grid of that stride."""
-    y, x, rows, columns = crop_window(sample.crop, sample.clip.size, source_stride=stride_px)
+@lru_cache(maxsize=8)
+def _window(
+    crop: Crop, image_size: tuple[int, int], stride_px: int
+) -> tuple[tuple[int, int], tuple[slice, slice]]:
+    """Origin, and rows and columns, of the window on a grid of that stride, which several arrays share."""
+    y, x, rows, columns = crop_window(crop, image_size, source_stride=stride_px)
     return (y, x), (slice(y, y + rows), slice(x, x + columns))
 
 

@@ -11,7 +11,7 @@ from weclick.geometry import grid_size
 from weclick.store import Entry, EntryWriter, decode_flow, encode_flow
 
 CODEC = "int16, 1/64 px"
-CHUNK_CELLS = 256
+CHUNK_CELLS = 128
 
 
 def allocate_flow(

@@ -104,7 +104,7 @@ def check_file(entry: Path, name: str, files: Files) -> None:
     """
     expected = files[name]
     try:
-        found = os.lstat(entry / name)
+        found = os.lstat(f"{entry}/{name}")  # paths are joined anew at each read, and slower by pathlib
     except OSError as error:
         if not os.path.isdir(entry):  # noqa: PTH112  (Path.is_dir raises where a share has gone)
             raise EntryMissingError(
