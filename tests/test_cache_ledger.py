@@ -155,6 +155,33 @@ def test_ls_goes_on_past_what_it_cannot_read(roots, make):
     assert [row["key"] for row in listed()] == [whole]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files")
+def test_a_ledger_tells_every_fault_and_leaves_no_file_open(roots, make, monkeypatch):
+    root, opened = LocalRoot(roots[1]), len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr("weclick.store.ledger.META_BYTES", 10_000)
+    monkeypatch.setattr("weclick.store.ledger._AT_ONCE", 2)
+    whole = {make(root.path, "flow", {"n": n}) for n in range(50)}
+    linked, lost, long, halved, folder = (make(root.path, "flow", {"n": -n}) for n in range(1, 6))
+    metas = {key: root.folder("flow", key) / "entry.json" for key in (linked, lost, long, halved, folder)}
+    metas[linked].rename(root.path / "elsewhere.json")
+    metas[linked].symlink_to(root.path / "elsewhere.json")
+    metas[lost].unlink()
+    metas[long].write_bytes(metas[long].read_bytes() + bytes(10_000))
+    metas[halved].write_bytes(metas[halved].read_bytes()[:200])
+    metas[folder].unlink()
+    metas[folder].mkdir()
+    ledger = read_ledger([root])
+    assert {entry.key for entry in ledger.entries} == whole
+    told = {key: next(fault for fault in ledger.faults if key in fault) for key in metas}
+    assert len(ledger.faults) == len(told)
+    assert "symbolic links" in told[linked]
+    assert "No such file" in told[lost]
+    assert "longer than 10000 bytes" in told[long]
+    assert "is no description of an entry" in told[halved]
+    assert "Is a directory" in told[folder]
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+
+
 def test_du_sums_up_and_tells_what_is_reached(roots, make):
     team, mine = roots
     key = make(mine, "flow", {"n": 1, "estimator": {"name": "dis"}})

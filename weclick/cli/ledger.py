@@ -82,11 +82,11 @@ def ls(
         raise InputError(f"--sort is {sort!r}, expected one of {', '.join(SORTS)}")
     complete, store = opened(config, change)
     now = time.time()
+    made_until, used_until = (now - seconds(given or "0h") for given in (older_than, unused_since))
     entries = [
         entry
         for entry in read_entries(roots_of(root, complete, store), kinds_of(kind))
-        if entry.created_unix_s <= now - seconds(older_than or "0h")
-        and entry.last_unix_s <= now - seconds(unused_since or "0h")
+        if entry.created_unix_s <= made_until and entry.last_unix_s <= used_until
     ]
     entries.sort(key=SORTS[sort])
     clips = _clips(results or [path for path in [Path(complete["results"])] if path.is_dir()])
@@ -121,11 +121,11 @@ def du(
     from weclick.store import folder_bytes, leftovers
 
     complete, store = opened(config, change)
-    entries = read_entries(roots_of(root, complete, store), kinds_of(None))
+    entries, kinds = read_entries(roots_of(root, complete, store), kinds_of(None)), kinds_of(kind)
     reached = reached_by(results, complete, entries) if results else set()
     groups = defaultdict(list)
     for entry in entries:
-        if entry.kind in kinds_of(kind):
+        if entry.kind in kinds:
             groups[entry.root, entry.kind, entry.made_with, entry.codec].append(entry)
     table = [
         (*group, *count(found), *(count(among(found, reached)) if results else ()))
@@ -153,8 +153,8 @@ def _clips(results: Iterable[Path]) -> dict[str, tuple[str, str]]:
 
 
 def _tell(entry: Summary, clips: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    known = (clips[digest] for digest in entry.frames if digest in clips)
-    dataset, clip = next(known, (None, None)) if clips else (None, None)
+    known = (clips[digest] for digest in (entry.frames if clips else ()) if digest in clips)
+    dataset, clip = next(known, (None, None))
     return {
         "root": entry.root,
         "kind": entry.kind,

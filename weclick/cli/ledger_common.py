@@ -44,6 +44,8 @@ def read_entries(roots: Iterable[LocalRoot | S3Root], kinds: Iterable[str]) -> l
     try:
         ledger = read_ledger(roots, kinds)
     finally:
+        gc.freeze()
+        gc.unfreeze()  # into the oldest generation, or the next look goes through them all
         gc.enable()
     if ledger.faults:
         print(f"{len(ledger.faults)} entries cannot be read, e.g. {ledger.faults[0]}", file=sys.stderr)

@@ -11,7 +11,6 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-import zarr
 
 from weclick.store.keys import file_digest
 from weclick.store.meta import EntryMissingError, damaged, is_safe_name
@@ -37,6 +36,8 @@ class StoredArray:
     def __init__(self, entry: Path, name: str, files: Files, owner: object = None):
         check_array(entry, name, files)
         self._entry, self._name, self._files, self._owner = entry, name, files, owner
+        import zarr  # which takes as long to import as all the rest of the store
+
         try:
             self._array = zarr.open_array(entry / name, mode="r")
         except (KeyError, OSError, ValueError, TypeError) as error:

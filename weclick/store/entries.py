@@ -11,23 +11,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec
 
 from weclick.store.arrays import StoredArray, check_file
 from weclick.store.meta import KINDS, META, META_BYTES, damaged, parse_meta
 
+if TYPE_CHECKING:
+    import zarr
+
 __all__ = ["KINDS", "META", "Entry", "EntryWriter", "open_entry"]
 
-COMPRESSORS = {
-    "lz4": BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle"),
-    "zstd": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
-    "zstd_bytes": BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle"),
+COMPRESSORS: dict[str, dict[str, Any]] = {
+    "lz4": {"cname": "lz4", "clevel": 5, "shuffle": "noshuffle"},
+    "zstd": {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle"},
+    "zstd_bytes": {"cname": "zstd", "clevel": 5, "shuffle": "noshuffle"},
 }
-"""Of chunks, all lossless: lz4 reads frames three times as fast, zstd keeps them 15 to 40 % smaller;
+"""Options of Blosc, all lossless: lz4 reads frames three times as fast, zstd keeps them 15 to 40 % smaller;
 zstd_bytes is read faster than zstd, and keeps probabilities in 63 steps of their root smaller."""
 
 
@@ -97,6 +98,9 @@ class EntryWriter:
             axes: one letter per axis (T frames, P pairs, K classes, H W pixels), kept as an attribute.
             codec: of COMPRESSORS.
         """
+        import zarr  # which takes as long to import as all the rest of the store
+        from zarr.codecs import BloscCodec
+
         chunks = tuple(min(c, s) for c, s in zip(chunks, shape, strict=True))
         shards = (1, *(-(-s // c) * c for s, c in zip(shape[1:], chunks[1:], strict=True)))
         group = zarr.open_group(self.path, mode="a")
@@ -106,7 +110,7 @@ class EntryWriter:
             chunks=chunks,
             shards=shards,
             dtype=dtype,
-            compressors=COMPRESSORS[codec],
+            compressors=BloscCodec(**COMPRESSORS[codec]),
             attributes={"axes": axes},
         )
 

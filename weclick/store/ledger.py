@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 from weclick.errors import InputError
 from weclick.progress import progress_bar
@@ -21,8 +22,8 @@ from weclick.store.meta import KINDS, META, META_BYTES, damaged, entry_name
 from weclick.store.s3_root import UnreachableRootError
 from weclick.store.transfer import THREADS, Root, Wanted
 
-_AT_ONCE = 32
-"""Entries that a thread reads before it gives way."""
+_AT_ONCE = 16
+"""Files that a thread opens before it reads the first; of all threads, fewer than any system forbids."""
 
 _FILES, _AFTER_FILES = b'\n "files": {', b'\n "entry_bytes"'
 
@@ -116,12 +117,8 @@ def read_ledger(roots: Iterable[Root], kinds: Iterable[str] = KINDS) -> Ledger:
     ledger, kinds = Ledger(), tuple(kinds)
     for root in roots:
         held = [(kind, key) for kind in kinds for key in root.keys(kind)]
-        parts = [held[start : start + _AT_ONCE] for start in range(0, len(held), _AT_ONCE)]
-        with (
-            progress_bar(f"look through {root}", len(held), "entries") as bar,
-            ThreadPoolExecutor(THREADS) as pool,  # a share takes its time to answer, and so does a bucket
-        ):
-            for part in pool.map(partial(_read_part, root), parts):
+        with progress_bar(f"look through {root}", len(held), "entries") as bar:
+            for part in _read(root, held):
                 # parsed in one thread: Python runs one at a time, and taking turns costs more than it saves
                 found = [_summarise(root, each) if isinstance(each, _Content) else each for each in part]
                 ledger.entries += (each for each in found if isinstance(each, Summary))
@@ -145,31 +142,64 @@ def look_up(roots: Iterable[Root], kind: str, key: str) -> Summary | None:
     return None
 
 
+def _read(root: Root, held: Sequence[Wanted]) -> Iterator[list[_Content | Summary | str]]:
+    """What is held, in parts, by threads: a share takes its time to answer, and so does a bucket.
+
+    They are a few parts ahead, and not all: where answers come at once, most of the threads sleep.
+    """
+    parts = (held[start : start + _AT_ONCE] for start in range(0, len(held), _AT_ONCE))
+    with ThreadPoolExecutor(THREADS) as pool:
+        begun = deque(pool.submit(_read_part, root, part) for part in islice(parts, 2 * THREADS))
+        while begun:
+            done = begun.popleft().result()
+            begun.extend(pool.submit(_read_part, root, part) for part in islice(parts, 1))
+            yield done
+
+
 def _read_part(root: Root, held: Iterable[Wanted]) -> list[_Content | Summary | str]:
-    read: Callable[..., Any] = _read_local if isinstance(root, LocalRoot) else _read_remote
-    return [found for kind, key in held if (found := read(root, kind, key))]
+    if isinstance(root, LocalRoot):
+        folders = [f"{root}/{entry_name(*each)}" for each in held]
+        opened = [_open(f"{folder}/{META}") for folder in folders]
+        return [_read_local(*each) for each in zip(folders, opened, strict=True)]
+    return [found for each in held if (found := _read_remote(root, *each))]
 
 
-@dataclass(frozen=True)
-class _Content:
-    """Of an entry.json, and what the system says of the file."""
+class _Content(NamedTuple):
+    """Of an entry.json without `files`, and what the system says of the file."""
 
     folder: str
     data: bytes
     stat: os.stat_result
 
 
-def _read_local(root: Root, kind: str, key: str) -> _Content | str:
-    folder = f"{root}/{entry_name(kind, key)}"
+def _open(path: str) -> int | OSError:
+    """An entry.json that the system begins to fetch: a disk has many of them in the time of one."""
     try:
-        return _Content(folder, *_read_meta(f"{folder}/{META}"))
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        return error
+    with suppress(OSError, AttributeError):  # not every file system can, and macOS has no such call
+        os.posix_fadvise(file, 0, META_BYTES, os.POSIX_FADV_WILLNEED)
+    return file
+
+
+def _read_local(folder: str, opened: int | OSError) -> _Content | str:
+    if isinstance(opened, OSError):
+        return _fault(folder, opened)
+    try:
+        found = os.fstat(opened)
+        if found.st_size > META_BYTES:
+            raise ValueError(f"it is longer than {META_BYTES} bytes")
+        return _Content(folder, _without_files(os.read(opened, found.st_size)), found)
     except (OSError, ValueError) as error:
         return _fault(folder, error)
+    finally:
+        os.close(opened)
 
 
 def _summarise(root: Root, read: _Content) -> Summary | str:
     try:
-        return _summary(root, _parse(read.data), read.stat)
+        return _summary(root, json.loads(read.data.decode()), read.stat)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         return _fault(read.folder, error)
 
@@ -187,23 +217,10 @@ def _read_remote(root: Root, kind: str, key: str) -> Summary | str | None:
         return str(error)
 
 
-def _read_meta(path: str) -> tuple[bytes, os.stat_result]:
-    """The content of an entry.json, and what the system says of it."""
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        found = os.fstat(file)
-        if found.st_size > META_BYTES:
-            raise ValueError(f"it is longer than {META_BYTES} bytes")
-        return os.read(file, found.st_size), found
-    finally:
-        os.close(file)
-
-
-def _parse(data: bytes) -> dict[str, Any]:
+def _without_files(data: bytes) -> bytes:
     """An entry.json without `files`, which is most of it; whole where it is not spelled as weclick does."""
-    head, found, rest = data.partition(_FILES)
-    tail = rest.rpartition(_AFTER_FILES)[2]
-    return json.loads((head + _AFTER_FILES + tail if found else data).decode())
+    start, end = data.find(_FILES), data.rfind(_AFTER_FILES)
+    return data[:start] + data[end:] if 0 <= start < end else data
 
 
 def _summary(root: Root, meta: Mapping[str, Any], found: os.stat_result | None = None) -> Summary:

@@ -13,12 +13,11 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
-import numpy as np
-import zarr
 
 from weclick import __version__
 from weclick.errors import InputError
@@ -102,8 +101,8 @@ def describe_entry(
         "entry_bytes": sum(file["bytes"] for file in files.values()),
         "producer": {
             "weclick": __version__,
-            "zarr": zarr.__version__,
-            "numpy": np.__version__,
+            "zarr": version("zarr"),
+            "numpy": version("numpy"),
             "user": user_name(),
         },
         "created_unix_s": int(time.time()),
