@@ -1,5 +1,6 @@
 """A results folder as the stages leave it, small enough to be made in every test of the report."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cache_entries import ATTRIBUTES
 from PIL import Image
 
 from weclick.checkpoint import model_bytes
@@ -54,13 +56,14 @@ def write_line(path: Path, **values: Any) -> None:
 
 def write_frame(root: Path, split: str, t: int) -> Frame:
     rng, name = np.random.default_rng(t), f"{split}/{t:05d}"
+    digest = hashlib.sha256(name.encode()).hexdigest()
     label = np.zeros(SIZE, np.uint8)
     label[8:24, 4 * t : 4 * t + 20] = 1
     label[:2] = 255
     (root / split).mkdir(exist_ok=True)
     Image.fromarray(rng.integers(0, 255, (*SIZE, 3), np.uint8)).save(root / f"{name}.jpg")
     Image.fromarray(label).save(root / f"{name}_label.png")
-    return Frame(f"{t:05d}", t, f"{name}.jpg", digest=f"{split}{t}", label=f"{name}_label.png")
+    return Frame(f"{t:05d}", t, f"{name}.jpg", digest=digest, label=f"{name}_label.png")
 
 
 def make_manifest(root: Path, split: str) -> Manifest:
@@ -81,9 +84,11 @@ def write_flow_entry(store: Store, manifest: Manifest) -> dict[str, str]:
         write_flow(arrays, 0, np.full((2, 8, 16), 1.25), valid, on_overflow="error")
         entry.attributes.update(
             {
+                **ATTRIBUTES,
                 "pairs": [[target.name, neighbour.name]],
-                "stride_px": 4,
-                "masks": {"photometric": {"bit": 2}},
+                "pair_positions": [[1, 0]],
+                "image_size": SIZE,
+                "masks": {"photometric": {"bit": 2, "threshold_grey_levels": 12, "window_px": 5}},
             }
         )
     (made,) = store.roots[0].glob("flow/v1/*/*/entry.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -12,12 +13,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from weclick import cli
 from weclick.checkpoint import load_model, model_bytes
 from weclick.errors import InputError
+from weclick.flow.weights import read_state
 from weclick.models import build_model
 from weclick.store import file_digest
+from weclick.training_state import Trained, load_checkpoint, save_checkpoint
 
 
 def compact(**options):
@@ -162,3 +166,56 @@ def test_a_model_card_that_promises_a_huge_network_takes_no_memory_and_reads_not
         with pytest.raises(InputError, match=r"of another network than its model card|describes no network"):
             load_model(checkpoint)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10  # KiB
+
+
+def saved(content) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def flipped(content: bytes, state: dict) -> bytes:
+    """One bit of the weights another, as a failing disk has it."""
+    damaged, weights = bytearray(content), state["model"]["weight"].numpy().tobytes()
+    damaged[content.index(weights) + 1] ^= 0x40
+    return bytes(damaged)
+
+
+BROKEN = {
+    "empty": lambda good, state: b"",
+    "cut": lambda good, state: good[: len(good) // 2],
+    "cut at its end": lambda good, state: good[:-10],
+    "text": lambda good, state: b"no state",
+    "a bit": flipped,
+    "a list": lambda good, state: saved([state]),
+    "no keys": lambda good, state: saved({}),
+    "no optimizer": lambda good, state: saved({**state, "optimizer": 3}),
+    "other shapes": lambda good, state: saved({**state, "model": {"weight": torch.zeros(2)}}),
+    "no number": lambda good, state: saved({**state, "step": "x"}),
+    "code": lambda good, state: saved({**state, "model": Trap("sprung")}),
+    "code alone": lambda good, state: pickle.dumps(Trap("sprung")),
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN)
+def test_a_damaged_state_of_a_training_is_told_and_nothing_in_it_is_run(tmp_path, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)
+    path, model = tmp_path / "checkpoint.pt", nn.Linear(40, 30)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    save_checkpoint(path, model, optimizer, "r", Trained(step=3))
+    assert load_checkpoint(path, model, optimizer, "r").step == 3
+    path.write_bytes(BROKEN[damage](path.read_bytes(), torch.load(path, weights_only=True)))
+    told = r"checkpoint\.pt: is no whole state of a training \(.*; restore the file, or delete .*begins anew"
+    with pytest.raises(InputError, match=told) as refused:
+        load_checkpoint(path, model, optimizer, "r")
+    assert "weights_only" not in str(refused.value), "torch's own text advises to run the file"
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_flow_weights_that_want_to_run_code_are_refused_without_torchs_advice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flow.pth").write_bytes(saved({"a": Trap("sprung")}))
+    with pytest.raises(ValueError, match="wants to run code, which was refused and not run") as refused:
+        read_state(tmp_path / "flow.pth")
+    assert "weights_only" not in str(refused.value)
+    assert not (tmp_path / "sprung").exists()

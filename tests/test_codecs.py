@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from weclick.config import load_schema
+from weclick.errors import InputError
 from weclick.store import SOFT_LABEL_CODECS, decode_soft_labels
 
 K = 19
@@ -74,6 +75,20 @@ def test_windows_of_many_frames_decode_alike(probabilities, name):
 def test_an_unknown_codec_is_told():
     with pytest.raises(ValueError, match=r"codec 'top9', this version knows float16.*run the soft_labels"):
         decode_soft_labels(torch.zeros(1, 1, 1), {"codec": "top9", "classes": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("codec", "planes", "classes"), [("root6", 5, 4), ("top4", 3, 9), ("top4", 8, 10**6)]
+)
+def test_planes_that_do_not_belong_to_the_classes_are_refused(codec, planes, classes):
+    attributes = {"codec": codec, "classes": ["a"] * classes}
+    with pytest.raises(InputError, match=rf"of {classes} classes are stored in {planes} planes, expected"):
+        decode_soft_labels(torch.zeros(planes, 2**9, 2**9, dtype=torch.uint8), attributes)
+
+
+def test_a_class_that_is_none_is_taken_for_the_last():
+    stored = torch.full((6, 1, 1), 255, dtype=torch.uint8)
+    assert torch.isfinite(decode_soft_labels(stored, {"codec": "top4", "classes": ["a", "b", "c"]})).all()
 
 
 def test_configuration_and_entries_know_the_same_codecs():

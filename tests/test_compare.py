@@ -121,7 +121,7 @@ def test_without_the_data_set_predictions_are_still_shown(two):
 def test_runs_scored_on_other_frames_are_warned_of(two):
     assert "do not compare" not in two.page()
     manifest = two.root / "longer" / "manifest" / "val" / "0.json"
-    manifest.write_text(manifest.read_text().replace('"val0"', '"another"'))
+    manifest.write_text(re.sub('"digest": "[^"]*"', '"digest": "another"', manifest.read_text(), count=1))
     assert "twice as long is scored on other frames than results: do not compare their scores" in two.page()
 
 
@@ -160,3 +160,12 @@ def test_the_verb_writes_the_page(two):
     )
     assert done.exit_code == 0, done.output
     assert "2 runs" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("{", "cannot be read as JSON"), ("{}", "'config' is a required")]
+)
+def test_a_card_that_is_none_is_told(two, text, told):
+    (two.root / "longer/report.json").write_text(text)
+    with pytest.raises(InputError, match=rf"report\.json: .*{told}.*run the report stage again"):
+        two.page()

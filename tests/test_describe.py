@@ -92,5 +92,22 @@ def test_clicks_without_a_manifest_and_unknown_files_are_refused(files, street, 
         describe(tmp_path / "none", street.store)
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"kind": [1], "entries": [1]}', '{"kind": "flow", "entries": 3}']
+)
+def test_what_is_no_index_is_told(street, tmp_path, text):
+    (tmp_path / "0.json").write_text(text)
+    for look in (describe, lambda path, store: show(path, tmp_path / "x.png", manifests=[], store=store)):
+        with pytest.raises(ValueError, match=r"0\.json: is (no JSON|no index of .* entries)"):
+            look(tmp_path / "0.json", street.store)
+
+
+def test_a_card_that_is_none_is_told(files, street, tmp_path):
+    shutil.copy(files / "model.safetensors", tmp_path)
+    (tmp_path / "model.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"model\.json: holds a list, expected an object"):
+        describe(tmp_path / "model.safetensors", street.store)
+
+
 def test_bytes_for_people():
     assert [count_bytes(n) for n in (0, 1023, 1024, 3 * 2**30)] == ["0 B", "1023 B", "1.0 KiB", "3.0 GiB"]

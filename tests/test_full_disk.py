@@ -13,8 +13,10 @@ from uuid import uuid4
 
 import boto3
 import pytest
+import torch
 from cache_entries import files_of, write_flow_entry
 from s3_server import name_server, start_server
+from torch import nn
 
 from weclick.clicks import write_clicks
 from weclick.datasets.digests import file_digests
@@ -27,6 +29,7 @@ from weclick.plan_probe import plausible_teacher
 from weclick.predict import predict_files
 from weclick.recipe import Recipe
 from weclick.soft_labels import compute_soft_labels
+from weclick.stopwatch import TRACE, traced
 from weclick.store import (
     LocalRoot,
     S3Root,
@@ -39,6 +42,7 @@ from weclick.store import (
 )
 from weclick.stream import Caches
 from weclick.training import train_recipe
+from weclick.training_state import CHECKPOINT, Trained, save_checkpoint
 from weclick.window import Window
 
 PAGE = 4096
@@ -160,14 +164,57 @@ def test_a_training_tells_a_full_disk_and_goes_on_from_its_checkpoint(street, tm
         return (train_recipe(recipe, folder, device="cpu").path / "model.safetensors").read_bytes()
 
     folder = disk.path / "teacher"
-    for free_bytes in (0, 40 * PAGE):
-        disk.leave(free_bytes)
-        with pytest.raises(OSError, match=r"No space left|no room to write it"):
+    for pages in (0, 1, 2, 3, 5, 8, 40, 200):
+        disk.leave(pages * PAGE)
+        with pytest.raises(DiskFullError, match=TOLD):
             train(folder)
         assert [name for name in disk.leftovers() if not name.endswith(".lock")] == []
         assert not (folder / "model.json").exists()
     disk.clear()
     assert train(folder) == train(tmp_path / "undisturbed")
+
+
+def test_what_a_training_writes_tells_a_full_disk_and_stays_whole(tmp_path, disk):
+    model = nn.Linear(500, 200)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    path = disk.path / CHECKPOINT
+
+    def save() -> None:
+        save_checkpoint(path, model, optimizer, "r", Trained(step=1))
+
+    def trace() -> None:
+        with traced((1, 1), disk.path, done=0) as step:
+            torch.rand(3)
+            step()
+
+    save()
+    whole = path.read_bytes()
+    for pages in (0, 1, 2, 50, 97):
+        for write, name in ((save, CHECKPOINT), (trace, TRACE)):
+            disk.leave(pages * PAGE if write == save else 0)
+            with pytest.raises(DiskFullError, match=rf"{name}: {TOLD}"):
+                write()
+            assert disk.leftovers() == []
+    assert path.read_bytes() == whole
+    disk.clear()
+    save()
+    trace()
+
+
+def test_who_may_not_write_into_the_folder_of_a_training_is_told(street, open_folder):
+    recipe = Recipe(
+        "teacher",
+        street.config,
+        street.train,
+        street.clicks,
+        Caches(street.store, street.frames, {}, {}),
+        street.val,
+    )
+    open_folder.chmod(0o555)
+    told = r"teacher: cannot be written \(.*Permission denied.*you have no right to write there"
+    with without_rights(), pytest.raises(UnwritableError, match=told):
+        train_recipe(recipe, open_folder / "teacher", device="cpu")
+    open_folder.chmod(0o755)
 
 
 def test_tables_digests_and_exported_files_tell_a_full_disk(street, disk, tmp_path):

@@ -6,21 +6,31 @@ import os
 import pickle
 import re
 import resource
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cache_entries import ATTRIBUTES, INPUTS, MODEL_ATTRIBUTES, files_of
-from test_cache_damage import forge, relist
+from report_run import make_run
+from test_cache_damage import edit_zarr_json, forge, relist
+from test_evaluate import Oracle
 
 from weclick.checkpoint import load_model
 from weclick.errors import InputError
+from weclick.evaluate import evaluate
+from weclick.flow.entries import allocate_flow, write_flow
 from weclick.flow.exported import export_flow
 from weclick.manifest import file_inside, read_manifest, write_manifest
 from weclick.media import read_clip
+from weclick.models import build_model
 from weclick.plan_probe import plausible_teacher
 from weclick.predict import predict_files, video_writer
+from weclick.report.gallery import flow_gallery
+from weclick.report.results import read_results
+from weclick.report.strips import compute_strips
+from weclick.show import show
 from weclick.store import DamagedEntryError, LocalRoot, Store, copy_entries, entry_key, verify_entry
 from weclick.store.meta import DEPTH
 
@@ -124,10 +134,132 @@ def test_a_video_named_dots_predicts_into_its_folder(street, tmp_path):
 def test_a_flow_that_promises_a_huge_image_takes_no_memory(tmp_path, lie):
     entry = write_entry(tmp_path / "store", "flow", {**ATTRIBUTES, **lie})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DamagedEntryError, match=r"it says that images are .* px, but its flow has 5x7 cells"):
+    with pytest.raises(DamagedEntryError, match=r"images of .* in cells of .* px; a cell is at most"):
         export_flow({"a": entry.name}, tmp_path / "out", store=Store([tmp_path / "store"]), full=True)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # KiB
     assert files_of(tmp_path / "out") == {}
+
+
+LIES = {
+    "huge cells": ({"stride_px": 10**9}, (8, 16), "in cells of 1000000000 px; a cell is at most an image"),
+    "one huge cell": ({"stride_px": 10**9}, (1, 1), "in cells of 1000000000 px; a cell is at most an image"),
+    "smaller cells": (
+        {"stride_px": 2},
+        (8, 16),
+        r"flow is of shape \(1, 2, 8, 16\), but 1 pairs of images",
+    ),
+    "a text": (
+        {"stride_px": "4"},
+        (8, 16),
+        r"attributes are not .*stride_px: '4' is not of type 'integer'",
+    ),
+    "more pairs": ({"pairs": [["a", "b"]] * 10**5}, (8, 16), "but 100000 pairs of images of 32x64"),
+    "other masks": (
+        {"masks": {"photometric": {"bit": 2**40}}},
+        (8, 16),
+        "attributes are not those of a flow",
+    ),
+    "no masks": ({"masks": [1]}, (8, 16), r"masks: \[1\] is not of type 'object'"),
+}
+
+
+@pytest.mark.parametrize("reader", ["evaluate", "gallery", "strips", "show"])
+@pytest.mark.parametrize("lie", LIES)
+def test_a_flow_that_lies_is_refused_by_evaluation_and_report(tmp_path, lie, reader):
+    said, cells, told = LIES[lie]
+    run = make_run(tmp_path)
+    results = read_results(run.folder, run.config)
+    ((clip, key),) = results.flow["train"].items()
+    entry = run.store.get("flow", key)
+    shutil.rmtree(entry.path)
+    with run.store.create("flow", entry.meta["inputs"]) as writer:
+        arrays = allocate_flow(writer, 1, cells, stride_px=1, with_masks=True)
+        write_flow(arrays, 0, np.ones((2, *cells)), np.full(cells, 2, np.uint8), on_overflow="error")
+        writer.attributes.update({**entry.attributes, **said})
+    model = build_model("deeplabv3plus", "mobilenetv2_compact", 3, channels=16).eval()
+    scored = dataclasses.replace(results.train.clips[0], scored=(1,))
+    split = dataclasses.replace(results.train, clips=(scored,))
+    read = {
+        "evaluate": lambda: evaluate(model, split, store=run.store, flow={clip: key}),
+        "gallery": lambda: flow_gallery(results, run.store, 1),
+        "show": lambda: show(entry.path, tmp_path / "x.png", manifests=[], store=run.store),
+        "strips": lambda: compute_strips(results, run.config, run.store, 1),
+    }[reader]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DamagedEntryError, match=told):
+        read()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10  # KiB
+
+
+@pytest.mark.parametrize("shape", [[1, 2, 2**40, 16], [2**40, 2, 8, 16]])
+def test_an_array_that_promises_a_huge_shape_is_refused_by_the_report(tmp_path, shape):
+    run = make_run(tmp_path)
+    results = read_results(run.folder, run.config)
+    (key,) = results.flow["train"].values()
+    edit_zarr_json(run.store.get("flow", key).path, lambda raw: raw.update(shape=shape))
+    with pytest.raises(DamagedEntryError, match=r"flow/zarr\.json was refused: its shape is"):
+        flow_gallery(results, run.store, 1)
+
+
+def test_a_flow_of_other_frames_is_told(street):
+    strange = {clip.id: key for clip, key in zip(street.val.clips, street.flow.values(), strict=False)}
+    frames = sum(len(clip.frames) for clip in street.val.clips)
+    oracle = Oracle([np.zeros((64, 96), np.uint8)] * frames)
+    with pytest.raises(InputError, match=r"holds the flow of frames that clip .* has not; .*run the flow"):
+        evaluate(oracle, street.val, store=street.store, flow=strange)
+
+
+@pytest.mark.parametrize(
+    ("kind", "array", "lie", "told"),
+    [
+        ("frames", "rgb", {"frames": ["a"] * 99}, "rgb is of . frames, but 99 are named"),
+        (
+            "soft_labels",
+            "probabilities",
+            {"frames": ["a"] * 99},
+            "probabilities is of . frames, but 99 are named",
+        ),
+        (
+            "soft_labels",
+            "probabilities",
+            {"classes": ["a"] * 10**6},
+            "attributes are not those of a soft_labels",
+        ),
+        ("frames", "rgb", {"frames": 3}, "frames: 3 is not of type 'array'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(tmp_path, kind, array, lie, told):
+    run = make_run(tmp_path)
+    (key,) = getattr(read_results(run.folder, run.config), kind).values()
+    folder = run.store.get(kind, key).path
+    forge(folder, lambda meta: meta["attributes"].update(lie))
+    with pytest.raises(DamagedEntryError, match=told):
+        show(folder, tmp_path / "x.png", manifests=[], store=run.store)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda raw: raw["clips"][0].update(scored=[10**9]), "has . frames, but names that at 1000000000"),
+        (lambda raw: raw["clips"][0].update(targets=[-1]), "has . frames, but names that at -1"),
+        (lambda raw: raw["clips"][0].update(height_px="x"), "is of size"),
+        (lambda raw: raw.update(shrink=0), "shrink is 0, expected a number from 1 on"),
+        (
+            lambda raw: raw["classes"].update(names=["a"] * 10**5, palette=[[1, 2, 3]] * 10**5),
+            "100000 classes",
+        ),
+        (lambda raw: raw["classes"].update(palette=[[1]]), "classes with 1 colours"),
+        (lambda raw: raw["classes"]["palette"].append([10**9, 0, 0]), "classes with .* colours"),
+        (lambda raw: raw["classes"]["palette"][0].append(0), "a colour of `palette` is not three numbers"),
+    ],
+)
+def test_a_manifest_of_values_that_cannot_be_is_refused(street, tmp_path, change, told):
+    write_manifest(street.val, tmp_path / "0.json")
+    raw = json.loads((tmp_path / "0.json").read_text())
+    change(raw)
+    (tmp_path / "0.json").write_text(json.dumps(raw))
+    with pytest.raises(InputError, match=rf"0\.json: is a damaged manifest \(ValueError: .*{told}"):
+        read_manifest(tmp_path / "0.json")
 
 
 @pytest.mark.parametrize("part", ["attributes", "inputs", "producer", "files"])

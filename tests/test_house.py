@@ -49,6 +49,7 @@ FLOORS = [
         "media",
         "window",
         "reader",
+        "stored_flow",
         "metrics_log",
         "stage_cost",
     },
@@ -65,6 +66,7 @@ FLOORS = [
         "machine",
         "gpu_slots",
         "errors",
+        "schemas",
     },
 ]
 STAGES = {"clicks", "frames", "flow", "soft_labels", "datasets"}

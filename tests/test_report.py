@@ -6,6 +6,7 @@ import re
 import pytest
 from report_run import Run, make_run, write_ablation, write_json
 
+from weclick.errors import InputError
 from weclick.report import words
 from weclick.store import write_index
 
@@ -110,4 +111,67 @@ def test_a_missing_file_is_named_with_its_stage(run, name, stage):
 def test_results_of_another_run_are_refused(run):
     run.edit("evaluation/metrics.json", examples=[{"clip": "street", "frame": "x", "student": "y.png"}])
     with pytest.raises(ValueError, match=r"metrics.json: has an example of clip 'street', frame 'x'"):
+        run.page()
+
+
+NO_JSON = {"empty": "", "half": '{"miou": 0.5,', "deep": "[" * 100_000, "pickle": "\x80\x04\x95."}
+FILES = ("evaluation/metrics.json", "student/model.json", "ablation/summary.json")
+LINES = ("student/metrics.jsonl", "flow/train/0.cost.jsonl")
+
+
+@pytest.mark.parametrize("text", NO_JSON)
+@pytest.mark.parametrize("name", [*FILES, *LINES])
+def test_a_file_that_is_no_json_is_told(run, name, text):
+    (run.folder / name).parent.mkdir(exist_ok=True)
+    (run.folder / name).write_text(NO_JSON[text] + "\n" * name.endswith("l"), encoding="latin-1")
+    if name in LINES and text == "empty":
+        (run.folder / name).write_text('{"cut\n{}\n')
+    with pytest.raises(InputError, match=rf"{name}: cannot be read as JSON .*; delete it and run the"):
+        run.page()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        *((name, "[1]", "holds a list, expected an object") for name in FILES),
+        ("evaluation/metrics.json", {"miou": "x"}, r"miou: 'x' is not of type 'number', 'null'"),
+        ("evaluation/metrics.json", {"parameters": 10**400}, r"parameters: 1000* \.\.\. 0* is greater than"),
+        ("evaluation/metrics.json", {"teacher": [1]}, "teacher: .* is not of type 'object'"),
+        ("evaluation/metrics.json", {"examples": [{"clip": "a"}]}, r"examples/0: 'frame' is a required"),
+        (
+            "evaluation/metrics.json",
+            {"per_class_iou": {"car": "x"}},
+            r"per_class_iou/car: 'x' is not of type",
+        ),
+        (
+            "evaluation/metrics.json",
+            {"confusion_matrix": [[1], [1, 2]]},
+            "confusion_matrix is not of 3 classes",
+        ),
+        ("student/model.json", {"key": "x"}, r"key: 'x' does not match"),
+        ("student/model.json", {"options": [1]}, r"options: \[1\] is not of type 'object'"),
+        ("student/metrics.jsonl", '{"loss": 1}', r"metrics\.jsonl/0: 'step' is a required"),
+        ("student/metrics.jsonl", '{"step": 1, "loss": "x"}', r"metrics\.jsonl/0/loss: 'x' is not of type"),
+        ("flow/train/0.cost.jsonl", "3", r"cost\.jsonl/0: 3 is not of type 'object'"),
+        (
+            "ablation/summary.json",
+            '{"seeds": [], "variants": [1]}',
+            r"variants: \[1\] is not of type 'object'",
+        ),
+    ],
+)
+def test_a_file_of_other_content_is_told(run, name, text, told):
+    if isinstance(text, dict):
+        run.edit(name, **text)
+    else:
+        (run.folder / name).parent.mkdir(exist_ok=True)
+        (run.folder / name).write_text(text + "\n")
+    with pytest.raises(InputError, match=rf"{name}: .*{told}.*run the"):
+        run.page()
+
+
+@pytest.mark.parametrize("name", ["../../secret.png", "/tmp/secret.png"])
+def test_pictures_from_elsewhere_are_not_shown(run, name):
+    run.edit("evaluation/metrics.json", examples=[{"clip": "street", "frame": "00002", "student": name}])
+    with pytest.raises(InputError, match=r"metrics\.json: names the picture .* leads out of its folder"):
         run.page()

@@ -163,7 +163,9 @@ def test_a_run_that_is_not_done_has_no_lock(results):
     with pytest.raises(MissingFileError, match=r"0\.json: there is no such file; the soft_labels stage"):
         make_lock(results, CODE, 2)
     (results / "report.json").write_text("{}")
-    with pytest.raises(InputError, match="has no `config` and `versions`, so it is no card of a run"):
+    with pytest.raises(
+        InputError, match=r"report\.json: is not what that stage writes .*'config' is a required"
+    ):
         make_lock(results, CODE, 2)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from weclick.manifest import read_json
 
 VARIANTS: dict[str, tuple[str, dict[str, dict[str, float]]]] = {
     "weakly": ("clicks and Gated CRF alone", {"kd": {"weight": 0.0}, "mfd": {"weight": 0.0}}),
@@ -54,8 +55,9 @@ def summarise_variant(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
     """
     runs = []
     for seed in seeds:
-        metrics = json.loads((folder / str(seed) / "evaluation" / "metrics.json").read_text())
-        card = json.loads((folder / str(seed) / "model.json").read_text())
+        run = folder / str(seed)
+        metrics = read_json(run / "evaluation" / "metrics.json", "evaluate", "metrics.json")
+        card = read_json(run / "model.json", "student", "model.json")
         runs.append({**metrics, **{name: card[name] for name in ("train_seconds", "steps")}})
     return {name: _spread([run[name] for run in runs]) for name in SCORES}
 

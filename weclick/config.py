@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from weclick.errors import InputError
+from weclick.schemas import load_schema
 
 VERSION = 1
 """Of the configuration's keys and their meaning: the key `version`; raised when an old file would mislead."""
@@ -42,22 +42,6 @@ _UNREADABLE = (OSError, yaml.YAMLError, ValueError, RecursionError)
 
 class ConfigError(InputError):
     """The configuration holds something it should not."""
-
-
-def schema_path(name: str) -> Path:
-    """Where a schema of `data_schema/` lies, in a checkout or in an installed package."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "data_schema", here.parent / "data_schema"):
-        if (folder / f"{name}.schema.json").is_file():
-            return folder / f"{name}.schema.json"
-    raise FileNotFoundError(
-        f"data_schema/{name}.schema.json is neither in {here} nor beside it; reinstall weclick"
-    )
-
-
-def load_schema(name: str) -> dict[str, Any]:
-    """A schema of `data_schema/`, e.g. config, manifest, clicks, flow."""
-    return json.loads(schema_path(name).read_text())
 
 
 def complete_config(given: Mapping[str, Any], *, source: str = "configuration") -> dict[str, Any]:

@@ -14,7 +14,7 @@ import zarr
 from weclick.checkpoint import load_model
 from weclick.clicks import read_clicks
 from weclick.clicks.table import clicks_digest
-from weclick.manifest import Manifest, read_manifest
+from weclick.manifest import Manifest, read_json, read_manifest
 from weclick.store import Store, file_digest, open_entry, read_index, verify_entry
 from weclick.store.entries import META
 
@@ -110,7 +110,7 @@ def count_bytes(size: float) -> str:
 def _json_kind(path: Path) -> tuple[str, str]:
     try:
         raw = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "", "no JSON, HDF5 or safetensors file"
     if isinstance(raw, dict) and "clips" in raw:
         return "manifest", ""
@@ -187,7 +187,7 @@ def _clicks(path: Path) -> Description:
 
 
 def _index(path: Path, store: Store) -> Description:
-    kind = json.loads(path.read_text())["kind"]
+    kind = str(read_json(path, "one that writes indexes")["kind"])
     entries = read_index([path], kind)
     found = {clip: store.find(kind, key) for clip, key in entries.items()}
     missing = [clip for clip, entry in found.items() if entry is None]
@@ -254,7 +254,7 @@ def _array_row(entry: Any, name: str) -> tuple[str, ...]:
 def _checkpoint(path: Path) -> Description:
     model, card = load_model(path)
     beside = path.with_suffix(".json")
-    raw = json.loads(beside.read_text()) if beside.is_file() else {}
+    raw = read_json(beside, "teacher or student") if beside.is_file() else {}
     facts = {name: str(value) for name, value in card.options.items()} | {
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "stride": f"{model.stride} px of the image per logit",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from weclick.checkpoint import load_model
+from weclick.errors import room_to_write
 from weclick.geometry import backward_warp_nearest, resize_flow
 from weclick.manifest import Clip, Manifest, write_text
 from weclick.media import read_clip, read_label
@@ -24,7 +25,8 @@ from weclick.metrics import ConfusionMatrix
 from weclick.models import normalize
 from weclick.models.inference import fused_for_inference
 from weclick.progress import progress_bar
-from weclick.store import Store, decode_flow
+from weclick.store import Store
+from weclick.stored_flow import checked_stride, grid_flow, pairs_of
 
 
 @torch.inference_mode()
@@ -188,10 +190,11 @@ def frames_per_second(
 
 def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, int, int], ...]) -> None:
     """Write class ids (H, W) uint8 as a PNG whose palette shows the class colours."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(class_ids)
     image.putpalette([channel for color in palette for channel in color])
-    image.save(path)
+    with room_to_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
 
 
 def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:
@@ -225,23 +228,16 @@ def _add_consistency(
     matrix: ConfusionMatrix, clip: Clip, predictions: Mapping[int, Tensor], store: Store, key: str
 ) -> None:
     entry = store.get("flow", key)
-    position = {frame.digest: t for t, frame in enumerate(clip.frames)}
-    masked = sum(mask["bit"] for mask in entry.attributes["masks"].values())
-    stride_px = entry.attributes["stride_px"]
-    for i, (target, neighbour) in enumerate(entry.meta["inputs"]["pairs"]):
-        t, s = position[target], position[neighbour]
+    stride_px = checked_stride(entry, clip.size)
+    for i, (t, s) in enumerate(pairs_of(entry, clip)):
         if t not in clip.scored:
             continue
-        stored = np.asarray(entry.array("flow")[i])
-        flow = torch.from_numpy(decode_flow(stored))[None].to(predictions[t].device)
+        flow, good = (torch.from_numpy(part).to(predictions[t].device) for part in grid_flow(entry, i))
         warped, valid = backward_warp_nearest(
-            predictions[s][None, None], _to_full_size(flow, stride_px, clip.size)
+            predictions[s][None, None], _to_full_size(flow[None], stride_px, clip.size)
         )
-        if masked:
-            cached = torch.from_numpy(np.asarray(entry.array("valid")[i])).to(flow.device)[None, None]
-            good = ((cached & masked) == masked).float()
-            cells = interpolate(good, scale_factor=stride_px, mode="nearest")
-            valid = valid & (cells[..., : clip.height_px, : clip.width_px] > 0.5)
+        cells = interpolate(good[None, None].float(), scale_factor=stride_px, mode="nearest")
+        valid = valid & (cells[..., : clip.height_px, : clip.width_px] > 0.5)
         truth = torch.where(valid, warped, torch.full_like(warped, 255))[0, 0]
         matrix.update(predictions[t].cpu(), truth.cpu())
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from weclick.errors import InputError, MissingFileError, room_to_write
+from weclick.schemas import schema_fault
 
 SCHEMA_VERSION = 1
 IGNORE = 255
@@ -195,6 +197,8 @@ def _names(clip: Clip) -> Iterator[str]:
 
 
 def _manifest(raw: dict[str, Any]) -> Manifest:
+    if type(raw["shrink"]) is not int or raw["shrink"] < 1:
+        raise ValueError(f"shrink is {raw['shrink']!r}, expected a number from 1 on")
     return Manifest(
         dataset=raw["dataset"],
         root=raw["root"],
@@ -213,11 +217,16 @@ def read_class_list(raw: Mapping[str, Any]) -> Classes:
     """The label space as a manifest or a checkpoint writes it down.
 
     Raises:
-        KeyError, TypeError: a part of it is not there.
+        KeyError, TypeError, ValueError: a part of it is not there, or not one label space.
     """
+    names, palette = tuple(raw["names"]), tuple(tuple(color) for color in raw["palette"])
+    if not 0 < len(names) == len(palette) < IGNORE:
+        raise ValueError(f"{len(names)} classes with {len(palette)} colours, expected 1 to {IGNORE - 1}")
+    if any(len(color) != 3 or not set(color) <= set(range(256)) for color in palette):
+        raise ValueError("a colour of `palette` is not three numbers from 0 to 255")
     return Classes(
-        names=tuple(raw["names"]),
-        palette=tuple(tuple(color) for color in raw["palette"]),
+        names=names,
+        palette=palette,
         instance_classes=tuple(raw["instance_classes"]),
         label_map=raw["label_map"],
     )
@@ -265,29 +274,61 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def read_json(path: Path, stage: str) -> dict[str, Any]:
+def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
     """The JSON object that a stage wrote.
+
+    Args:
+        path: of the file.
+        stage: named in errors.
+        known: what it is in data_schema/results.schema.json, by which it is checked; empty checks nothing.
 
     Raises:
         MissingFileError: there is no such file.
         InputError: it holds something else.
     """
-    try:
+    with _reading(path, stage):
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(raw, dict):
+        raise _not_as_written(path, stage, f"holds a {type(raw).__name__}, expected an object")
+    if known and (fault := schema_fault({known: raw}, "results")):
+        raise _not_as_written(path, stage, f"is not what that stage writes ({fault})")
+    return raw
+
+
+def read_lines(path: Path, stage: str, known: str) -> list[dict[str, Any]]:
+    """The JSON objects that a stage wrote line by line; an unfinished last line is left out.
+
+    Args, Raises:
+        As in `read_json`.
+    """
+    with _reading(path, stage):
+        text = Path(path).read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    if fault := schema_fault({known: lines}, "results"):
+        raise _not_as_written(path, stage, f"is not what that stage writes ({fault})")
+    return lines
+
+
+@contextmanager
+def _reading(path: Path, stage: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such file; the {stage} stage makes it") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: cannot be read as JSON ({error}); delete it and run the {stage} stage again"
-        ) from error
-    if not isinstance(raw, dict):
-        raise InputError(
-            f"{path}: holds a {type(raw).__name__}, expected the {stage} stage's object; delete it and run "
-            "that stage again"
-        )
-    return raw
+        raise _not_as_written(path, stage, f"cannot be read as JSON ({error})") from error
+
+
+def _not_as_written(path: Path, stage: str, what: str) -> InputError:
+    return InputError(f"{path}: {what}; delete it and run the {stage} stage again")
 
 
 def _clip(raw: dict[str, Any]) -> Clip:
     frames = tuple(Frame(**frame) for frame in raw["frames"])
-    return Clip(**{**raw, "frames": frames, "targets": tuple(raw["targets"]), "scored": tuple(raw["scored"])})
+    clip = Clip(**{**raw, "frames": frames, "targets": tuple(raw["targets"]), "scored": tuple(raw["scored"])})
+    strange = {*clip.targets, *clip.scored} - set(range(len(frames)))
+    if not all(type(side) is int and side >= 0 for side in clip.size):
+        raise ValueError(f"clip {clip.id!r} is of size {clip.size}, expected numbers")
+    if strange:
+        raise ValueError(f"clip {clip.id!r} has {len(frames)} frames, but names that at {min(strange)}")
+    return clip

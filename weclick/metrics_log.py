@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from weclick.manifest import write_text
+from weclick.manifest import read_lines, write_text
 
 METRICS = "metrics.jsonl"
 SHORT = {
@@ -80,9 +80,10 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """Lines of a metrics.jsonl; none where it does not exist, and an unfinished last line is left out."""
-    if not path.is_file():
-        return
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield json.loads(line)
+    """Lines of a metrics.jsonl; none where it does not exist, and an unfinished last line is left out.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if path.is_file():
+        yield from read_lines(path, "teacher or student", METRICS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
@@ -23,7 +22,7 @@ from weclick.flow.stage import compute_flow
 from weclick.frames import pack_frames
 from weclick.manifest import Clip, Manifest
 from weclick.media import read_clip
-from weclick.metrics_log import METRICS
+from weclick.metrics_log import METRICS, read_metrics
 from weclick.models import normalize
 from weclick.recipe import Recipe, build_network
 from weclick.soft_labels import compute_soft_labels
@@ -213,8 +212,7 @@ def _train(
         validation=replace(part, clips=tuple(_scored(clip) for clip in part.clips[:1])),
     )
     train_recipe(recipe, folder, device=device)
-    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    ends = [line["seconds"] for line in lines if "loss" in line]
+    ends = [line["seconds"] for line in read_metrics(folder / METRICS) if "loss" in line]
     return statistics.median(np.diff(ends)) if len(ends) > 1 else ends[0]
 
 

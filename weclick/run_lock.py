@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
 from weclick.clicks.table import clicks_digest, read_clicks
-from weclick.config import complete_config, load_schema
+from weclick.config import complete_config
 from weclick.errors import InputError
 from weclick.manifest import Clip, read_json, read_manifests
+from weclick.schemas import schema_fault
 from weclick.store import canonical_json, file_digest, read_index
 
 LOCK = "run.lock.json"
@@ -55,12 +53,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
         InputError: a file is not what its stage writes.
     """
     path = results / "report.json"
-    card = read_json(path, "report")
-    if not {"config", "versions"} <= card.keys():
-        raise InputError(
-            f"{path}: has no `config` and `versions`, so it is no card of a run; delete it and run the "
-            "report stage again"
-        )
+    card = read_json(path, "report", "report.json")
     config = complete_config(card["config"], source=str(path))
     return {
         "schema_version": SCHEMA_VERSION,
@@ -88,12 +81,10 @@ def read_lock(path: Path) -> dict[str, Any]:
         lock = read_lock(path / LOCK)
         return {**lock, **read_outcome(path, lock["config"])}
     lock = read_json(path, "lock")
-    fault = best_match(Draft202012Validator(load_schema("lock")).iter_errors(lock))
-    if fault:
-        where = ".".join(map(str, fault.path)) or "top level"
+    if fault := schema_fault(lock, "lock"):
         raise InputError(
-            f"{path}: is no lock of a run that this weclick can read ({where}: {fault.message}); give the "
-            f"{LOCK} of a results folder, or the weclick of `versions` in it"
+            f"{path}: is no lock of a run that this weclick can read ({fault}); give the {LOCK} of a results "
+            "folder, or the weclick of `versions` in it"
         )
     return lock
 
@@ -160,12 +151,12 @@ def _index(results: Path, stage: str, split: str, shard: int) -> dict[str, str]:
 
 def _model(folder: Path, role: str) -> dict[str, str]:
     """Its key, and the digest of the weights as they are in the folder, whatever the card says."""
-    key = read_json(folder / "model.json", role).get("key")
+    key = read_json(folder / "model.json", role, "model.json").get("key")
     return {"key": str(key), "weights_sha256": file_digest(folder / "model.safetensors")}
 
 
 def _metrics(results: Path) -> dict[str, Any]:
-    return read_json(results / "evaluation" / "metrics.json", "evaluate")
+    return read_json(results / "evaluation" / "metrics.json", "evaluate", "metrics.json")
 
 
 def _scores(figures: Mapping[str, Any]) -> dict[str, Any]:

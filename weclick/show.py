@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,12 +13,21 @@ import torch
 from weclick.checkpoint import load_model
 from weclick.clicks import read_clicks
 from weclick.describe import kind_of
-from weclick.flow.entries import read_flow
-from weclick.manifest import Manifest, read_manifest, read_manifests
+from weclick.manifest import Manifest, read_json, read_manifest, read_manifests
 from weclick.media import read_clip
 from weclick.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
 from weclick.report.pictures import draw_clicks
-from weclick.store import Entry, Store, decode_soft_labels, open_entry
+from weclick.store import (
+    Entry,
+    Store,
+    StoredArray,
+    check_attributes,
+    damaged,
+    decode_soft_labels,
+    open_entry,
+    read_index,
+)
+from weclick.stored_flow import checked_stride, read_flow
 
 AT_MOST = 12
 """Pictures in one file."""
@@ -86,9 +94,9 @@ def _clicked_frames(path: Path, manifests: Sequence[Path]) -> list[Named]:
 
 
 def _first_entry(path: Path, store: Store) -> Entry:
-    raw = json.loads(path.read_text())
-    for key in raw["entries"].values():
-        if entry := store.find(raw["kind"], key):
+    kind = str(read_json(path, "one that writes indexes")["kind"])
+    for key in read_index([path], kind).values():
+        if entry := store.find(kind, key):
             return entry
     raise ValueError(
         f"{path}: the store ({', '.join(map(str, store.roots))}) has none of its entries to draw"
@@ -96,9 +104,10 @@ def _first_entry(path: Path, store: Store) -> Entry:
 
 
 def _of_entry(entry: Entry) -> list[Named]:
+    check_attributes(entry)
     match entry.meta["kind"]:
         case "frames":
-            array, names = entry.array("rgb"), entry.attributes["frames"]
+            array, names = _steps(entry, "rgb")
             return [(names[t], np.asarray(array[t])) for t in _spread(len(names))]
         case "flow":
             return _flows(entry)
@@ -110,7 +119,7 @@ def _of_entry(entry: Entry) -> list[Named]:
 
 
 def _flows(entry: Entry) -> list[Named]:
-    pairs = entry.attributes["pairs"]
+    pairs, stride = entry.attributes["pairs"], checked_stride(entry)
     chosen = _spread(len(pairs))
     flows = [read_flow(entry, index)[0] for index in chosen]
     scale = legend_scale(flows)
@@ -118,12 +127,11 @@ def _flows(entry: Entry) -> list[Named]:
         (" → ".join(pairs[index]), flow_to_rgb(flow, max_px=scale))
         for index, flow in zip(chosen, flows, strict=True)
     ]
-    stride = entry.attributes["stride_px"]
     return [*pictures, (f"rim: {scale:g} px of the grid, {scale * stride:g} px of the image", wheel_legend())]
 
 
 def _soft_labels(entry: Entry) -> list[Named]:
-    names, array = entry.attributes["frames"], entry.array("probabilities")
+    array, names = _steps(entry, "probabilities")
     colors = _distinct_colors(len(entry.attributes["classes"]))
     pictures: list[Named] = []
     for t in _spread(len(names), AT_MOST // 2):
@@ -131,6 +139,14 @@ def _soft_labels(entry: Entry) -> list[Named]:
         pictures.append((f"{names[t]}: likeliest class", colors[probabilities.argmax(0)]))
         pictures.append((f"{names[t]}: its probability", probabilities.max(0)))
     return pictures
+
+
+def _steps(entry: Entry, name: str) -> tuple[StoredArray, list[str]]:
+    """An array of an entry, and the names of its frames."""
+    array, names = entry.array(name), entry.attributes["frames"]
+    if len(array) != len(names):
+        raise damaged(entry.path, f"{name} is of {len(array)} frames, but {len(names)} are named")
+    return array, names
 
 
 def _distinct_colors(count: int) -> np.ndarray:

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch.profiler import profile, record_function, schedule
 
 from weclick.errors import InputError
+from weclick.manifest import write_bytes
 
 TRACE = "trace.json"
 PARTS = ("wait", "assemble", "online", "forward", "losses", "backward", "optimizer")
@@ -112,7 +114,10 @@ def traced(span: Sequence[int] | None, folder: Path, *, done: int) -> Iterator[C
     steps = schedule(wait=before - warmup, warmup=warmup, active=span[1] - done - before, repeat=1)
 
     def write(finished: profile) -> None:
-        finished.export_chrome_trace(str(folder / TRACE))
+        # A full disk cuts short what the profiler writes, and it says nothing.
+        with TemporaryDirectory() as scratch:
+            finished.export_chrome_trace(f"{scratch}/{TRACE}")
+            write_bytes(folder / TRACE, Path(scratch, TRACE).read_bytes())
 
     with profile(schedule=steps, on_trace_ready=write) as running:
         yield running.step

@@ -40,6 +40,10 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
 
     Returns:
         The entry: model.safetensors and metrics.jsonl, attributes as in model.json.
+
+    Raises:
+        InputError: the folder's checkpoint or metrics.jsonl is damaged.
+        DiskFullError, UnwritableError: as in `room_to_write`.
     """
     store, inputs = recipe.caches.store, recipe.inputs()
     key = entry_key("models", inputs)
@@ -99,19 +103,20 @@ def _train(
         )
         return scores(matrix, recipe.validation)
 
-    trained = fit(
-        fabric,
-        model,
-        stream,
-        make_objective(recipe),
-        means=make_means(recipe),
-        options=options,
-        seed=seed,
-        folder=folder,
-        recipe=key,
-        validate=validate,
-        complete=complete,
-    )
+    with room_to_write(folder):
+        trained = fit(
+            fabric,
+            model,
+            stream,
+            make_objective(recipe),
+            means=make_means(recipe),
+            options=options,
+            seed=seed,
+            folder=folder,
+            recipe=key,
+            validate=validate,
+            complete=complete,
+        )
     model.drop_auxiliary()
     if fabric.is_global_zero:
         with recipe.caches.store.create("models", inputs) as entry:
@@ -140,8 +145,10 @@ def _is_helper() -> bool:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Wait until no other process of this machine trains in the folder; a killed one lets go by itself."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with room_to_write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

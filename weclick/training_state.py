@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import ZipFile
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from weclick.errors import InputError, full_disk
+from weclick.errors import InputError, room_to_write
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
 """The last state, and the one that scored best in validation; a training can go on from either."""
@@ -43,7 +46,7 @@ def save_checkpoint(
     """Write all that a training needs to go on; readers see the old file or the new one.
 
     Raises:
-        DiskFullError: there is no room; the old file stays.
+        DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
     """
     state = {
         "recipe": recipe,
@@ -53,13 +56,15 @@ def save_checkpoint(
         "ema": average.state_dict() if average else None,
     }
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        torch.save(state, temporary)
-        temporary.replace(path)
-    except RuntimeError as error:  # torch's word for a file that cannot be written to its end
-        raise full_disk(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with room_to_write(path):
+        try:
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+            temporary.replace(path)
+        except RuntimeError as error:  # torch's word for a file that cannot be written to its end
+            raise error.__context__ or error from None
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(
@@ -69,17 +74,31 @@ def load_checkpoint(
     recipe: str,
     average: AveragedModel | None = None,
 ) -> Trained:
-    """Go on from a checkpoint; step 0 where there is none of this recipe."""
+    """Go on from a checkpoint; step 0 where there is none of this recipe. Nothing in the file is executed.
+
+    Raises:
+        InputError: the file is damaged, or none that a training wrote.
+    """
     if not path.is_file():
         return Trained()
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["recipe"] != recipe:
-        return Trained()
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if average:
-        average.load_state_dict(state["ema"])
-    return Trained(**{field.name: state[field.name] for field in fields(Trained)})
+    try:
+        state = _read(path)
+        if state["recipe"] != recipe:
+            return Trained()
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average:
+            average.load_state_dict(state["ema"])
+        best_step, best_miou = int(state["best_step"]), float(state["best_miou"])
+        return Trained(int(state["step"]), float(state["seconds"]), best_step, best_miou)
+    except (torch.OutOfMemoryError, MemoryError, OSError):  # which tell nothing of the file
+        raise
+    except Exception as error:  # a damaged archive fails anywhere in its reader
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise InputError(
+            f"{path}: is no whole state of a training ({reason}); restore the file, or delete "
+            f"{path.with_name(CHECKPOINT)}, and the training begins anew"
+        ) from error
 
 
 def load_best(
@@ -100,3 +119,17 @@ def load_best(
             f"{path}: is lost, or of another training, but keep: best asks for its state of step "
             f"{now.best_step}; restore the file, or delete {path.with_name(CHECKPOINT)} and train again"
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote; torch itself does not look at the checksums of its archives."""
+    with ZipFile(path) as archive:
+        if altered := archive.testzip():
+            raise ValueError(f"{altered} is not what was written")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # whose own text advises to run what is in it
+        raise ValueError("it wants to run code, which was refused and not run") from error
+    if not isinstance(state, dict):
+        raise TypeError(f"it holds a {type(state).__name__}, expected a dict")
+    return state

@@ -28,7 +28,7 @@ from weclick.cli.app import (
     open_store,
 )
 from weclick.config import load_config
-from weclick.manifest import write_text
+from weclick.manifest import read_json, write_text
 
 
 @app.command()
@@ -220,8 +220,8 @@ def student(
     if variant:
         chosen = variant_config(chosen, variant)
     if pace and same_time_as:
-        seconds = json.loads(same_time_as.read_text())["train_seconds"]
-        chosen["student"]["steps"] = steps_for_seconds(json.loads(pace.read_text()), seconds)
+        seconds = read_json(same_time_as, "student", "model.json")["train_seconds"]
+        chosen["student"]["steps"] = steps_for_seconds(read_json(pace, "student", "model.json"), seconds)
     inputs = {"manifest": manifest, "clicks": clicks, "frames": frames, "val_manifest": val_manifest}
     caches = {"flow": flow or [], "soft_labels": soft_labels or []}
     _train("student", chosen, output, {**inputs, **caches}, choose_device(device, devices), devices)

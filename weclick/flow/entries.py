@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from weclick.geometry import grid_size
-from weclick.store import Entry, EntryWriter, decode_flow, encode_flow
+from weclick.store import EntryWriter, encode_flow
 
 CODEC = "int16, 1/64 px"
 CHUNK_CELLS = 128
@@ -63,18 +63,3 @@ def write_flow(
     if valid is not None:
         arrays["valid"][pair_index] = valid
     return clipped
-
-
-def read_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """One flow of an entry.
-
-    Args:
-        entry: of the kind "flow".
-        pair_index: position in the entry's attribute `pairs`.
-
-    Returns:
-        (2, h, w) float32 (dx, dy) in px of the stride grid, on the target's grid, pointing to the neighbour;
-        and (h, w) uint8, the bits of the masks that hold (attribute `masks`), or None where there are none.
-    """
-    flow = decode_flow(np.asarray(entry.array("flow")[pair_index]))
-    return flow, np.asarray(entry.array("valid")[pair_index]) if entry.attributes["masks"] else None

@@ -10,16 +10,14 @@ import numpy as np
 import torch
 
 from weclick.errors import InputError, room_to_write
-from weclick.flow.entries import read_flow
 from weclick.flow.files import write_flo, write_kitti_flow
-from weclick.geometry import grid_size, resize_flow
+from weclick.geometry import resize_flow
 from weclick.manifest import file_inside
 from weclick.progress import progress_bar
-from weclick.store import Entry, Store, damaged
+from weclick.store import Entry, Store, check_attributes
+from weclick.stored_flow import checked_stride, grid_flow
 
 ENDING = {"flo": ".flo", "kitti": ".png"}
-MAX_PIXELS = 2**27
-"""Of an image that is believed in: its flow takes 1 GiB."""
 
 
 def flow_path(folder: Path, clip: str, target: str, neighbour: str) -> Path:
@@ -56,6 +54,7 @@ def export_flow(
     Raises:
         InputError: the index has no such clip, or the name of a clip or frame leads out of the folder.
         EntryMissingError: the store lacks an entry.
+        DamagedEntryError: an entry says of itself what its arrays do not hold.
         ValueError: a flow does not fit KITTI's ±512 px.
         DiskFullError: there is no room.
     """
@@ -66,9 +65,12 @@ def export_flow(
             f"{', '.join(sorted(index)[:20])}"
         )
     entries = {clip: store.get("flow", index[clip]) for clip in sorted(clips or index)}
+    for entry in entries.values():
+        check_attributes(entry)
     total = sum(len(entry.attributes["pairs"]) for entry in entries.values())
     with progress_bar("flow-export", total, "pairs") as bar, room_to_write(folder):
         for clip, entry in entries.items():
+            checked_stride(entry)
             for i, (target, neighbour) in enumerate(entry.attributes["pairs"]):
                 name = f"{flow_path(Path(), clip, target, neighbour)}{ENDING[file_format]}"
                 path = file_inside(folder, name)
@@ -91,36 +93,15 @@ def _write(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
         hidden.unlink(missing_ok=True)
 
 
-def grid_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """One flow of an entry as it is stored.
-
-    Returns:
-        (2, h, w) float32 px of the stride grid; and (h, w) bool, the cells for which all masks hold.
-    """
-    flow, bits = read_flow(entry, pair_index)
-    wanted = sum(mask["bit"] for mask in entry.attributes["masks"].values())
-    valid = np.ones(flow.shape[1:], bool) if bits is None else (bits & wanted) == wanted
-    return flow, valid
-
-
 def full_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """One flow of an entry at the size of its image: upsampled bilinearly, its values scaled along.
+    """One flow of a checked entry at the size of its image: upsampled bilinearly, its values scaled along.
 
     Returns:
         (2, H, W) float32 px of the image; and (H, W) bool, the pixels whose cell is valid.
-
-    Raises:
-        DamagedEntryError: the entry says of its grid what its array does not hold.
     """
+    stride_px, height, width = map(int, (entry.attributes["stride_px"], *entry.attributes["image_size"]))
     flow, valid = grid_flow(entry, pair_index)
-    stride_px, (height, width) = entry.attributes["stride_px"], entry.attributes["image_size"]
     rows, columns = valid.shape
-    if grid_size((height, width), stride_px) != valid.shape or height * width > MAX_PIXELS:
-        raise damaged(
-            entry.path,
-            f"it says that images are {height}x{width} px (HxW) and cells {stride_px} px, but its flow has "
-            f"{rows}x{columns} cells (and images at most {MAX_PIXELS} pixels)",
-        )
     whole_cells = (rows * stride_px, columns * stride_px)  # the last ones may reach beyond the image
     full = resize_flow(torch.from_numpy(flow)[None], whole_cells)[0, :, :height, :width]
     pixels = valid.repeat(stride_px, 0).repeat(stride_px, 1)[:height, :width]

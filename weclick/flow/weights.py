@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         with torch.serialization.safe_globals(list(_NUMPY_SCALARS)):
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # whose own text advises to run what is in it
+        raise ValueError(
+            f"{path}: cannot be read as weights: it is a damaged pickle, or one that wants to run code, "
+            "which was refused and not run; save the bare state_dict, best as .safetensors"
+        ) from error
     except Exception as error:
         raise ValueError(
             f"{path}: cannot be read as weights ({str(error).partition(chr(10))[0]}); "

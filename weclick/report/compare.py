@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from weclick.config import complete_config
 from weclick.errors import InputError
-from weclick.manifest import Manifest, write_text
+from weclick.manifest import Manifest, read_json, write_text
 from weclick.report import words
 from weclick.report.compare_gallery import example_rows
 from weclick.report.figures import MAX_RUNS, Curve, curve_chart
@@ -101,7 +100,7 @@ def _labelled(runs: Sequence[str]) -> list[tuple[Path, str]]:
 
 def _read(folder: Path, label: str) -> Run:
     card = require(folder / "report.json", "report")
-    config = complete_config(json.loads(card.read_text())["config"], source=str(card))
+    config = complete_config(read_json(card, "report", "report.json")["config"], source=str(card))
     results = read_results(folder, config)
     return Run(label, config, replace(results, val=_found(results.val, folder)))
 

@@ -17,7 +17,8 @@ from weclick.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
 from weclick.report.pictures import Picture, draw_clicks, fit, overlay, picture
 from weclick.report.results import Results, require
 from weclick.report.spread import spread_over
-from weclick.store import Entry, Store, decode_flow
+from weclick.store import Entry, Store
+from weclick.stored_flow import checked_stride, grid_flow, pairs_of
 
 MAX_EXAMPLES = 12
 """Rows of predictions at most, so that the page stays small."""
@@ -95,22 +96,16 @@ def _choose_pairs(clips: Sequence[Clip], keys: Mapping[str, str], store: Store, 
     pairs = []
     for clip in chosen:
         entry = store.get("flow", keys[clip.id])
-        indices = range(len(entry.meta["inputs"]["pairs"]))
+        indices = range(len(pairs_of(entry, clip)))
         pairs += [_read_pair(clip, entry, i) for i in spread_over(indices, -(-count // len(chosen)))]
     return pairs[:count]
 
 
 def _read_pair(clip: Clip, entry: Entry, index: int) -> FlowPair:
-    """Frames are found by content: an entry that a colleague made may know them by other names."""
-    position = {frame.digest: t for t, frame in enumerate(clip.frames)}
-    target, neighbour = (position[digest] for digest in entry.meta["inputs"]["pairs"][index])
-    stride_px = entry.attributes["stride_px"]
-    flow = decode_flow(np.asarray(entry.array("flow")[index])) * stride_px
-    masks = entry.attributes["masks"]
-    bits = sum(mask["bit"] for mask in masks.values())
-    if bits:
-        flow[:, np.asarray(entry.array("valid")[index]) & bits != bits] = np.nan
-    return FlowPair(clip, target, neighbour, flow, stride_px, tuple(masks))
+    stride_px = checked_stride(entry, clip.size)
+    flow, valid = grid_flow(entry, index)
+    flow = np.where(valid, flow * stride_px, np.nan)
+    return FlowPair(clip, *pairs_of(entry, clip)[index], flow, stride_px, tuple(entry.attributes["masks"]))
 
 
 def _flow_row(manifest: Manifest, pair: FlowPair, max_px: float) -> list[Captioned]:

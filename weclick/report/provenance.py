@@ -17,6 +17,7 @@ from typing import Any
 from weclick.clicks.table import clicks_digest
 from weclick.code_digest import code_digest
 from weclick.config import complete_config
+from weclick.manifest import read_lines
 from weclick.report import words
 from weclick.report.results import Results
 from weclick.stage_cost import SUFFIX
@@ -107,7 +108,8 @@ def costs(folder: Path) -> list[dict[str, str]]:
     """One row per stage that left a cost file: all its runs in this folder summed, and its latest run."""
     rows = []
     for stage, place in STAGES.items():
-        runs = [_lines(path) for path in sorted((folder / place).rglob(f"*{SUFFIX}"))]
+        files = sorted((folder / place).rglob(f"*{SUFFIX}"))
+        runs = [read_lines(path, stage, SUFFIX.strip(".")) for path in files]
         if any(runs):
             rows.append({"stage": stage, **_row([lines for lines in runs if lines])})
     return rows
@@ -131,12 +133,6 @@ def _row(runs: list[list[dict[str, Any]]]) -> dict[str, str]:
         "last_made": entries(last, "made"),
         "last_found": entries(last, "found"),
     }
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Lines of a cost file; an unfinished last one is left out."""
-    text = path.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def _version(package: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from weclick.clicks.table import ClickTable, read_clicks
 from weclick.errors import InputError, MissingFileError
-from weclick.manifest import Manifest, read_manifests
+from weclick.manifest import Manifest, is_inside, read_json, read_manifests
+from weclick.metrics_log import read_metrics
 from weclick.store import read_index
 
 ROLES = ("student", "teacher")
@@ -73,10 +73,12 @@ def read_results(folder: Path, config: Mapping[str, Any]) -> Results:
         flow={split: _index(folder, "flow", split) for split in dict.fromkeys((data["train"], data["val"]))},
         frames=_index(folder, "frames", data["train"]),
         soft_labels=_index(folder, "soft_labels", data["train"]),
-        evaluation=_json(require(folder / "evaluation" / "metrics.json", "evaluate")),
-        models={role: _json(require(folder / role / "model.json", role)) for role in roles},
-        curves={role: _lines(require(folder / role / "metrics.jsonl", role)) for role in roles},
-        ablation=_json(summary) if summary.is_file() else None,
+        evaluation=_evaluation(require(folder / "evaluation" / "metrics.json", "evaluate")),
+        models={
+            role: read_json(require(folder / role / "model.json", role), role, "model.json") for role in roles
+        },
+        curves={role: [*read_metrics(require(folder / role / "metrics.jsonl", role))] for role in roles},
+        ablation=read_json(summary, "ablation", "summary.json") if summary.is_file() else None,
     )
 
 
@@ -103,16 +105,13 @@ def _index(folder: Path, stage: str, split: str) -> dict[str, str]:
     return read_index(sorted((folder / stage / split).glob("*.json")), stage)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(
-            f"{path}: is no JSON ({error}); delete it and run the stage that writes it again"
-        ) from error
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Lines of a JSON-lines file; an unfinished last one is left out."""
-    text = path.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+def _evaluation(path: Path) -> dict[str, Any]:
+    evaluation = read_json(path, "evaluate", "metrics.json")
+    for example in evaluation.get("examples", []):
+        for name in (example[role] for role in ROLES if role in example):
+            if not is_inside(name):
+                raise InputError(
+                    f"{path}: names the picture {name!r}, which leads out of its folder; the file was "
+                    "edited: run the evaluate stage of that run again"
+                )
+    return evaluation

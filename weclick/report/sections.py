@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from weclick.errors import InputError
 from weclick.manifest import Manifest
 from weclick.report import provenance, words
 from weclick.report.figures import Curve, confusion_chart, curve_chart, dots_chart
@@ -128,6 +129,11 @@ def classes(results: Results) -> dict[str, Any]:
         for name, color in zip(names, palette, strict=True)
     ]
     counts = results.evaluation.get("confusion_matrix")
+    if counts and (len(counts), {*map(len, counts)} - {len(names), len(names) + 1}) != (len(names), set()):
+        raise InputError(
+            f"{results.folder / 'evaluation' / 'metrics.json'}: its confusion_matrix is not of {len(names)} "
+            "classes; it is of another run, or was edited: run the stage evaluate again"
+        )
     alt = "Confusion matrix of the student: share of each true class by predicted class, in per cent"
     chart = confusion_chart(np.array(counts), names, name="confusion", alt=alt) if counts else None
     return {"rows": rows, "has_teacher": bool(teacher), "confusion": chart}

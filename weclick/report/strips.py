@@ -19,6 +19,7 @@ from weclick.manifest import Clip
 from weclick.report.results import Results, require
 from weclick.report.spread import spread_over
 from weclick.store import Store
+from weclick.stored_flow import checked_stride, pairs_of
 from weclick.stream import CROP_MULTIPLE, MASK_BITS, Caches, Stream
 from weclick.window import Window
 
@@ -128,10 +129,11 @@ def _pairs(results: Results, window: Window, store: Store) -> list[tuple[Clip, i
     for clip in results.train.clips:
         if clip.id not in keys:
             continue
-        stored = store.get("flow", keys[clip.id]).meta["inputs"]["pairs"]
+        entry = store.get("flow", keys[clip.id])
+        checked_stride(entry, clip.size)
+        stored = pairs_of(entry, clip)
         for target in clip.targets:
-            digests = [[clip.frames[target].digest, frame.digest] for frame in clip.frames]
-            nearest = next((n for n in window.candidates(clip, target) if digests[n] in stored), None)
+            nearest = next((n for n in window.candidates(clip, target) if (target, n) in stored), None)
             if nearest is not None:
                 found.append((clip, target, nearest))
     return found

@@ -13,7 +13,7 @@ from weclick.store.meta import DamagedEntryError, EntryMissingError, damaged
 from weclick.store.s3_root import S3Root, UnreachableRootError
 from weclick.store.search import Bucket, Store, open_root
 from weclick.store.transfer import Transfer, copy_entries
-from weclick.store.verify import verify_entry
+from weclick.store.verify import check_attributes, verify_entry
 
 __all__ = [
     "SOFT_LABEL_CODECS",
@@ -33,6 +33,7 @@ __all__ = [
     "UnreachableRootError",
     "canonical_json",
     "check_array",
+    "check_attributes",
     "check_step",
     "choose",
     "copy_entries",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -138,7 +139,7 @@ class TopK:
     def decode(self, stored: Tensor, classes: int) -> Tensor:
         """See `SoftLabelCodec`."""
         ids, values = stored.long().chunk(2, dim=-3)
-        values = values.float().div_(255)
+        ids, values = ids.clamp(max=classes - 1), values.float().div_(255)
         rest = (1 - values.sum(-3, keepdim=True)).clamp_(min=0) / max(classes - ids.shape[-3], 1)
         shape = (*stored.shape[:-3], classes, *stored.shape[-2:])
         return _normalised(rest.expand(shape).clone().scatter_(-3, ids, values))
@@ -153,6 +154,9 @@ SOFT_LABEL_CODECS: dict[str, SoftLabelCodec] = {
 }
 """By the names of `soft_labels.codec`."""
 
+MAX_CLASSES = 254
+"""Of a label map of 8 bits, of which 255 is ignored."""
+
 
 def decode_soft_labels(stored: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     """The probabilities of stored soft labels.
@@ -165,16 +169,27 @@ def decode_soft_labels(stored: Tensor, attributes: Mapping[str, Any]) -> Tensor:
         (..., K, h, w) float32 of sum 1 over K, on the device of `stored`.
 
     Raises:
-        InputError: the entry's codec is none of SOFT_LABEL_CODECS.
+        InputError: the entry's codec is none of SOFT_LABEL_CODECS, or has other planes for its classes.
     """
-    name = attributes["codec"]
+    name, classes, planes = attributes["codec"], len(attributes["classes"]), stored.shape[-3]
     if name not in SOFT_LABEL_CODECS:
         raise InputError(
             f"soft labels are stored by the codec {name!r}, this version knows "
             f"{', '.join(SOFT_LABEL_CODECS)}; run the soft_labels stage again, or use the version that "
             "wrote them"
         )
-    return SOFT_LABEL_CODECS[name].decode(stored, len(attributes["classes"]))
+    if classes > MAX_CLASSES or planes != _planes(name, classes):
+        raise InputError(
+            f"soft labels of {classes} classes are stored in {planes} planes, expected at most {MAX_CLASSES} "
+            f"classes, and as many planes as the codec {name!r} makes of them; delete the entry, and run the "
+            "soft_labels stage again"
+        )
+    return SOFT_LABEL_CODECS[name].decode(stored, classes)
+
+
+@cache
+def _planes(codec: str, classes: int) -> int:
+    return len(SOFT_LABEL_CODECS[codec].encode(np.zeros((classes, 1, 1))))
 
 
 def _normalised(values: Tensor) -> Tensor:

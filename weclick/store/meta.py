@@ -171,6 +171,7 @@ def _is_described(meta: Mapping[str, Any]) -> bool:
         all(isinstance(part, dict) for part in parts)
         and all(isinstance(text, str) for text in texts)
         and isinstance(meta.get("created_unix_s"), int)
+        and 0 <= meta["created_unix_s"] < 2**40  # what calendars can say
     )
 
 

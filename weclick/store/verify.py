@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
-from weclick.config import load_schema
 from weclick.errors import InputError
+from weclick.schemas import schema_fault
 from weclick.store.arrays import is_plain
-from weclick.store.entries import META, read_meta_file
+from weclick.store.entries import META, Entry, read_meta_file
 from weclick.store.keys import file_digest
-from weclick.store.meta import parse_meta, spell_meta
+from weclick.store.meta import damaged, parse_meta, spell_meta
 from weclick.store.zarr_json import ZARR_JSON_BYTES, check_zarr_json
 
 
@@ -35,7 +32,8 @@ def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
     except InputError as error:
         return [str(error)]
     faults = [] if data == spell_meta(meta) else [f"{path / META}: is not written as weclick writes it"]
-    faults += _attribute_faults(meta, path)
+    fault = _attribute_fault(meta)
+    faults += [f"{path / META}: {fault}"] if fault else []
     present = set(_walk(path)) - {META}
     faults += [f"{path / name}: is not listed in {META}" for name in sorted(present - set(meta["files"]))]
     for name, expected in meta["files"].items():
@@ -44,6 +42,16 @@ def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
         elif fault := _file_fault(path, name, expected):
             faults.append(f"{path / name}: {fault}")
     return faults
+
+
+def check_attributes(entry: Entry) -> None:
+    """Look at what an entry says of its data before anybody acts on it.
+
+    Raises:
+        DamagedEntryError: it is not what entries of its kind say.
+    """
+    if fault := _attribute_fault(entry.meta):
+        raise damaged(entry.path, fault)
 
 
 def _walk(path: Path) -> Iterator[str]:
@@ -76,9 +84,7 @@ def _content_fault(path: Path, name: str, expected: dict[str, Any]) -> str:
     return ""
 
 
-def _attribute_faults(meta: dict[str, Any], path: Path) -> list[str]:
-    error = best_match(Draft202012Validator(load_schema(meta["kind"])).iter_errors(meta["attributes"]))
-    if error is None:
-        return []
-    fault = f"{'/'.join(map(str, error.path)) or 'top level'}: {error.message[:200]}"
-    return [f"{path / META}: attributes are not those of a {meta['kind']} entry ({fault})"]
+def _attribute_fault(meta: Mapping[str, Any]) -> str:
+    """In what an entry does not say of itself what its kind says; empty where it does."""
+    fault = schema_fault(meta["attributes"], meta["kind"])
+    return f"attributes are not those of a {meta['kind']} entry ({fault})" if fault else ""
