@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from torch import nn
 
 from weclick.checkpoint import load_model, model_bytes
+from weclick.errors import InputError
 from weclick.evaluate import evaluate, evaluate_models, frames_per_second, predict, score_frames, scores
 from weclick.media import read_ids, read_label
 from weclick.models import build_model
@@ -97,6 +99,24 @@ def test_checkpoints_are_scored_and_their_pictures_kept(street, tmp_path):
     example = tmp_path / "out" / metrics["examples"][0]["student"]
     assert read_ids(example).shape == (64, 96)
     assert len(list((tmp_path / "out" / "predictions" / "student").rglob("*.png"))) == metrics["frames"]
+
+
+def test_a_network_of_other_classes_is_not_scored(street, tmp_path):
+    model = build_model("deeplabv3plus", "mobilenetv2_compact", 9, channels=16)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model_bytes(model, replace(street.val.classes, names=tuple("abcdefghi"))))
+    with pytest.raises(InputError, match=r"was trained for the classes a, b, .* data set has road"):
+        evaluate_models(
+            {"student": path},
+            street.val,
+            store=street.store,
+            flow={},
+            device="cpu",
+            folder=tmp_path / "out",
+            examples=0,
+            write_predictions=False,
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_that_are_no_checkpoint_are_refused(tmp_path):

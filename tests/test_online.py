@@ -147,7 +147,7 @@ def test_the_key_counts_teacher_and_estimator_by_content(street, store, teacher,
 def test_wrong_teachers_are_told(street, store, teacher, tmp_path):
     with pytest.raises(MissingFileError, match=r"student\.online\.teacher is 'gone', which is no file; give"):
         student(street, store, "gone").inputs()
-    with pytest.raises(InputError, match=r"was trained for the classes .*name another student\.online"):
+    with pytest.raises(InputError, match=r"was trained for the classes .*name a network of these classes"):
         Online(
             {"teacher": teacher, "estimator": "dis", "options": {}}, classes="ab", stride_px=4, occlusion=None
         )

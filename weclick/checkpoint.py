@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,21 @@ def model_bytes(model: nn.Module, classes: Classes, *, shrink: int = 1) -> bytes
     return save(state, metadata={"weclick": json.dumps(card, sort_keys=True)})
 
 
-def load_model(path: Path, device: str = "cpu") -> tuple[nn.Module, ModelCard]:
+def load_model(
+    path: Path, device: str = "cpu", *, classes: Sequence[str] | None = None
+) -> tuple[nn.Module, ModelCard]:
     """Build the network that a checkpoint describes, load its weights, and put it in eval mode.
 
     Nothing in the file is executed or unpickled.
 
+    Args:
+        path: of a model.safetensors.
+        device: cpu or cuda.
+        classes: names, in order, of those that the network has to tell apart; None takes any.
+
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is no weclick checkpoint, or damaged.
+        InputError: the file is no weclick checkpoint, or damaged, or of other classes.
     """
     if not Path(path).exists():
         raise MissingFileError(
@@ -70,8 +77,8 @@ def load_model(path: Path, device: str = "cpu") -> tuple[nn.Module, ModelCard]:
         )
     try:
         raw = json.loads(metadata["weclick"])
-        classes = read_class_list(raw["classes"])
-        card = ModelCard(options=raw["options"], classes=classes, shrink=int(raw.get("shrink", 1)))
+        known = read_class_list(raw["classes"])
+        card = ModelCard(options=raw["options"], classes=known, shrink=int(raw.get("shrink", 1)))
         with torch.device("meta"):  # takes no memory, whatever sizes the card promises
             model = build_model(**{**card.options, "pretrained": None})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -79,6 +86,11 @@ def load_model(path: Path, device: str = "cpu") -> tuple[nn.Module, ModelCard]:
             f"{path}: its model card describes no network of this version ({type(error).__name__}: {error}); "
             "train the network again"
         ) from error
+    if classes is not None and card.classes.names != tuple(classes):
+        raise InputError(
+            f"{path}: was trained for the classes {', '.join(card.classes.names)}, but the data set has "
+            f"{', '.join(classes)}; name a network of these classes, or train one on this data set"
+        )
     _check_fit(path, model.state_dict(), state)
     model.to_empty(device=device).load_state_dict(state)
     return model.eval(), card

@@ -102,7 +102,7 @@ def evaluate_models(
     chosen = choose_examples(manifest, examples)
     metrics: dict[str, Any] = {}
     for role, path in models.items():
-        model, _ = load_model(path, device)
+        model, _ = load_model(path, device, classes=manifest.classes.names)
         keep = {frame: [folder / _example(frame, role)] for frame in chosen}
         if write_predictions:
             for clip, name in scored_frames(manifest):

@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 from weclick.batch import Batch
 from weclick.checkpoint import load_model
 from weclick.code_digest import code_digest
-from weclick.errors import InputError, MissingFileError
+from weclick.errors import MissingFileError
 from weclick.flow import build_estimator
 from weclick.flow.estimators import estimator_digest
 from weclick.flow.pairs import MASKS, BatchEstimator, PairImages
@@ -97,12 +97,7 @@ class Online:
         occlusion: str | None,
         device: torch.device | str = "cpu",
     ):
-        model, card = load_model(Path(options["teacher"]), str(device))
-        if tuple(card.classes.names) != tuple(classes):
-            raise InputError(
-                f"{options['teacher']}: was trained for the classes {', '.join(card.classes.names)}, but the "
-                f"data set has {', '.join(classes)}; name another student.online.teacher"
-            )
+        model, _ = load_model(Path(options["teacher"]), str(device), classes=classes)
         self._teacher = fused_for_inference(model).to(memory_format=torch.channels_last)
         self._estimate = None
         if occlusion is not None:

@@ -46,7 +46,7 @@ def compute_soft_labels(
         Clip id -> key of its entry: array `probabilities` (T, C, h, w) as the codec stores them.
 
     Raises:
-        ValueError: the teacher knows other classes than the manifest.
+        InputError: the teacher knows other classes than the manifest.
     """
     digest = file_digest(teacher)
     keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in manifest.clips}
@@ -60,7 +60,8 @@ def compute_soft_labels(
         ) as rounds,
     ):
         for clip in chain.from_iterable(rounds):
-            model = _load_teacher(teacher, manifest, device) if model is None else model
+            if model is None:
+                model, _ = load_model(teacher, device, classes=manifest.classes.names)
             with store.create("soft_labels", soft_labels_inputs(clip, digest, chunk_px, codec)) as entry:
                 array = None
                 for t, image in enumerate(read_clip(manifest, clip)):
@@ -96,16 +97,6 @@ def soft_labels_inputs(
         "codec": codec,
         "chunk_px": chunk_px,
     }
-
-
-def _load_teacher(teacher: Path, manifest: Manifest, device: str) -> nn.Module:
-    model, card = load_model(teacher, device)
-    if card.classes.names != manifest.classes.names:
-        raise ValueError(
-            f"{teacher}: was trained for the classes {', '.join(card.classes.names)}, but the data "
-            f"set has {', '.join(manifest.classes.names)}; train a teacher on this data set"
-        )
-    return model
 
 
 @torch.inference_mode()
