@@ -329,6 +329,22 @@ def test_a_disk_that_does_not_answer_is_told(tmp_path):
         broken.write(b"x")
 
 
+def test_a_root_that_another_thread_makes_meanwhile_is_not_gone(tmp_path, monkeypatch):
+    root, look = LocalRoot(tmp_path / "root"), Path.is_dir
+
+    def is_dir(path):
+        there = look(path)
+        if path == root.path and not there:
+            monkeypatch.setattr(Path, "is_dir", look)
+            with root.workspace("flow", 64 * "0"):
+                pass
+        return there
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    with root.workspace("flow", 64 * "1") as folder:
+        assert folder.parent.parent.parent.parent == root.path
+
+
 def test_a_root_that_is_gone_between_two_entries_is_not_made_anew(tmp_path):
     store = Store([tmp_path / "root"])
     with half_written(store, {"n": 0}):

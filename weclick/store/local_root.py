@@ -133,8 +133,9 @@ class LocalRoot:
 
     def _check_present(self) -> None:
         """Raises UnwritableError where the root has gone since something was written to it."""
+        known = self._device  # before the look: another thread may be about to make the root
         found = self.path.stat().st_dev if self.path.is_dir() else None
-        if self._device is not None and self._device != found:
+        if known is not None and known != found:
             raise unwritable(self.path, "this root was there and is gone", "mount it again")
 
     def _check_same(self, workspace: Path) -> None:
