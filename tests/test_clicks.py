@@ -27,9 +27,9 @@ from weclick.clicks import (
     write_clicks,
     write_json,
 )
-from weclick.config import load_schema
 from weclick.datasets import build_manifest, open_dataset
 from weclick.manifest import Classes, Clip, Frame, Manifest
+from weclick.schemas import load_schema
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "camvid"
 OPTIONS = {"min_pixels": 4, "min_pixels_at": None, "point": "centroid"}

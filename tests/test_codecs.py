@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from weclick.config import load_schema
 from weclick.errors import InputError
+from weclick.schemas import load_schema
 from weclick.store import SOFT_LABEL_CODECS, decode_soft_labels
 
 K = 19

@@ -9,10 +9,9 @@ from weclick.config import (
     check_masks,
     complete_config,
     load_config,
-    load_schema,
     select,
 )
-from weclick.schemas import schema_path
+from weclick.schemas import load_schema, schema_path
 
 
 def test_every_key_has_a_default_that_is_valid():

@@ -12,8 +12,9 @@ import torch
 import yaml
 from PIL import Image
 
-from weclick.config import complete_config, load_schema
+from weclick.config import complete_config
 from weclick.datasets import build_manifest
+from weclick.schemas import load_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])

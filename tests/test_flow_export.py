@@ -14,7 +14,6 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from weclick.cli import app
-from weclick.config import load_schema
 from weclick.errors import InputError
 from weclick.flow import (
     build_estimator,
@@ -29,6 +28,7 @@ from weclick.flow.exported import export_flow, flow_path
 from weclick.flow.imported import import_flow, write_wanted
 from weclick.manifest import Clip, Manifest, write_manifest
 from weclick.media import read_clip
+from weclick.schemas import load_schema
 from weclick.store import Store, read_index, verify_entry, write_index
 from weclick.stream import Caches, Stream
 from weclick.window import Window

@@ -12,13 +12,14 @@ import torch
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from weclick.config import load_config, load_schema
+from weclick.config import load_config
 from weclick.flow import build_estimator, compute_flow, read_flow, stage
 from weclick.flow.jobs import Job, key_inputs
 from weclick.flow.pairs import PairImages, batches, match_pairs
 from weclick.geometry import backward_warp, resize_flow
 from weclick.manifest import Classes, Clip, Frame, Manifest
 from weclick.media import read_image
+from weclick.schemas import load_schema
 from weclick.store import Entry, Store, file_digest, verify_entry
 
 SIZE = (62, 98)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from jsonschema import validate
 
-from weclick.config import load_schema
 from weclick.frames import pack_frames, unpacked_key
 from weclick.media import read_clip
+from weclick.schemas import load_schema
 from weclick.store import Store
 
 

@@ -14,7 +14,6 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from weclick.config import load_schema
 from weclick.datasets import Dataset, base, build_manifest, digests
 from weclick.datasets.digests import file_digests
 from weclick.manifest import (
@@ -26,6 +25,7 @@ from weclick.manifest import (
     shard_of,
     write_manifest,
 )
+from weclick.schemas import load_schema
 
 CLASSES = Classes(("road", "car"), ((128, 64, 128), (0, 0, 142)), (1,), {"ids": {"7": 0, "26": 1}})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def load_schema(name: str) -> dict[str, Any]:
 def schema_fault(value: Any, name: str) -> str:
     """What is most wrong with a value by a schema of `data_schema/`, and where; empty where nothing is."""
     try:
-        fault = best_match(Draft202012Validator(load_schema(name)).iter_errors(value))
+        fault = best_match(_validator(name).iter_errors(value))
         if fault is None:
             return ""
         told = fault.message  # begins with the value, which may be long
@@ -37,3 +38,8 @@ def schema_fault(value: Any, name: str) -> str:
         return f"{'/'.join(map(str, fault.path)) or 'top level'}: {told}"
     except RecursionError:
         return "its values are nested too deep"
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(load_schema(name))

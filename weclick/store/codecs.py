@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from weclick.errors import InputError
+from weclick.manifest import IGNORE
 
 if TYPE_CHECKING:  # the store is also used where loading torch would be the longest part
     from torch import Tensor
@@ -154,9 +155,6 @@ SOFT_LABEL_CODECS: dict[str, SoftLabelCodec] = {
 }
 """By the names of `soft_labels.codec`."""
 
-MAX_CLASSES = 254
-"""Of a label map of 8 bits, of which 255 is ignored."""
-
 
 def decode_soft_labels(stored: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     """The probabilities of stored soft labels.
@@ -178,9 +176,9 @@ def decode_soft_labels(stored: Tensor, attributes: Mapping[str, Any]) -> Tensor:
             f"{', '.join(SOFT_LABEL_CODECS)}; run the soft_labels stage again, or use the version that "
             "wrote them"
         )
-    if classes > MAX_CLASSES or planes != _planes(name, classes):
+    if classes >= IGNORE or planes != _planes(name, classes):
         raise InputError(
-            f"soft labels of {classes} classes are stored in {planes} planes, expected at most {MAX_CLASSES} "
+            f"soft labels of {classes} classes are stored in {planes} planes, expected at most {IGNORE - 1} "
             f"classes, and as many planes as the codec {name!r} makes of them; delete the entry, and run the "
             "soft_labels stage again"
         )
