@@ -122,7 +122,11 @@ def gpu_name() -> str | None:
 
 
 def machine(gpu: str | None, load: float) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    lines = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": models[0] if models else platform.processor() or platform.machine(),

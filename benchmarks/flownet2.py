@@ -158,7 +158,7 @@ def measure_alone(form: str, height: str, width: str) -> dict[str, Any]:
 
 def peak_mib() -> int:
     """The process's peak of resident memory. Not `getrusage`: that still remembers the parent's."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 
 

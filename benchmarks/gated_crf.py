@@ -165,7 +165,7 @@ def extra_memory(loss: Loss, size: int, options: argparse.Namespace) -> int:
 
 def from_proc(file: str, key: str) -> int:
     """Bytes that a line of a file tells in kB. (The peak that getrusage tells may be that of the parent.)"""
-    lines = Path("/proc", file).read_text().splitlines()
+    lines = Path("/proc", file).read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 

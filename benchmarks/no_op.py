@@ -92,7 +92,7 @@ def make_project(folder: Path, options: argparse.Namespace) -> Path:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder)
-    config = yaml.safe_load((folder / "config/cityscapes.yaml").read_text())
+    config = yaml.safe_load((folder / "config/cityscapes.yaml").read_text(encoding="utf-8"))
     config["data"] |= {"root": "data/cityscapes", "shards": options.shards}
     (folder / "config/no_op.yaml").write_text(yaml.safe_dump(config))
     return folder
@@ -123,7 +123,7 @@ def make_the_rest(project: Path) -> None:
     results = project / "results"
     for split in ("train", "val"):
         for path in sorted((results / "manifest" / split).glob("*.json")):
-            clips = [clip["id"] for clip in json.loads(path.read_text())["clips"]]
+            clips = [clip["id"] for clip in json.loads(path.read_text(encoding="utf-8"))["clips"]]
             for kind in ("frames", "flow", "soft_labels"):
                 entries = {clip: hashlib.sha256(f"{kind} {clip}".encode()).hexdigest() for clip in clips}
                 text = json.dumps({"kind": kind, "entries": entries}, indent=1)
@@ -137,7 +137,7 @@ def make_the_rest(project: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def measure(project: Path, *words: str) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def measure(project: Path, *words: str) -> dict[str, Any]:
         seconds = time.perf_counter() - began
         started.returncode = os.waitstatus_to_exitcode(status)
         watcher.join()
-    told = (project / "log").read_text()
+    told = (project / "log").read_text(encoding="utf-8")
     assert started.returncode == 0, told
     return {
         "command": " ".join(["snakemake", *command[3:]]),

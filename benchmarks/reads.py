@@ -381,7 +381,7 @@ def measure_growth(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 MEASURES = {"readers": compare_readers, "chunks": compare_chunks, "growth": measure_growth}
@@ -417,7 +417,7 @@ def remembered(folder: Path) -> tuple[Manifest, Caches]:
 
     from weclick.store import Store
 
-    told = json.loads((folder / "keys.json").read_text())
+    told = json.loads((folder / "keys.json").read_text(encoding="utf-8"))
     clips = [make_clip(str(number), tuple(told["size"])) for number in range(told["clips"])]
     return make_manifest(folder, clips), Caches(Store([folder / "store"]), **told["keys"])
 

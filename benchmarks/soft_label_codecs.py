@@ -138,7 +138,7 @@ def train_teacher(config: dict[str, Any], steps: int, folder: Path) -> Path:
 
 def teacher_card(weights: Path) -> dict[str, Any]:
     card = weights.with_name("model.json")
-    known = json.loads(card.read_text()) if card.is_file() else {}
+    known = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
     return {key: known[key] for key in ("options", "steps", "parameters") if key in known}
 
 

@@ -37,20 +37,20 @@ class Run:
     def page(self) -> str:
         out = self.folder.parent / "report.html"
         write_report(out, results=self.folder, config=self.config, store=self.store, command="snakemake all")
-        return out.read_text()
+        return out.read_text(encoding="utf-8")
 
     def edit(self, name: str, **changes) -> None:
         path = self.folder / name
-        write_json(path, {**json.loads(path.read_text()), **changes})
+        write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **changes})
 
 
 def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def write_line(path: Path, **values: Any) -> None:
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(values) + "\n")
 
 
@@ -92,7 +92,7 @@ def write_flow_entry(store: Store, manifest: Manifest) -> dict[str, str]:
             }
         )
     (made,) = store.roots[0].glob("flow/v1/*/*/entry.json")
-    return {clip.id: json.loads(made.read_text())["key"]}
+    return {clip.id: json.loads(made.read_text(encoding="utf-8"))["key"]}
 
 
 def scores(miou: float) -> dict[str, Any]:

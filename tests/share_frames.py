@@ -19,7 +19,7 @@ THREADS = 2
 
 
 def slowly(manifest, clip):
-    with Path(sys.argv[3]).open("a") as log:
+    with Path(sys.argv[3]).open("a", encoding="utf-8") as log:
         log.write(f"{clip.id} {os.getpid()}\n")
     for image in read_clip(manifest, clip):
         time.sleep(FRAME_S)

@@ -112,7 +112,7 @@ def _daemon(command: list[str], folder: Path, environment: Mapping[str, str]) ->
 def _wait(ready, folder: Path) -> None:
     deadline = time.monotonic() + 30
     while not ready():
-        told = "".join(path.read_text()[-2000:] for path in folder.glob("*.out"))
+        told = "".join(path.read_text(encoding="utf-8")[-2000:] for path in folder.glob("*.out"))
         assert time.monotonic() < deadline, f"Slurm did not start within 30 s:\n{told}"
         time.sleep(0.2)
 

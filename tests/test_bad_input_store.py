@@ -98,7 +98,7 @@ def test_an_altered_byte_is_found_by_verify(packed):
 
 def test_altered_attributes_are_found_when_opened(packed):
     _, path = packed
-    meta = json.loads((path / "entry.json").read_text())
+    meta = json.loads((path / "entry.json").read_text(encoding="utf-8"))
     meta["attributes"]["axes"] = "THCW"
     (path / "entry.json").write_text(json.dumps(meta))
     with pytest.raises(DamagedEntryError, match=r"entry\.json is not what was committed"):
@@ -158,7 +158,7 @@ def test_an_old_file_outlives_a_full_disk(street, small_disk):
     (small_disk / "others").write_bytes(bytes(256 * 1024 - 3 * 4096 - len(table)))
     with pytest.raises(DiskFullError):
         write_text(small_disk / "old.json", "new" * 50_000)
-    assert (small_disk / "old.json").read_text() == "old"
+    assert (small_disk / "old.json").read_text(encoding="utf-8") == "old"
     assert (small_disk / "old.h5").read_bytes() == table
 
 

@@ -117,4 +117,6 @@ def test_a_whole_run_in_a_folder_with_spaces_and_umlauts(tmp_path, tiny_config, 
     run("student", "student/", *data, *caches)
     scored = ["--manifest", "manifest/val/0.json", "--flow", "flow/val/0.json"]
     run("evaluate", "evaluation/", *scored, "--student", "student/model.safetensors")
-    assert "miou" in json.loads((home / "Ergebnis é" / "evaluation" / "metrics.json").read_text())
+    assert "miou" in json.loads(
+        (home / "Ergebnis é" / "evaluation" / "metrics.json").read_text(encoding="utf-8")
+    )

@@ -52,7 +52,7 @@ def swap(path: Path, rng: random.Random) -> None:
 def edit(path: Path, rng: random.Random) -> None:
     """A value of entry.json, as somebody would who thinks that he knows better."""
     entry = next(folder for folder in path.parents if (folder / "entry.json").exists())
-    meta = json.loads((entry / "entry.json").read_text())
+    meta = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
     part = rng.choice([meta, meta["inputs"], meta["attributes"], meta["producer"], *meta["files"].values()])
     name = rng.choice(sorted(part))
     if rng.random() < 0.5:
@@ -116,7 +116,7 @@ def test_damages_are_all_found_and_none_is_read_as_data(whole, tmp_path, harm):
 
 def forge(folder: Path, change: Callable[[dict], None]) -> None:
     """Change entry.json as an attacker would who knows the format: sums, digests and key fit again."""
-    meta = json.loads((folder / "entry.json").read_text())
+    meta = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
     change(meta)
     meta = {name: value for name, value in meta.items() if name != "digest"}
     (folder / "entry.json").write_bytes(spell_meta({**meta, "digest": _digest(meta)}))
@@ -192,7 +192,7 @@ def test_a_link_beside_the_files_is_told_and_stays_behind(entry, tmp_path):
 
 
 def edit_zarr_json(entry: Path, change: Callable[[dict], None], path: str = "flow/zarr.json") -> None:
-    raw = json.loads((entry / path).read_text())
+    raw = json.loads((entry / path).read_text(encoding="utf-8"))
     change(raw)
     (entry / path).write_text(json.dumps(raw))
     forge(entry, lambda meta: relist(entry, meta))
@@ -251,7 +251,7 @@ def test_arrays_that_we_do_not_write_are_refused_before_they_are_opened(entry, a
 
 
 def test_a_group_cannot_bring_other_descriptions(entry):
-    flow = json.loads((entry / "flow/zarr.json").read_text())
+    flow = json.loads((entry / "flow/zarr.json").read_text(encoding="utf-8"))
     consolidated = {"kind": "inline", "must_understand": False, "metadata": {"flow": flow}}
     edit_zarr_json(entry, lambda raw: raw.update(consolidated_metadata=consolidated), "zarr.json")
     refused(entry, r"zarr\.json:? was refused: its keys")

@@ -225,7 +225,9 @@ def test_gc_keeps_what_is_reached_through_networks_and_soft_labels(roots, make):
     make(mine, "flow", {"n": 2})
     assert keys(mine) - {student} > {teacher, other, flow, frames, labels}
     Path("one/student").mkdir(parents=True)
-    Path("one/student/model.json").write_text(json.dumps({"kind": "models", "key": student}))
+    Path("one/student/model.json").write_text(
+        json.dumps({"kind": "models", "key": student}), encoding="utf-8"
+    )
     write_index(Path("two/ablation/soft_labels/0/0.json"), "soft_labels", {"a": labels})
     run("gc", "two", "one", "--delete")
     assert keys(mine) == {teacher, flow, frames, labels, student}
@@ -298,7 +300,7 @@ def test_gc_refuses_results_that_do_not_tell_what_they_need(roots, make):
     write_index(Path("other/flow/train/0.json"), "flow", {"a": "0" * 64})
     with pytest.raises(InputError, match=r"results: names no entries"):
         run("gc", "other", "results", "--delete")
-    Path("other/flow/train/1.json").write_text('{"kind": "flow", "entr')
+    Path("other/flow/train/1.json").write_text('{"kind": "flow", "entr', encoding="utf-8")
     with pytest.raises(InputError, match=r"1\.json: cannot be read as JSON"):
         run("gc", "other", "--delete")
     with pytest.raises(InputError, match="'2 days' is no time span"):
@@ -323,7 +325,9 @@ def test_gc_refuses_a_training_whose_inputs_nothing_tells(roots, make):
     Path("results/student").mkdir(parents=True)
     Path("results/teacher").mkdir()
     Path("results/student/checkpoint.pt").write_bytes(b"")
-    Path("results/teacher/model.json").write_text(json.dumps({"kind": "models", "key": model}))
+    Path("results/teacher/model.json").write_text(
+        json.dumps({"kind": "models", "key": model}), encoding="utf-8"
+    )
     with pytest.raises(InputError, match=r"student/checkpoint\.pt: a training is under way here"):
         run("gc", "--delete")
     write_index(Path("results/frames/train/0.json"), "frames", {"a": key})

@@ -50,7 +50,7 @@ def test_stages_run_by_hand(run, street, tmp_path):
     words = ["--manifest", shard, "--output", table, "--json", text]
     assert run("clicks", "--config", config, *words)[0] == 0
     assert table.is_file()
-    assert json.loads(text.read_text())
+    assert json.loads(text.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

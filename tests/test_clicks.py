@@ -220,7 +220,9 @@ class TestGenerate:
 
 class TestPeople:
     def imported(self, manifest: Manifest, *rows: str) -> ClickTable:
-        Path(manifest.root, "clicks.csv").write_text("\n".join(("clip,frame,y,x,class", *rows)) + "\n")
+        Path(manifest.root, "clicks.csv").write_text(
+            "\n".join(("clip,frame,y,x,class", *rows)) + "\n", encoding="utf-8"
+        )
         return generate_clicks(replace(manifest, click_file="clicks.csv"), options=OPTIONS, seed=0)
 
     def test_take_the_place_of_labels(self, manifest):
@@ -283,7 +285,7 @@ class TestTable:
 
     def test_json_follows_its_schema(self, table, tmp_path):
         write_json(table, tmp_path / "train.json")
-        written = json.loads((tmp_path / "train.json").read_text())
+        written = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
         Draft202012Validator(load_schema("clicks")).validate(written)
         assert written["frames"][0] == {
             "clip": "a",

@@ -20,7 +20,8 @@ def package(tmp_path, monkeypatch):
 
 
 def forget() -> None:
-    digests._syntax.cache_clear()
+    digests._tree.cache_clear()
+    digests._statements.cache_clear()
     digests.direct_imports.cache_clear()
 
 

@@ -25,14 +25,14 @@ class Two:
 
     def edit(self, name: str, **changes) -> None:
         path = self.root / "longer" / name
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}))
 
     def page(self, *runs: str) -> str:
         out = self.root / "compare.html"
         write_comparison(
             out, runs=[str(self.root / run) for run in runs or ("results", "longer=twice as long")]
         )
-        return out.read_text()
+        return out.read_text(encoding="utf-8")
 
     def text(self) -> str:
         return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", self.page(), flags=re.DOTALL))
@@ -93,7 +93,7 @@ def test_differences_have_a_dash_where_a_run_has_no_such_option():
 
 
 def test_pictures_of_a_run_from_elsewhere_stay_in_its_folder(two):
-    metrics = json.loads((two.root / "longer/evaluation/metrics.json").read_text())
+    metrics = json.loads((two.root / "longer/evaluation/metrics.json").read_text(encoding="utf-8"))
     outside = [{**item, "student": "../../../etc/hostname"} for item in metrics["examples"]]
     two.edit("evaluation/metrics.json", examples=outside)
     with pytest.raises(InputError, match=r"names the picture '\.\./\.\./.*, which leads out of its folder"):
@@ -114,14 +114,18 @@ def test_frames_truth_and_every_run_are_pictured(two):
 def test_without_the_data_set_predictions_are_still_shown(two):
     for name in ("results", "longer"):
         manifest = two.root / name / "manifest" / "val" / "0.json"
-        manifest.write_text(re.sub(r'"root": "[^"]*"', '"root": "moved/away"', manifest.read_text()))
+        manifest.write_text(
+            re.sub(r'"root": "[^"]*"', '"root": "moved/away"', manifest.read_text(encoding="utf-8"))
+        )
     assert len(re.findall("<img", two.page())) == 2
 
 
 def test_runs_scored_on_other_frames_are_warned_of(two):
     assert "do not compare" not in two.page()
     manifest = two.root / "longer" / "manifest" / "val" / "0.json"
-    manifest.write_text(re.sub('"digest": "[^"]*"', '"digest": "another"', manifest.read_text(), count=1))
+    manifest.write_text(
+        re.sub('"digest": "[^"]*"', '"digest": "another"', manifest.read_text(encoding="utf-8"), count=1)
+    )
     assert "twice as long is scored on other frames than results: do not compare their scores" in two.page()
 
 
@@ -159,7 +163,7 @@ def test_the_verb_writes_the_page(two):
         app, ["compare", str(two.root / "results"), f"{two.root / 'longer'}=b", "--output", str(out)]
     )
     assert done.exit_code == 0, done.output
-    assert "2 runs" in out.read_text()
+    assert "2 runs" in out.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_every_key_has_a_default_that_is_valid():
 
 def test_every_schema_is_valid_and_every_key_described():
     for path in schema_path("config").parent.glob("*.schema.json"):
-        Draft202012Validator.check_schema(json.loads(path.read_text()))
+        Draft202012Validator.check_schema(json.loads(path.read_text(encoding="utf-8")))
 
     def undescribed(part, path=""):
         for key, value in part.get("properties", {}).items():

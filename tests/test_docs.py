@@ -22,11 +22,11 @@ LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 
 
 def blocks(page, language):
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
 def anchors(page):
-    heads = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
 
 
@@ -40,7 +40,7 @@ def hooks():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for link in LINK.findall(page.read_text()):
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{page.name} links to {link}"
@@ -48,7 +48,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_page_is_in_the_navigation():
-    listed = re.findall(r"([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text())
+    listed = re.findall(r"([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
 
 
@@ -87,15 +87,15 @@ def test_keys_named_on_the_pages_exist():
         name: part["properties"] for name, part in schema["properties"].items() if "properties" in part
     }
     for page in PAGES:
-        for section, key in re.findall(r"`(\w+)\.(\w+)(?::[^`]*)?`", page.read_text()):
+        for section, key in re.findall(r"`(\w+)\.(\w+)(?::[^`]*)?`", page.read_text(encoding="utf-8")):
             if section in sections and key not in ("yaml", "py", "smk"):
                 assert key in sections[section], f"{page.name} names {section}.{key}"
 
 
 def test_messages_of_the_troubleshooting_page_are_in_the_code():
-    source = "".join(path.read_text() for path in (ROOT / "weclick").rglob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "weclick").rglob("*.py"))
     source = re.sub(r'"\s*\n\s*f?"', "", source)  # join texts that are broken over lines
-    table = (ROOT / "docs/troubleshooting.md").read_text().split("## It is slow")[0]
+    table = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8").split("## It is slow")[0]
     messages = re.findall(r"^\| `(.+?)`(?:, `(.+?)`)? \|", table, re.M)
     library = ("is not of type", "less than the minimum")  # jsonschema's words
     assert len(messages) > 15
@@ -150,6 +150,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "site/configuration/index.html").read_text()
+    page = (tmp_path / "site/configuration/index.html").read_text(encoding="utf-8")
     assert "max_gap_frames" in page
     assert "unpkg.com" not in page

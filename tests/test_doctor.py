@@ -76,7 +76,7 @@ def test_a_scored_frame_that_was_trained_on_is_an_error(folder):
 def test_classes_that_never_occur_are_a_warning(folder):
     root, config = folder
     (root / "classes.yaml").write_text(
-        (root / "classes.yaml").read_text()[:-1] + ", {name: boat, color: [1, 1, 1]}]"
+        (root / "classes.yaml").read_text(encoding="utf-8")[:-1] + ", {name: boat, color: [1, 1, 1]}]"
     )
     status, told = ask(config)
     assert status == 0

@@ -90,7 +90,7 @@ def test_checkpoints_are_scored_and_their_pictures_kept(street, tmp_path):
         examples=2,
         write_predictions=True,
     )
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["miou"] == metrics["teacher"]["miou"]
     assert metrics["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     plain = scores(score_frames(model.eval(), street.val), street.val)

@@ -222,8 +222,10 @@ class TestRealData:
     def test_the_benchmark_writes_what_it_wrote(self, repository, tmp_path):
         words = ["--gap", "7", "--at-most", "1", "--estimator", "zero", "--output", str(tmp_path / "a.json")]
         subprocess.run([sys.executable, repository / "benchmarks/label_warp.py", *words], check=True)
-        now = json.loads((tmp_path / "a.json").read_text())
-        before = json.loads((repository / "benchmarks/results/label_warp_camvid_val.json").read_text())
+        now = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+        before = json.loads(
+            (repository / "benchmarks/results/label_warp_camvid_val.json").read_text(encoding="utf-8")
+        )
         assert list(now) == list(before)
         for part in ("machine", "versions"):
             assert list(now[part]) == list(before[part])
@@ -239,7 +241,7 @@ class TestVerb:
         assert status == 0, told
         assert "dis preset=fast" in told
         assert "mIoU %" in told
-        result = json.loads(output.read_text())
+        result = json.loads(output.read_text(encoding="utf-8"))
         assert len(result["table"]) == 4
         assert result["machine"]["threads_used"] == 1
         assert "truth" not in result

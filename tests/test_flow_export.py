@@ -191,7 +191,7 @@ class TestImport:
         Draft202012Validator(load_schema("flow")).validate(dict(entry.attributes))
         assert entry.attributes["estimator"]["name"] == "imported"
         assert verify_entry(entry.path) == []
-        assert str(tmp_path) not in (entry.path / "entry.json").read_text()
+        assert str(tmp_path) not in (entry.path / "entry.json").read_text(encoding="utf-8")
 
     def test_unknown_pixels_fail_every_mask_and_spoil_no_cell(self, street, store, options, tmp_path):
         (clip, *_), known = street.train.clips, np.ones(SIZE, bool)
@@ -272,7 +272,7 @@ class TestVerbs:
         config = json.dumps({**street.config, "cache": {"roots": [str(root), str(tmp_path / "store")]}})
         words = [tmp_path / "flow", "--manifest", tmp_path / "manifest.json", "--config", config]
         self.run("flow-import", *words, "--wanted", tmp_path / "wanted.csv")
-        assert (tmp_path / "wanted.csv").read_text().count("\n") == 1 + len(
+        assert (tmp_path / "wanted.csv").read_text(encoding="utf-8").count("\n") == 1 + len(
             [*(tmp_path / "flow").rglob("*.png")]
         )
         self.run("flow-import", *words, "--output", tmp_path / "imported/0.json")

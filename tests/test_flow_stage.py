@@ -151,7 +151,7 @@ class TestEntries:
         assert verify_entry(entry.path) == []
 
     def test_a_path_is_nowhere_in_it(self, entry, manifest):
-        assert manifest.root not in (entry.path / "entry.json").read_text()
+        assert manifest.root not in (entry.path / "entry.json").read_text(encoding="utf-8")
 
     def test_without_masks_there_is_no_array_of_them(self, manifest, store):
         made = compute_flow(manifest, pairs_of, options=options(masks=[], stride=1), store=store)

@@ -166,7 +166,7 @@ class Written:
 class TestNetworks:
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_keys_shapes_and_count_are_the_published_ones(self, variant):
-        published = json.loads(reference("flownet2_keys.json").read_text())[variant]
+        published = json.loads(reference("flownet2_keys.json").read_text(encoding="utf-8"))[variant]
         with torch.device("meta"):
             network = VARIANTS[variant]()
         found = {key: list(value.shape) for key, value in network.state_dict().items()}

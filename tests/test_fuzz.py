@@ -132,7 +132,7 @@ def test_configurations(tmp_path, seed, repository):
     if seed % 2:
         damage(path, rng)
     else:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
         section = rng.choice(sorted(config))
         inside = config[section]
         key = rng.choice(sorted(inside))

@@ -53,7 +53,7 @@ def write_entry(root: Path, kind: str, attributes: dict) -> Path:
 @pytest.mark.parametrize("part", ["id", "name", "image", "label", "instances"])
 def test_a_manifest_cannot_name_what_lies_outside(street, tmp_path, part, name):
     write_manifest(street.train, tmp_path / "0.json")
-    raw = json.loads((tmp_path / "0.json").read_text())
+    raw = json.loads((tmp_path / "0.json").read_text(encoding="utf-8"))
     clip = raw["clips"][0]
     (clip if part == "id" else clip["frames"][1])[part] = name
     (tmp_path / "0.json").write_text(json.dumps(raw))
@@ -64,7 +64,7 @@ def test_a_manifest_cannot_name_what_lies_outside(street, tmp_path, part, name):
 @pytest.mark.parametrize("part", ["id", "frames", "clips"])
 def test_a_manifest_of_other_types_is_refused(street, tmp_path, part):
     write_manifest(street.train, tmp_path / "0.json")
-    raw = json.loads((tmp_path / "0.json").read_text())
+    raw = json.loads((tmp_path / "0.json").read_text(encoding="utf-8"))
     (raw if part == "clips" else raw["clips"][0])[part] = 3
     (tmp_path / "0.json").write_text(json.dumps(raw))
     with pytest.raises(InputError, match=r"0\.json: is a damaged manifest"):
@@ -255,7 +255,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path, kind, array, lie, told):
 )
 def test_a_manifest_of_values_that_cannot_be_is_refused(street, tmp_path, change, told):
     write_manifest(street.val, tmp_path / "0.json")
-    raw = json.loads((tmp_path / "0.json").read_text())
+    raw = json.loads((tmp_path / "0.json").read_text(encoding="utf-8"))
     change(raw)
     (tmp_path / "0.json").write_text(json.dumps(raw))
     with pytest.raises(InputError, match=rf"0\.json: is a damaged manifest \(ValueError: .*{told}"):
@@ -266,7 +266,7 @@ def test_a_manifest_of_values_that_cannot_be_is_refused(street, tmp_path, change
 @pytest.mark.parametrize("depth", [DEPTH, 300, 990, 100_000])
 def test_deep_values_are_refused_by_every_reader(tmp_path, part, depth):
     entry = write_entry(tmp_path / "store", "flow", ATTRIBUTES)
-    text = (entry / "entry.json").read_text()
+    text = (entry / "entry.json").read_text(encoding="utf-8")
     deep = text.replace(f'"{part}": {{', f'"{part}": {{"x": {"[" * depth + "]" * depth}, ', 1)
     (entry / "entry.json").write_text(deep)
     told = r"nested deeper than 32 levels|no readable entry\.json \(maximum recursion"

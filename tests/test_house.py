@@ -63,6 +63,7 @@ FLOORS = [
         "manifest",
         "progress",
         "code_digest",
+        "network_code",
         "machine",
         "gpu_slots",
         "errors",
@@ -115,7 +116,7 @@ def test_no_circle_of_imports():
 @pytest.mark.parametrize("module", modules())
 def test_no_star_imports_and_no_snakemake(module):
     path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert all(alias.name != "*" for alias in node.names)
             assert not (node.module or "").startswith("snakemake")
@@ -131,8 +132,8 @@ def test_the_ground_floor_knows_nothing_of_the_rest(floor):
 
 
 def test_conda_and_pip_install_the_same(repository):
-    environment = yaml.safe_load((repository / "environment.yml").read_text())
-    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((repository / "environment.yml").read_text(encoding="utf-8"))
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     conda = [item for item in environment["dependencies"] if isinstance(item, str)]
     (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
     assert {name.split("=")[0] for name in conda} == {"python", "pip"}, (
@@ -144,6 +145,6 @@ def test_conda_and_pip_install_the_same(repository):
 
 
 def test_extras_are_there(repository):
-    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(project["optional-dependencies"]) == {"gpu", "slurm", "s3", "export", "test", "dev"}
     assert project["optional-dependencies"]["gpu"][0].startswith("cupy-cuda13x")

@@ -116,7 +116,7 @@ class TestLeases:
 
     def test_it_tells_who_holds_it_and_ends(self, tmp_path, held):
         assert Leases(tmp_path).take("flow", KEY) is None
-        said = json.loads(lease_file(tmp_path).read_text())
+        said = json.loads(lease_file(tmp_path).read_text(encoding="utf-8"))
         assert (said["host"], said["pid"]) == (socket.gethostname(), os.getpid())
         assert f"{said['user']} on {said['host']} (process {os.getpid()}, since 20" in str(
             Leases(tmp_path).take("flow", KEY)
@@ -159,7 +159,7 @@ class TestLeases:
             told = at_once(2, lambda _: Leases(tmp_path).take("flow", KEY))
             assert told.count(None) == 1
             assert files_below(tmp_path) == [path]
-            assert json.loads(path.read_text())["host"] == socket.gethostname()
+            assert json.loads(path.read_text(encoding="utf-8"))["host"] == socket.gethostname()
 
     def test_what_came_into_the_place_of_a_stale_one_is_put_back(self, tmp_path, monkeypatch):
         judged = leases._read(write_lease(tmp_path, pid=1))
@@ -400,7 +400,7 @@ class Runs:
 
     def logged(self) -> list[tuple[str, str]]:
         """Clip and process of every decoding that was begun."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         return [tuple(line.split()) for line in lines]
 
     def check_whole(self) -> None:

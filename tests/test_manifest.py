@@ -63,7 +63,7 @@ class TestFile:
         path = tmp_path / "results" / "0.json"
         write_manifest(manifest, path)
         assert read_manifest(path) == manifest
-        Draft202012Validator(load_schema("manifest")).validate(json.loads(path.read_text()))
+        Draft202012Validator(load_schema("manifest")).validate(json.loads(path.read_text(encoding="utf-8")))
         assert [entry.name for entry in path.parent.iterdir()] == ["0.json"]
 
     def test_a_click_file_is_named_with_its_digest(self, dataset, tmp_path):
@@ -72,7 +72,9 @@ class TestFile:
         assert manifest.click_file_digest == sha256(b"clip,frame,y,x,class\n").hexdigest()
         write_manifest(manifest, tmp_path / "0.json")
         assert read_manifest(tmp_path / "0.json") == manifest
-        Draft202012Validator(load_schema("manifest")).validate(json.loads((tmp_path / "0.json").read_text()))
+        Draft202012Validator(load_schema("manifest")).validate(
+            json.loads((tmp_path / "0.json").read_text(encoding="utf-8"))
+        )
 
     def test_another_version_is_refused(self, tmp_path):
         path = tmp_path / "0.json"

@@ -70,7 +70,7 @@ def test_without_flow_teacher_and_ablation(run):
     for split in ("train", "val"):
         write_index(run.folder / "flow" / split / "0.json", "flow", {})
     (run.folder / "teacher" / "model.json").unlink()
-    evaluation = json.loads((run.folder / "evaluation" / "metrics.json").read_text())
+    evaluation = json.loads((run.folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     del evaluation["teacher"], evaluation["examples"][0]["teacher"]
     write_json(run.folder / "evaluation" / "metrics.json", evaluation)
     page = run.page()

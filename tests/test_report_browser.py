@@ -47,7 +47,7 @@ class Seen:
 def look(page: Path, *, width_px: int = 1400, dark: bool = False) -> Seen:
     """Open a copy of the page that tells what a browser sees of it."""
     probed = page.with_name(f"probed_{page.name}")
-    content = escape(page.read_text().replace("</body>", PROBE))
+    content = escape(page.read_text(encoding="utf-8").replace("</body>", PROBE))
     probed.write_text(FRAME.format(width_px=width_px, page=content))
     command = [
         str(BROWSER),

@@ -70,7 +70,7 @@ def test_the_page_tells_origin_and_cost(run):
     assert "flow 2 1 min 02 s 1 2 kB 0.5 s 0 1" in text
     assert "the paper scores Cityscapes and CamVid, this run the drawn toy street" in text
     assert "torch" in page[page.index('<section id="origin">') :]
-    card = json.loads((run.folder.parent / "report.json").read_text())
+    card = json.loads((run.folder.parent / "report.json").read_text(encoding="utf-8"))
     assert card["config"] == run.config
     assert card["command"] == "snakemake all"
 

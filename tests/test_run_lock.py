@@ -38,9 +38,9 @@ def results(tmp_path, whole) -> Path:
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:
-    value = json.loads(path.read_text())
+    value = json.loads(path.read_text(encoding="utf-8"))
     change(value)
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def check(lock: Path, other: Path) -> tuple[int, str]:
@@ -58,7 +58,7 @@ def test_a_lock_pins_down_what_went_in_and_what_came_out(whole):
     assert lock["code"] == CODE
     assert lock["device"] == {"name": "cpu", "threads": 2}
     assert list(lock["data"]["val"]["street"]) == ["frames", "labels"]
-    index = json.loads((whole / "flow/train/0.json").read_text())
+    index = json.loads((whole / "flow/train/0.json").read_text(encoding="utf-8"))
     assert lock["entries"]["flow"] == {"train": {"0": index["entries"]}, "val": {"0": {}}}
     assert lock["metrics"]["student"]["per_class_iou"] == {"road": 0.8, "car": 0.5834, "lamp <b>": None}
     assert lock["metrics"]["teacher"]["temporal_consistency"] is None, "NaN is no JSON"
@@ -66,11 +66,11 @@ def test_a_lock_pins_down_what_went_in_and_what_came_out(whole):
 
 
 def test_a_lock_is_the_same_wherever_the_run_lies(results, whole):
-    assert spell_lock(make_lock(results, CODE, 2)) == (whole / LOCK).read_text()
+    assert spell_lock(make_lock(results, CODE, 2)) == (whole / LOCK).read_text(encoding="utf-8")
     edit(results / "evaluation/metrics.json", lambda metrics: metrics.update(fps=1.0))
     edit(results / "report.json", lambda card: card["config"].update(results="elsewhere", cache={}))
     edit(results / "manifest/train/0.json", lambda manifest: manifest.update(root="/another/disk"))
-    assert spell_lock(make_lock(results, CODE, 2)) == (whole / LOCK).read_text()
+    assert spell_lock(make_lock(results, CODE, 2)) == (whole / LOCK).read_text(encoding="utf-8")
 
 
 def test_a_results_folder_agrees_with_its_lock(results, whole):
@@ -223,7 +223,9 @@ def test_a_run_repeated_from_caches_makes_nothing_and_is_the_same(project):
         assert f"{line}\n" in told
     assert "1 made" not in told
     assert project.entries() == held
-    assert (project.root / "again" / LOCK).read_text() == (project.root / "results" / LOCK).read_text()
+    assert (project.root / "again" / LOCK).read_text(encoding="utf-8") == (
+        project.root / "results" / LOCK
+    ).read_text(encoding="utf-8")
     assert project.jobs() == set(), "the first run is left alone"
 
 
@@ -247,7 +249,7 @@ def test_another_seed_is_told_with_what_came_of_it(project):
 @pytest.mark.slow
 def test_other_code_is_told_with_the_stages_that_run_it(project):
     module = project.root / "weclick/train.py"
-    text = module.read_text()
+    text = module.read_text(encoding="utf-8")
     try:
         module.write_text(text + "\nUNUSED = 1\n")
         status, told = reproduce(project)

@@ -64,7 +64,7 @@ def workflow(slurm, tmp_path_factory, repository, tiny_config):
 
 def logs(root, rule):
     found = sorted((root / ".snakemake/slurm_logs").glob(f"*{rule}*/**/*.log"))
-    return "".join(path.read_text() for path in found)
+    return "".join(path.read_text(encoding="utf-8") for path in found)
 
 
 def test_a_run_goes_through_slurm_and_a_second_one_does_nothing(workflow, slurm):

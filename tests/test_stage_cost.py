@@ -10,7 +10,10 @@ from weclick.store import Store, write_index
 
 
 def lines(output):
-    return [json.loads(line) for line in output.with_suffix(".cost.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in output.with_suffix(".cost.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def pack(manifest, store, output):
@@ -29,7 +32,10 @@ def test_a_second_run_adds_a_line_and_leaves_the_first_and_the_index(street, tmp
     assert [made] == first
     assert (made["made"], made["found"]) == (2, 0)
     assert (found["made"], found["found"], found["written_bytes"]) == (0, 2, 0)
-    entries = [json.loads(path.read_text()) for path in (tmp_path / "store").glob("frames/v1/*/*/entry.json")]
+    entries = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (tmp_path / "store").glob("frames/v1/*/*/entry.json")
+    ]
     assert made["written_bytes"] == sum(entry["entry_bytes"] for entry in entries) > 0
 
 

@@ -146,7 +146,7 @@ def test_verify_finds_damage(tmp_path, damage):
     elif damage == "add":
         (path / "more").write_text("x")
     else:
-        meta = json.loads((path / "entry.json").read_text())
+        meta = json.loads((path / "entry.json").read_text(encoding="utf-8"))
         meta["inputs"]["frames"] = ["a", "c"]
         (path / "entry.json").write_text(json.dumps(meta))
     (fault,) = verify_entry(path)

@@ -100,7 +100,7 @@ def test_the_papers_speeds_are_those_of_its_students():
 
 
 def test_the_page_of_the_networks_counts_as_the_code_does(repository):
-    page = (repository / "docs/networks.md").read_text()
+    page = (repository / "docs/networks.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (DL|PSP)-(\w+) \|.*\| ([\d,]+) \| .* \| ([\d.]+) G \|$", page, re.M)
     assert [f"{head}-{backbone}" for head, backbone, *_ in rows] == list(PAPER)
     for head, backbone, parameters, giga in rows:
@@ -150,7 +150,7 @@ def test_the_verb_prints_a_table_and_writes_its_figures(street, tmp_path):
     done = CliRunner().invoke(app, ["bench", "student", *options, "--json", str(path)])
     assert done.exit_code == 0, done.output
     assert "paper, V100" in done.output
-    rows = json.loads(path.read_text())["table"]
+    rows = json.loads(path.read_text(encoding="utf-8"))["table"]
     assert [(row["network"], row["size_px"]) for row in rows] == [
         (name, size)
         for name in ("deeplabv3plus:mobilenetv2_compact", "student")

@@ -243,7 +243,7 @@ def test_a_lost_best_checkpoint_is_told(street, tmp_path):
 
 def test_a_trace_of_some_steps_is_written(street, tmp_path):
     run(street, tmp_path, profile=[2, 3])
-    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    events = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     names = [event["name"] for event in events if event.get("cat") == "user_annotation"]
     assert names.count("forward") == names.count("optimizer") == 2
     assert any("conv" in event.get("name", "") for event in events)
@@ -410,7 +410,7 @@ def test_two_processes_train_as_one(street, tmp_path):
     state = torch.load(both / "weights.pt", weights_only=True)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=5e-5, msg=name)
-    first, second = (json.loads((both / f"read_{rank}.json").read_text()) for rank in (0, 1))
+    first, second = (json.loads((both / f"read_{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
     assert len(first) == len(second) == len(own) / 2
     assert sorted(first + second) == sorted(list(sample) for sample in own)
 
@@ -426,7 +426,7 @@ def test_memory_stays_flat_over_many_steps(street, tmp_path):
     held = {}
 
     def losses(logits, batch, step):
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         held[step] = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
         return {"clicks": logits.square().mean()}
 

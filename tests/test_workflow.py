@@ -70,13 +70,13 @@ def project(tmp_path_factory, repository, tiny_config) -> Project:
 
 
 def test_the_run_leaves_what_others_read(project):
-    metrics = json.loads((project.root / "results/evaluation/metrics.json").read_text())
+    metrics = json.loads((project.root / "results/evaluation/metrics.json").read_text(encoding="utf-8"))
     expected = {"miou", "mean_accuracy", "pixel_accuracy", "per_class_iou", "temporal_consistency"}
     assert expected | {"parameters", "fps"} <= set(metrics)
     assert 0 <= metrics["miou"] <= 1
     assert metrics["temporal_consistency"] > 0
     assert "teacher" in metrics
-    report = (project.root / "results/report.html").read_text()
+    report = (project.root / "results/report.html").read_text(encoding="utf-8")
     assert "data:image/" in report
     assert {kind: len(keys) for kind, keys in project.entries().items()} == {
         "frames": 2,
@@ -108,7 +108,7 @@ def test_a_change_reruns_its_stage_and_what_follows(project, change, jobs):
 
 def test_code_reruns_its_stage_but_comments_do_not(project):
     module = project.root / "weclick" / "flow" / "dis.py"
-    text = module.read_text()
+    text = module.read_text(encoding="utf-8")
     try:
         module.write_text(text + "\n# a remark\n")
         assert project.jobs() == set()
@@ -202,6 +202,6 @@ def test_an_online_student_needs_its_teacher_and_neither_soft_labels_nor_flow(pr
     assert (project.root / "online/teacher/model.json").is_file()
     assert not (project.root / "online/soft_labels").exists()
     assert not (project.root / "online/flow").exists()
-    terms = (project.root / "online/student/metrics.jsonl").read_text()
+    terms = (project.root / "online/student/metrics.jsonl").read_text(encoding="utf-8")
     assert "knowledge_distillation" in terms
     assert "memory_flow" in terms

@@ -62,7 +62,7 @@ class Desk:
         """Stage output -> what its only run found in the store and made."""
         costs = {}
         for path in self.results.rglob(f"*{SUFFIX}"):
-            (line,) = path.read_text().splitlines()
+            (line,) = path.read_text(encoding="utf-8").splitlines()
             costs[str(path.relative_to(self.results)).removesuffix(SUFFIX)] = json.loads(line)
         return costs
 
@@ -166,7 +166,9 @@ def assert_same_run(desk: Desk, first: Desk) -> None:
     """All entries were found, a second look has nothing to do, and the locks agree in all that counts."""
     desk.assert_found_all(*STAGES, "flow/val/0", "student/model")
     assert "Nothing to be done" in desk.snakemake("all", "-n")
-    mine, theirs = (json.loads((each.results / "run.lock.json").read_text()) for each in (desk, first))
+    mine, theirs = (
+        json.loads((each.results / "run.lock.json").read_text(encoding="utf-8")) for each in (desk, first)
+    )
     assert {part: mine[part] for part in OUTCOME} == {part: theirs[part] for part in OUTCOME}
     assert mine["config"]["data"]["root"] != theirs["config"]["data"]["root"]
 

@@ -109,7 +109,7 @@ def count_bytes(size: float) -> str:
 
 def _json_kind(path: Path) -> tuple[str, str]:
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return "", "no JSON, HDF5 or safetensors file"
     if isinstance(raw, dict) and "clips" in raw:

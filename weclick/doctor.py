@@ -133,7 +133,7 @@ def _driver() -> str:
     version = Path("/proc/driver/nvidia/version")
     if not version.is_file():
         return "unknown"
-    words = version.read_text().splitlines()[0].split()
+    words = version.read_text(encoding="utf-8").splitlines()[0].split()
     return next((word for word in words if word[0].isdigit() and "." in word), "unknown")
 
 

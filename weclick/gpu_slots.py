@@ -60,8 +60,10 @@ def take_gpus(wanted: int, gpus: Sequence[str]) -> list[str]:
     if len(gpus) == 1:
         return list(gpus)
     folder = _folder()
-    slots = {gpu: (folder / quote(gpu, safe="")).open("a+") for gpu in gpus}
-    with (folder / "queue").open("a") as queue:  # one gathers at a time: two could wait for each other
+    slots = {gpu: (folder / quote(gpu, safe="")).open("a+", encoding="utf-8") for gpu in gpus}
+    with (folder / "queue").open(
+        "a", encoding="utf-8"
+    ) as queue:  # one gathers at a time: two could wait for each other
         if not _lock(queue):
             _tell_waiting(wanted, slots)
             fcntl.flock(queue, fcntl.LOCK_EX)

@@ -35,7 +35,7 @@ class MetricsLog:
     def __init__(self, folder: Path, *, after_step: int):
         kept = [line for line in read_metrics(folder / METRICS) if line["step"] <= after_step]
         write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = (folder / METRICS).open("a")
+        self._file = (folder / METRICS).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)
         self._loss = self._miou = float("nan")
         self._shares: Mapping[str, float] = {}

@@ -18,13 +18,13 @@ from torch.nn.functional import interpolate
 
 from weclick.batch import Batch
 from weclick.checkpoint import load_model
-from weclick.code_digest import code_digest
 from weclick.errors import MissingFileError
 from weclick.flow import build_estimator
 from weclick.flow.estimators import estimator_digest
 from weclick.flow.pairs import MASKS, BatchEstimator, PairImages
 from weclick.models import IMAGENET_MEAN, IMAGENET_STD
 from weclick.models.inference import fused_for_inference
+from weclick.network_code import network_code
 from weclick.store import file_digest
 from weclick.stream import MASK_BITS
 
@@ -64,7 +64,7 @@ class OnlineSection:
                 "model.safetensors of a trained teacher, or null to read stored soft labels"
             )
         estimator = estimator_digest(self.options["estimator"], **self.options["options"]) if flow else None
-        code = code_digest("weclick.online", without="weclick.store")
+        code = network_code("weclick.online")
         return {"code": code, "teacher_sha256": file_digest(teacher), "flow": estimator}
 
     def start(

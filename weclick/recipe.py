@@ -11,11 +11,11 @@ import torch
 
 from weclick.batch import Batch
 from weclick.clicks import ClickTable, clicks_digest
-from weclick.code_digest import code_digest
 from weclick.errors import InputError
 from weclick.manifest import Manifest
 from weclick.means import Means
 from weclick.models import SegmentationNetwork, build_model
+from weclick.network_code import network_code
 from weclick.objective import Losses, Objective, with_auxiliary
 from weclick.store import file_digest
 from weclick.stream import Caches
@@ -125,7 +125,7 @@ class Recipe:
             }
         return {
             "format": FORMAT_VERSION,
-            "code": code_digest(*modules, without="weclick.store"),
+            "code": network_code(*modules),
             "role": self.role,
             "seed": self.config["seed"],
             "options": options,

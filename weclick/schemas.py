@@ -24,7 +24,7 @@ def schema_path(name: str) -> Path:
 
 def load_schema(name: str) -> dict[str, Any]:
     """A schema of `data_schema/`, e.g. config, manifest, clicks, flow."""
-    return json.loads(schema_path(name).read_text())
+    return json.loads(schema_path(name).read_text(encoding="utf-8"))
 
 
 def schema_fault(value: Any, name: str) -> str:

@@ -75,5 +75,5 @@ def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None
         "finished_unix_s": int(time.time()),
         "weclick": __version__,
     }
-    with output.with_suffix(SUFFIX).open("a") as file:
+    with output.with_suffix(SUFFIX).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

@@ -147,7 +147,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Wait until no other process of this machine trains in the folder; a killed one lets go by itself."""
     with room_to_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / ".lock").open("w", encoding="utf-8")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

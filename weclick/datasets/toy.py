@@ -125,7 +125,7 @@ def _fill(temporary: dict[str, Path], name: str, recipe: dict) -> None:
         for s in (t - 1, t + 1):
             if 0 <= s < len(clip.images):
                 _write_flow(temporary["flow"] / f"{stem}_to_{s:06d}.png", *clip.flow(t, s))
-    (temporary[KINDS[-1]] / _MARK).write_text(json.dumps(recipe, sort_keys=True) + "\n")
+    (temporary[KINDS[-1]] / _MARK).write_text(json.dumps(recipe, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _is_complete(root: Path, recipe: dict) -> bool:
@@ -143,7 +143,7 @@ def _is_complete(root: Path, recipe: dict) -> bool:
 def _read_mark(folder: Path) -> dict | None:
     """The recipe that a clip was made by; None where there is no readable mark."""
     try:
-        return json.loads((folder / _MARK).read_text())
+        return json.loads((folder / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

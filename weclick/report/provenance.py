@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from weclick.clicks.table import clicks_digest
-from weclick.code_digest import code_digest
 from weclick.config import complete_config
 from weclick.manifest import read_lines
+from weclick.network_code import network_code
 from weclick.report import words
 from weclick.report.results import Results
 from weclick.stage_cost import SUFFIX
@@ -82,7 +82,7 @@ def digests(results: Results, config: Mapping[str, Any]) -> dict[str, str]:
     """What pins the run down: SHA-256 of configuration, code, clicks, indexes, networks."""
     pinned = {
         "Configuration": hashlib.sha256(canonical_json(config).encode()).hexdigest(),
-        "Training code": code_digest("weclick.train", "weclick.models"),
+        "Training code": network_code("weclick.train", "weclick.models"),
         "Clicks": clicks_digest(results.clicks),
     }
     for stage in ("manifest", "frames", "flow", "soft_labels"):

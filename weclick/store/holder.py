@@ -85,7 +85,7 @@ def is_gone(pid: int) -> bool:
 @cache
 def _machine() -> str:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:  # not Linux: leases are left to expire
         return ""
@@ -94,6 +94,6 @@ def _machine() -> str:
 def _started(pid: int) -> int | None:
     """When a process began, in ticks since boot, or None where the system does not tell."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     except OSError:
         return None
