@@ -27,7 +27,7 @@ from typing import Any
 
 from rich.progress import track
 
-from weclick.machine import machine, versions
+from weclick.common.machine import machine, versions
 from weclick.store import LocalRoot, entry_key
 from weclick.store.meta import META, describe_entry, spell_meta
 

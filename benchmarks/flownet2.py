@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weclick.flow import flownet2_parts
-from weclick.flow.correlation import correlation, correlation_banded, correlation_plain
-from weclick.flow.flownet2 import FlowNet2
-from weclick.flow.flownet2_estimator import PRECISIONS, FlowNet2Estimator
-from weclick.machine import machine, versions
+from weclick.common.machine import machine, versions
+from weclick.flow.flownet2 import parts as flownet2_parts
+from weclick.flow.flownet2.correlation import correlation, correlation_banded, correlation_plain
+from weclick.flow.flownet2.estimator import PRECISIONS, FlowNet2Estimator
+from weclick.flow.flownet2.networks import FlowNet2
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SIZES = ((97, 131), (360, 480), (375, 1242), (512, 1024), (1024, 2048))

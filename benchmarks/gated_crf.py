@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from weclick.common.machine import machine, versions
 from weclick.losses import gated_crf
-from weclick.machine import machine, versions
 
 HERE = Path(__file__).resolve().parent
 SIGMA_XY, SIGMA_RGB = 6.0, 0.1

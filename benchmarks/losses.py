@@ -1,10 +1,10 @@
 """What do the student's losses cost beside the student? Eq. 5 against forward and backward of the network.
 
 All terms (partial cross-entropy, Gated CRF, knowledge and memory-flow distillation) through
-`weclick.objective.Objective` at its defaults, forward and backward to the logits; the DeepLabV3+ ResNet-18
-student on the same images (float32, channels_last, a gradient put on its logits); and the two distillations
-in the plain form that autograd differentiates. All take turns in one process: medians, and all runs are told.
-The extra memory of the distillations is measured in processes of their own.
+`weclick.train.objective.Objective` at its defaults, forward and backward to the logits; the DeepLabV3+
+ResNet-18 student on the same images (float32, channels_last, a gradient put on its logits); and the two
+distillations in the plain form that autograd differentiates. All take turns in one process: medians, and all
+runs are told. The extra memory of the distillations is measured in processes of their own.
 
     python benchmarks/losses.py --rounds 3
     python benchmarks/losses.py --device cuda --at-once 12
@@ -34,12 +34,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from weclick.batch import Batch
-from weclick.config import complete_config
+from weclick.common.config import complete_config
+from weclick.common.machine import machine, versions
 from weclick.geometry import backward_warp
-from weclick.machine import machine, versions
 from weclick.models import build_model
-from weclick.objective import Objective
+from weclick.train.data.batch import Batch
+from weclick.train.objective import Objective
 
 HERE = Path(__file__).resolve().parent
 STRIDE_PX = 4

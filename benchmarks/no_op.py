@@ -35,7 +35,7 @@ import numpy as np
 import psutil
 import yaml
 
-from weclick.machine import machine, versions
+from weclick.common.machine import machine, versions
 
 HERE = Path(__file__).resolve().parent
 CITIES, SNIPPET, ANNOTATED = 18, 30, 19

@@ -54,12 +54,13 @@ from rich.console import Console
 from rich.table import Table
 from zarr.codecs import BloscCodec
 
-import weclick.assemble
-from weclick.assemble import Read, Sample, assemble
+import weclick.train.data.assemble
+from weclick.common.machine import machine, versions
 from weclick.geometry import crop_window
-from weclick.machine import machine, versions
 from weclick.manifest import Manifest
-from weclick.stream import Caches, Stream
+from weclick.train.data.assemble import Read, assemble
+from weclick.train.data.sample import Sample
+from weclick.train.data.stream import Caches, Stream
 
 HERE = Path(__file__).resolve().parent
 SIZE, CROP, SCALE = (1024, 2048), 768, (0.5, 2.0)
@@ -259,9 +260,9 @@ def time_parts(stream: Stream, plans: list[Sample]) -> dict[str, float]:
         pending = note("begin_reads", lambda sample=sample: stream._begin(sample))
         done = {kind: note(f"read_{kind}", part.finish) for kind, part in pending.items()}
         reads = [Read(sample, done)]
-        note("images", lambda reads=reads: weclick.assemble._images(reads, CPU))
-        note("flow", lambda reads=reads: weclick.assemble._flows(reads, STRIDE, PHOTOMETRIC, CPU))
-        note("teacher", lambda reads=reads: weclick.assemble._teacher(reads, STRIDE, CPU))
+        note("images", lambda reads=reads: weclick.train.data.assemble._images(reads, CPU))
+        note("flow", lambda reads=reads: weclick.train.data.assemble._flows(reads, STRIDE, PHOTOMETRIC, CPU))
+        note("teacher", lambda reads=reads: weclick.train.data.assemble._teacher(reads, STRIDE, CPU))
     return {name: round(statistics.median(times), 2) for name, times in parts.items()}
 
 

@@ -17,13 +17,13 @@ import numpy as np
 from numcodecs import Blosc
 
 from weclick.clicks import ClickTable
-from weclick.flow.entries import CHUNK_CELLS, allocate_flow, write_flow
-from weclick.frames import pack_frames
+from weclick.datasets.frames import pack_frames
 from weclick.manifest import Classes, Clip, Frame, Manifest
+from weclick.manifest.window import Window
 from weclick.store import SOFT_LABEL_CODECS, Store, entry_key
+from weclick.store.flow_entries import CHUNK_CELLS, allocate_flow, write_flow
 from weclick.store.meta import META, describe_entry, entry_name, spell_meta
-from weclick.stream import Caches, Stream
-from weclick.window import Window
+from weclick.train.data.stream import Caches, Stream
 
 CLASSES, STRIDE = 19, 4
 FRAMES = 5

@@ -1,7 +1,7 @@
 """Does today's code train the same weights as an older one, bit for bit? Prints the rows that say so.
 
 A network's key holds a digest of the code that trains it. An edit that changes no weight changes that digest
-all the same. A row in `TRAINS_LIKE` (weclick/network_code.py) then lets people's networks be found.
+all the same. A row in `TRAINS_LIKE` (weclick/train/network_code.py) then lets people's networks be found.
 
 This script backs such a row. It checks out the older code and trains the same small networks with both codes
 on this machine. It prints a row for each digest whose networks all came out equal to the last bit, and fails
@@ -26,7 +26,7 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
-RAW = "from weclick import network_code; network_code.TRAINS_LIKE.clear(); "
+RAW = "from weclick.train import network_code; network_code.TRAINS_LIKE.clear(); "
 """Lets today's code write its own digests into the keys, instead of those that it is known to train like."""
 VERB = "import sys; from weclick.cli import main; sys.argv[0] = 'weclick'; main()"
 

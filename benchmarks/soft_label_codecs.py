@@ -31,23 +31,23 @@ import torch
 from reads import PACKAGES, folder_bytes, show
 from reads_data import draw_probabilities
 
-from weclick.checkpoint import load_model
 from weclick.clicks import generate_clicks
-from weclick.config import load_config, select
+from weclick.common.config import load_config, select
+from weclick.common.machine import machine, versions
 from weclick.datasets import build_manifest, open_dataset
+from weclick.datasets.frames import pack_frames
 from weclick.flow import build_estimator
-from weclick.flow.entries import CHUNK_CELLS
-from weclick.frames import pack_frames
 from weclick.geometry import downsample_flow
-from weclick.machine import machine, versions
 from weclick.manifest import Manifest
-from weclick.media import read_frame
+from weclick.manifest.read import read_frame
 from weclick.models import normalize
-from weclick.recipe import Recipe
 from weclick.store import SOFT_LABEL_CODECS, Store, encode_flow
 from weclick.store.entries import COMPRESSORS, EntryWriter
-from weclick.stream import Caches
-from weclick.training import WEIGHTS, train_recipe
+from weclick.store.flow_entries import CHUNK_CELLS
+from weclick.store.model_file import load_model
+from weclick.train.data.stream import Caches
+from weclick.train.recipe import Recipe
+from weclick.train.stage import WEIGHTS, train_recipe
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[1] / "shared"

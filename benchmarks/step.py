@@ -6,7 +6,7 @@ in one process; medians, and all runs are told. Beside the ratio of their times 
 counted by torch.utils.flop_counter (convolutions and matrix products): what caching would win at most if
 all operations took equally long. Where those of teacher and estimator take longer, more is reached than that.
 
-Then some steps of `weclick.train.fit` with the ResNet-18 student at full size, and what their time went into.
+Then some steps of `weclick.train.loop.fit` with the ResNet-18 student at full size, and what took their time.
 
     python benchmarks/step.py
     python benchmarks/step.py --device cuda --crop 768 --batch 4 --accumulate 1 --steps 30
@@ -34,20 +34,21 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from weclick.batch import Batch
-from weclick.checkpoint import model_bytes
-from weclick.config import complete_config
+from weclick.common.config import complete_config
+from weclick.common.machine import machine, versions
 from weclick.flow import FlowNet2
-from weclick.machine import machine, versions
 from weclick.manifest import Manifest
-from weclick.means import Means
-from weclick.metrics_log import METRICS, read_metrics
 from weclick.models import build_model
-from weclick.objective import Objective
-from weclick.online import Online
-from weclick.optimizer import make_optimizer
-from weclick.stream import Caches
-from weclick.train import fit, make_fabric
+from weclick.store.model_file import model_bytes
+from weclick.train.data.batch import Batch
+from weclick.train.data.stream import Caches
+from weclick.train.devices import make_fabric
+from weclick.train.log import METRICS, read_metrics
+from weclick.train.loop import fit
+from weclick.train.means import Means
+from weclick.train.objective import Objective
+from weclick.train.online import Online
+from weclick.train.optimizer import make_optimizer
 
 HERE = Path(__file__).resolve().parent
 SIZE, SCALE = (1024, 2048), (0.5, 2.0)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from weclick.student_bench import STUDENTS, bench_students, network_options, show
+from weclick.evaluate.bench.student import STUDENTS, bench_students, network_options
+from weclick.evaluate.bench.student_table import show
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

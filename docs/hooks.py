@@ -10,7 +10,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 from weclick.cli import app
-from weclick.schemas import load_schema
+from weclick.common.schemas import load_schema
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

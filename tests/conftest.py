@@ -1,22 +1,21 @@
 """One tiny street, prepared once a session by the real stages; tests that train copy nothing of it."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from weclick.clicks import ClickTable, generate_clicks
-from weclick.config import complete_config
+from helpers.street import Street
+from weclick.clicks import generate_clicks
+from weclick.common.config import complete_config
 from weclick.datasets import build_manifest, open_dataset
-from weclick.datasets.toy import generate
+from weclick.datasets.frames import pack_frames
+from weclick.datasets.toy.draw import generate
 from weclick.flow.stage import compute_flow
-from weclick.frames import pack_frames
-from weclick.manifest import Manifest
+from weclick.manifest.window import Window, consistency_pairs
 from weclick.store import Store
-from weclick.window import Window, consistency_pairs
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the verbs do, for the processes that tests start
 if "PYTEST_XDIST_WORKER" in os.environ:  # others test beside this process, so it takes one core
@@ -26,7 +25,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # others test beside this process, so i
 LONG = (
     "test_workflow.py",
     "test_workflow_shared.py",
-    "test_gpu_slots.py",
+    "test_gpus.py",
     "test_bad_input_video.py",
     "test_leases.py",
     "test_export.py",
@@ -38,20 +37,6 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
-
-
-@dataclass(frozen=True)
-class Street:
-    """A prepared toy data set: configuration, manifests, clicks and caches without soft labels."""
-
-    config: dict[str, Any]
-    store: Store
-    train: Manifest
-    val: Manifest
-    clicks: ClickTable
-    frames: dict[str, str]
-    flow: dict[str, str]
-    val_flow: dict[str, str]
 
 
 @pytest.fixture(scope="session")

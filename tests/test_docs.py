@@ -4,7 +4,6 @@ import importlib.util
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +11,11 @@ import torch
 import yaml
 from PIL import Image
 
-from weclick.config import complete_config
+from helpers.places import ROOT
+from weclick.common.config import complete_config
+from weclick.common.schemas import load_schema
 from weclick.datasets import build_manifest
-from weclick.schemas import load_schema
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 

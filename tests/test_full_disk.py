@@ -14,22 +14,21 @@ from uuid import uuid4
 import boto3
 import pytest
 import torch
-from cache_entries import files_of, write_flow_entry
-from s3_server import name_server, start_server
 from torch import nn
 
+from helpers.cache_entries import files_of, write_flow_entry
+from helpers.s3_server import name_server, start_server
 from weclick.clicks import write_clicks
+from weclick.common.errors import DiskFullError, UnwritableError, room_to_write
 from weclick.datasets.digests import file_digests
-from weclick.errors import DiskFullError, UnwritableError, room_to_write
-from weclick.flow.exported import export_flow
+from weclick.datasets.frames import pack_frames
+from weclick.evaluate.apply import predict_files
 from weclick.flow.stage import compute_flow
-from weclick.frames import pack_frames
+from weclick.flow.to_files import export_flow
 from weclick.manifest import write_manifest
-from weclick.plan_probe import plausible_teacher
-from weclick.predict import predict_files
-from weclick.recipe import Recipe
-from weclick.soft_labels import compute_soft_labels
-from weclick.stopwatch import TRACE, traced
+from weclick.manifest.window import Window
+from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.runs.plan.probe import plausible_teacher
 from weclick.store import (
     LocalRoot,
     S3Root,
@@ -40,10 +39,11 @@ from weclick.store import (
     list_entries,
     verify_entry,
 )
-from weclick.stream import Caches
-from weclick.training import train_recipe
-from weclick.training_state import CHECKPOINT, Trained, save_checkpoint
-from weclick.window import Window
+from weclick.train.checkpoint import CHECKPOINT, Trained, save_checkpoint
+from weclick.train.data.stream import Caches
+from weclick.train.recipe import Recipe
+from weclick.train.stage import train_recipe
+from weclick.train.stopwatch import TRACE, traced
 
 PAGE = 4096
 DISK_BYTES = 4 * 2**20
@@ -292,7 +292,7 @@ def test_a_share_that_is_unmounted_in_the_middle_is_told_and_its_empty_folder_no
 WRITING = """
 import subprocess, sys
 from pathlib import Path
-from weclick.errors import UnwritableError
+from weclick.common.errors import UnwritableError
 from weclick.store import Store
 root = Path(sys.argv[1])
 try:

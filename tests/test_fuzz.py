@@ -15,13 +15,13 @@ import yaml
 from PIL import Image
 
 from weclick.clicks import generate_clicks, read_clicks, write_clicks
-from weclick.config import load_config
-from weclick.errors import InputError
-from weclick.frames import pack_frames
+from weclick.common.config import load_config
+from weclick.common.errors import InputError
+from weclick.datasets.frames import pack_frames
 from weclick.manifest import Classes, Clip, Frame, Manifest
-from weclick.media import read_label
-from weclick.reader import WindowReader
+from weclick.manifest.read import read_label
 from weclick.store import Store, verify_entry
+from weclick.train.data.windows import WindowReader
 
 SIZE = (24, 32)
 EACH = 40

@@ -12,27 +12,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cache_entries import ATTRIBUTES, INPUTS, MODEL_ATTRIBUTES, files_of
-from report_run import make_run
-from test_cache_damage import edit_zarr_json, forge, relist
-from test_evaluate import Oracle
 
-from weclick.checkpoint import load_model
-from weclick.errors import InputError
-from weclick.evaluate import evaluate
-from weclick.flow.entries import allocate_flow, write_flow
-from weclick.flow.exported import export_flow
-from weclick.manifest import file_inside, read_manifest, write_manifest
-from weclick.media import read_clip
+from helpers.cache_entries import ATTRIBUTES, INPUTS, MODEL_ATTRIBUTES, files_of
+from helpers.damage import edit_zarr_json, forge, relist
+from helpers.oracle import Oracle
+from helpers.report_run import make_run
+from weclick.common.errors import InputError
+from weclick.common.files import file_inside
+from weclick.evaluate.apply import predict_files
+from weclick.evaluate.stage import evaluate
+from weclick.flow.to_files import export_flow
+from weclick.manifest import read_manifest, write_manifest
+from weclick.manifest.read import read_clip
+from weclick.manifest.video import video_writer
 from weclick.models import build_model
-from weclick.plan_probe import plausible_teacher
-from weclick.predict import predict_files, video_writer
-from weclick.report.gallery import flow_gallery
-from weclick.report.results import read_results
-from weclick.report.strips import compute_strips
-from weclick.show import show
+from weclick.runs.inspect.show import show
+from weclick.runs.plan.probe import plausible_teacher
+from weclick.runs.report.gallery import flow_gallery
+from weclick.runs.report.results import read_results
+from weclick.runs.report.strips import compute_strips
 from weclick.store import DamagedEntryError, LocalRoot, Store, copy_entries, entry_key, verify_entry
+from weclick.store.flow_entries import allocate_flow, write_flow
 from weclick.store.meta import DEPTH
+from weclick.store.model_file import load_model
 
 ESCAPES = ["../../stolen", "/tmp/stolen", "a/../../../stolen", "..", "", "a\0b"]
 

@@ -6,71 +6,21 @@ import tomllib
 import pytest
 import yaml
 
-from weclick.code_digest import PACKAGE, direct_imports
+from weclick.common.code_digest import PACKAGE, direct_imports
 
 FLOORS = [
     {"cli"},
-    {
-        "training",
-        "report",
-        "describe",
-        "explain",
-        "explain_differences",
-        "show",
-        "doctor",
-        "doctor_data",
-        "plan",
-        "plan_probe",
-        "run_lock",
-        "reproduce",
-    },
-    {
-        "predict",
-        "export",
-        "flow_bench",
-        "flow_bench_data",
-        "flow_bench_table",
-        "student_bench",
-        "train",
-        "evaluate",
-    },
-    {"online", "recipe"},
-    {"stream"},
-    {"clicks", "frames", "flow", "soft_labels", "datasets", "ablation"},
-    {
-        "objective",
-        "optimizer",
-        "training_state",
-        "means",
-        "stopwatch",
-        "assemble",
-        "batch",
-        "checkpoint",
-        "media",
-        "window",
-        "reader",
-        "stored_flow",
-        "metrics_log",
-        "stage_cost",
-    },
-    {
-        "models",
-        "losses",
-        "store",
-        "metrics",
-        "geometry",
-        "config",
-        "manifest",
-        "progress",
-        "code_digest",
-        "network_code",
-        "machine",
-        "gpu_slots",
-        "errors",
-        "schemas",
-    },
+    {"runs"},
+    {"evaluate", "train"},
+    {"clicks", "datasets", "flow", "proxy_labels"},
+    {"store"},
+    {"manifest"},
+    {"geometry", "losses", "metrics", "models"},
+    {"common"},
 ]
-STAGES = {"clicks", "frames", "flow", "soft_labels", "datasets"}
+"""Each room imports from its own floor or from a lower one."""
+
+STAGES = {"clicks", "datasets", "flow", "proxy_labels"}
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from slurm_node import jobs_of, missing_daemons, slurm_node
-from test_workflow import make_project
 
+from helpers.slurm_node import jobs_of, missing_daemons, slurm_node
+from helpers.workflow import make_project
 from weclick.store import list_entries
 
 pytestmark = [

@@ -13,12 +13,13 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from s3_server import s3_server
 from typer.testing import CliRunner
 
+from helpers.places import ROOT
+from helpers.s3_server import s3_server
 from weclick.cli import app
-from weclick.run_lock import OUTCOME
-from weclick.stage_cost import SUFFIX
+from weclick.runs.cost import SUFFIX
+from weclick.runs.lock import OUTCOME
 from weclick.store import list_entries
 from weclick.store.entries import KINDS
 
@@ -54,7 +55,7 @@ class Desk:
         return done.stdout + done.stderr
 
     def snakemake(self, *targets: str) -> str:
-        snakefile = Path(__file__).resolve().parents[1] / "Snakefile"
+        snakefile = ROOT / "Snakefile"
         words = ("--cores", "2", "--snakefile", str(snakefile), "--configfile", "tiny.yaml")
         return self.run("snakemake", *targets, *words)
 

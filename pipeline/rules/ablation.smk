@@ -1,4 +1,4 @@
-from weclick.ablation import VARIANTS
+from weclick.runs.ablation import VARIANTS
 
 ABLATION = f"{RESULTS}/ablation"
 SEEDS = config["ablation"]["seeds"]
@@ -20,7 +20,7 @@ rule ablation_teacher:
         gpu=config["devices"],
     params:
         config=stage_config("teacher"),
-        code=code_digest("weclick.training"),
+        code=code_digest("weclick.train.stage"),
         data=training_data,
         folder=f"{ABLATION}/teacher/{{seed}}",
     shell:
@@ -39,7 +39,7 @@ rule ablation_soft_labels:
         gpu=1,
     params:
         config=stage_config("soft_labels"),
-        code=code_digest("weclick.soft_labels"),
+        code=code_digest("weclick.proxy_labels.soft_labels"),
     shell:
         "weclick soft-labels --config {params.config:q} --device {config[device]}"
         " --manifest {input.manifest:q} --teacher {input.teacher:q} --output {output:q}"
@@ -71,7 +71,7 @@ rule ablation_student:
         gpu=config["devices"],
     params:
         config=stage_config("student"),
-        code=code_digest("weclick.training", "weclick.ablation"),
+        code=code_digest("weclick.train.stage", "weclick.runs.ablation"),
         data=training_data,
         budget=lambda wildcards, input: (
             "--pace {} --same-time-as {}".format(*map(quote, map(str, input.budget)))
@@ -96,7 +96,7 @@ rule ablation_evaluate:
         gpu=1,
     params:
         config=stage_config("evaluate"),
-        code=code_digest("weclick.evaluate"),
+        code=code_digest("weclick.evaluate.stage"),
         data=scored_data,
         folder=f"{ABLATION}/{{model}}/{{seed}}/evaluation",
     shell:
@@ -117,7 +117,7 @@ rule ablation_summary:
     localrule: True
     params:
         config=stage_config("ablation"),
-        code=code_digest("weclick.ablation"),
+        code=code_digest("weclick.runs.ablation"),
     shell:
         "weclick ablation --config {params.config:q} --folder {ABLATION:q}"
 
@@ -130,6 +130,6 @@ rule ablation:
         f"{ABLATION}/report.html",
     params:
         config=lambda wildcards: json.dumps(config, sort_keys=True),
-        code=code_digest("weclick.report"),
+        code=code_digest("weclick.runs.report"),
     shell:
         "weclick report --config {params.config:q} --results {RESULTS:q} --output {output:q}"

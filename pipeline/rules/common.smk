@@ -5,10 +5,10 @@ from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
-from weclick.code_digest import code_digest
-from weclick.config import ConfigError, check_masks, complete_config, select
+from weclick.common.code_digest import code_digest
+from weclick.common.config import ConfigError, check_masks, complete_config, select
+from weclick.common.gpus import visible_gpus
 from weclick.datasets import listing_digest, open_dataset
-from weclick.gpu_slots import visible_gpus
 
 try:
     config.update(complete_config(config))

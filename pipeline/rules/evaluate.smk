@@ -11,7 +11,7 @@ rule evaluate:
         gpu=1,
     params:
         config=stage_config("evaluate"),
-        code=code_digest("weclick.evaluate"),
+        code=code_digest("weclick.evaluate.stage"),
         data=scored_data,
         folder=f"{RESULTS}/evaluation",
     shell:

@@ -11,6 +11,6 @@ rule frames_shard:
     threads: 2
     params:
         config=stage_config("frames"),
-        code=code_digest("weclick.frames"),
+        code=code_digest("weclick.datasets.frames"),
     shell:
         "weclick frames --config {params.config:q} --manifest {input:q} --output {output:q}"

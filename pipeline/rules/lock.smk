@@ -27,7 +27,7 @@ rule lock:
         stages=lambda wildcards: json.dumps(
             {stage: str(rule.params.code) for stage, rule in STAGE_RULES.items()}
         ),
-        code=code_digest("weclick.run_lock"),
+        code=code_digest("weclick.runs.lock"),
     shell:
         "weclick lock --results {RESULTS:q} --code {params.stages:q} --threads {threads}"
         " --output {output:q}"

@@ -7,7 +7,7 @@ rule toy:
     threads: 2
     params:
         config=stage_config("toy"),
-        code=code_digest("weclick.datasets.toy"),
+        code=code_digest("weclick.datasets.toy.draw"),
     shell:
         "weclick toy --config {params.config:q}"
 

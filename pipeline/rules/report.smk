@@ -18,14 +18,14 @@ rule report:
         teacher=[rules.teacher.output.card, rules.teacher.output.metrics],
         student=list(rules.student.output),
         evaluation=rules.evaluate.output,
-        style=sorted(glob(f"{workflow.basedir}/weclick/report/*.j2"))
-        + [f"{workflow.basedir}/weclick/report/style.css"],
+        style=sorted(glob(f"{workflow.basedir}/weclick/runs/report/*.j2"))
+        + [f"{workflow.basedir}/weclick/runs/report/style.css"],
         ablation=[SUMMARY] if os.path.exists(SUMMARY) else [],
     output:
         page=f"{RESULTS}/report.html",
         card=f"{RESULTS}/report.json",
     params:
         config=lambda wildcards: json.dumps(config, sort_keys=True),
-        code=code_digest("weclick.report"),
+        code=code_digest("weclick.runs.report"),
     shell:
         "weclick report --config {params.config:q} --results {RESULTS:q} --output {output.page:q}"

@@ -14,7 +14,7 @@ rule soft_labels_shard:
         gpu=1,
     params:
         config=stage_config("soft_labels"),
-        code=code_digest("weclick.soft_labels"),
+        code=code_digest("weclick.proxy_labels.soft_labels"),
     shell:
         "weclick soft-labels --config {params.config:q} --device {config[device]}"
         " --manifest {input.manifest:q} --teacher {input.teacher:q} --output {output:q}"

@@ -13,7 +13,7 @@ rule teacher:
         gpu=config["devices"],
     params:
         config=stage_config("teacher"),
-        code=code_digest("weclick.training"),
+        code=code_digest("weclick.train.stage"),
         data=training_data,
         folder=f"{RESULTS}/teacher",
     shell:

@@ -24,7 +24,7 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     stages,
 )
 from weclick.cli.app import app
-from weclick.errors import FULL, DiskFullError, full_disk
+from weclick.common.errors import FULL, DiskFullError, full_disk
 
 
 def main() -> None:

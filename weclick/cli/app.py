@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weclick.config import load_config, select
+from weclick.common.config import load_config, select
 
 app = typer.Typer(
     name="weclick",
@@ -87,7 +87,7 @@ def choose_device(wanted: str, devices: int = 1) -> str:
     """
     import torch
 
-    from weclick.gpu_slots import take_gpus, visible_gpus
+    from weclick.common.gpus import take_gpus, visible_gpus
 
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(min(cores, int(os.environ.get("OMP_NUM_THREADS", cores))))

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from weclick.cli.app import Device, Set, app, choose_device
-from weclick.config import load_config
-from weclick.manifest import write_text
+from weclick.common.config import load_config
+from weclick.common.files import write_text
 
 bench = typer.Typer(no_args_is_help=True, help="Measure how fast parts of a run are on this machine.")
 app.add_typer(bench, name="bench")
@@ -77,7 +77,8 @@ def student(
     chosen = choose_device(device)
     import torch
 
-    from weclick.student_bench import SIZES, STUDENTS, bench_students, configured, network_options, show
+    from weclick.evaluate.bench.student import SIZES, STUDENTS, bench_students, configured, network_options
+    from weclick.evaluate.bench.student_table import show
 
     if threads:
         torch.set_num_threads(threads)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weclick.cli.app import DEFAULT, Config, Set, app, open_store
-from weclick.cli.listed import wanted_of
-from weclick.config import load_config
-from weclick.errors import InputError, MissingFileError
+from weclick.common.config import load_config
+from weclick.common.errors import InputError, MissingFileError
+from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help
     from weclick.store import LocalRoot, S3Root, Store
@@ -135,9 +135,9 @@ def _damaged(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool)
     """How many entries of a root are damaged; each is told."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from weclick.progress import progress_bar
+    from weclick.common.progress import progress_bar
     from weclick.store import LocalRoot
-    from weclick.store.transfer import THREADS
+    from weclick.store.roots.transfer import THREADS
 
     held, damaged = list(_of(kind, _held(root))), 0
     with progress_bar(f"verify {root}", len(held), "entries") as bar, ThreadPoolExecutor(THREADS) as pool:
@@ -206,7 +206,7 @@ def _copied(
     wanted: Iterable[tuple[str, str]],
 ) -> bool:
     """Copy with a bar, and sum up; whether nothing was missing or damaged."""
-    from weclick.progress import progress_bar
+    from weclick.common.progress import progress_bar
     from weclick.store import copy_entries
 
     entries = list(dict.fromkeys(wanted))

@@ -19,7 +19,7 @@ def compare(
     examples: Annotated[int, typer.Option(help="Frames whose predictions are set side by side.")] = 6,
 ) -> None:
     """Make one page of several runs side by side: configuration, scores, classes, curves, predictions."""
-    from weclick.report import write_comparison
+    from weclick.runs.report import write_comparison
 
     write_comparison(output, runs=runs, examples=examples)
     print(output)

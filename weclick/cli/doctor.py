@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from weclick.cli.app import DEFAULT, Config, Set, app, open_store
-from weclick.config import ConfigError, load_config
+from weclick.common.config import ConfigError, load_config
 
 
 @app.command()
@@ -33,8 +33,8 @@ def doctor(
     """
     from rich.console import Console
 
-    from weclick.doctor import Finding, check_config, check_machine, check_roots
-    from weclick.doctor_data import check_data
+    from weclick.runs.doctor.data import check_data
+    from weclick.runs.doctor.machine import Finding, check_config, check_machine, check_roots
 
     findings = check_machine()
     try:

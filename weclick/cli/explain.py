@@ -10,11 +10,11 @@ import typer
 
 from weclick.cli.app import DEFAULT, Config, Set
 from weclick.cli.cache import cache, opened
-from weclick.errors import MissingFileError
+from weclick.common.errors import MissingFileError
 from weclick.manifest import read_manifest
 
 if TYPE_CHECKING:  # what it imports takes longer than printing help
-    from weclick.explain import Answer
+    from weclick.runs.explain.explain import Answer
     from weclick.store import Store, Summary
 
 
@@ -45,7 +45,7 @@ def explain(
 
         weclick cache explain student
     """
-    from weclick.explain import answer, clip_questions, network_question
+    from weclick.runs.explain.explain import answer, clip_questions, network_question
 
     complete, store = opened(config, change)
     results = Path(complete["results"])

@@ -42,7 +42,7 @@ def export(
         weclick export --size 360x480 --checkpoint results/teacher/model.safetensors
     """
     choose_device("cpu")
-    from weclick.export import export_model
+    from weclick.evaluate.export import export_model
 
     formats = ("onnx", "torch") if format is Format.BOTH else (format.value,)
     for done in export_model(checkpoint, output, formats=formats, size=_size(size), check=check):

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from weclick.cli.app import Device, app, choose_device
-from weclick.errors import InputError
-from weclick.manifest import write_text
+from weclick.common.errors import InputError
+from weclick.common.files import write_text
 
 
 @app.command("flow-bench")
@@ -66,9 +66,9 @@ def flow_bench(
     chosen = choose_device(device)
     import torch
 
-    from weclick.flow_bench import DEFAULT_ESTIMATORS, GAPS, bench_flow
-    from weclick.flow_bench_data import open_truth, open_video
-    from weclick.flow_bench_table import show
+    from weclick.evaluate.bench.flow import DEFAULT_ESTIMATORS, GAPS, bench_flow
+    from weclick.evaluate.bench.flow_data import open_truth, open_video
+    from weclick.evaluate.bench.flow_table import show
 
     torch.set_num_threads(threads)
     known = open_truth(first or [], second or [], truth or [])

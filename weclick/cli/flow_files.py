@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from weclick.cli.app import DEFAULT, Config, OneManifest, Set, app, load, open_store
-from weclick.errors import InputError
+from weclick.common.errors import InputError
 
 
 class FlowFormat(StrEnum):
@@ -49,7 +49,7 @@ def flow_export(
 
         weclick flow-export results/flow/train/0.json --clip park --format kitti --output kitti
     """
-    from weclick.flow.exported import export_flow
+    from weclick.flow.to_files import export_flow
     from weclick.store import Store, read_index
 
     paths = sorted((source / "flow").glob("*/*.json")) if source.is_dir() else [source]
@@ -92,11 +92,11 @@ def flow_import(
 
         weclick flow-import flow --manifest results/manifest/train/0.json --output results/flow/train/0.json
     """
-    from weclick.flow.imported import import_flow, write_wanted
+    from weclick.flow.from_files import import_flow, write_wanted
     from weclick.manifest import read_manifest
-    from weclick.stage_cost import MeteredStore, stage_cost
+    from weclick.manifest.window import Window, stored_pairs
+    from weclick.runs.cost import MeteredStore, stage_cost
     from weclick.store import write_index
-    from weclick.window import Window, stored_pairs
 
     if (output is None) == (wanted is None):
         raise InputError(

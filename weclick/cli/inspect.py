@@ -44,7 +44,7 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
-    from weclick.describe import describe
+    from weclick.runs.inspect.describe import describe
     from weclick.store import Store
 
     store = Store([*root]) if root else Store.from_config(["store"])
@@ -63,7 +63,7 @@ def inspect(
     for fault in told.faults:
         console.print(f"fault: {fault}", style="red", markup=False)
     if show:
-        from weclick.show import show as draw
+        from weclick.runs.inspect.show import show as draw
 
         draw(path, show, manifests=manifest or [], store=store)
         console.print(f"drawn: {show}", markup=False)

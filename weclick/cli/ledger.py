@@ -24,9 +24,9 @@ from weclick.cli.ledger_common import (
     roots_of,
     seconds,
 )
-from weclick.cli.listed import files_of
-from weclick.errors import InputError
-from weclick.manifest import read_json
+from weclick.common.errors import InputError
+from weclick.common.files import read_json
+from weclick.runs.listed import files_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help
     from weclick.store import Summary

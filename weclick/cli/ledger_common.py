@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weclick.cli.cache import root_of
-from weclick.cli.listed import wanted_of
-from weclick.errors import InputError, MissingFileError
+from weclick.common.errors import InputError, MissingFileError
+from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help
     from weclick.store import LocalRoot, S3Root, Store, Summary

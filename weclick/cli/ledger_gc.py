@@ -15,8 +15,8 @@ import typer
 from weclick.cli.app import DEFAULT, Config, Set
 from weclick.cli.cache import Kinds, Listed, cache, kinds_of, opened
 from weclick.cli.ledger_common import among, amount, mebibytes, print_table, reached_by, read_entries, seconds
-from weclick.cli.listed import files_of
-from weclick.errors import InputError
+from weclick.common.errors import InputError
+from weclick.runs.listed import files_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help
     from weclick.store import LocalRoot, Summary
@@ -115,7 +115,7 @@ def _size(folders: Iterable[Path]) -> str:
 
 
 def _delete(root: LocalRoot, chosen: Sequence[Summary], idle: Sequence[Path]) -> None:
-    from weclick.progress import progress_bar
+    from weclick.common.progress import progress_bar
     from weclick.store import delete
 
     with progress_bar(f"gc {root}", len(chosen) + len(idle), "folders") as bar:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from weclick.cli.app import DEFAULT, Config, Device, Set, app, choose_device, open_store
-from weclick.config import load_config
+from weclick.common.config import load_config
 
 
 @app.command()
@@ -34,8 +34,8 @@ def plan(
     from rich.console import Console
     from rich.table import Table
 
-    from weclick.describe import count_bytes
-    from weclick.plan import make_plan
+    from weclick.common.words import count_bytes
+    from weclick.runs.plan.plan import make_plan
 
     complete = load_config(config, change or ())
     seconds = probe_seconds if probe else 0.0

@@ -47,7 +47,7 @@ def predict(
     from rich.console import Console
     from rich.table import Table
 
-    from weclick.predict import predict_files
+    from weclick.evaluate.apply import predict_files
 
     done = predict_files(
         source,

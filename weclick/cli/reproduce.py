@@ -29,8 +29,8 @@ def lock(
 
         weclick lock --results results --output results/run.lock.json
     """
-    from weclick.manifest import write_text
-    from weclick.run_lock import make_lock, spell_lock
+    from weclick.common.files import write_text
+    from weclick.runs.lock import make_lock, spell_lock
 
     write_text(output, spell_lock(make_lock(results, code, _at_most(threads))))
 
@@ -66,15 +66,15 @@ def reproduce(
 
         weclick reproduce theirs.lock.json --check results
     """
-    from weclick.run_lock import read_lock
+    from weclick.runs.lock import read_lock
 
     old = read_lock(lock)
     if check:
         new = read_lock(check)
     else:
-        from weclick.config import load_config
-        from weclick.errors import InputError
-        from weclick.reproduce import rerun
+        from weclick.common.config import load_config
+        from weclick.common.errors import InputError
+        from weclick.runs.reproduce import rerun
 
         if results.resolve() in (lock.resolve(), lock.resolve().parent):
             raise InputError(
@@ -95,8 +95,8 @@ def _at_most(threads: int | None) -> int:
 
 def _tell(old: dict, new: dict) -> bool:
     """Print what differs, part by part; whether results do."""
-    from weclick.reproduce import differences
-    from weclick.run_lock import CIRCUMSTANCES, OUTCOME
+    from weclick.runs.lock import CIRCUMSTANCES, OUTCOME
+    from weclick.runs.reproduce import differences
 
     found = {part: differences(old, new, part) for part in (*CIRCUMSTANCES, *OUTCOME) if part in new}
     for part, lines in found.items():
@@ -115,7 +115,7 @@ def _tell(old: dict, new: dict) -> bool:
 
 def _tell_costs(results: Path) -> None:
     """Print what the latest run of each stage found in the store, and what it made."""
-    from weclick.report.provenance import costs
+    from weclick.runs.report.provenance import costs
 
     for row in costs(results):
         if row["last_made"]:

@@ -27,14 +27,14 @@ from weclick.cli.app import (
     load,
     open_store,
 )
-from weclick.config import load_config
-from weclick.manifest import read_json, write_text
+from weclick.common.config import load_config
+from weclick.common.files import read_json, write_text
 
 
 @app.command()
 def toy(config: Config = DEFAULT, change: Set = None) -> None:
     """Draw the toy data set: a procedural street with exact labels, instances and flow."""
-    from weclick.datasets.toy import generate
+    from weclick.datasets.toy.draw import generate
 
     data = load(config, change, "toy")["data"]
     generate(Path(data["root"]), **data["toy"])
@@ -52,8 +52,8 @@ def manifest(
     """List clips, frames and targets of one shard of a split, with content digests."""
     from weclick.datasets import build_manifest, open_dataset
     from weclick.manifest import write_manifest
-    from weclick.stage_cost import stage_cost
-    from weclick.window import Window
+    from weclick.manifest.window import Window
+    from weclick.runs.cost import stage_cost
 
     chosen = load(config, change, "manifest")
     reach = max(Window(**chosen["window"]).reach_frames, chosen["evaluate"]["max_gap_frames"])
@@ -84,7 +84,7 @@ def clicks(
     from weclick.clicks import generate_clicks, write_clicks, write_json
     from weclick.clicks.components_cuda import AUTO_DEVICE
     from weclick.manifest import read_manifests
-    from weclick.stage_cost import stage_cost
+    from weclick.runs.cost import stage_cost
 
     chosen = load(config, change, "clicks")
     device = AUTO_DEVICE if device == "auto" else device
@@ -102,9 +102,9 @@ def clicks(
 @app.command()
 def frames(output: OutputFile, manifest: OneManifest, config: Config = DEFAULT, change: Set = None) -> None:
     """Decode the frames of a shard once, into chunks that training reads by crops."""
-    from weclick.frames import pack_frames
+    from weclick.datasets.frames import pack_frames
     from weclick.manifest import read_manifest
-    from weclick.stage_cost import MeteredStore, stage_cost
+    from weclick.runs.cost import MeteredStore, stage_cost
     from weclick.store import write_index
 
     chosen = load(config, change, "frames")
@@ -124,9 +124,9 @@ def flow(
     """Estimate optical flow from every target to its possible neighbours; cached pairs are kept."""
     from weclick.flow.stage import compute_flow
     from weclick.manifest import read_manifest
-    from weclick.stage_cost import MeteredStore, stage_cost
+    from weclick.manifest.window import Window, stored_pairs
+    from weclick.runs.cost import MeteredStore, stage_cost
     from weclick.store import write_index
-    from weclick.window import Window, stored_pairs
 
     chosen = load(config, change, "flow")
     pairs_of = stored_pairs(Window(**chosen["window"]), chosen["evaluate"]["max_gap_frames"])
@@ -171,8 +171,8 @@ def soft_labels(
 ) -> None:
     """Store the teacher's predictions on every frame of a shard, at its stride, quantised."""
     from weclick.manifest import read_manifest
-    from weclick.soft_labels import compute_soft_labels
-    from weclick.stage_cost import MeteredStore, stage_cost
+    from weclick.proxy_labels.soft_labels import compute_soft_labels
+    from weclick.runs.cost import MeteredStore, stage_cost
     from weclick.store import write_index
 
     chosen = load(config, change, "soft_labels")
@@ -214,7 +214,7 @@ def student(
 
     With student.online.teacher, teacher and flow estimator run in the loop instead, and no index is needed.
     """
-    from weclick.ablation import steps_for_seconds, variant_config
+    from weclick.runs.ablation import steps_for_seconds, variant_config
 
     chosen = load(config, change, "student")
     if variant:
@@ -239,9 +239,9 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Score student and teacher on a split: mIoU, mPA, per class, temporal consistency, speed."""
-    from weclick.evaluate import evaluate_models
+    from weclick.evaluate.stage import evaluate_models
     from weclick.manifest import read_manifests
-    from weclick.stage_cost import stage_cost
+    from weclick.runs.cost import stage_cost
     from weclick.store import read_index
 
     chosen = load(config, change, "evaluate")
@@ -265,7 +265,7 @@ def ablation(
     change: Set = None,
 ) -> None:
     """Sum up the ablation: mean and spread of every variant over its seeds."""
-    from weclick.ablation import summarise
+    from weclick.runs.ablation import summarise
 
     summary = summarise(folder, load(config, change, "ablation")["ablation"]["seeds"])
     for name, scores in summary["variants"].items():
@@ -281,7 +281,7 @@ def report(
     change: Set = None,
 ) -> None:
     """Make one self-contained page of the run: clicks, flow, predictions, curves and scores."""
-    from weclick.report import command, write_report
+    from weclick.runs.report import command, write_report
 
     complete = load_config(config, change or ())
     choose_device("cpu")  # which also keeps torch to the cores there are
@@ -293,12 +293,12 @@ def _train(
 ) -> None:
     from weclick.clicks import read_clicks
     from weclick.manifest import read_manifests
-    from weclick.online import OnlineSection
-    from weclick.recipe import Recipe
-    from weclick.stage_cost import MeteredStore, stage_cost
+    from weclick.runs.cost import MeteredStore, stage_cost
     from weclick.store import read_index
-    from weclick.stream import Caches
-    from weclick.training import CARD, train_recipe
+    from weclick.train.data.stream import Caches
+    from weclick.train.online import OnlineSection
+    from weclick.train.recipe import Recipe
+    from weclick.train.stage import CARD, train_recipe
 
     store = MeteredStore(open_store(chosen), "models")
     caches = Caches(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import cc3d
 import numpy as np
 
-from weclick.errors import InputError
+from weclick.common.errors import InputError
 
 POINT = np.dtype([("y", "<i4"), ("x", "<i4"), ("class_id", "u1"), ("area", "<i4")])
 """A click: pixel (y, x) counted from 0, class id, and area of the clicked object in px (0: not known)."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from weclick.errors import InputError
+from weclick.common.errors import InputError
 
 AUTO_DEVICE = "cpu"
 """What `weclick clicks --device auto` stands for. The GPU finds the same objects, but no machine has shown it

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from weclick.clicks.components import POINT, clicks_from_labels, scaled_min_pixels
+from weclick.clicks.components import clicks_from_labels, scaled_min_pixels
+from weclick.clicks.people import Points, import_clicks
 from weclick.clicks.table import ClickTable
-from weclick.errors import InputError
+from weclick.common.errors import InputError
+from weclick.common.progress import progress_bar
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
-from weclick.media import read_click_file, read_instances, read_label
-from weclick.progress import progress_bar
+from weclick.manifest.read import read_instances, read_label
 from weclick.store import canonical_json
-
-Points = dict[tuple[str, str], np.ndarray]
-"""(clip id, frame name) -> (N,) array of dtype POINT."""
 
 
 def generate_clicks(
@@ -40,7 +37,7 @@ def generate_clicks(
     Raises:
         ValueError: a target has no label, a label or the click file is malformed, or no click comes of it.
     """
-    frames = _import(manifest) if manifest.click_file else _make(manifest, options, seed, device)
+    frames = import_clicks(manifest) if manifest.click_file else _make(manifest, options, seed, device)
     if not frames:
         targets = sum(len(clip.targets) for clip in manifest.clips)
         raise InputError(
@@ -102,53 +99,3 @@ def _image_seed(seed: int, clip: Clip, frame: Frame) -> int:
     """A seed of its own for every image, the same on every machine."""
     text = canonical_json([seed, clip.id, frame.name])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def _import(manifest: Manifest) -> Points:
-    """The click file's rows for the targets of this split; rows of other frames are another split's."""
-    assert manifest.click_file is not None
-    path = manifest.path(manifest.click_file)
-    clips = {clip.id: (clip, clip.positions()) for clip in manifest.clips}
-    found: dict[tuple[str, str], list[tuple[int, int, int, int]]] = {}
-    for line, row in read_click_file(path):
-        where = f"{path}, line {line}"
-        class_id = _class_id(row["class"], manifest.classes.names, where)
-        clip, positions = clips.get(row["clip"], (None, {}))
-        position = positions.get(row["frame"])
-        if clip is None or position not in clip.targets:
-            continue
-        y, x = (
-            _coordinate(row[axis], axis, side, manifest.shrink, where)
-            for axis, side in zip("yx", clip.size, strict=True)
-        )
-        found.setdefault((clip.id, clip.frames[position].name), []).append((y, x, class_id, 0))
-    return {key: _sorted(clicks) for key, clicks in found.items()}
-
-
-def _sorted(clicks: Iterable[tuple[int, int, int, int]]) -> np.ndarray:
-    return np.sort(np.array(list(clicks), POINT), order=("class_id", "y", "x"))
-
-
-def _class_id(text: str, names: tuple[str, ...], where: str) -> int:
-    if text in names:
-        return names.index(text)
-    if text.isdecimal() and int(text) < len(names):
-        return int(text)
-    raise InputError(
-        f"{where}: class {text!r} is unknown; "
-        f"expected one of {', '.join(names)}, or an id 0..{len(names) - 1}"
-    )
-
-
-def _coordinate(text: str, axis: str, side_px: int, shrink: int, where: str) -> int:
-    """A pixel index of the frame as read; fractions go to the nearest pixel centre, halves up."""
-    try:
-        index = math.floor((float(text) + 0.5) / shrink)
-    except (ValueError, OverflowError):
-        index = -1
-    if not 0 <= index < side_px:
-        raise InputError(
-            f"{where}: {axis} = {text} lies outside the frame, expected 0..{side_px * shrink - 1} px; "
-            "y counts down and x to the right, from 0 at the centre of the upper left pixel"
-        )
-    return index

@@ -19,8 +19,9 @@ import h5py
 import numpy as np
 
 from weclick.clicks.components import POINT
-from weclick.errors import InputError, MissingFileError
-from weclick.manifest import IGNORE, write_bytes, write_text
+from weclick.common.errors import InputError, MissingFileError
+from weclick.common.files import write_bytes, write_text
+from weclick.manifest import IGNORE
 from weclick.store import canonical_json
 
 SCHEMA_VERSION = 1

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from weclick.common.errors import InputError, MissingFileError
 from weclick.datasets.base import Dataset, build_manifest, listing_digest
 from weclick.datasets.camvid import open_camvid
 from weclick.datasets.cityscapes import open_cityscapes, open_toy
 from weclick.datasets.folder import open_folder
-from weclick.errors import InputError, MissingFileError
 
 __all__ = ["Dataset", "build_manifest", "listing_digest", "open_dataset"]
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from weclick.common.errors import InputError
 from weclick.datasets.digests import file_digests, file_size
-from weclick.errors import InputError
 from weclick.manifest import Classes, Clip, Frame, Manifest, shard_of
-from weclick.media import IMAGE_SUFFIXES, image_size, shrunk_size, video_info
+from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
+from weclick.manifest.video import video_info
 from weclick.store import canonical_json, file_digest
 
 

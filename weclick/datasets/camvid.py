@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from weclick.common.errors import InputError, MissingFileError
 from weclick.datasets.base import Dataset, assign_roles, list_files
-from weclick.errors import InputError, MissingFileError
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
 NAMES = (

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from weclick.common.errors import InputError, MissingFileError
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
-from weclick.errors import InputError, MissingFileError
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
 SNIPPET = range(-19, 11)
@@ -97,7 +97,7 @@ def open_toy(root: Path, data: Mapping[str, Any]) -> Dataset:
 
     In training every `data.target_every`-th frame is a target (null: every frame); elsewhere all are scored.
     """
-    from weclick.datasets.toy import CLASSES, INSTANCE_CLASSES, PALETTE
+    from weclick.datasets.toy.draw import CLASSES, INSTANCE_CLASSES, PALETTE
 
     instance_classes = tuple(CLASSES.index(name) for name in INSTANCE_CLASSES)
     return Dataset(

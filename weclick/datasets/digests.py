@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from weclick.errors import InputError, MissingFileError, full_disk, room_to_write
-from weclick.progress import progress_bar
+from weclick.common.errors import InputError, MissingFileError, full_disk, room_to_write
+from weclick.common.progress import progress_bar
 from weclick.store import file_digest
 
 WAIT_S = 60

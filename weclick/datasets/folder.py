@@ -23,10 +23,12 @@ from typing import Any
 
 import yaml
 
+from weclick.common.errors import InputError, MissingFileError
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
-from weclick.errors import InputError, MissingFileError
 from weclick.manifest import Classes, Clip, Frame
-from weclick.media import IMAGE_SUFFIXES, read_click_file, video_info
+from weclick.manifest.click_file import read_click_file
+from weclick.manifest.images import IMAGE_SUFFIXES
+from weclick.manifest.video import video_info
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 CLASSES_EXAMPLE = """\

@@ -93,7 +93,7 @@ def _raft() -> type:
 
 
 def _flownet2() -> type:
-    from weclick.flow.flownet2_estimator import FlowNet2Estimator
+    from weclick.flow.flownet2.estimator import FlowNet2Estimator
 
     return FlowNet2Estimator
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from weclick.errors import InputError, MissingFileError
+from weclick.common.errors import InputError, MissingFileError
 
 FLO_TAG = 202021.25
 """First number of every `.flo` file; read with the wrong byte order it is something else."""

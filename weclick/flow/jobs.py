@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from weclick.flow.entries import CODEC
 from weclick.flow.estimators import FlowEstimator
-from weclick.flow.pairs import MASKS
 from weclick.manifest import Clip
 from weclick.store import Store, entry_key
+from weclick.store.flow_entries import CODEC, MASKS
 
 FORMAT_VERSION = 1
 

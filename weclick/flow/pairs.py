@@ -12,16 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weclick.errors import InputError
+from weclick.common.errors import InputError
 from weclick.flow.estimators import FlowEstimator, estimate_both
 from weclick.geometry import downsample_flow, downsample_mask, forward_backward_valid, photometric_valid
-
-MASKS: dict[str, dict[str, float]] = {
-    "forward_backward": {"bit": 1, "relative": 0.01, "absolute_px2": 0.5},
-    "photometric": {"bit": 2, "threshold_grey_levels": 12.0, "window_px": 5},
-}
-"""Masks by name: their bit in `valid`, and what decides; those of forward_backward are fixed in `geometry`.
-They are made at full resolution; a cell of the grid is valid where at least half of its pixels are."""
+from weclick.store.flow_entries import MASKS
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from weclick.common.progress import progress_bar
 from weclick.flow.estimators import build_estimator, estimator_digest
 from weclick.flow.jobs import Job, Pairs, has_entry, key_inputs
 from weclick.flow.pairs import BatchEstimator, PairImages, batches, match_pairs
 from weclick.flow.writers import Writers
 from weclick.manifest import Clip, Manifest
-from weclick.media import read_clip
-from weclick.progress import progress_bar
+from weclick.manifest.read import read_clip
 from weclick.store import Store
 
 

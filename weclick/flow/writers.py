@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from weclick.flow.entries import allocate_flow, write_flow
 from weclick.flow.estimators import FlowEstimator
 from weclick.flow.jobs import Job, entry_attributes
 from weclick.flow.pairs import PairImages
 from weclick.store import EntryWriter, Store
+from weclick.store.flow_entries import allocate_flow, write_flow
 
 
 @dataclass

@@ -5,8 +5,13 @@ from __future__ import annotations
 from copy import deepcopy
 from itertools import pairwise
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from weclick.models import normalize
 
 
 def fused_for_inference(model: nn.Module) -> nn.Module:
@@ -26,3 +31,27 @@ def fused_for_inference(model: nn.Module) -> nn.Module:
                 setattr(parent, name, fuse_conv_bn_eval(conv, norm))
                 setattr(parent, next_name, nn.Identity().eval())
     return fused
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    image: np.ndarray,
+    device: torch.device | str = "cpu",
+    *,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Class ids of one frame at its full size, or another.
+
+    Args:
+        model: in eval mode, on `device`.
+        image: (H, W, 3) uint8 RGB.
+        size: (H, W) px of the answer; None takes the image's.
+
+    Returns:
+        (H, W) uint8 on `device`: the arg-max of the logits upsampled bilinearly.
+    """
+    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
+    logits = model(normalize(rgb.float())).float()
+    size = size or image.shape[:2]
+    return interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)[0].byte()

@@ -5,14 +5,14 @@ from weclick.store.codecs import SOFT_LABEL_CODECS, decode_flow, decode_soft_lab
 from weclick.store.entries import Entry, EntryWriter, open_entry
 from weclick.store.index import read_index, write_index
 from weclick.store.keys import canonical_json, entry_key, file_digest
-from weclick.store.ledger import Ledger, Summary, look_up, read_ledger
-from weclick.store.ledger_gc import Bounds, choose, delete, folder_bytes, leftovers
-from weclick.store.ledger_reach import reach
-from weclick.store.local_root import LocalRoot, list_entries
+from weclick.store.ledger.gc import Bounds, choose, delete, folder_bytes, leftovers
+from weclick.store.ledger.reach import reach
+from weclick.store.ledger.read import Ledger, Summary, look_up, read_ledger
 from weclick.store.meta import DamagedEntryError, EntryMissingError, damaged
-from weclick.store.s3_root import S3Root, UnreachableRootError
+from weclick.store.roots.local_root import LocalRoot, list_entries
+from weclick.store.roots.s3_root import S3Root, UnreachableRootError
+from weclick.store.roots.transfer import Transfer, copy_entries
 from weclick.store.search import Bucket, Store, open_root
-from weclick.store.transfer import Transfer, copy_entries
 from weclick.store.verify import check_attributes, verify_entry
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from weclick.errors import InputError
+from weclick.common.errors import InputError
 from weclick.manifest import IGNORE
 
 if TYPE_CHECKING:  # the store is also used where loading torch would be the longest part

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from weclick.errors import InputError
-from weclick.manifest import read_json, write_text
+from weclick.common.errors import InputError
+from weclick.common.files import read_json, write_text
 
 
 def write_index(path: Path, kind: str, entries: Mapping[str, str]) -> None:

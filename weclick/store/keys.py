@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weclick.errors import MissingFileError
+from weclick.common.errors import MissingFileError
 
 
 def canonical_json(value: Any) -> str:

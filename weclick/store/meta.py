@@ -20,7 +20,7 @@ from typing import Any
 import google_crc32c
 
 from weclick import __version__
-from weclick.errors import InputError
+from weclick.common.errors import InputError
 from weclick.store.keys import entry_key
 
 LAYOUT = "v1"

@@ -12,15 +12,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from weclick.errors import InputError
+from weclick.common.errors import InputError
 from weclick.store.entries import Entry, EntryWriter, open_entry
 from weclick.store.keys import entry_key
-from weclick.store.leases import Leases
-from weclick.store.local_root import LocalRoot
+from weclick.store.leases.leases import Leases
+from weclick.store.leases.rounds import Rounds
 from weclick.store.meta import META, DamagedEntryError, EntryMissingError, describe_entry, spell_meta
-from weclick.store.read_through import MAX_GIB, ReadThrough
-from weclick.store.s3_root import S3Root, is_bucket
-from weclick.store.sharing import Rounds
+from weclick.store.roots.local_root import LocalRoot
+from weclick.store.roots.read_through import MAX_GIB, ReadThrough
+from weclick.store.roots.s3_root import S3Root, is_bucket
 
 T = TypeVar("T")
 

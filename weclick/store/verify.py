@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from weclick.errors import InputError
-from weclick.schemas import schema_fault
+from weclick.common.errors import InputError
+from weclick.common.schemas import schema_fault
 from weclick.store.arrays import is_plain
 from weclick.store.entries import META, Entry, read_meta_file
 from weclick.store.keys import file_digest

@@ -1,0 +1,118 @@
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from weclick.common.config import SECTIONS, ConfigError, check_masks, complete_config, load_config, select
+from weclick.common.schemas import load_schema, schema_path
+
+
+def test_every_key_has_a_default_that_is_valid():
+    complete = complete_config({})
+    assert complete["student"]["steps"] > 0
+    assert complete_config(complete) == complete
+
+
+def test_every_schema_is_valid_and_every_key_described():
+    for path in schema_path("config").parent.glob("*.schema.json"):
+        Draft202012Validator.check_schema(json.loads(path.read_text(encoding="utf-8")))
+
+    def undescribed(part, path=""):
+        for key, value in part.get("properties", {}).items():
+            if not value.get("description"):
+                yield f"{path}{key}"
+            yield from undescribed(value, f"{path}{key}.")
+
+    assert list(undescribed(load_schema("config"))) == []
+
+
+@pytest.mark.parametrize("name", ["demo", "davis", "camvid", "cityscapes", "folder"])
+def test_shipped_configurations_are_valid(name, repository):
+    assert load_config(repository / "config" / f"{name}.yaml")["data"]["root"]
+
+
+def test_given_values_win_and_siblings_keep_their_defaults():
+    complete = complete_config({"student": {"steps": 3}})
+    assert complete["student"]["steps"] == 3
+    assert complete["student"]["momentum"] == 0.9
+    assert complete["teacher"] == complete_config({})["teacher"]
+
+
+def test_text_and_overrides():
+    complete = load_config(json.dumps({"seed": 3}), ["student.crop=[64, 96]", "flow.estimator=raft"])
+    assert complete["seed"] == 3
+    assert complete["student"]["crop"] == [64, 96]
+    assert complete["flow"]["estimator"] == "raft"
+
+
+def test_texts_of_other_types_become_what_the_schema_wants():
+    """Snakemake's --config leaves the values inside {...} as texts."""
+    given = {
+        "ablation": {"seeds": ["0", "3"]},
+        "clicks": {"min_pixels": "40", "min_pixels_at": "null"},
+        "student": {"flip": "False", "scale": ["1", "2.5"]},
+        "data": {"toy": {"clips": {"train": "3"}}, "root": "1"},
+    }
+    complete = complete_config(given)
+    assert complete["ablation"]["seeds"] == [0, 3]
+    assert complete["clicks"] == {"min_pixels": 40, "min_pixels_at": None, "point": "centroid"}
+    assert complete["student"]["flip"] is False
+    assert complete["student"]["scale"] == [1.0, 2.5]
+    assert complete["data"]["toy"]["clips"] == {"train": 3}
+    assert complete["data"]["root"] == "1"
+
+
+def test_numbers_without_a_point_are_numbers():
+    """YAML 1.1 reads 1e-3 as a text."""
+    complete = load_config("{student: {learning_rate: 1e-3}}", ["gated_crf.sigma_rgb=2e-1"])
+    assert complete["student"]["learning_rate"] == 0.001
+    assert complete["gated_crf"]["sigma_rgb"] == 0.2
+    assert complete_config({"results": "1e-3"})["results"] == "1e-3"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"student": {"step": 3}}, r"unknown key 'step' \(did you mean 'steps'\?\) in student"),
+        ({"flow": {"stride": "four"}}, r"flow\.stride: 'four' is not of type 'integer'"),
+        ({"window": {"frames": 0}}, r"window\.frames: 0 is less than the minimum of 1"),
+        ({"studnet": {}}, r"did you mean 'student'"),
+        ({"mfd": {"consistency": "exp"}}, r"mfd\.consistency: 'exp' is not one of"),
+    ],
+)
+def test_errors_name_key_value_and_expectation(given, told):
+    with pytest.raises(ConfigError, match=told):
+        complete_config(given)
+
+
+def test_all_errors_are_told_at_once():
+    with pytest.raises(ConfigError, match=r"flow\.stride.*student\.steps"):
+        complete_config({"flow": {"stride": 0}, "student": {"steps": 0}})
+
+
+def test_the_student_cannot_ask_for_a_mask_that_flow_does_not_make():
+    config = complete_config({"mfd": {"occlusion": "both"}})
+    with pytest.raises(ConfigError, match=r"flow\.masks: \[photometric, forward_backward\]"):
+        check_masks(config)
+    config["mfd"]["weight"] = 0.0
+    check_masks(config)
+    check_masks(complete_config({"mfd": {"occlusion": "none"}, "flow": {"masks": []}}))
+
+
+def test_unreadable_sources(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ConfigError, match="holds a list"):
+        load_config(tmp_path / "list.yaml")
+    with pytest.raises(ConfigError, match=r"section\.key=value"):
+        load_config("{}", ["student"])
+
+
+def test_a_stage_sees_its_sections_alone():
+    complete = complete_config({})
+    assert set(select(complete, "flow")) == {"cache", "flow", "window", "evaluate"}
+    assert select(complete, "flow")["evaluate"] == {"max_gap_frames": 4}
+    select(complete, "student")["student"]["steps"] = 1
+    assert complete["student"]["steps"] != 1
+    assert {name for names in SECTIONS.values() for name in names} >= {"teacher", "student", "kd", "mfd"}

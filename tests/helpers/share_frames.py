@@ -1,0 +1,35 @@
+"""A run of the frames stage that others run beside: it decodes slowly, and logs every clip that it decodes.
+
+Arguments: a manifest, the root of the store, the log. It says that it is ready, and begins at a line or the
+end of its input.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from weclick.datasets import frames
+from weclick.manifest import read_manifest
+from weclick.manifest.read import read_clip
+from weclick.store import Store
+
+FRAME_S = 0.01
+THREADS = 2
+
+
+def slowly(manifest, clip):
+    with Path(sys.argv[3]).open("a", encoding="utf-8") as log:
+        log.write(f"{clip.id} {os.getpid()}\n")
+    for image in read_clip(manifest, clip):
+        time.sleep(FRAME_S)
+        yield image
+
+
+if __name__ == "__main__":
+    frames.read_clip = slowly
+    os.cpu_count = lambda: THREADS
+    print("ready", flush=True)
+    sys.stdin.readline()
+    made = frames.pack_frames(read_manifest(Path(sys.argv[1])), chunk_px=16, store=Store([sys.argv[2]]))
+    print(*sorted(made.values()))

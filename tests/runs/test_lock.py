@@ -1,0 +1,286 @@
+"""The lock of a run, and `weclick reproduce`, which runs it again and says what differs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import weclick.runs.reproduce
+from helpers.report_run import make_run
+from helpers.workflow import Project, make_project
+from weclick.cli import app
+from weclick.common.errors import InputError, MissingFileError
+from weclick.runs.lock import LOCK, OUTCOME, make_lock, read_lock, spell_lock
+from weclick.runs.report.provenance import versions
+
+CODE = {"flow": "ab" * 32}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """Results of a run with their lock; not to be changed."""
+    run = make_run(tmp_path_factory.mktemp("run"))
+    card = {"command": "snakemake all", "versions": versions(), "config": run.config}
+    (run.folder / "report.json").write_text(json.dumps(card))
+    (run.folder / LOCK).write_text(spell_lock(make_lock(run.folder, CODE, 2)))
+    return run.folder
+
+
+@pytest.fixture
+def results(tmp_path, whole) -> Path:
+    return shutil.copytree(whole, tmp_path / "elsewhere")
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    change(value)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def check(lock: Path, other: Path) -> tuple[int, str]:
+    ended = CliRunner().invoke(app, ["reproduce", str(lock), "--check", str(other)], catch_exceptions=False)
+    return ended.exit_code, ended.output
+
+
+def test_a_lock_pins_down_what_went_in_and_what_came_out(whole):
+    lock = read_lock(whole / LOCK)
+    assert lock["config"]["seed"] == 7
+    assert not {"results", "cache"} & lock["config"].keys()
+    assert {"weclick", "torch", "torchvision", "numpy", "zarr", "snakemake", "python"} <= lock[
+        "versions"
+    ].keys()
+    assert lock["code"] == CODE
+    assert lock["device"] == {"name": "cpu", "threads": 2}
+    assert list(lock["data"]["val"]["street"]) == ["frames", "labels"]
+    index = json.loads((whole / "flow/train/0.json").read_text(encoding="utf-8"))
+    assert lock["entries"]["flow"] == {"train": {"0": index["entries"]}, "val": {"0": {}}}
+    assert lock["metrics"]["student"]["per_class_iou"] == {"road": 0.8, "car": 0.5834, "lamp <b>": None}
+    assert lock["metrics"]["teacher"]["temporal_consistency"] is None, "NaN is no JSON"
+    assert "fps" not in lock["metrics"]["student"]
+
+
+def test_a_lock_is_the_same_wherever_the_run_lies(results, whole):
+    assert spell_lock(make_lock(results, CODE, 2)) == (whole / LOCK).read_text(encoding="utf-8")
+    edit(results / "evaluation/metrics.json", lambda metrics: metrics.update(fps=1.0))
+    edit(results / "report.json", lambda card: card["config"].update(results="elsewhere", cache={}))
+    edit(results / "manifest/train/0.json", lambda manifest: manifest.update(root="/another/disk"))
+    assert spell_lock(make_lock(results, CODE, 2)) == (whole / LOCK).read_text(encoding="utf-8")
+
+
+def test_a_results_folder_agrees_with_its_lock(results, whole):
+    assert check(whole / LOCK, results) == (
+        0,
+        "".join(f"{part}: the same\n" for part in ("config", "code", "versions", "device", *OUTCOME))
+        + "the results are the same\n",
+    )
+
+
+def change_weights(results: Path) -> None:
+    path = results / "student" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def change_frame(results: Path) -> None:
+    path = results / "manifest/train/0.json"
+    edit(path, lambda manifest: manifest["clips"][0]["frames"][2].update(digest="other"))
+
+
+def change_label(results: Path) -> None:
+    path = results / "manifest/val/0.json"
+    edit(path, lambda manifest: manifest["clips"][0]["frames"][0].update(label_digest="ef" * 32))
+
+
+def change_key(results: Path) -> None:
+    edit(results / "soft_labels/train/0.json", lambda index: index["entries"].update(street="ef" * 32))
+
+
+def change_score(results: Path) -> None:
+    edit(results / "evaluation/metrics.json", lambda metrics: metrics.update(miou=0.6))
+
+
+@pytest.mark.parametrize(
+    ("change", "part", "line"),
+    [
+        (change_weights, "models", "student.weights_sha256: "),
+        (change_frame, "data", "train.street.frames: "),
+        (change_label, "data", "val.street.labels: "),
+        (change_key, "entries", "soft_labels.train.0.street: "),
+        (change_score, "metrics", "student.miou: 0.5834 -> 0.6 (+0.0166)\n"),
+    ],
+)
+def test_what_differs_is_told_and_counts(results, whole, change, part, line):
+    change(results)
+    status, told = check(whole / LOCK, results)
+    assert status == 1
+    assert f"{part}: 1 differ\n    {line}" in told
+    assert told.count("differ\n") == 1
+    assert told.endswith(f"what differs: {part}\n")
+
+
+def test_other_circumstances_are_told_and_do_not_count(results, whole):
+    edit(results / LOCK, lambda lock: lock["versions"].update(torch="1.0"))
+    edit(results / LOCK, lambda lock: lock["config"]["student"].update(log_every=3))
+    edit(results / LOCK, lambda lock: lock["code"].update(flow="cd" * 32))
+    status, told = check(whole / LOCK, results / LOCK)
+    assert status == 0
+    assert "    student.log_every: 10 -> 3 (-7)\n" in told
+    assert f"    torch: {versions()['torch']} -> 1.0\n" in told
+    assert "    flow: abababababab… -> cdcdcdcdcdcd…\n" in told
+    assert told.endswith("the results are the same\n")
+
+
+def test_of_many_differences_ten_are_told(results, whole):
+    clips = {f"clip {i}": {"frames": "ab" * 32, "labels": "cd" * 32} for i in range(7)}
+    edit(results / LOCK, lambda lock: lock["data"]["train"].update(clips))
+    _, told = check(whole / LOCK, results / LOCK)
+    assert "data: 14 differ\n    train.clip 0.frames: none -> abababababab…\n" in told
+    assert "    ... and 4 more\n" in told
+
+
+def test_a_file_that_is_no_lock_is_refused(results):
+    edit(results / LOCK, lambda lock: lock.update(schema_version=2))
+    with pytest.raises(
+        InputError, match=r"run\.lock\.json: is no lock .* \(schema_version: 1 was expected\)"
+    ):
+        read_lock(results / LOCK)
+    with pytest.raises(InputError, match=r"is no lock of a run that this weclick can read"):
+        read_lock(results / "report.json")
+    (results / LOCK).unlink()
+    with pytest.raises(MissingFileError, match=r"there is no such file; the lock stage makes it"):
+        read_lock(results)
+
+
+def test_a_run_that_is_not_done_has_no_lock(results):
+    (results / "soft_labels/train/0.json").unlink()
+    with pytest.raises(MissingFileError, match=r"0\.json: there is no such file; the soft_labels stage"):
+        make_lock(results, CODE, 2)
+    (results / "report.json").write_text("{}")
+    with pytest.raises(
+        InputError, match=r"report\.json: is not what that stage writes .*'config' is a required"
+    ):
+        make_lock(results, CODE, 2)
+
+
+def test_a_run_is_not_repeated_into_its_own_folder(whole):
+    with pytest.raises(InputError, match="the folder of the run to repeat; name another one"):
+        CliRunner().invoke(
+            app, ["reproduce", str(whole / LOCK), "--results", str(whole)], catch_exceptions=False
+        )
+
+
+def test_without_its_workflow_weclick_repeats_nothing(tmp_path, whole, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weclick.runs.reproduce, "__file__", str(tmp_path / "weclick/runs/reproduce.py"))
+    with pytest.raises(
+        MissingFileError, match=r"Snakefile: there is no such file.*install it from a checkout"
+    ):
+        CliRunner().invoke(app, ["reproduce", str(whole / LOCK)], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, repository, tiny_config) -> Project:
+    """A project whose toy run has ended, with its lock beside its results."""
+    project = make_project(tmp_path_factory.mktemp("project"), repository, tiny_config)
+    project.snakemake("all")
+    return project
+
+
+def run_again(project: Project, *words: str, cache: str = "store") -> subprocess.CompletedProcess:
+    """`weclick reproduce` of the run into the folder `again`, which is new."""
+    shutil.rmtree(project.root / "again", ignore_errors=True)
+    given = (f"results/{LOCK}", "--results", "again", "--cores", "2", *words)
+    return subprocess.run(
+        [Path(sys.executable).with_name("weclick"), "reproduce", *given],
+        cwd=project.root,
+        env={**project.environment, "WECLICK_CACHE": cache},
+        text=True,
+        capture_output=True,
+    )
+
+
+def reproduce(project: Project, *words: str, cache: str = "store") -> tuple[int, str]:
+    """Exit status and what is told on stdout."""
+    done = run_again(project, *words, cache=cache)
+    assert "weclick: error" not in done.stderr, done.stderr
+    return done.returncode, done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_repeated_from_caches_makes_nothing_and_is_the_same(project):
+    held = project.entries()
+    status, told = reproduce(project)
+    assert status == 0, told
+    assert told.endswith("the results are the same\n")
+    for line in ("frames: 2 entries found, 0 made", "flow: 3 entries found, 0 made"):
+        assert f"{line}\n" in told
+    assert "1 made" not in told
+    assert project.entries() == held
+    assert (project.root / "again" / LOCK).read_text(encoding="utf-8") == (
+        project.root / "results" / LOCK
+    ).read_text(encoding="utf-8")
+    assert project.jobs() == set(), "the first run is left alone"
+
+
+@pytest.mark.slow
+def test_a_run_repeated_from_scratch_has_the_same_weights_and_scores(project):
+    status, told = reproduce(project, cache="from_scratch")
+    assert status == 0, told
+    assert "teacher: 0 entries found, 1 made\n" in told
+    assert (project.root / "from_scratch/models").is_dir()
+
+
+@pytest.mark.slow
+def test_another_seed_is_told_with_what_came_of_it(project):
+    status, told = reproduce(project, "--set", "seed=1")
+    assert status == 1
+    assert "config: 1 differ\n    seed: 0 -> 1 (+1)\n" in told
+    assert "data: the same\n" in told
+    assert told.endswith("what differs: clicks, entries, models, metrics\n")
+
+
+@pytest.mark.slow
+def test_other_code_is_told_with_the_stages_that_run_it(project):
+    module = project.root / "weclick/train/loop.py"
+    text = module.read_text(encoding="utf-8")
+    try:
+        module.write_text(text + "\nUNUSED = 1\n")
+        status, told = reproduce(project)
+    finally:
+        module.write_text(text)
+    assert status == 1
+    assert "config: the same\ncode: 2 differ\n    student: " in told
+    assert "models: 2 differ\n    student.key: " in told
+    assert "entries: the same\n" in told
+    assert told.endswith("what differs: models\n"), "other keys; weights and scores are the same"
+
+
+@pytest.mark.slow
+def test_other_data_are_told_before_anything_is_computed(project):
+    held = project.entries()
+    data = shutil.copytree(project.root / "data/toy", project.root / "data/other")
+    frame = sorted((data / "leftImg8bit/train").rglob("*.png"))[0]
+    image = Image.open(frame)
+    image.putpixel((0, 0), image.getpixel((1, 1)))
+    image.save(frame)
+    status, told = reproduce(project, "--set", "data.root=data/other")
+    assert status == 1
+    assert "data: 1 differ\n    train.street_0000." in told
+    assert told.endswith("the data are not those of the lock, so nothing was computed\n")
+    assert project.entries() == held
+    assert {path.name for path in (project.root / "again").iterdir()} == {"manifest", "run.config.json"}
+
+
+@pytest.mark.slow
+def test_a_workflow_that_fails_ends_in_one_sentence(project):
+    done = run_again(project, "--set", "data.name=folder", "--set", "data.root=nowhere")
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+    assert "the workflow ended with exit status 1 before manifest was done" in done.stderr

@@ -1,0 +1,117 @@
+"""A browser without network opens the pages: no error, every picture there, every table filled."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from html import escape, unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.report_run import make_run, write_ablation
+from weclick.runs.report import write_comparison
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed")
+
+FRAME = """<!doctype html><pre id="seen"></pre>
+<iframe style="border: 0" width="{width_px}" height="1000" srcdoc="{page}"></iframe>"""
+"""Around a page, since a headless window is never narrower than 500 px."""
+
+PROBE = """<script>
+addEventListener("load", () => {
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  parent.document.getElementById("seen").textContent = JSON.stringify({
+    pictures: all("img").map((image) => image.complete ? image.naturalWidth : 0),
+    charts: all("svg").map((chart) => chart.getBoundingClientRect().width),
+    tables: all("table").map((table) => [...table.tBodies[0].rows].map((row) => row.innerText.trim())),
+    fetched: performance.getEntriesByType("resource").map((entry) => entry.name.slice(0, 40)),
+    widths: [innerWidth, document.documentElement.scrollWidth],
+    ground: getComputedStyle(document.body).backgroundColor,
+  });
+});
+</script></body>"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the browser made of a page, and what it complained of."""
+
+    dom: dict[str, Any]
+    complaints: list[str]
+
+
+def look(page: Path, *, width_px: int = 1400, dark: bool = False) -> Seen:
+    """Open a copy of the page that tells what a browser sees of it."""
+    probed = page.with_name(f"probed_{page.name}")
+    content = escape(page.read_text(encoding="utf-8").replace("</body>", PROBE))
+    probed.write_text(FRAME.format(width_px=width_px, page=content))
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={page.parent / 'profile'}",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+        "--hide-scrollbars",
+        "--enable-logging=stderr",
+        "--dump-dom",
+        probed.as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = re.search('<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stdout[-500:] + done.stderr[-2000:]
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return Seen(json.loads(unescape(found[1])), complaints)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("run")
+    run = make_run(root)
+    write_ablation(run.folder)
+    run.page()
+    shutil.copy(root / "report.json", run.folder)
+    shutil.copytree(run.folder, root / "other")
+    write_comparison(root / "compare.html", runs=[str(run.folder), str(root / "other")])
+    return {"report": root / "report.html", "compare": root / "compare.html"}
+
+
+@pytest.mark.parametrize(("name", "pictures"), [("report", 19), ("compare", 4)])
+def test_pictures_charts_and_tables_are_there(pages, name, pictures):
+    seen = look(pages[name])
+    assert seen.complaints == []
+    assert seen.dom["fetched"] == []
+    assert len(seen.dom["pictures"]) == pictures
+    assert min(seen.dom["pictures"]) > 0
+    assert len(seen.dom["charts"]) >= 4
+    assert min(seen.dom["charts"]) > 100
+    assert len(seen.dom["tables"]) >= 4
+    for rows in seen.dom["tables"]:
+        assert rows
+        assert all(re.search(r"\S\s+\S", row) for row in rows), rows
+
+
+@pytest.mark.parametrize("name", ["report", "compare"])
+def test_nothing_is_cut_off_on_a_narrow_screen(pages, name):
+    assert look(pages[name], width_px=420).dom["widths"] == [420, 420]
+
+
+def test_dark_and_light_differ(pages):
+    light, dark = (look(pages["report"], dark=dark).dom["ground"] for dark in (False, True))
+    assert light == "rgb(251, 250, 248)"
+    assert dark == "rgb(20, 22, 26)"
+
+
+def test_a_broken_page_would_be_seen(tmp_path):
+    page = tmp_path / "broken.html"
+    broken = "<img src='data:image/png;base64,AAAA'><img src='https://example.org/a.png'><script>nothing()</script>"
+    page.write_text(f"<!doctype html><body>{broken}</body>")
+    seen = look(page)
+    assert seen.dom["pictures"] == [0, 0]
+    assert seen.dom["fetched"]
+    assert any("nothing is not defined" in line for line in seen.complaints)

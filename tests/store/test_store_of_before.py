@@ -1,0 +1,104 @@
+"""A store that version 0.1.0 filled is used whole: today's code asks for the very same entries.
+
+`tests/data/store_0_1` holds a demo in small: its configuration, its images, and the store that version 0.1.0
+made of them, with a teacher and three students (the last weights, the best ones, one trained online).
+
+Where this test fails, an edit gave other keys to what people have. If it changed no weight, a row in
+TRAINS_LIKE (weclick/train/network_code.py) mends that. If it did, say so in CHANGELOG.md and make the store
+anew.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from helpers.places import TESTS
+from weclick.clicks import ClickTable, generate_clicks
+from weclick.common.config import load_config, select
+from weclick.datasets import build_manifest, open_dataset
+from weclick.datasets.frames import frames_key
+from weclick.flow.stage import flow_keys
+from weclick.manifest import Clip, Manifest
+from weclick.manifest.window import Window, stored_pairs
+from weclick.proxy_labels.soft_labels import soft_labels_key
+from weclick.store import Store, entry_key, list_entries, verify_entry
+from weclick.store.meta import KINDS
+from weclick.train.data.stream import Caches
+from weclick.train.online import OnlineSection
+from weclick.train.recipe import Recipe
+
+BEFORE = TESTS / "data" / "store_0_1"
+
+
+@dataclass(frozen=True)
+class Before:
+    """The example as today's code reads it, and a store that finds its entries."""
+
+    config: dict[str, Any]
+    train: Manifest
+    val: Manifest
+    clicks: ClickTable
+    store: Store
+
+    def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
+        return stored_pairs(Window(**self.config["window"]), self.config["evaluate"]["max_gap_frames"])(clip)
+
+    def keys(self, kind: str, split: Manifest) -> dict[str, str]:
+        if kind == "flow":
+            return flow_keys(split, self.pairs, self.config["flow"])
+        options = self.config[kind]
+        if kind == "frames":
+            return {clip.id: frames_key(clip, options["chunk_px"], options["codec"]) for clip in split.clips}
+        teacher = self.store.get("models", self.network("teacher")).attributes["weights_sha256"]
+        return {
+            clip.id: soft_labels_key(clip, teacher, options["chunk_px"], options["codec"])
+            for clip in split.clips
+        }
+
+    def network(self, role: str, *changes: str) -> str:
+        """The key of a network, with some changes of the configuration."""
+        chosen = select(load_config(BEFORE / "config.yaml", changes), role)
+        kinds = ("frames",) if role == "teacher" else ("frames", "flow", "soft_labels")
+        keys = {kind: self.keys(kind, self.train) for kind in kinds}
+        caches = Caches(self.store, keys["frames"], keys.get("flow", {}), keys.get("soft_labels", {}))
+        online = OnlineSection.of(chosen)
+        recipe = Recipe(role, chosen, self.train, self.clicks, caches, self.val, online)
+        return entry_key("models", recipe.inputs())
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    config = load_config(BEFORE / "config.yaml")
+    dataset = open_dataset({**config["data"], "root": str(BEFORE / "data")})
+    train, val = (
+        build_manifest(dataset, split, 0, 1, reach_frames=4, remember=None) for split in ("train", "val")
+    )
+    clicks = generate_clicks(train, options=config["clicks"], seed=config["seed"])
+    return Before(config, train, val, clicks, Store([BEFORE / "store", tmp_path_factory.mktemp("store")]))
+
+
+def test_the_example_is_whole():
+    entries = [path for kind in KINDS for path in list_entries(BEFORE / "store", kind)]
+    assert len(entries) == 2 + 3 + 2 + 4
+    assert all(verify_entry(path) == [] for path in entries)
+
+
+@pytest.mark.parametrize("kind", ["frames", "flow", "soft_labels"])
+def test_every_clip_is_found(before, kind):
+    for split in (before.train, before.val) if kind == "flow" else (before.train,):
+        keys = before.keys(kind, split)
+        assert keys.keys() == {clip.id for clip in split.clips}
+        assert all(before.store.find(kind, key) for key in keys.values())
+
+
+def test_every_network_is_found(before):
+    (teacher,) = (BEFORE / "store" / "models").glob(f"*/*/{before.network('teacher')}")
+    online = f"student.online.teacher={teacher / 'model.safetensors'}"
+    keys = {
+        before.network("teacher"),
+        before.network("student"),
+        before.network("student", "student.keep=best"),
+        before.network("student", online),
+    }
+    assert keys == {path.name for path in list_entries(BEFORE / "store", "models")}

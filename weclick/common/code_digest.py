@@ -1,0 +1,235 @@
+"""What code a stage runs, as a digest: an edit of what computes changes it, an edit of words does not.
+
+Modules are read as text and their imports followed; nothing is imported. The digest is taken over the set of
+top-level statements, without module names and import lines. So a definition may move to another file.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PROGRESS = "progress_bar"
+"""The context manager whose bar only shows what is done."""
+
+
+def code_digest(*modules: str, without: Collection[str] = ()) -> str:
+    """SHA-256 (hex) over what computes in `modules` and in every weclick module that they import.
+
+    These do not count: docstrings, comments, annotations, import lines, the wording of errors, prints and
+    progress bars.
+
+    Args:
+        modules: dotted names such as "weclick.flow".
+        without: packages and modules that do not count unless they are named, nor what they alone import.
+
+    Raises:
+        ValueError: a name is no module of weclick.
+    """
+    found = imported_modules(*modules, without=without)
+    statements = {text for module in found for text in _statements(_source(module))}
+    return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()
+
+
+def imported_modules(*modules: str, without: Collection[str] = ()) -> set[str]:
+    """`modules` and all weclick modules that they import, directly or not, also inside functions.
+
+    Args:
+        modules: dotted names.
+        without: packages and modules that are not followed into.
+    """
+    left_out = tuple(f"{name}." for name in without)
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += [name for name in direct_imports(module) if not f"{name}.".startswith(left_out)]
+    return found
+
+
+@cache
+def direct_imports(module: str) -> tuple[str, ...]:
+    """The weclick modules that one module imports.
+
+    What a package's `__init__` only passes on counts as imported from the module that defines it.
+    """
+    names: list[str] = []
+    for node in ast.walk(_tree(_source(module))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if _exists(alias.name)]
+        elif isinstance(node, ast.ImportFrom) and _exists(node.module or ""):
+            names += [_home(node.module or "", alias.name) for alias in node.names]
+    return tuple(dict.fromkeys(name for name in names if name != "weclick"))
+
+
+def _home(module: str, name: str) -> str:
+    """The module that `from module import name` reaches."""
+    source = _source(module)
+    if source.name != "__init__.py":
+        return module
+    for node in _tree(source).body:
+        if isinstance(node, ast.ImportFrom) and _exists(node.module or "") and node.module != module:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _home(node.module or "", alias.name)
+    return f"{module}.{name}" if _exists(f"{module}.{name}") else module
+
+
+def _source(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
+        if module.split(".")[0] == "weclick" and candidate.is_file():
+            return candidate
+    raise ValueError(f"{module} is no module of weclick below {PACKAGE}")
+
+
+def _exists(module: str) -> bool:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    is_ours = module.split(".")[0] == "weclick"
+    return is_ours and (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file())
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _statements(path: Path) -> tuple[str, ...]:
+    """The top-level statements of a file, reduced to what computes, each as a text."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))  # of its own, for it is changed
+    return tuple(_spell(node) for node in _Computing(tree).visit(tree).body if not _is_all(node))
+
+
+def _spell(value: Any) -> str:
+    """A syntax tree as text, alike under every version of Python: what is empty is left out."""
+    if isinstance(value, ast.AST):
+        fields = [(name, part) for name, part in ast.iter_fields(value) if name != "ctx"]
+        told = [f"{name}={_spell(part)}" for name, part in fields if part is not None and part != []]
+        return f"{type(value).__name__}({', '.join(told)})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_spell, value))}]"
+    return repr(value)
+
+
+def _is_all(node: ast.stmt) -> bool:
+    """Whether a statement is `__all__ = [...]`."""
+    return isinstance(node, ast.Assign) and any(_name(target) == "__all__" for target in node.targets)
+
+
+class _Computing(ast.NodeTransformer):
+    """Takes out of a tree what is there for people: words, annotations, prints and progress."""
+
+    def __init__(self, tree: ast.Module):
+        items = (item for node in ast.walk(tree) if isinstance(node, ast.With) for item in node.items)
+        self._bars = {
+            item.optional_vars.id
+            for item in items
+            if _callee(item.context_expr) == PROGRESS and isinstance(item.optional_vars, ast.Name)
+        }
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if getattr(node, "body", None) == []:
+            node.body = [ast.Pass()]  # type: ignore[attr-defined]
+        return node
+
+    def visit_Import(self, node: ast.Import) -> None:
+        """Where a name comes from does not count."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        """As `visit_Import`."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        words = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if words or self._only_shows(node.value) else self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if _callee(node).endswith(("Error", PROGRESS)):
+            node.args, node.keywords = [], []
+        node.keywords = [word for word in node.keywords if not self._only_shows(word.value)]
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        name = _callee(node.exc) or _name(node.exc)
+        return ast.Raise(exc=ast.Name(id=name, ctx=ast.Load()) if name else None, cause=None)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        node.msg = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return ast.Expr(value=node.target)  # a field of a dataclass
+        return self.generic_visit(ast.Assign(targets=[node.target], value=node.value))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        self.generic_visit(node)
+        while _drop_unused_words(node):
+            pass
+        return node
+
+    def _only_shows(self, value: ast.expr) -> bool:
+        """Whether a value is a print, or a call or method of a progress bar."""
+        called = value.func if isinstance(value, ast.Call) else value
+        of_a_bar = isinstance(called, ast.Attribute) and _name(called.value) in self._bars
+        return of_a_bar or (isinstance(value, ast.Call) and _name(called) == "print")
+
+
+def _drop_unused_words(function: ast.FunctionDef) -> bool:
+    """Take out assignments of texts that nothing reads, since an error did; whether there were any."""
+    names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+
+    def unused(node: ast.AST) -> bool:
+        return (
+            isinstance(node, ast.Assign)
+            and all(isinstance(target, ast.Name) and target.id not in read for target in node.targets)
+            and _is_words(node.value)
+        )
+
+    found = False
+    for node in ast.walk(function):
+        for field in ("body", "orelse"):
+            body = getattr(node, field, None)
+            if isinstance(body, list) and any(map(unused, body)):
+                kept = [statement for statement in body if not unused(statement)]
+                setattr(node, field, kept or ([ast.Pass()] if field == "body" else []))
+                found = True
+    return found
+
+
+def _is_words(value: ast.expr) -> bool:
+    """Whether an expression makes nothing but a text out of literals and what is put into them."""
+    if isinstance(value, ast.IfExp):
+        return _is_words(value.body) and _is_words(value.orelse)
+    if isinstance(value, ast.BinOp):
+        return _is_words(value.left) and _is_words(value.right)
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        return value.func.attr in ("join", "format") and _is_words(value.func.value)
+    return isinstance(value, ast.JoinedStr) or (
+        isinstance(value, ast.Constant) and isinstance(value.value, str)
+    )
+
+
+def _callee(value: ast.expr | None) -> str:
+    """Name of the function that an expression calls, without its module; empty where it is no call."""
+    if not isinstance(value, ast.Call):
+        return ""
+    return value.func.attr if isinstance(value.func, ast.Attribute) else _name(value.func)
+
+
+def _name(value: ast.AST | None) -> str:
+    return value.id if isinstance(value, ast.Name) else ""

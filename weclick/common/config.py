@@ -1,0 +1,207 @@
+"""The configuration: defaults from its JSON schema, values from YAML, errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from weclick.common.errors import InputError
+from weclick.common.schemas import load_schema
+
+VERSION = 1
+"""Of the configuration's keys and their meaning: the key `version`; raised when an old file would mislead."""
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "toy": ("data",),
+    "manifest": ("data", "window", "evaluate.max_gap_frames"),
+    "clicks": ("clicks", "seed"),
+    "frames": ("cache", "frames"),
+    "flow": ("cache", "flow", "window", "evaluate.max_gap_frames"),
+    "teacher": ("cache", "seed", "teacher", "partial_cross_entropy", "gated_crf"),
+    "soft_labels": ("cache", "soft_labels"),
+    "student": ("cache", "seed", "student", "window", "partial_cross_entropy", "gated_crf", "mfd", "kd"),
+    "evaluate": ("cache", "evaluate"),
+    "ablation": ("ablation",),
+    "report": (),
+}
+"""What each stage reads of the configuration, and so what makes it run again. The report shows it all."""
+
+
+_UNREADABLE = (OSError, yaml.YAMLError, ValueError, RecursionError)
+"""What reading YAML may raise: ValueError for a date such as 2026-13-45, or for bytes that are no text."""
+
+
+class ConfigError(InputError):
+    """The configuration holds something it should not."""
+
+
+def complete_config(given: Mapping[str, Any], *, source: str = "configuration") -> dict[str, Any]:
+    """Check a configuration and fill in the defaults.
+
+    Args:
+        given: sections as read from YAML; any key may be left out.
+        source: named in errors, e.g. the file.
+
+    Raises:
+        ConfigError: an unknown key, a value of the wrong type or range; all of them are listed. Or the
+            configuration is of another version.
+    """
+    schema = load_schema("config")
+    values: dict[str, Any] = _typed(given, schema)
+    _check_version(values.get("version", VERSION), source)
+    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: str(list(error.path)))
+    told = [_explain(error) for error in errors]
+    told += [f"{path}: {value} is not a finite number" for path, value in _not_finite(values)]
+    if told:
+        raise ConfigError(f"{source}: " + "; ".join(told))
+    return _fill(values, schema)
+
+
+def check_masks(config: Mapping[str, Any]) -> None:
+    """Check, in a whole configuration, that the flow stage makes the masks which the student asks for.
+
+    Raises:
+        ConfigError: `mfd.occlusion` names a mask that is not in `flow.masks`.
+    """
+    asked, made = config["mfd"]["occlusion"], config["flow"]["masks"]
+    wanted = {"none": [], "both": ["forward_backward", "photometric"]}.get(asked, [asked])
+    missing = [mask for mask in wanted if mask not in made]
+    if missing and config["mfd"]["weight"]:
+        raise ConfigError(
+            f"mfd.occlusion is {asked!r}, but flow.masks is {made}; "
+            f"set flow.masks: [{', '.join([*made, *missing])}], or another mfd.occlusion"
+        )
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a YAML file, or JSON text, and complete it.
+
+    Args:
+        source: path of a YAML file, or a text that begins with '{'.
+        overrides: `section.key=value` texts, the values in YAML.
+
+    Raises:
+        ConfigError: unreadable source, malformed override, or as in `complete_config`.
+    """
+    text = str(source)
+    name = "configuration" if text.startswith("{") else text
+    try:
+        raw = yaml.safe_load(text if text.startswith("{") else Path(text).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{name}: cannot be read, there is no such file; give --config a file such as config/demo.yaml"
+        ) from error
+    except _UNREADABLE as error:
+        raise ConfigError(f"{name}: cannot be read as YAML ({error}); correct the place it names") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{name}: holds a {type(raw).__name__}, expected sections such as 'student:'")
+    for override in overrides:
+        _override(raw, override)
+    try:
+        return complete_config(raw, source=name)
+    except RecursionError as error:
+        raise ConfigError(
+            f"{name}: a section holds itself; write its values out instead of *alias"
+        ) from error
+
+
+def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The part of a complete configuration that a stage may read (see SECTIONS)."""
+    chosen: dict[str, Any] = {}
+    for path in SECTIONS[stage]:
+        section, _, key = path.partition(".")
+        if key:
+            chosen.setdefault(section, {})[key] = config[section][key]
+        else:
+            chosen[section] = deepcopy(config[section])
+    return chosen
+
+
+def _typed(given: Any, schema: Mapping[str, Any]) -> Any:
+    """The same values, with numbers, switches and nulls for texts where the schema has no text.
+
+    YAML 1.1 reads 1e-3 as a text, and Snakemake's --config leaves the values inside {...} as texts.
+    """
+    if isinstance(given, Mapping):
+        parts, other = schema.get("properties", {}), schema.get("additionalProperties")
+        rest = other if isinstance(other, Mapping) else {}
+        return {key: _typed(value, parts.get(key, rest)) for key, value in given.items()}
+    if isinstance(given, list):
+        return [_typed(value, schema.get("items", {})) for value in given]
+    if not isinstance(given, str) or "type" not in schema or "string" in schema["type"]:
+        return given
+    with suppress(ValueError):
+        return float(given) if "number" in schema["type"] else int(given)
+    return {"true": True, "false": False, "null": None}.get(given.lower(), given)
+
+
+def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults under the given values, in the schema's order."""
+    complete = {}
+    for key, part in schema["properties"].items():
+        value = given.get(key, deepcopy(part["default"]))
+        complete[key] = _fill(value, part) if "properties" in part else value
+    return complete
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"override {text!r} is not of the form section.key=value, e.g. student.steps=500")
+    *sections, key = path.split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"override {text!r}: {section} holds the value {raw!r}, it is no section")
+    try:
+        raw[key] = yaml.safe_load(value)
+    except _UNREADABLE as error:
+        raise ConfigError(f"override {text!r}: its value cannot be read as YAML ({error})") from error
+
+
+def _check_version(found: Any, source: str) -> None:
+    if found == VERSION and not isinstance(found, bool):
+        return
+    raise ConfigError(
+        f"{source}: version is {found!r}, but this weclick reads version {VERSION}; compare the file with "
+        f"config/demo.yaml and CHANGELOG.md, correct its keys and set version: {VERSION}, or install the "
+        "weclick that it was written for"
+    )
+
+
+def _not_finite(values: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Path and value of every NaN and infinity, which no schema refuses."""
+    if isinstance(values, float) and not math.isfinite(values):
+        yield path, values
+    inner = (
+        values.items()
+        if isinstance(values, Mapping)
+        else enumerate(values if isinstance(values, list) else ())
+    )
+    for key, value in inner:
+        yield from _not_finite(value, f"{path}.{key}" if path else str(key))
+
+
+def _explain(error: ValidationError) -> str:
+    where = ".".join(str(part) for part in error.path) or "top level"
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    if error.validator == "additionalProperties":
+        known = list(schema["properties"])
+        unknown = sorted({str(key) for key in cast("dict", error.instance)} - set(known))
+        hints = [difflib.get_close_matches(key, known, n=1) for key in unknown]
+        told = [
+            f"{k!r}" + (f" (did you mean {h[0]!r}?)" if h else "")
+            for k, h in zip(unknown, hints, strict=True)
+        ]
+        return f"unknown key {', '.join(told)} in {where}; known: {', '.join(known)}"
+    description = schema.get("description", "")
+    return f"{where}: {error.message}" + (f" ({description})" if description else "")

@@ -1,0 +1,114 @@
+"""The `frames` stage: decode every frame once, into chunks that a training crop reads by itself.
+
+Where disk is short, frames are left in their files, which training then decodes anew for every sample.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from weclick.common.errors import InputError
+from weclick.common.progress import progress_bar
+from weclick.manifest import Clip, Manifest
+from weclick.manifest.read import read_clip
+from weclick.store import Store, entry_key
+
+FORMAT_VERSION = 1
+CODEC = "lz4"
+
+
+def pack_frames(
+    manifest: Manifest, *, chunk_px: int, store: Store, codec: str = CODEC, pack: bool = True
+) -> dict[str, str]:
+    """Make sure that the store holds the frames of every clip.
+
+    Args:
+        manifest: one shard of a split.
+        chunk_px: side of a chunk, the unit of reading.
+        store: entries that it has are not made again.
+        codec: of the chunks, one of store.entries.COMPRESSORS.
+        pack: False makes no entries, see `unpacked_key`.
+
+    Returns:
+        Clip id -> key of its entry: array `rgb` (T, H, W, 3) uint8.
+
+    Raises:
+        ValueError: a frame is missing, unreadable, or of another size than its clip; or it is to be left in a
+            video file, out of which single frames cannot be read fast.
+    """
+    if not pack:
+        return {clip.id: _unpacked(clip) for clip in manifest.clips}
+    keys = {clip.id: frames_key(clip, chunk_px, codec) for clip in manifest.clips}
+    missing = {keys[clip.id]: clip for clip in manifest.clips if store.find("frames", keys[clip.id]) is None}
+    threads = os.cpu_count() or 1
+    with (
+        progress_bar("frames", sum(len(clip.frames) for clip in missing.values()), "frames") as bar,
+        ThreadPoolExecutor(threads) as pool,
+        store.share_out(
+            "frames", missing, skip=lambda clip: bar.advance(len(clip.frames)), say=bar.say
+        ) as rounds,
+    ):
+
+        def pack_some(clips: Iterator[Clip]) -> None:
+            for clip in clips:
+                _pack_clip(manifest, clip, chunk_px, codec, store)
+                bar.advance(len(clip.frames))
+
+        for clips in rounds:
+            for done in as_completed([pool.submit(pack_some, clips) for _ in range(threads)]):
+                done.result()
+    return keys
+
+
+def frames_key(clip: Clip, chunk_px: int, codec: str = CODEC) -> str:
+    """The key under which the store holds the frames of a clip."""
+    return entry_key("frames", frames_inputs(clip, chunk_px, codec))
+
+
+def unpacked_key(clip: Clip) -> str:
+    """What stands in an index for frames that stay in their files; it follows from content alone."""
+    return entry_key("frames", {"frames": [frame.digest for frame in clip.frames], "codec": "files"})
+
+
+def _unpacked(clip: Clip) -> str:
+    if clip.frames[0].video_frame is not None:
+        raise InputError(
+            f"{clip.frames[0].image}: clip {clip.id!r} is a video file, and frames.pack is false; single "
+            "frames of a video cannot be read fast enough to train: set frames.pack: true"
+        )
+    return unpacked_key(clip)
+
+
+def frames_inputs(clip: Clip, chunk_px: int, codec: str = CODEC) -> Mapping[str, Any]:
+    """What the frames of a clip are made of, which their key is the digest of."""
+    return {
+        "format": FORMAT_VERSION,
+        "frames": [frame.digest for frame in clip.frames],
+        "chunk_px": chunk_px,
+        "codec": codec,
+    }
+
+
+def _pack_clip(manifest: Manifest, clip: Clip, chunk_px: int, codec: str, store: Store) -> None:
+    with store.create("frames", frames_inputs(clip, chunk_px, codec)) as entry:
+        rgb = entry.create_array(
+            "rgb",
+            shape=(len(clip.frames), *clip.size, 3),
+            chunks=(1, chunk_px, chunk_px, 3),
+            dtype="uint8",
+            axes="THWC",
+            codec=codec,
+        )
+        for t, image in enumerate(read_clip(manifest, clip)):
+            rgb[t] = image
+        entry.attributes.update(
+            {
+                "frames": [frame.name for frame in clip.frames],
+                "digests": [frame.digest for frame in clip.frames],
+                "units": "grey levels 0..255",
+                "axes": "THWC",
+            }
+        )

@@ -1,0 +1,1 @@
+"""The toy data set: a procedural street."""

@@ -1,0 +1,173 @@
+"""toy: a synthetic street with exact labels, instances and optical flow, drawn from a seed.
+
+Nine Cityscapes classes in the Cityscapes colours and folder layout. A clip is a function of its parameters
+alone, so the data set needs no download, and grows without touching what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from weclick.common.errors import room_to_write
+from weclick.common.progress import progress_bar
+from weclick.datasets.toy.clip import Clip, check_parameters, render_clip
+
+__all__ = ["CLASSES", "INSTANCE_CLASSES", "PALETTE", "Clip", "clip_name", "generate", "render_clip"]
+
+CLASSES: tuple[str, ...] = (
+    "road", "sidewalk", "building", "sky", "vegetation", "pole", "traffic sign", "person", "car",
+)  # fmt: skip
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (70, 130, 180), (107, 142, 35), (153, 153, 153),
+    (220, 220, 0), (220, 20, 60), (0, 0, 142),
+)  # fmt: skip
+INSTANCE_CLASSES: tuple[str, ...] = ("person", "car")
+FORMAT_VERSION = 1  # raise it when the same parameters begin to give other files
+KINDS = ("leftImg8bit", "gtFine", "flow")
+
+_MARK = "clip.json"  # written last; a clip without it, or with other parameters, is rendered again
+
+
+def generate(
+    root: Path, *, seed: int, height: int, width: int, clips: dict[str, int], frames: int
+) -> dict[str, list[str]]:
+    """Write the data set, or what is missing of it.
+
+    Layout, with flow on the first frame's grid, in KITTI's 16-bit PNG (third channel 1 where the point is
+    seen in the second frame):
+
+        leftImg8bit/{split}/{clip}/{clip}_{frame:06d}_leftImg8bit.png
+        gtFine/{split}/{clip}/{clip}_{frame:06d}_gtFine_labelIds.png and _gtFine_instanceIds.png
+        flow/{split}/{clip}/{clip}_{frame:06d}_to_{frame:06d}.png
+
+    Clips that are there with the same parameters are kept as they are; clips of the same split with other
+    parameters, left half-written, or beyond the number asked for, are replaced or removed. Other files are
+    left alone.
+
+    Args:
+        root: folder of the data set, made if missing.
+        seed: of the data set, 0 or more.
+        height: rows, at least 32.
+        width: columns, at least 32.
+        clips: number of clips of each split, for example {"train": 12, "val": 4}.
+        frames: length of each clip, at least 1.
+
+    Returns:
+        The clip names of each split.
+
+    Raises:
+        ValueError: a number is below its least value, or no split is asked for.
+    """
+    counts = {f"clips[{split!r}]": (count, 0) for split, count in clips.items()}
+    check_parameters(seed=(seed, 0), height=(height, 32), width=(width, 32), frames=(frames, 1), **counts)
+    if not clips:
+        raise ValueError(
+            "toy data set: clips is empty, expected a number for each split, such as {'train': 12}"
+        )
+    names = {split: [clip_name(split, index) for index in range(count)] for split, count in clips.items()}
+    _remove_surplus(Path(root), names)
+    size = {"height": height, "width": width, "frames": frames}
+    recipes = [
+        {"format_version": FORMAT_VERSION, "seed": seed, "split": split, "clip_index": index, **size}
+        for split, count in clips.items()
+        for index in range(count)
+    ]
+    missing = [recipe for recipe in recipes if not _is_complete(Path(root), recipe)]
+    bar = progress_bar("toy street", len(recipes), "clip", done=len(recipes) - len(missing))
+    with bar as running, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in as_completed([pool.submit(_write_clip, Path(root), recipe) for recipe in missing]):
+            done.result()
+            running.advance()
+    return names
+
+
+def clip_name(split: str, clip_index: int) -> str:
+    """Name of a clip, unique over splits: street_0000 in train, street_val_0000 in val."""
+    return f"street_{clip_index:04d}" if split == "train" else f"street_{split}_{clip_index:04d}"
+
+
+def _write_clip(root: Path, recipe: dict) -> None:
+    """Render and write one clip; its folders appear whole, the one with the mark last."""
+    split, name = recipe["split"], clip_name(recipe["split"], recipe["clip_index"])
+    temporary = {kind: root / kind / split / f".{name}.tmp" for kind in KINDS}
+    with room_to_write(root / KINDS[0] / split / name):
+        try:
+            _fill(temporary, name, recipe)
+            for kind in reversed(KINDS):  # the marked folder is the first to go and the last to come
+                shutil.rmtree(root / kind / split / name, ignore_errors=True)
+            for kind in KINDS:
+                temporary[kind].rename(root / kind / split / name)
+        finally:
+            for folder in temporary.values():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fill(temporary: dict[str, Path], name: str, recipe: dict) -> None:
+    """Render a clip into its three folders."""
+    clip = render_clip(**{key: value for key, value in recipe.items() if key != "format_version"})
+    for folder in temporary.values():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    for t in range(len(clip.images)):
+        stem = f"{name}_{t:06d}"
+        Image.fromarray(clip.images[t]).save(temporary["leftImg8bit"] / f"{stem}_leftImg8bit.png")
+        _write_labels(temporary["gtFine"] / f"{stem}_gtFine_labelIds.png", clip.labels[t])
+        instances = clip.instances[t].astype(np.uint16)
+        Image.fromarray(instances).save(temporary["gtFine"] / f"{stem}_gtFine_instanceIds.png")
+        for s in (t - 1, t + 1):
+            if 0 <= s < len(clip.images):
+                _write_flow(temporary["flow"] / f"{stem}_to_{s:06d}.png", *clip.flow(t, s))
+    (temporary[KINDS[-1]] / _MARK).write_text(json.dumps(recipe, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _is_complete(root: Path, recipe: dict) -> bool:
+    """Whether the clip of a recipe is on disk, whole."""
+    folders = [
+        root / kind / recipe["split"] / clip_name(recipe["split"], recipe["clip_index"]) for kind in KINDS
+    ]
+    counts = (recipe["frames"], 2 * recipe["frames"], 2 * recipe["frames"] - 2)
+    whole = all(
+        len(list(folder.glob("*.png"))) == count for folder, count in zip(folders, counts, strict=True)
+    )
+    return whole and _read_mark(folders[-1]) == recipe
+
+
+def _read_mark(folder: Path) -> dict | None:
+    """The recipe that a clip was made by; None where there is no readable mark."""
+    try:
+        return json.loads((folder / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _remove_surplus(root: Path, names: dict[str, list[str]]) -> None:
+    """Remove clips which an earlier, larger data set left in the splits asked for, known by their mark."""
+    for split, wanted in names.items():
+        for mark in (root / KINDS[-1] / split).glob(f"*/{_MARK}"):
+            if mark.parent.name not in wanted:
+                for kind in reversed(KINDS):
+                    shutil.rmtree(root / kind / split / mark.parent.name, ignore_errors=True)
+
+
+def _write_labels(path: Path, labels: np.ndarray) -> None:
+    """A palette PNG of class ids."""
+    image = Image.fromarray(labels)
+    image.putpalette([value for colour in PALETTE for value in colour])
+    image.save(path)
+
+
+def _write_flow(path: Path, flow: np.ndarray, visible: np.ndarray) -> None:
+    """KITTI's flow PNG: u * 64 + 2^15, v * 64 + 2^15, valid (development kit of KITTI 2015)."""
+    stored = np.clip(np.rint(flow * 64.0) + 2**15, 0, 2**16 - 1).astype(np.uint16)
+    u, v = stored[..., 0], stored[..., 1]
+    made, content = cv2.imencode(".png", cv2.merge([visible.astype(np.uint16), v, u]))
+    assert made
+    path.write_bytes(content.tobytes())  # not cv2.imwrite, which tells nothing of a full disk

@@ -1,0 +1,1 @@
+"""Benchmarks of flow estimators and students."""

@@ -1,0 +1,253 @@
+"""A trained network for other runtimes: an ONNX file or a torch.export program that explains itself.
+
+Both take plain images and give logits at the image's own size, so their arg-max is what
+`weclick.models.inference.predict` gives: rgb float32 (B, 3, H, W), RGB 0..255 -> logits float32 (B, K, H, W).
+Normalisation and upsampling are part of the graph, and batch norm is folded into the convolutions. Batch
+and, where it is exact, height and width are free.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from weclick.common.errors import InputError, room_to_write
+from weclick.manifest.images import read_image
+from weclick.models import normalize
+from weclick.models.inference import fused_for_inference
+from weclick.store.model_file import ModelCard, load_model
+
+TOLERANCE = 1e-4
+"""Largest difference of logits that is let through, relative to the largest logit."""
+
+CARD = "weclick.json"
+"""Name of the card inside a .pt2 file; in ONNX it is the metadata `weclick`."""
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+SMALLEST_PX = 32
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written and agreed with the network.
+
+    Attributes:
+        path: the file.
+        difference: largest absolute difference of logits.
+        relative: of it, to the largest absolute logit.
+    """
+
+    path: Path
+    difference: float
+    relative: float
+
+
+class FromPixels(nn.Module):
+    """A network between images and full-size logits."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, 3, H, W) float32 RGB 0..255 -> logits (B, K, H, W)."""
+        logits = self.model(normalize(rgb))
+        return interpolate(logits, size=rgb.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def export_model(
+    checkpoint: Path,
+    folder: Path,
+    *,
+    formats: tuple[str, ...],
+    size: tuple[int, int] | None = None,
+    check: Path | None = None,
+) -> list[Exported]:
+    """Write a checkpoint in each format; a file appears only once its outputs agree with the network's.
+
+    Args:
+        checkpoint: model.safetensors of a teacher or student.
+        folder: gets model.onnx and model.pt2.
+        formats: of `SUFFIXES`.
+        size: (H, W) px that the files will take; None leaves both free.
+        check: image to compare outputs on; None makes one of noise.
+
+    Raises:
+        MissingFileError: there is no such checkpoint or image.
+        InputError: the checkpoint is none, the size cannot be, a package is missing, or outputs differ.
+    """
+    if "onnx" in formats:
+        _check_onnx_is_there()
+    model, card = load_model(checkpoint)
+    _check_size(card, size)
+    network, images = FromPixels(model).eval(), list(_check_images(check, size))
+    program = _trace(FromPixels(fused_for_inference(model)).eval(), size)
+    told = describe(card, size)
+    return [
+        _write(name, folder / f"model{SUFFIXES[name]}", network, program, told, images) for name in formats
+    ]
+
+
+def describe(card: ModelCard, size: tuple[int, int] | None) -> dict[str, Any]:
+    """What an exported file says of itself: classes, palette, its input and output, and the model card."""
+    height, width = size or ("height", "width")
+    return {
+        "classes": list(card.classes.names),
+        "palette": [list(color) for color in card.classes.palette],
+        "input": {
+            "name": "rgb",
+            "shape": ["batch", 3, height, width],
+            "dtype": "float32",
+            "range": [0, 255],
+            "channels": "RGB",
+            "smallest_px": SMALLEST_PX,
+        },
+        "output": {
+            "name": "logits",
+            "shape": ["batch", len(card.classes.names), height, width],
+            "dtype": "float32",
+            "class_ids": "arg-max over axis 1",
+        },
+        "card": asdict(card),
+    }
+
+
+def _trace(network: nn.Module, size: tuple[int, int] | None) -> torch.export.ExportedProgram:
+    height, width = size or (97, 129)
+    free: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=4096)}
+    if size is None:
+        free[2] = torch.export.Dim("height", min=SMALLEST_PX, max=16384)
+        free[3] = torch.export.Dim("width", min=SMALLEST_PX, max=16384)
+    with torch.no_grad():
+        return torch.export.export(network, (torch.zeros(2, 3, height, width),), dynamic_shapes=(free,))
+
+
+def _write(
+    name: str,
+    path: Path,
+    network: nn.Module,
+    program: torch.export.ExportedProgram,
+    told: Mapping[str, Any],
+    images: list[np.ndarray],
+) -> Exported:
+    save, load = {"onnx": (_save_onnx, _load_onnx), "torch": (_save_torch, _load_torch)}[name]
+    with _appears_when_whole(path) as hidden:
+        save(program, json.dumps(told), hidden)
+        difference, scale = _largest_difference(network, load(hidden), images)
+        relative = difference / scale
+        if not relative <= TOLERANCE:
+            raise InputError(
+                f"{path}: was not kept, its logits are off the network's by {difference:.2g}, {relative:.2g} "
+                f"of the largest, and at most {TOLERANCE:g} is let through; another version of torch or "
+                "onnxruntime may be exact, or another --format"
+            )
+    return Exported(path, difference, relative)
+
+
+@contextmanager
+def _appears_when_whole(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".tmp_{path.name}")
+    try:
+        with room_to_write(path):
+            yield hidden
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def _save_onnx(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own parts, which no user can mend
+        converted = torch.onnx.export(
+            program, dynamo=True, verbose=False, input_names=["rgb"], output_names=["logits"]
+        )
+    assert converted is not None
+    converted.model.metadata_props["weclick"] = told
+    converted.save(str(path), external_data=False)
+
+
+def _load_onnx(path: Path) -> Run:
+    onnxruntime = importlib.import_module("onnxruntime")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda rgb: session.run(["logits"], {"rgb": rgb})[0]
+
+
+def _save_torch(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
+    with path.open("wb") as file:  # by name, torch would insist on the suffix .pt2
+        torch.export.save(program, file, extra_files={CARD: told})
+
+
+def _load_torch(path: Path) -> Run:
+    with path.open("rb") as file:
+        module = torch.export.load(file).module()
+    return lambda rgb: module(torch.from_numpy(rgb)).numpy()
+
+
+@torch.no_grad()
+def _largest_difference(network: nn.Module, run: Run, images: list[np.ndarray]) -> tuple[float, float]:
+    """Largest absolute difference of logits over all images, and the largest absolute logit."""
+    difference = scale = 0.0
+    for rgb in images:
+        own = network(torch.from_numpy(rgb)).numpy()
+        difference = max(difference, float(np.abs(run(rgb) - own).max()))
+        scale = max(scale, float(np.abs(own).max()))
+    return difference, scale
+
+
+def _check_images(check: Path | None, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
+    """Batches (B, 3, H, W) float32 to compare on: the image; beside its mirror; and of another, odd size."""
+    if check is None:
+        height, width = size or (120, 161)
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    else:
+        image = read_image(check)
+    if size is not None:
+        image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    elif min(image.shape[:2]) < SMALLEST_PX:
+        raise InputError(
+            f"{check}: is {image.shape[0]}x{image.shape[1]} px (HxW), but the network takes at least "
+            f"{SMALLEST_PX} px; give a larger image to --check"
+        )
+    rgb = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+    yield rgb
+    yield np.concatenate([rgb, rgb[..., ::-1]])
+    if size is None:
+        height, width = (max(SMALLEST_PX + 1, length * 2 // 3 | 1) for length in image.shape[:2])
+        yield np.ascontiguousarray(rgb[..., :height, :width])
+
+
+def _check_size(card: ModelCard, size: tuple[int, int] | None) -> None:
+    if size is None and card.options["architecture"] == "pspnet":
+        raise InputError(
+            "a PSPNet pools into 1, 2, 3 and 6 bins whose borders depend on the image's size, which a graph "
+            "of free size cannot hold exactly; give --size HxW, e.g. --size 360x480"
+        )
+    if size is not None and min(size) < SMALLEST_PX:
+        raise InputError(f"size is {size[0]}x{size[1]} px, expected at least {SMALLEST_PX} a side")
+
+
+def _check_onnx_is_there() -> None:
+    missing = [
+        name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise InputError(
+            f"ONNX needs {', '.join(missing)}, which is not installed; run `pip install 'weclick[export]'`, "
+            "or give --format torch, which needs nothing more"
+        )

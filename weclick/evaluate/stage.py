@@ -1,0 +1,147 @@
+"""The `evaluate` stage: scores of a network on the scored frames of a split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from weclick.common.errors import room_to_write
+from weclick.common.files import write_text
+from weclick.common.progress import progress_bar
+from weclick.evaluate.consistency import add_consistency
+from weclick.evaluate.scores import scores
+from weclick.evaluate.speed import device_name, frames_per_second
+from weclick.manifest import Manifest
+from weclick.manifest.read import read_clip, read_label
+from weclick.metrics import ConfusionMatrix
+from weclick.models.inference import fused_for_inference, predict
+from weclick.store import Store
+from weclick.store.model_file import load_model
+
+
+def evaluate_models(
+    models: Mapping[str, Path],
+    manifest: Manifest,
+    *,
+    store: Store,
+    flow: Mapping[str, str],
+    device: str,
+    folder: Path,
+    examples: int,
+    write_predictions: bool,
+) -> None:
+    """Score checkpoints and write metrics.json, the student's figures at its top.
+
+    Args:
+        models: role -> model.safetensors; "student" is needed, others are scored beside it.
+        manifest: the split to score.
+        store: holds the flow entries.
+        flow: clip id -> key.
+        device: where to run.
+        folder: gets metrics.json and examples/, and predictions/ if asked.
+        examples: how many frames' predictions to keep for the report.
+        write_predictions: keep those of all scored frames.
+    """
+    chosen = choose_examples(manifest, examples)
+    metrics: dict[str, Any] = {}
+    for role, path in models.items():
+        model, _ = load_model(path, device, classes=manifest.classes.names)
+        keep = {frame: [folder / _example(frame, role)] for frame in chosen}
+        if write_predictions:
+            for clip, name in scored_frames(manifest):
+                path = folder / "predictions" / role / clip / f"{name}.png"
+                keep.setdefault((clip, name), []).append(path)
+        figures = evaluate(model, manifest, store=store, flow=flow, device=device, keep=keep)
+        metrics |= figures if role == "student" else {role: figures}
+    metrics["examples"] = [
+        {"clip": clip, "frame": name, **{role: _example((clip, name), role) for role in models}}
+        for clip, name in chosen
+    ]
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+
+
+def evaluate(
+    model: nn.Module,
+    manifest: Manifest,
+    *,
+    store: Store,
+    flow: Mapping[str, str],
+    device: torch.device | str = "cpu",
+    keep: Mapping[tuple[str, str], Sequence[Path]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """All scores of a network on a split, run with its batch norms folded (see `fused_for_inference`).
+
+    Temporal consistency is the mIoU between the prediction of a frame and that of an earlier frame,
+    warped by nearest along the cached flow, over pixels that the flow and its masks call valid.
+
+    Args:
+        model: in eval mode, on `device`.
+        manifest: the split to score.
+        store: holds the flow entries.
+        flow: clip id -> key; clips without one add nothing to temporal consistency.
+        device: where the network is.
+        keep: (clip id, frame name) -> files for the palette PNG of that prediction.
+
+    Returns:
+        miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix, temporal_consistency (None
+        without flow), frames, image_size, parameters, fps, device.
+    """
+    matrix, consistency = ConfusionMatrix(manifest.num_classes), ConfusionMatrix(manifest.num_classes)
+    fast = fused_for_inference(model).to(memory_format=torch.channels_last)
+    frames = sum(len(clip.frames) for clip in manifest.clips)
+    with progress_bar("evaluate", frames, "frames") as bar:
+        for clip in manifest.clips:
+            predictions = {}
+            for t, image in enumerate(read_clip(manifest, clip)):
+                predictions[t] = predict(fast, image, device)
+                bar.advance()
+            for t in clip.scored:
+                matrix.update(predictions[t].cpu(), read_label(manifest, clip.frames[t]))
+                for path in keep.get((clip.id, clip.frames[t].name), ()):
+                    save_class_map(predictions[t].cpu().numpy(), path, manifest.classes.palette)
+            if clip.id in flow:
+                add_consistency(consistency, clip, predictions, store, flow[clip.id])
+    size = manifest.clips[0].size
+    return {
+        **scores(matrix, manifest),
+        "confusion_matrix": matrix.matrix.tolist(),
+        "temporal_consistency": float(consistency.miou()) if consistency.matrix.any() else None,
+        "frames": sum(len(clip.scored) for clip in manifest.clips),
+        "image_size": list(size),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "fps": frames_per_second(fast, size, device),
+        "device": device_name(device),
+    }
+
+
+def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, int, int], ...]) -> None:
+    """Write class ids (H, W) uint8 as a PNG whose palette shows the class colours."""
+    image = Image.fromarray(class_ids)
+    image.putpalette([channel for color in palette for channel in color])
+    with room_to_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+
+
+def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:
+    """(clip id, frame name) of all frames that are scored, in order."""
+    return [(clip.id, clip.frames[t].name) for clip in manifest.clips for t in clip.scored]
+
+
+def choose_examples(manifest: Manifest, count: int) -> list[tuple[str, str]]:
+    """(clip id, frame name) of `count` scored frames, spread over the split."""
+    scored = scored_frames(manifest)
+    picks = np.linspace(0, len(scored) - 1, min(count, len(scored))).round().astype(int)
+    return [scored[i] for i in picks]
+
+
+def _example(frame: tuple[str, str], role: str) -> str:
+    return f"examples/{frame[0]}_{frame[1]}_{role}.png"

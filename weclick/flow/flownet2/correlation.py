@@ -1,0 +1,131 @@
+"""The correlation layer of FlowNetC: how alike is a cell of one feature map to those around it in another?
+
+Dosovitskiy et al., "FlowNet: Learning Optical Flow with Convolutional Networks", ICCV 2015, Sec. 3, as in
+FlowNet2's public code: kernel 1, stride 1 in the first map, products averaged over the channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK_CELLS = 16
+"""Columns that one small matrix product takes. Its window in the other map is 20 wider, so few make many
+small products and many waste most of a product: 16 is the fastest at 64x128 cells on AVX-512."""
+
+
+def correlation(first: Tensor, second: Tensor, *, max_displacement: int = 20, stride: int = 2) -> Tensor:
+    """Mean over the channels of first[y, x] * second[y + dy, x + dx], for all (dy, dx) of a square window.
+
+    On a GPU with CuPy, and where no gradient is asked for, by one kernel; else by matrix products.
+
+    Args:
+        first: (B, C, h, w) floating point; receives gradient.
+        second: the same shape; receives gradient.
+        max_displacement: largest |dy| and |dx|, in cells.
+        stride: cells between displacements.
+
+    Returns:
+        (B, D * D, h, w) with D = 2 * (max_displacement // stride) + 1, channel (dy + r) * D + (dx + r) for
+        r = D // 2: dy is the slow one. Outside the second map its values are 0. From the kernel in float32,
+        else in the inputs' type.
+
+    Raises:
+        ValueError: maps of different shapes, or a displacement or stride that makes no window.
+    """
+    _check(first, second, max_displacement, stride)
+    wants_gradient = torch.is_grad_enabled() and (first.requires_grad or second.requires_grad)
+    if first.is_cuda and not wants_gradient:
+        from weclick.flow.flownet2.correlation_cuda import correlation_cupy, has_cupy
+
+        if has_cupy():
+            return correlation_cupy(first, second, max_displacement=max_displacement, stride=stride)
+    return correlation_banded(first, second, max_displacement=max_displacement, stride=stride)
+
+
+def correlation_banded(
+    first: Tensor, second: Tensor, *, max_displacement: int = 20, stride: int = 2
+) -> Tensor:
+    """`correlation` by batched matrix products, one for each dy.
+
+    Columns of one remainder modulo `stride` meet only each other. They are cut into blocks of n; a block
+    times the n + D - 1 columns within its reach gives a small matrix whose diagonals are the answer.
+    """
+    reach = max_displacement // stride
+    displacements, wide = 2 * reach + 1, BLOCK_CELLS + 2 * reach
+    batch, channels, height, width = first.shape
+    blocks = -(-width // (stride * BLOCK_CELLS))
+    spare = blocks * stride * BLOCK_CELLS - width
+    sides, ends = reach * stride, (reach * stride, reach * stride)
+
+    # (h, B, remainder, block, n, C), and with what it reaches (h + 2 r s, B, remainder, block, C, n + 2 r)
+    left = F.pad(first / channels, (0, spare)).unflatten(3, (blocks, BLOCK_CELLS, stride))
+    left = left.permute(2, 0, 5, 3, 4, 1).contiguous()
+    right = F.pad(second, (sides, sides + spare, *ends)).unflatten(3, (-1, stride)).permute(2, 0, 4, 3, 1)
+    right = right.unfold(3, wide, BLOCK_CELLS).contiguous()
+
+    rows = []
+    for dy in range(displacements):
+        window = right[dy * stride : dy * stride + height]
+        products = left.flatten(0, 3) @ window.flatten(0, 3)
+        diagonals = products.as_strided(
+            (products.shape[0], BLOCK_CELLS, displacements), (BLOCK_CELLS * wide, wide + 1, 1)
+        )
+        rows.append(diagonals.view(height, batch, stride, blocks, BLOCK_CELLS, displacements))
+    # (dy, h, B, remainder, block, n, dx) -> (B, dy, dx, h, w)
+    out = torch.stack(rows).permute(2, 0, 6, 1, 4, 5, 3).flatten(4, 6)[..., :width]
+    return out.reshape(batch, displacements**2, height, width)
+
+
+def correlation_plain(
+    first: Tensor,
+    second: Tensor,
+    *,
+    max_displacement: int = 20,
+    stride: int = 2,
+    padding: int | None = None,
+    kernel_size: int = 1,
+    first_stride: int = 1,
+) -> Tensor:
+    """The definition, one displacement after the other: slow, to compare with.
+
+    Args:
+        first: (B, C, h, w).
+        second: the same shape.
+        max_displacement: as in `correlation`.
+        stride: as in `correlation`.
+        padding: zeros around both maps; None: max_displacement.
+        kernel_size: side of the patches that are compared, odd; their products are averaged too.
+        first_stride: cells between the outputs.
+
+    Returns:
+        (B, D * D, h', w'), h' = ceil((h + 2 (padding - max_displacement - kernel_size // 2)) / first_stride):
+        the first output is centred on cell `max_displacement` of the padded map.
+    """
+    padding = max_displacement if padding is None else padding
+    reach, half = max_displacement // stride, kernel_size // 2
+    height, width = (side + 2 * (padding - max_displacement - half) for side in first.shape[2:])
+    first, second = (F.pad(each, (padding + half,) * 4) for each in (first, second))
+
+    def patches(features: Tensor, dy: int, dx: int) -> Tensor:
+        """What the patches around every output's centre cover, shifted."""
+        top, left = max_displacement + dy, max_displacement + dx
+        return features[:, :, top : top + height + 2 * half, left : left + width + 2 * half]
+
+    centre = patches(first, 0, 0)
+    shifts = [stride * step for step in range(-reach, reach + 1)]
+    products = [(centre * patches(second, dy, dx)).mean(1, keepdim=True) for dy in shifts for dx in shifts]
+    return torch.cat([F.avg_pool2d(each, kernel_size, stride=first_stride) for each in products], 1)
+
+
+def _check(first: Tensor, second: Tensor, max_displacement: int, stride: int) -> None:
+    if first.ndim != 4 or first.shape != second.shape:
+        raise ValueError(
+            f"first has shape {tuple(first.shape)} and second {tuple(second.shape)}, expected the same "
+            "(B, C, h, w); crop or resize one of them"
+        )
+    if max_displacement < 0 or stride < 1:
+        raise ValueError(
+            f"max_displacement is {max_displacement} and stride {stride}, expected at least 0 and 1 cells"
+        )

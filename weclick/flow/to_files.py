@@ -1,0 +1,108 @@
+"""Flows of the store as files that other tools read, and the names under which they lie in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from weclick.common.errors import InputError, room_to_write
+from weclick.common.files import file_inside
+from weclick.common.progress import progress_bar
+from weclick.flow.files import write_flo, write_kitti_flow
+from weclick.geometry import resize_flow
+from weclick.store import Entry, Store, check_attributes
+from weclick.store.flow_entries import checked_stride, grid_flow
+
+ENDING = {"flo": ".flo", "kitti": ".png"}
+
+
+def flow_path(folder: Path, clip: str, target: str, neighbour: str) -> Path:
+    """Where the flow target -> neighbour of a clip lies in a folder of flow files, without its ending."""
+    return folder / clip / f"{target}__{neighbour}"
+
+
+def export_flow(
+    index: Mapping[str, str],
+    folder: Path,
+    *,
+    store: Store,
+    file_format: Literal["flo", "kitti"] = "flo",
+    full: bool = False,
+    clips: Collection[str] = (),
+) -> int:
+    """Write every stored flow into `folder` as `<clip>/<target>__<neighbour>` with the format's ending.
+
+    Frames are named as in the clip that made the entry: where a colleague's clip of the same frames did,
+    by his names.
+
+    Args:
+        index: clip id -> key, as from `read_index`.
+        folder: made where it is not there; files of the same name are replaced, and nothing outside of it.
+        store: holds the entries.
+        file_format: flo for Middlebury's float32, or kitti for PNGs of 1/64 px. Only these say what is valid:
+            the pixels for which all masks of the entry hold.
+        full: at the size of the image, in its pixels; else on the stride grid, in px of the grid.
+        clips: ids to write; none: all.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        InputError: the index has no such clip, or the name of a clip or frame leads out of the folder.
+        EntryMissingError: the store lacks an entry.
+        DamagedEntryError: an entry says of itself what its arrays do not hold.
+        ValueError: a flow does not fit KITTI's ±512 px.
+        DiskFullError: there is no room.
+    """
+    unknown = sorted(set(clips) - index.keys())
+    if unknown:
+        raise InputError(
+            f"--clip {unknown[0]!r} is not in the index; its {len(index)} clips are "
+            f"{', '.join(sorted(index)[:20])}"
+        )
+    entries = {clip: store.get("flow", index[clip]) for clip in sorted(clips or index)}
+    for entry in entries.values():
+        check_attributes(entry)
+    total = sum(len(entry.attributes["pairs"]) for entry in entries.values())
+    with progress_bar("flow-export", total, "pairs") as bar, room_to_write(folder):
+        for clip, entry in entries.items():
+            checked_stride(entry)
+            for i, (target, neighbour) in enumerate(entry.attributes["pairs"]):
+                name = f"{flow_path(Path(), clip, target, neighbour)}{ENDING[file_format]}"
+                path = file_inside(folder, name)
+                _write(path, *(full_flow(entry, i) if full else grid_flow(entry, i)))
+                bar.advance()
+    return total
+
+
+def _write(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
+    """Write a file in the format of its ending; nobody sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".tmp_{path.name}")
+    try:
+        if path.suffix == ENDING["flo"]:
+            write_flo(hidden, flow)
+        else:
+            write_kitti_flow(hidden, flow, valid)
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def full_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """One flow of a checked entry at the size of its image: upsampled bilinearly, its values scaled along.
+
+    Returns:
+        (2, H, W) float32 px of the image; and (H, W) bool, the pixels whose cell is valid.
+    """
+    stride_px, height, width = map(int, (entry.attributes["stride_px"], *entry.attributes["image_size"]))
+    flow, valid = grid_flow(entry, pair_index)
+    rows, columns = valid.shape
+    whole_cells = (rows * stride_px, columns * stride_px)  # the last ones may reach beyond the image
+    full = resize_flow(torch.from_numpy(flow)[None], whole_cells)[0, :, :height, :width]
+    pixels = valid.repeat(stride_px, 0).repeat(stride_px, 1)[:height, :width]
+    return np.ascontiguousarray(full.numpy()), pixels

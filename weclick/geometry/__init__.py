@@ -1,0 +1,45 @@
+"""The one coordinate convention: pixel grids, flows, crops, backward warps.
+
+Pixel centres lie at integers, so an image of H rows covers y in [-0.5, H-0.5]. A flow is (dx, dy) in pixels
+of the grid it lives on. A grid of stride s has ceil(H/s) rows; its cell i is centred at (i + 0.5) * s - 0.5
+full-resolution pixels, which is what `align_corners=False` means.
+
+Values outside an image repeat its border; a mask always tells which ones those are.
+"""
+
+from weclick.geometry.crop import (
+    Crop,
+    crop_sampling_positions,
+    crop_window,
+    inside_image,
+    move_points,
+    sample_crop,
+    sample_flow_crop,
+)
+from weclick.geometry.grid import downsample_flow, downsample_mask, grid_size, resize_flow
+from weclick.geometry.masks import LUMA, forward_backward_valid, photometric_valid
+from weclick.geometry.resample import BAND, Decode, Taps, sample_together
+from weclick.geometry.warp import backward_warp, backward_warp_nearest
+
+__all__ = [
+    "BAND",
+    "LUMA",
+    "Crop",
+    "Decode",
+    "Taps",
+    "backward_warp",
+    "backward_warp_nearest",
+    "crop_sampling_positions",
+    "crop_window",
+    "downsample_flow",
+    "downsample_mask",
+    "forward_backward_valid",
+    "grid_size",
+    "inside_image",
+    "move_points",
+    "photometric_valid",
+    "resize_flow",
+    "sample_crop",
+    "sample_flow_crop",
+    "sample_together",
+]

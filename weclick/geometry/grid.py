@@ -1,0 +1,49 @@
+"""Coarser grids, and flows and masks on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def grid_size(image_size: Sequence[int], stride: int) -> tuple[int, int]:
+    """Rows and columns of the stride-times coarser grid: (ceil(H/stride), ceil(W/stride))."""
+    return -(-int(image_size[0]) // stride), -(-int(image_size[1]) // stride)
+
+
+def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resizes a flow (B, 2, H, W) to `size` = (h, w) bilinearly, its values scaled along."""
+    height, width = four_axes(flow, "flow")[2:]
+    factor = flow.new_tensor([size[1] / width, size[0] / height]).view(1, 2, 1, 1)
+    return F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * factor
+
+
+def downsample_flow(flow: Tensor, stride: int) -> Tensor:
+    """Mean flow of each stride x stride cell, in pixels of the coarse grid (B, 2, ceil(H/s), ceil(W/s))."""
+    return _cell_mean(flow, stride) / stride
+
+
+def downsample_mask(mask: Tensor, stride: int, *, min_share: float = 0.5) -> Tensor:
+    """Cells (B, 1, ceil(H/s), ceil(W/s)) bool of which at least `min_share` of the pixels are set."""
+    return _cell_mean(mask.float(), stride) >= min_share - 1e-6
+
+
+def _cell_mean(values: Tensor, stride: int) -> Tensor:
+    """Area mean over cells; the last, incomplete ones are filled up by repeating the edge."""
+    height, width = four_axes(values, "values")[2:]
+    padded = F.pad(values, (0, -width % stride, 0, -height % stride), mode="replicate")
+    return F.avg_pool2d(padded, stride)
+
+
+def four_axes(values: Tensor, name: str) -> torch.Size:
+    """The shape of a tensor of four axes.
+
+    Raises:
+        ValueError: it has more or fewer; says `name` and the shape.
+    """
+    if values.ndim != 4:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}, expected four axes (B, C, H, W)")
+    return values.shape

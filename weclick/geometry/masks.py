@@ -1,0 +1,57 @@
+"""Which flow vectors to believe."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from weclick.geometry.grid import four_axes
+from weclick.geometry.warp import backward_warp
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's grey
+
+
+def forward_backward_valid(flow_fw: Tensor, flow_bw: Tensor) -> Tensor:
+    """Where two opposite flows cancel (Sundaram et al. 2010).
+
+    |fw + bw(fw)|^2 < 0.01 (|fw|^2 + |bw(fw)|^2) + 0.5, bw(fw) being the backward flow warped by fw.
+
+    Args:
+        flow_fw: (B, 2, H, W) px, from the grid to be judged to the other frame.
+        flow_bw: (B, 2, H, W) px, back from there.
+
+    Returns:
+        (B, 1, H, W) bool; false also where `flow_fw` leaves the image.
+    """
+    back, valid = backward_warp(flow_bw, flow_fw)
+    gap = (flow_fw + back).square().sum(1, keepdim=True)
+    motion = (flow_fw.square() + back.square()).sum(1, keepdim=True)
+    return valid & (gap < 0.01 * motion + 0.5)
+
+
+def photometric_valid(
+    target: Tensor, neighbour: Tensor, flow: Tensor, threshold: float = 12.0, window: int = 5
+) -> Tensor:
+    """Where the warped neighbour looks like the target; needs no second flow.
+
+    Args:
+        target: (B, 3, H, W) RGB, 0..255, any dtype.
+        neighbour: likewise.
+        flow: (B, 2, H, W) px, target -> neighbour.
+        threshold: largest mean absolute grey difference, in grey levels.
+        window: odd side of the square over which differences are averaged, in px; clipped at the border.
+
+    Returns:
+        (B, 1, H, W) bool; false also where the flow leaves the image.
+    """
+    warped, valid = backward_warp(_grey(neighbour), flow)
+    error = (_grey(target) - warped).abs()
+    mean = F.avg_pool2d(error, window, stride=1, padding=window // 2, count_include_pad=False)
+    return valid & (mean < threshold)
+
+
+def _grey(rgb: Tensor) -> Tensor:
+    if four_axes(rgb, "rgb")[1] != 3:
+        raise ValueError(f"rgb has shape {tuple(rgb.shape)}, expected (B, 3, H, W) with values 0..255")
+    return (rgb.float() * rgb.new_tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -1,0 +1,121 @@
+"""What is on disk: clips, their frames, which are targets, and content digests.
+
+A manifest is written per split and shard. It is the only thing the later stages know of a data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a clip. Paths are relative to the data set's root, digests are SHA-256 of content.
+
+    `number` counts frames of the source video, so that differences of numbers are gaps in time.
+    `video_frame` is set where `image` is a video file: the zero-based frame to decode from it.
+    """
+
+    name: str
+    number: int
+    image: str
+    digest: str = ""
+    video_frame: int | None = None
+    label: str | None = None
+    label_digest: str | None = None
+    instances: str | None = None
+    instances_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An unbroken stretch of video. `targets` and `scored` are positions in `frames`.
+
+    Targets carry clicks in training; scored frames are compared with their labels in evaluation.
+    """
+
+    id: str
+    frames: tuple[Frame, ...]
+    targets: tuple[int, ...] = ()
+    scored: tuple[int, ...] = ()
+    height_px: int = 0
+    width_px: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.height_px, self.width_px
+
+    def positions(self) -> dict[str, int]:
+        """Where in `frames` a frame lies that people name by its name or its number; the name wins."""
+        by_number = {str(frame.number): i for i, frame in enumerate(self.frames)}
+        return by_number | {frame.name: i for i, frame in enumerate(self.frames)}
+
+    def restrict(self, keep: Iterable[int]) -> Clip:
+        """The same clip with only the frames at the positions `keep`, targets and scored renumbered."""
+        kept = sorted(set(keep))
+        position = {old: new for new, old in enumerate(kept)}
+        return replace(
+            self,
+            frames=tuple(self.frames[i] for i in kept),
+            targets=tuple(position[i] for i in self.targets if i in position),
+            scored=tuple(position[i] for i in self.scored if i in position),
+        )
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The label space of a data set.
+
+    Attributes:
+        names: class names; the position is the class id in every array that weclick makes.
+        palette: one (R, G, B) per class, 0..255.
+        instance_classes: ids of the classes whose objects are told apart by instance masks.
+        label_map: how label files encode classes. None: pixel values are class ids. Else either
+            {"ids": {"7": 0, ...}} for grey or palette values, or {"colors": {"128,64,128": 0, ...}}
+            for RGB files. Values not listed are ignored.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    instance_classes: tuple[int, ...] = ()
+    label_map: dict[str, dict[str, int]] | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One shard of one split of a data set.
+
+    With `shrink` s, frames and labels are read at 1/s of their size; clips' sizes and frames' digests say so.
+    `click_file` is set where people clicked: a CSV table that takes the place of clicks made from labels.
+    """
+
+    dataset: str
+    root: str
+    split: str
+    shard: int
+    shards: int
+    classes: Classes
+    clips: tuple[Clip, ...]
+    click_file: str | None = None
+    click_file_digest: str | None = None
+    shrink: int = 1
+
+    @property
+    def num_classes(self) -> int:
+        """K, without the ignored value 255."""
+        return len(self.classes.names)
+
+    def path(self, relative: str) -> Path:
+        """Where a file that the manifest names lies on this machine."""
+        return Path(self.root) / relative
+
+
+def shard_of(clip_id: str, shards: int) -> int:
+    """The shard a clip belongs to: a stable hash of its id, so that a new clip moves no other."""
+    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % shards

@@ -1,0 +1,139 @@
+"""Frames, class maps and instance maps that a manifest names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from weclick.common.errors import InputError
+from weclick.manifest import IGNORE, Clip, Frame, Manifest
+from weclick.manifest.images import read_ids, read_image, shrink_array, shrink_image
+from weclick.manifest.video import decode_video
+
+
+def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
+    """The class map of a frame: (H, W) uint8 class ids, 255 ignored.
+
+    Raises:
+        ValueError: the frame has no label, or its file holds values outside the data set's classes.
+    """
+    if frame.label is None:
+        raise InputError(f"frame {frame.name} of {manifest.split} has no label file, but one is needed here")
+    path = manifest.path(frame.label)
+    return shrink_array(
+        _to_classes(read_ids(path), manifest, path), manifest.shrink, Image.Resampling.NEAREST
+    )
+
+
+def read_instances(manifest: Manifest, frame: Frame) -> np.ndarray | None:
+    """The instance map of a frame as (H, W) int32, or None where the data set has none."""
+    if frame.instances is None:
+        return None
+    instances = read_ids(manifest.path(frame.instances)).astype(np.int32)
+    return shrink_array(instances, manifest.shrink, Image.Resampling.NEAREST)
+
+
+def read_clip(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
+    """All frames of a clip in order, each (H, W, 3) uint8 RGB; a video file is decoded once.
+
+    Raises:
+        ValueError: a frame is missing or has another size than the clip.
+    """
+    video = clip.frames[0].video_frame is not None
+    images = _read_video_frames(manifest, clip) if video else _read_image_frames(manifest, clip)
+    for frame, whole in zip(clip.frames, images, strict=True):
+        image = shrink_image(whole, manifest.shrink)
+        if image.shape[:2] != clip.size:
+            raise InputError(
+                f"{manifest.path(frame.image)}: frame {frame.name} is {image.shape[0]}x{image.shape[1]} px "
+                f"(HxW), but its clip {clip.id} began with {clip.height_px}x{clip.width_px}; all frames of a "
+                "clip need one size: cut the clip in two there, or resize its frames"
+            )
+        yield image
+
+
+def read_frame(manifest: Manifest, clip: Clip, position: int) -> np.ndarray:
+    """One frame of a clip of image files: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: it is missing, or of another size than its clip.
+    """
+    return next(read_clip(manifest, clip.restrict([position])))
+
+
+def _read_image_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
+    for frame in clip.frames:
+        yield read_image(manifest.path(frame.image))
+
+
+def _read_video_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
+    wanted = iter(clip.frames)
+    frame = next(wanted)
+    for number, image in enumerate(decode_video(manifest.path(clip.frames[0].image))):
+        if number == frame.video_frame:
+            yield image
+            following = next(wanted, None)
+            if following is None:
+                return
+            frame = following
+    raise InputError(
+        f"{manifest.path(clip.frames[0].image)}: ends before frame {frame.video_frame}; "
+        "the file changed since the manifest was made: run `weclick manifest` again"
+    )
+
+
+def _known_ids(values: np.ndarray, ids: Iterable[str], path: Path) -> None:
+    """Raises InputError where a label holds not one of the values that its data set knows."""
+    found = np.unique(values)
+    known = np.array([int(value) for value in ids])
+    strange = np.setdiff1d(found, [*known, 0, IGNORE])
+    if strange.size and not np.isin(found, known).any():
+        raise InputError(
+            f"{path}: holds values {strange[:8].tolist()}, not one of the data set's ({known.min()}.."
+            f"{known.max()}); is it a label file at all? Restore the file"
+        )
+
+
+def _to_classes(values: np.ndarray, manifest: Manifest, path: Path) -> np.ndarray:
+    label_map = manifest.classes.label_map
+    if label_map is not None and (values.ndim == 3) != ("colors" in label_map):
+        found, wanted = (
+            ("RGB colours", "class ids") if values.ndim == 3 else ("grey or palette values", "colours")
+        )
+        raise InputError(
+            f"{path}: holds {found}, but labels of {manifest.dataset} are {wanted}; convert the file"
+        )
+    if label_map is None:
+        bad = np.setdiff1d(np.unique(values), [*range(manifest.num_classes), IGNORE])
+        if values.ndim != 2 or bad.size:
+            found = f"values {bad[:8].tolist()}" if values.ndim == 2 else "RGB colours"
+            raise InputError(
+                f"{path}: holds {found}, expected class ids 0..{manifest.num_classes - 1} or {IGNORE} "
+                f"(ignored) in one channel for {manifest.num_classes} classes; correct the file or the "
+                "list of classes"
+            )
+        return values.astype(np.uint8)
+    if "colors" in label_map:
+        packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+        table = {_pack(color): class_id for color, class_id in label_map["colors"].items()}
+        known, where = np.unique(packed, return_inverse=True)
+        return np.array([table.get(int(v), IGNORE) for v in known], np.uint8)[where].reshape(packed.shape)
+    _known_ids(values, label_map["ids"], path)
+    return _id_table(tuple(label_map["ids"].items()))[np.clip(values.astype(np.int32), 0, 65535)]
+
+
+def _pack(color: str) -> int:
+    red, green, blue = (int(part) for part in color.split(","))
+    return red * 65536 + green * 256 + blue
+
+
+@lru_cache(maxsize=4)
+def _id_table(items: tuple[tuple[str, int], ...]) -> np.ndarray:
+    table = np.full(65536, IGNORE, np.uint8)
+    for value, class_id in items:
+        table[int(value)] = class_id
+    return table

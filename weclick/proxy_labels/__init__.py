@@ -1,0 +1,1 @@
+"""Labels that a network makes for another one."""

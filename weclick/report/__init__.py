@@ -1,7 +1,0 @@
-"""The report: one self-contained HTML page about a run, or about several beside each other."""
-
-from weclick.report.compare import write_comparison
-from weclick.report.page import write_report
-from weclick.report.provenance import command
-
-__all__ = ["command", "write_comparison", "write_report"]

@@ -1,0 +1,1 @@
+"""Whole runs: plan, doctor, explain, inspect, report, lock, reproduce, ablation."""

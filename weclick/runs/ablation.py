@@ -1,0 +1,88 @@
+"""The ablation of the paper's Table 4 in small: which loss brings what, over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from weclick.common.files import read_json
+
+VARIANTS: dict[str, tuple[str, dict[str, dict[str, float]]]] = {
+    "weakly": ("clicks and Gated CRF alone", {"kd": {"weight": 0.0}, "mfd": {"weight": 0.0}}),
+    "weakly_same_time": (
+        "clicks and Gated CRF alone, for the wall time of kd_mfd",
+        {"kd": {"weight": 0.0}, "mfd": {"weight": 0.0}},
+    ),
+    "kd": ("plus the teacher's soft labels", {"mfd": {"weight": 0.0}}),
+    "kd_mfd": ("plus memory-flow distillation: the whole of Eq. 5", {}),
+}
+"""name -> (description, what it changes in the configuration)."""
+
+SCORES = ("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency", "train_seconds", "steps")
+
+
+def variant_config(config: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    """The configuration of one variant of the ablation.
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}, expected one of {', '.join(VARIANTS)}")
+    changed = deepcopy(dict(config))
+    for section, values in VARIANTS[variant][1].items():
+        changed[section] = {**changed[section], **values}
+    return changed
+
+
+def steps_for_seconds(card: Mapping[str, Any], seconds: float) -> int:
+    """How many steps a training could have run in `seconds`, at the pace that its model card tells."""
+    return max(1, round(card["steps"] * seconds / card["train_seconds"]))
+
+
+def summarise_variant(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """Mean, spread and values of a variant's scores over its seeds.
+
+    Args:
+        folder: holds `<seed>/evaluation/metrics.json` and `<seed>/model.json`.
+        seeds: which ones to read.
+
+    Returns:
+        score -> {"mean", "spread", "values"}; the spread is the sample standard deviation, None for one seed.
+    """
+    runs = []
+    for seed in seeds:
+        run = folder / str(seed)
+        metrics = read_json(run / "evaluation" / "metrics.json", "evaluate", "metrics.json")
+        card = read_json(run / "model.json", "student", "model.json")
+        runs.append({**metrics, **{name: card[name] for name in ("train_seconds", "steps")}})
+    return {name: _spread([run[name] for run in runs]) for name in SCORES}
+
+
+def summarise(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """The ablation as one table: every variant's summary beside the teacher's."""
+    variants = {
+        name: {"description": description, **summarise_variant(folder / name, seeds)}
+        for name, (description, _) in VARIANTS.items()
+    }
+    teacher = {
+        "description": "the large net on clicks",
+        **summarise_variant(folder / "teacher", seeds),
+    }
+    return {
+        "seeds": list(seeds),
+        "variants": {"teacher": teacher, **variants},
+        "note": "Mean and sample standard deviation over seeds. Differences within the spread are noise.",
+    }
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, Any]:
+    known = [value for value in values if value is not None]
+    return {
+        "mean": mean(known) if known else None,
+        "spread": stdev(known) if len(known) > 1 else None,
+        "values": list(values),
+    }

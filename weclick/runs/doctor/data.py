@@ -1,0 +1,265 @@
+"""Is a data set fit for a run: frames, labels, classes, splits and windows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from weclick.common.progress import progress_bar
+from weclick.datasets import Dataset, open_dataset
+from weclick.datasets.base import trim
+from weclick.datasets.digests import file_digests
+from weclick.manifest import Classes, Clip, Frame, Manifest
+from weclick.manifest.images import read_image
+from weclick.manifest.read import read_label
+from weclick.manifest.video import video_info
+from weclick.manifest.window import Window
+from weclick.runs.doctor.machine import Finding
+
+SAMPLE = 64
+"""Frames, and labels, of a split that a quick check looks at."""
+
+
+@dataclass(frozen=True)
+class _Label:
+    """What one label file shows: pixels of each class, its fault, its palette where it has one."""
+
+    counts: np.ndarray
+    fault: str = ""
+    palette: tuple[tuple[int, int, int], ...] = ()
+
+
+def check_data(config: Mapping[str, Any], *, quick: bool = False) -> list[Finding]:
+    """Look at the frames and labels of both splits.
+
+    Args:
+        config: complete.
+        quick: look into a sample of the files only; sizes and splits are still compared in that sample.
+    """
+    data = config["data"]
+    if data["name"] == "toy" and not Path(data["root"]).is_dir():
+        todo = "nothing: the workflow draws it; `weclick toy` draws it now"
+        return [Finding("warning", "data set", f"the toy street is not yet drawn at {data['root']}", todo)]
+    window = Window(**config["window"])
+    reach = max(window.reach_frames, config["evaluate"]["max_gap_frames"])
+    try:
+        dataset = open_dataset(data)
+        splits = {
+            split: [cut for clip in dataset.clips(split) if (cut := trim(clip, reach)).frames]
+            for split in dict.fromkeys((data["train"], data["val"]))
+        }
+    except (ValueError, OSError) as error:
+        return [Finding("error", "data set", str(error), "mend what the line names")]
+    findings = [_told(split, clips) for split, clips in splits.items()]
+    findings += _neighbours(splits[data["train"]], window)
+    for split, clips in splits.items():
+        findings += _check_frames(dataset, split, clips, quick)
+        if not dataset.click_file:
+            findings += _check_labels(dataset, split, clips, quick)
+    if data["train"] != data["val"]:
+        findings += _leakage(dataset, splits[data["train"]], splits[data["val"]])
+    return findings
+
+
+def _told(split: str, clips: Sequence[Clip]) -> Finding:
+    frames, targets = sum(len(c.frames) for c in clips), sum(len(c.targets) for c in clips)
+    scored = sum(len(clip.scored) for clip in clips)
+    return Finding(
+        "ok",
+        f"split {split}",
+        f"{len(clips)} clips, {frames} frames, {targets} targets, {scored} scored frames",
+    )
+
+
+def _neighbours(clips: Sequence[Clip], window: Window) -> list[Finding]:
+    targets = [(clip, target) for clip in clips for target in clip.targets]
+    if not targets:
+        todo = "check data.target_every, data.train and that the split has labels"
+        return [Finding("error", "targets", "the training split has no target frame", todo)]
+    if window.frames <= 1:
+        return []
+    counts = [len(window.candidates(clip, target)) for clip, target in targets]
+    alone = sum(count == 0 for count in counts)
+    few = sum(0 < count < window.frames - 1 for count in counts)
+    if not alone and not few:
+        return [Finding("ok", "neighbours", f"all {len(targets)} targets have {window.frames - 1} or more")]
+    found = f"of {len(targets)} targets {alone} have no neighbour, {few} fewer than {window.frames - 1}"
+    todo = "add unlabelled frames beside the targets, or widen window.max_gap_frames or window.direction"
+    return [Finding("warning", "neighbours", found, todo)]
+
+
+def _check_frames(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool) -> list[Finding]:
+    """Every frame is there, can be read, and has the size of its clip."""
+    firsts = {clip.id: clip.frames[0] for clip in clips}
+    jobs = [(clip.id, frame) for clip in clips for frame in _files_of(clip)]
+    chosen = _sampled(jobs, quick)
+    with progress_bar(f"frames of {split}", len(chosen), "frames") as bar, _pool() as pool:
+
+        def look(job: tuple[str, Frame]) -> str:
+            bar.advance()
+            return _frame_fault(dataset.root, job[1], firsts[job[0]])
+
+        faults = [fault for fault in pool.map(look, chosen) if fault]
+    if faults:
+        return [_many("error", f"frames of {split}", faults, "restore the frames, or drop them")]
+    return [
+        Finding("ok", f"frames of {split}", f"{_of(chosen, jobs)} files are readable and of one size a clip")
+    ]
+
+
+def _files_of(clip: Clip) -> Iterable[Frame]:
+    """The frames, one for each file: a video is one."""
+    return clip.frames[:1] if clip.frames[0].video_frame is not None else clip.frames
+
+
+def _frame_fault(root: Path, frame: Frame, first: Frame) -> str:
+    path = root / frame.image
+    try:
+        if frame.video_frame is not None:
+            video_info(path)
+            return ""
+        size = read_image(path).shape[:2]
+        with Image.open(root / first.image) as image:
+            wanted = (image.height, image.width)
+    except (OSError, ValueError) as error:
+        return str(error) if str(path) in str(error) or frame is not first else f"{path}: {error}"
+    if size != wanted:
+        return (
+            f"{path}: is {size[0]}x{size[1]} px (HxW), its clip began with {wanted[0]}x{wanted[1]}; "
+            "all frames of a clip need one size"
+        )
+    return ""
+
+
+def _check_labels(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool) -> list[Finding]:
+    used = [clip.frames[i] for clip in clips for i in sorted({*clip.targets, *clip.scored})]
+    chosen = _sampled(used, quick)
+    manifest = Manifest(dataset.name, str(dataset.root), split, 0, 1, dataset.classes, ())
+    with progress_bar(f"labels of {split}", len(chosen), "labels") as bar, _pool() as pool:
+
+        def look(frame: Frame) -> _Label:
+            bar.advance()
+            return _read(manifest, frame)
+
+        labels = list(pool.map(look, chosen))
+    what = f"labels of {split}"
+    faults = [label.fault for label in labels if label.fault]
+    findings = []
+    if faults:
+        findings.append(_many("error", what, faults, "correct these label files, or the list of classes"))
+    else:
+        findings.append(Finding("ok", what, f"{_of(chosen, used)} have known values and their frame's size"))
+    seen = np.sum([label.counts for label in labels], axis=0) if labels else np.zeros(0)
+    never = [name for name, count in zip(dataset.classes.names, seen, strict=False) if not count]
+    if never:
+        todo = "drop these classes, or add labels that show them; a network cannot learn what it never sees"
+        where = f" in a sample of {len(chosen)}" if len(chosen) < len(used) else ""
+        findings.append(Finding("warning", what, f"{', '.join(never)} never occur{where}", todo))
+    return findings + _palette(dataset.classes, what, [label.palette for label in labels if label.palette])
+
+
+def _read(manifest: Manifest, frame: Frame) -> _Label:
+    nothing = np.zeros(manifest.num_classes, np.int64)
+    try:
+        classes = read_label(manifest, frame)
+        path = manifest.path(frame.label or "")
+        with Image.open(path) as image:
+            palette = image.getpalette() if image.mode == "P" else None
+        fault = ""
+        if frame.video_frame is None:
+            with Image.open(manifest.path(frame.image)) as image:
+                size = image.height, image.width
+            if classes.shape != size:
+                fault = (
+                    f"{path}: is {classes.shape[0]}x{classes.shape[1]} px (HxW), "
+                    f"its frame {size[0]}x{size[1]}; a label needs the size of its frame"
+                )
+    except (OSError, ValueError) as error:
+        return _Label(nothing, str(error))
+    counts = np.bincount(classes.ravel(), minlength=256)[: manifest.num_classes]
+    colors = np.array(palette or [], np.int64).reshape(-1, 3)[: manifest.num_classes]
+    return _Label(counts, fault, tuple((int(r), int(g), int(b)) for r, g, b in colors))
+
+
+def _palette(
+    classes: Classes, what: str, palettes: Sequence[tuple[tuple[int, int, int], ...]]
+) -> list[Finding]:
+    """Class ids in files against the list of classes, where the files carry colours that both know."""
+    if classes.label_map is not None:
+        return []
+    swapped = {
+        f"{value} is {classes.names[value]} in the list of classes, but has the colour of "
+        f"{classes.names[classes.palette.index(color)]} in the files"
+        for palette in palettes
+        for value, color in enumerate(palette)
+        if color in classes.palette and color != classes.palette[value]
+    }
+    todo = "bring the classes into the order of the files' values"
+    return [_many("warning", what, sorted(swapped), todo)] if swapped else []
+
+
+def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> list[Finding]:
+    """Frames whose content lies in both splits: a scored frame that was trained on makes scores worthless."""
+    clicked = _images(train, lambda clip: [clip.frames[i] for i in clip.targets])
+    others = _images(train, lambda clip: clip.frames)
+    scored = _images(val, lambda clip: [clip.frames[i] for i in clip.scored])
+    sizes: dict[int, list[tuple[str, int | None]]] = {}
+    try:
+        for item in {*others, *scored}:
+            sizes.setdefault((dataset.root / item[0]).stat().st_size, []).append(item)
+        # Equal content has equal size, so that only files with a twin in size are read.
+        twins = [
+            item
+            for group in sizes.values()
+            if len({*group} & others) and len({*group} & scored)
+            for item in group
+        ]
+        digests = file_digests([dataset.root / item[0] for item in twins])
+    except OSError as error:
+        return [Finding("error", "splits", str(error), "restore the file")]
+
+    def content(items: set[tuple[str, int | None]]) -> dict[tuple[str, int | None], str]:
+        return {(digests[dataset.root / i[0]], i[1]): i[0] for i in items if dataset.root / i[0] in digests}
+
+    shown = content(scored)
+    both = sorted(shown[key] for key in shown.keys() & content(clicked).keys())
+    if both:
+        todo = "take them out of one split: their scores would be those of memory"
+        return [_many("error", "splits", [f"{name}: a target, and scored" for name in both], todo)]
+    seen = sorted(shown[key] for key in shown.keys() & content(others).keys())
+    if seen:
+        found = f"{len(seen)} of {len(scored)} scored frames are unlabelled in training, e.g. {seen[0]}"
+        return [
+            Finding("warning", "splits", found, "fine where intended (data.held_out: other_frames); say so")
+        ]
+    return [Finding("ok", "splits", "no scored frame is in the training split")]
+
+
+def _images(clips: Sequence[Clip], frames_of: Any) -> set[tuple[str, int | None]]:
+    return {(frame.image, frame.video_frame) for clip in clips for frame in frames_of(clip)}
+
+
+def _many(level: Any, what: str, faults: Sequence[str], todo: str) -> Finding:
+    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    return Finding(level, what, f"{len(faults)} faults: " + "; ".join(faults[:5]) + more, todo)
+
+
+def _sampled(items: list[Any], quick: bool) -> list[Any]:
+    if not quick or len(items) <= SAMPLE:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, SAMPLE).round().astype(int)]
+
+
+def _of(chosen: Sequence[Any], items: Sequence[Any]) -> str:
+    return f"all {len(items)}" if len(chosen) == len(items) else f"{len(chosen)} sampled of {len(items)}"
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count())

@@ -1,0 +1,173 @@
+"""Is this machine, this configuration and this data set fit for a run? What to mend where it is not."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from weclick.common.config import ConfigError, check_masks
+from weclick.store import Bucket, Store, UnreachableRootError
+
+PACKAGES = (
+    "weclick",
+    "torch",
+    "torchvision",
+    "lightning-fabric",
+    "zarr",
+    "tensorstore",
+    "numpy",
+    "snakemake",
+)
+LOW_DISK_BYTES, LOW_MEMORY_BYTES = 5 * 2**30, 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: ok; warning: a run works, but look at it; error: mend it before a run.
+        what: was looked at.
+        found: in words, with values and files.
+        todo: what to do; empty where there is nothing to do.
+    """
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    found: str
+    todo: str = ""
+
+
+def check_machine() -> list[Finding]:
+    """Versions, GPU, cores and memory."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES if _installed(name))
+    missing = [name for name in PACKAGES if not _installed(name)]
+    findings = [Finding("ok", "python", f"{platform.python_version()} on {platform.system()}")]
+    findings.append(Finding("ok", "packages", versions))
+    if missing:
+        findings.append(Finding("error", "packages", f"without {', '.join(missing)}", "pip install -e ."))
+    return [*findings, _gpu(), _cupy(), _memory()]
+
+
+def check_config(config: Mapping[str, Any]) -> list[Finding]:
+    """What a schema cannot see: values that contradict each other, weights that are not there."""
+    from weclick.flow import estimator_digest
+
+    findings = []
+    try:
+        check_masks(config)
+    except ConfigError as error:
+        findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
+    for role in ("teacher", "student"):
+        weights = config[role]["pretrained"]
+        if weights not in (None, "imagenet") and not Path(weights).is_file():
+            todo = f"correct {role}.pretrained, or set it to imagenet or null"
+            findings.append(Finding("error", f"{role}.pretrained", f"there is no file {weights}", todo))
+    flow = config["flow"]
+    try:
+        estimator_digest(flow["estimator"], **flow["options"])
+    except (ValueError, FileNotFoundError) as error:
+        findings.append(Finding("error", "flow.options", str(error), "correct section flow"))
+    return findings or [
+        Finding("ok", "configuration", "valid; pretrained weights are there or are not files")
+    ]
+
+
+def check_roots(store: Store) -> list[Finding]:
+    """The store's roots: there, writable, with room."""
+    findings = []
+    for root in store.roots[:-1]:
+        if isinstance(root, Bucket):
+            findings.append(_reached(root))
+        elif root.is_dir():
+            findings.append(Finding("ok", "cache root", f"{root}: searched, {_free(root)} free"))
+        else:
+            todo = "mount it, or drop it from cache.roots"
+            findings.append(Finding("warning", "cache root", f"{root}: there is no such folder", todo))
+    return [*findings, _writable(store.local.path)]
+
+
+def _reached(bucket: Bucket) -> Finding:
+    try:
+        next(bucket.root.keys("frames"), None)
+    except UnreachableRootError as error:
+        return Finding("error", "cache root", str(error), "correct cache.s3 or your AWS settings")
+    return Finding("ok", "cache root", f"{bucket}: searched")
+
+
+def _writable(root: Path) -> Finding:
+    there = nearest_folder(root)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        todo = "give the last of cache.roots (or of WECLICK_CACHE) a folder that you may write"
+        return Finding("error", "cache root", f"{root}: cannot be written ({there} forbids it)", todo)
+    found = f"{root}: writable, {_free(there)} free"
+    if _free_bytes(there) < LOW_DISK_BYTES:
+        return Finding("warning", "cache root", found, "`weclick plan` tells how much a run needs")
+    return Finding("ok", "cache root", found)
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path itself, or what is there of the folders above it."""
+    return next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("ok", "GPU", f"none that torch sees (CUDA of torch: {torch.version.cuda or 'none'})")
+    told = []
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        told.append(f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB")
+    return Finding("ok", "GPU", f"{'; '.join(told)}; driver {_driver()}, CUDA of torch {torch.version.cuda}")
+
+
+def _driver() -> str:
+    version = Path("/proc/driver/nvidia/version")
+    if not version.is_file():
+        return "unknown"
+    words = version.read_text(encoding="utf-8").splitlines()[0].split()
+    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")
+
+
+def _cupy() -> Finding:
+    import torch
+
+    if find_spec("cupy"):
+        return Finding("ok", "CuPy", "installed")
+    if torch.cuda.is_available():
+        return Finding("warning", "CuPy", "not installed beside a GPU", "pip install 'weclick[gpu]'")
+    return Finding("ok", "CuPy", "not installed, and not needed without a GPU")
+
+
+def _memory() -> Finding:
+    cores = len(os.sched_getaffinity(0))
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = f"{cores} cores, {total / 2**30:.1f} GiB of memory"
+    if total < LOW_MEMORY_BYTES:
+        return Finding("warning", "machine", found, "lower batch_size and crop should a training be killed")
+    return Finding("ok", "machine", found)
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _free_bytes(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _free(folder: Path) -> str:
+    return f"{_free_bytes(folder) / 2**30:.1f} GiB"

@@ -1,0 +1,1 @@
+"""Why the store has an entry, or has it not."""

@@ -1,0 +1,303 @@
+"""What a file or a store entry is, where it came from and what it holds: the answer of `weclick inspect`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from weclick.clicks import read_clicks
+from weclick.clicks.table import clicks_digest
+from weclick.common.files import read_json
+from weclick.common.words import count_bytes
+from weclick.manifest import Manifest, read_manifest
+from weclick.store import Store, file_digest, open_entry, read_index, verify_entry
+from weclick.store.entries import META
+from weclick.store.model_file import load_model
+
+UNDERSTOOD = (
+    "a manifest (results/manifest/train/0.json), a click table (results/clicks/train.h5), an index of store "
+    "entries (results/flow/train/0.json), the folder of a store entry (with its entry.json), or a checkpoint "
+    "(results/student/model.safetensors)"
+)
+AT_MOST = 40
+"""Rows of a table that are told one by one; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns, all of them text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a path.
+
+    Attributes:
+        kind: manifest, clicks, index, entry or checkpoint.
+        title: in words.
+        facts: name -> value.
+        tables: the details.
+        faults: what is wrong with it; empty where all is well.
+    """
+
+    kind: str
+    title: str
+    facts: Mapping[str, str]
+    tables: tuple[Table, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+def kind_of(path: Path) -> str:
+    """Which of the understood kinds a path is, judged by its content where the name leaves it open.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path.
+        ValueError: the path is of none of the kinds; they are named.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is nothing here; expected {UNDERSTOOD}")
+    if path.is_dir():
+        found = "a folder without entry.json"
+        kind = "entry" if (path / META).is_file() else ""
+    elif path.suffix in (".h5", ".safetensors"):
+        return {".h5": "clicks", ".safetensors": "checkpoint"}[path.suffix]
+    else:
+        kind, found = _json_kind(path)
+    if not kind:
+        raise ValueError(f"{path}: is {found}; expected {UNDERSTOOD}")
+    return kind
+
+
+def describe(path: Path, store: Store) -> Description:
+    """Describe a file or a store entry.
+
+    Args:
+        path: see `kind_of`.
+        store: where the entries of an index are looked up.
+
+    Raises:
+        FileNotFoundError, ValueError: there is nothing, or nothing of a known kind, or it is damaged.
+    """
+    match kind_of(path):
+        case "manifest":
+            return _manifest(path)
+        case "clicks":
+            return _clicks(path)
+        case "index":
+            return _index(path, store)
+        case "checkpoint":
+            return _checkpoint(path)
+    return _entry(path)
+
+
+def _json_kind(path: Path) -> tuple[str, str]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return "", "no JSON, HDF5 or safetensors file"
+    if isinstance(raw, dict) and "clips" in raw:
+        return "manifest", ""
+    if isinstance(raw, dict) and {"kind", "entries"} <= raw.keys():
+        return "index", ""
+    if isinstance(raw, dict) and path.name == META:
+        return "", f"the description inside a store entry; give its folder, {path.parent}"
+    return "", "JSON of another kind"
+
+
+def _manifest(path: Path) -> Description:
+    manifest = read_manifest(path)
+    clips = manifest.clips
+    frames = [frame for clip in clips for frame in clip.frames]
+    facts = {
+        "data set": f"{manifest.dataset} at {manifest.root}",
+        "split": f"{manifest.split}, shard {manifest.shard} of {manifest.shards}",
+        "read at": "full size" if manifest.shrink == 1 else f"1/{manifest.shrink} of the size",
+        "clips": str(len(clips)),
+        "frames": f"{len(frames)}, of them {sum(f.label is not None for f in frames)} with a label",
+        "targets": str(sum(len(clip.targets) for clip in clips)),
+        "scored frames": str(sum(len(clip.scored) for clip in clips)),
+        "clicks by people": manifest.click_file or "none; made from the labels",
+        "file": f"{count_bytes(path.stat().st_size)}, SHA-256 {file_digest(path)[:16]}…",
+    }
+    rows = [
+        (
+            clip.id,
+            f"{clip.height_px}x{clip.width_px}",
+            str(len(clip.frames)),
+            f"{clip.frames[0].number}..{clip.frames[-1].number}",
+            str(len(clip.targets)),
+            str(len(clip.scored)),
+            clip.frames[0].digest[:12],
+        )
+        for clip in clips
+    ]
+    columns = ("clip", "HxW px", "frames", "numbers", "targets", "scored", "digest of the first")
+    return Description(
+        "manifest", f"Manifest {path}", facts, (_cut("Clips", columns, rows), _classes(manifest))
+    )
+
+
+def _classes(manifest: Manifest) -> Table:
+    told = zip(manifest.classes.names, manifest.classes.palette, strict=True)
+    rows = [
+        (str(i), name, _hex(color), "yes" if i in manifest.classes.instance_classes else "")
+        for i, (name, color) in enumerate(told)
+    ]
+    return Table("Classes", ("id", "class", "colour", "instance masks"), rows)
+
+
+def _clicks(path: Path) -> Description:
+    table = read_clicks(path)
+    counts, clicks, clips = table.counts(), len(table), len({clip for clip, _ in table.frames})
+    facts = {
+        "split": table.split,
+        "clicks": f"{clicks} on {len(table.frames)} frames of {clips} clips",
+        "made with": ", ".join(f"{k} {v}" for k, v in table.options.items()) or "no options",
+        "seed": str(table.seed),
+        "units": "y, x: px of the frame from its upper left pixel; area: px of the object",
+        "file": f"{count_bytes(path.stat().st_size)}, content {clicks_digest(table)[:16]}…",
+    }
+    rows = []
+    for class_id, name in enumerate(table.classes):
+        areas = [
+            int(p["area"]) for points in table.frames.values() for p in points if p["class_id"] == class_id
+        ]
+        median = str(sorted(areas)[len(areas) // 2]) if areas else "-"
+        share = f"{counts[class_id] / max(clicks, 1):.1%}"
+        rows.append((str(class_id), name, str(counts[class_id]), share, median))
+    columns = ("id", "class", "clicks", "share", "median area, px")
+    return Description("clicks", f"Click table {path}", facts, (Table("Clicks per class", columns, rows),))
+
+
+def _index(path: Path, store: Store) -> Description:
+    kind = str(read_json(path, "one that writes indexes")["kind"])
+    entries = read_index([path], kind)
+    found = {clip: store.find(kind, key) for clip, key in entries.items()}
+    missing = [clip for clip, entry in found.items() if entry is None]
+    rows = [
+        (clip, entries[clip][:16], count_bytes(entry.meta["entry_bytes"]) if entry else "missing")
+        for clip, entry in found.items()
+    ]
+    total = sum(entry.meta["entry_bytes"] for entry in found.values() if entry)
+    facts = {
+        "kind": f"{kind}: which entry of the store belongs to which clip",
+        "clips": str(len(entries)),
+        "searched": ", ".join(map(str, store.roots)),
+        "in the store": f"{len(entries) - len(missing)} entries, {count_bytes(total)}",
+    }
+    faults: tuple[str, ...] = ()
+    if missing:
+        hint = "give the roots by --root or WECLICK_CACHE, or run the stage again"
+        faults = (
+            f"{len(missing)} of {len(entries)} entries are in none of the roots, e.g. {missing[0]}; {hint}",
+        )
+    return Description(
+        "index", f"Index {path}", facts, (_cut("Entries", ("clip", "key", "size"), rows),), faults
+    )
+
+
+def _entry(path: Path) -> Description:
+    entry = open_entry(path)
+    meta, attributes = entry.meta, entry.attributes
+    faults = tuple(verify_entry(path))
+    created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(meta["created_unix_s"]))
+    producer = ", ".join(f"{name} {version}" for name, version in meta["producer"].items())
+    facts = {
+        "key": meta["key"],
+        "made": f"{created} by {producer}",
+        "size": f"{count_bytes(meta['entry_bytes'])} in {len(meta['files'])} files",
+        "files": f"{len(faults)} faults" if faults else "all match their digests",
+    }
+    arrays = sorted({name.split("/")[0] for name in meta["files"] if "/" in name})
+    tables = [
+        _pairs("Made from (the key follows from this)", meta["inputs"]),
+        _pairs("Attributes", attributes),
+    ]
+    if arrays and not faults:
+        columns = ("array", "axes", "shape", "chunks", "type", "stored", "of raw")
+        tables.insert(0, Table("Arrays", columns, [_array_row(entry, name) for name in arrays]))
+    return Description("entry", f"Store entry of kind {meta['kind']}", facts, tuple(tables), faults)
+
+
+def _array_row(entry: Any, name: str) -> tuple[str, ...]:
+    array = zarr.open_group(entry.path, mode="r")[name]
+    assert isinstance(array, zarr.Array)
+    stored = sum(f["bytes"] for file, f in entry.meta["files"].items() if file.startswith(f"{name}/"))
+    return (
+        name,
+        str(array.attrs.get("axes", "")),
+        " x ".join(map(str, array.shape)),
+        " x ".join(map(str, array.chunks)),
+        str(array.dtype),
+        count_bytes(stored),
+        f"{stored / max(array.nbytes, 1):.0%}",
+    )
+
+
+def _checkpoint(path: Path) -> Description:
+    model, card = load_model(path)
+    beside = path.with_suffix(".json")
+    raw = read_json(beside, "teacher or student") if beside.is_file() else {}
+    facts = {name: str(value) for name, value in card.options.items()} | {
+        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        "stride": f"{model.stride} px of the image per logit",
+        "learned at": "full size" if card.shrink == 1 else f"1/{card.shrink} of the frames' size",
+        "file": f"{count_bytes(path.stat().st_size)}, SHA-256 {file_digest(path)}",
+    }
+    facts |= {
+        name: str(raw[name]) for name in ("key", "role", "steps", "train_seconds", "seed") if name in raw
+    }
+    state = model.state_dict()
+    groups: dict[str, list[Any]] = {}
+    for name, tensor in state.items():
+        groups.setdefault(".".join(name.split(".")[:2]), []).append(tensor)
+    layers = [
+        (
+            name,
+            str(len(group)),
+            f"{sum(t.numel() for t in group):,}",
+            count_bytes(sum(t.nbytes for t in group)),
+        )
+        for name, group in groups.items()
+    ]
+    told = zip(card.classes.names, card.classes.palette, strict=True)
+    classes = [(str(i), name, _hex(color)) for i, (name, color) in enumerate(told)]
+    tables = (
+        Table("Layers", ("layer", "tensors", "values", "size"), layers),
+        Table("Classes", ("id", "class", "colour"), classes),
+    )
+    return Description("checkpoint", f"Checkpoint {path}", facts, tables)
+
+
+def _pairs(title: str, values: Mapping[str, Any]) -> Table:
+    return Table(title, ("name", "value"), [(name, _spell(value)) for name, value in values.items()])
+
+
+def _spell(value: Any) -> str:
+    """A value in a line; long lists, such as those of digests, by their length and first item."""
+    text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+    if isinstance(value, list | dict) and len(text) > 120:
+        first = next(iter(value), "")
+        return f"{len(value)} items, first {str(first)[:80]}"
+    return text
+
+
+def _hex(color: Sequence[int]) -> str:
+    return "#" + "".join(f"{part:02x}" for part in color)
+
+
+def _cut(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    if len(rows) > AT_MOST:
+        rest = (f"… {len(rows) - AT_MOST} more", *("" for _ in columns[1:]))
+        rows = [*rows[:AT_MOST], rest]
+    return Table(title, columns, rows)

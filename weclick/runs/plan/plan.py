@@ -1,0 +1,304 @@
+"""What a run would do: counts, bytes and time of every stage, and what the store already holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from weclick.clicks import ClickTable, generate_clicks
+from weclick.common.config import check_masks, select
+from weclick.datasets import build_manifest, open_dataset
+from weclick.datasets.frames import frames_key, pack_frames, unpacked_key
+from weclick.flow.stage import compute_flow, flow_keys
+from weclick.manifest import Clip, Manifest
+from weclick.manifest.window import Window, consistency_pairs, stored_pairs
+from weclick.proxy_labels.soft_labels import compute_soft_labels, soft_labels_key
+from weclick.runs.plan.probe import (
+    ENTRY_OVERHEAD_BYTES,
+    Rate,
+    flow_rate,
+    frames_rate,
+    plausible_teacher,
+    sample,
+    soft_labels_rate,
+    train_probe,
+    untrained,
+)
+from weclick.store import Entry, Store, entry_key
+from weclick.train.data.stream import Caches
+from weclick.train.online import OnlineSection
+from weclick.train.recipe import Recipe
+from weclick.train.stage import WEIGHTS
+
+CLICKS_AT_MOST = 2000
+"""Targets up to which the clicks are made, since the keys of the networks follow from them."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One line of a plan.
+
+    Attributes:
+        stage: its word.
+        work: what all of it is, in words.
+        found, missing: entries that the store has and lacks; -1 where only the run can tell.
+        store_bytes: that will be written to the writable root.
+        seconds: of work that is missing, or None where it was not measured.
+    """
+
+    stage: str
+    work: str
+    found: int = 0
+    missing: int = 0
+    store_bytes: int = 0
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan of a run.
+
+    Attributes:
+        stages: in the order of the data.
+        results_bytes: copies of the networks in the results folder, and a checkpoint while one is trained.
+        root: the writable root of the store.
+        free_bytes: on its disk.
+        notes: what the figures rest on.
+    """
+
+    stages: tuple[StagePlan, ...]
+    results_bytes: int
+    root: str
+    free_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def needed_bytes(self) -> int:
+        """All that will be written."""
+        return self.results_bytes + sum(stage.store_bytes for stage in self.stages)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk has room for it."""
+        return self.needed_bytes <= self.free_bytes
+
+
+@dataclass
+class _Run:
+    """What is known of a run while its plan is made."""
+
+    config: Mapping[str, Any]
+    store: Store
+    device: str
+    budget_s: float
+    timed: bool
+    train: Manifest
+    val: Manifest
+    notes: list[str] = field(default_factory=list)
+
+    def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
+        """See `stored_pairs`."""
+        return stored_pairs(Window(**self.config["window"]), self.config["evaluate"]["max_gap_frames"])(clip)
+
+    def lacking(self, kind: str, keys: Mapping[str, str]) -> set[str]:
+        """Ids of the clips whose entry no root has."""
+        return {clip for clip, key in keys.items() if self.store.find(kind, key) is None}
+
+    def seconds(self, value: float) -> float | None:
+        """A time, or None where none was asked for."""
+        return value if self.timed else None
+
+
+def make_plan(config: Mapping[str, Any], store: Store, *, device: str = "cpu", probe_s: float = 5.0) -> Plan:
+    """Plan a run without writing to its store or results.
+
+    Samples of frames and flows are made by the very stages in a temporary folder, and so are a few steps of
+    both trainings.
+
+    Args:
+        config: complete.
+        store: of the run.
+        device: where the probes run.
+        probe_s: seconds for each probe beyond its first item; 0 leaves the trainings and all times out.
+
+    Raises:
+        ValueError, OSError: the configuration or the data set is not fit for a run; see `weclick doctor`.
+    """
+    check_masks(config)
+    began = time.perf_counter()
+    train, val = (_manifest(config, config["data"][name]) for name in ("train", "val"))
+    seconds = time.perf_counter() - began
+    run = _Run(config, store, device, max(probe_s, 2.0), probe_s > 0, train, val)
+    listed = {manifest.split: manifest for manifest in (train, val)}.values()
+    clips = sum(len(manifest.clips) for manifest in listed)
+    frames = sum(len(clip.frames) for manifest in listed for clip in manifest.clips)
+    first = StagePlan("manifest", f"{clips} clips, {frames} frames", seconds=run.seconds(seconds))
+    with tempfile.TemporaryDirectory(prefix="weclick-plan-") as folder:
+        return _plan(run, first, Path(folder))
+
+
+def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
+    scratch = Store([folder / "store"])
+    part = sample(run.train, run.pairs)
+    clicks, table = _clicks(run)
+    frames, frame_keys = _frames(run, part, scratch)
+    flow, pair_keys = _flow(run, part, scratch)
+    teacher_key = _model_key(run, "teacher", table, Caches(run.store, frame_keys, {}, {}))
+    teacher = _find(run, teacher_key)
+    paces, weights = _paces(run, part, scratch, folder, teacher)
+    labels, label_keys = _soft_labels(run, part, scratch, weights, teacher)
+    caches = Caches(run.store, frame_keys, pair_keys, label_keys)
+    student = _find(run, _model_key(run, "student", table, caches) if label_keys else None)
+    sizes = {role: len(untrained(run.config, role, run.train)) for role in ("teacher", "student")}
+    networks = {
+        role: _network(run, role, entry, sizes[role], paces.get(role))
+        for role, entry in (("teacher", teacher), ("student", student))
+    }
+    scored = sum(len(clip.scored) for clip in run.val.clips)
+    pairs = sum(len(consistency_pairs(c, run.config["evaluate"]["max_gap_frames"])) for c in run.val.clips)
+    last = StagePlan("evaluate", f"{scored} scored frames, {pairs} pairs")
+    stages = (first, clicks, frames, flow, networks["teacher"], labels, networks["student"], last)
+    root = run.store.local.path
+    return Plan(
+        stages, 4 * max(sizes.values()) + sum(sizes.values()), str(root), free_bytes(root), (*run.notes,)
+    )
+
+
+def free_bytes(root: Path) -> int:
+    """Free space on the disk where a folder is, or would be made."""
+    there = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _manifest(config: Mapping[str, Any], split: str) -> Manifest:
+    reach = max(Window(**config["window"]).reach_frames, config["evaluate"]["max_gap_frames"])
+    memory = Path(config["results"]) / "manifest" / "digests.sqlite"
+    remember = memory if memory.is_file() else None
+    return build_manifest(open_dataset(config["data"]), split, 0, 1, reach_frames=reach, remember=remember)
+
+
+def _clicks(run: _Run) -> tuple[StagePlan, ClickTable | None]:
+    targets = sum(len(clip.targets) for clip in run.train.clips)
+    if targets > CLICKS_AT_MOST:
+        run.notes.append(f"{targets} targets are too many to make clicks here; networks are not looked up")
+        return StagePlan("clicks", f"{targets} targets"), None
+    began = time.perf_counter()
+    table = generate_clicks(run.train, options=run.config["clicks"], seed=run.config["seed"])
+    seconds = run.seconds(time.perf_counter() - began)
+    return StagePlan("clicks", f"{targets} targets, {len(table)} clicks", seconds=seconds), table
+
+
+def _frames(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
+    options = run.config["frames"]
+    if options["pack"]:
+        keys = {clip.id: frames_key(clip, options["chunk_px"], options["codec"]) for clip in run.train.clips}
+        missing = run.lacking("frames", keys)
+    else:
+        keys, missing = {clip.id: unpacked_key(clip) for clip in run.train.clips}, set()
+    rate = frames_rate(run.config, part, scratch, run.budget_s)
+    counts = {clip.id: len(clip.frames) for clip in run.train.clips}
+    plan = _stored(run, "frames", "frames", run.train.clips, counts, missing, rate)
+    threads = min(os.cpu_count() or 1, max(len(missing), 1))
+    return replace(plan, seconds=plan.seconds and plan.seconds / threads), keys
+
+
+def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
+    plans: list[StagePlan] = []
+    train_keys: dict[str, str] = {}
+    for manifest in {m.split: m for m in (run.train, run.val)}.values():
+        keys = flow_keys(manifest, run.pairs, run.config["flow"])
+        cut = part if manifest is run.train else sample(manifest, run.pairs)
+        rate = flow_rate(run.config, cut, run.pairs, scratch, run.device, run.budget_s)
+        counts = {clip.id: len(run.pairs(clip)) for clip in manifest.clips}
+        clips = [clip for clip in manifest.clips if clip.id in keys]
+        plans.append(_stored(run, "flow", "pairs", clips, counts, run.lacking("flow", keys), rate))
+        train_keys = keys if manifest is run.train else train_keys
+    both = StagePlan(
+        "flow",
+        " + ".join(plan.work for plan in plans),
+        sum(plan.found for plan in plans),
+        sum(plan.missing for plan in plans),
+        sum(plan.store_bytes for plan in plans),
+        run.seconds(sum(plan.seconds or 0 for plan in plans)),
+    )
+    return both, train_keys
+
+
+def _soft_labels(
+    run: _Run, part: Manifest, scratch: Store, weights: Path, teacher: Entry | None
+) -> tuple[StagePlan, dict[str, str]]:
+    rate = soft_labels_rate(run.config, part, weights, scratch, run.device, run.budget_s)
+    chunk_px, codec = run.config["soft_labels"]["chunk_px"], run.config["soft_labels"]["codec"]
+    digest = teacher.attributes["weights_sha256"] if teacher else None
+    keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in run.train.clips if digest}
+    missing = run.lacking("soft_labels", keys) if digest else {clip.id for clip in run.train.clips}
+    counts = {clip.id: len(clip.frames) for clip in run.train.clips}
+    return _stored(run, "soft_labels", "frames", run.train.clips, counts, missing, rate), keys
+
+
+def _stored(
+    run: _Run,
+    stage: str,
+    unit: str,
+    clips: Sequence[Clip],
+    counts: Mapping[str, int],
+    missing: set[str],
+    rate: Rate | None,
+) -> StagePlan:
+    """A stage that writes one entry a clip; sizes and times go with the pixels of its frames or pairs."""
+    lacking = [clip for clip in clips if clip.id in missing]
+    pixels = sum(counts[clip.id] * clip.height_px * clip.width_px for clip in lacking)
+    size = pixels * rate.bytes_per_px + ENTRY_OVERHEAD_BYTES * len(lacking) if rate else 0
+    seconds = run.seconds(pixels * rate.seconds_per_px) if rate else run.seconds(0)
+    work = f"{sum(counts[clip.id] for clip in clips)} {unit} of {len(clips)} clips"
+    return StagePlan(stage, work, len(clips) - len(lacking), len(lacking), round(size), seconds)
+
+
+def _network(run: _Run, role: str, entry: Entry | None, size: int, pace: float | None) -> StagePlan:
+    steps = run.config[role]["steps"]
+    if entry:
+        return StagePlan(role, f"{steps} steps", found=1, seconds=run.seconds(0))
+    return StagePlan(role, f"{steps} steps", 0, 1, size, None if pace is None else steps * pace)
+
+
+def _model_key(run: _Run, role: str, table: ClickTable | None, caches: Caches) -> str | None:
+    """The key of a network, or None where it cannot be known beforehand."""
+    if table is None:
+        return None
+    chosen = select(run.config, role)
+    recipe = Recipe(role, chosen, run.train, table, caches, run.val, OnlineSection.of(chosen))
+    return entry_key("models", recipe.inputs())
+
+
+def _find(run: _Run, key: str | None) -> Entry | None:
+    return run.store.find("models", key) if key else None
+
+
+def _paces(
+    run: _Run, part: Manifest, scratch: Store, folder: Path, teacher: Entry | None
+) -> tuple[dict[str, float], Path]:
+    """Seconds a step of both trainings, and the weights of a teacher: the run's own, if the store has it."""
+    random = folder / WEIGHTS
+    random.write_bytes(plausible_teacher(run.config, part))
+    if not teacher:
+        run.notes.append("soft labels are sized by random weights; those of a trained teacher take less")
+    if not run.timed:
+        return {}, teacher.path / WEIGHTS if teacher else random
+    options = run.config["soft_labels"]
+    small = replace(part, clips=part.clips[:4])
+    caches = {"frames": pack_frames(small, store=scratch, **run.config["frames"])}
+    probe = (scratch, folder / "teacher", run.device, run.budget_s)
+    pace = train_probe(run.config, "teacher", small, caches, *probe)
+    caches["flow"] = compute_flow(
+        small, run.pairs, options=run.config["flow"], store=scratch, device=run.device
+    )
+    caches["soft_labels"] = compute_soft_labels(small, random, store=scratch, device=run.device, **options)
+    probe = (scratch, folder / "student", run.device, run.budget_s)
+    student = train_probe(run.config, "student", small, caches, *probe)
+    return {"teacher": pace, "student": student}, teacher.path / WEIGHTS if teacher else random

@@ -1,0 +1,244 @@
+"""Samples of a run, made by the very stages into a store of their own: what a stage writes, and how fast."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from weclick.clicks import generate_clicks
+from weclick.common.config import select
+from weclick.datasets.frames import pack_frames
+from weclick.flow.stage import compute_flow
+from weclick.manifest import Clip, Manifest
+from weclick.manifest.read import read_clip
+from weclick.models import normalize
+from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.store import Store
+from weclick.store.model_file import model_bytes
+from weclick.train.build import build_network
+from weclick.train.data.stream import Caches
+from weclick.train.log import METRICS, read_metrics
+from weclick.train.recipe import Recipe
+from weclick.train.stage import train_recipe
+
+AT_MOST_CLIPS, AT_MOST_NEIGHBOURS, AT_MOST_STEPS = 24, 4, 20
+ENTRY_OVERHEAD_BYTES = 2048
+"""Descriptions of the arrays of an entry, which do not grow with its frames."""
+
+LOGIT_SPREAD = 6.0
+"""Standard deviation of the logits of the plausible teacher. Its soft labels take more bytes than those that
+trained teachers wrote: a quarter more for the demo, four times as many for config/davis.yaml."""
+
+PairsOf = Callable[[Clip], tuple[tuple[int, int], ...]]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a sample tells of a stage.
+
+    Attributes:
+        bytes_per_px: stored, per pixel of a frame or of a pair's target.
+        seconds_per_px: of work.
+    """
+
+    bytes_per_px: float
+    seconds_per_px: float
+
+
+def sample(manifest: Manifest, pairs_of: PairsOf) -> Manifest:
+    """Some clips, spread over the split, each cut to one target or scored frame and its neighbours."""
+    usable = [clip for clip in manifest.clips if clip.targets or clip.scored]
+    chosen = [usable[i] for i in _spread(len(usable), AT_MOST_CLIPS)]
+    per_clip = max(1, AT_MOST_CLIPS // max(len(chosen), 1))
+    return replace(manifest, clips=tuple(_cut(clip, pairs_of, per_clip) for clip in chosen))
+
+
+def rate_of(
+    kind: str, clips: Sequence[Clip], count: Callable[[Clip], int], make: Any, store: Store, budget_s: float
+) -> Rate | None:
+    """Make the entries of sample clips, one first and then as many as the time allows.
+
+    Args:
+        kind: of the entries.
+        clips: of the sample.
+        count: frames or pairs of a clip.
+        make: clips -> (clip id -> key), the stage itself.
+        store: the sample's.
+        budget_s: seconds; the first clip is made however long it takes.
+    """
+    clips = [clip for clip in clips if count(clip)]
+    if not clips:
+        return None
+    began = time.perf_counter()
+    keys = make(clips[:1])
+    seconds, timed = time.perf_counter() - began, clips[:1]
+    rest = clips[1 : 1 + int(max(budget_s - seconds, 0) / max(seconds, 1e-3))]
+    if rest:
+        began = time.perf_counter()
+        keys |= make(rest)
+        seconds, timed = time.perf_counter() - began, rest
+    stored = sum(
+        store.get(kind, key).meta["entry_bytes"] - _overhead(store, kind, key) for key in keys.values()
+    )
+    made = [clip for clip in clips if clip.id in keys]
+    return Rate(stored / _pixels(made, count), seconds / _pixels(timed, count))
+
+
+def frames_rate(config: Mapping[str, Any], part: Manifest, store: Store, budget_s: float) -> Rate | None:
+    """Of the stage `frames`; its seconds are those of one thread. None where frames stay in their files."""
+    if not config["frames"]["pack"]:
+        return None
+
+    def make(clips: Sequence[Clip]) -> dict[str, str]:
+        return pack_frames(replace(part, clips=tuple(clips)), store=store, **config["frames"])
+
+    rate = rate_of("frames", part.clips, lambda clip: len(clip.frames), make, store, budget_s)
+    threads = min(os.cpu_count() or 1, max(len(part.clips) - 1, 1))
+    return rate and replace(rate, seconds_per_px=rate.seconds_per_px * threads)
+
+
+def flow_rate(
+    config: Mapping[str, Any], part: Manifest, pairs_of: PairsOf, store: Store, device: str, budget_s: float
+) -> Rate | None:
+    """Of the stage `flow`."""
+
+    def make(clips: Sequence[Clip]) -> dict[str, str]:
+        cut = replace(part, clips=tuple(clips))
+        return compute_flow(cut, pairs_of, options=config["flow"], store=store, device=device)
+
+    return rate_of("flow", part.clips, lambda clip: len(pairs_of(clip)), make, store, budget_s)
+
+
+def soft_labels_rate(
+    config: Mapping[str, Any], part: Manifest, teacher: Path, store: Store, device: str, budget_s: float
+) -> Rate | None:
+    """Of the stage `soft_labels`, with some teacher of the configured kind."""
+
+    def make(clips: Sequence[Clip]) -> dict[str, str]:
+        cut = replace(part, clips=tuple(clips))
+        return compute_soft_labels(cut, teacher, store=store, device=device, **config["soft_labels"])
+
+    return rate_of("soft_labels", part.clips, lambda clip: len(clip.frames), make, store, budget_s)
+
+
+def untrained(config: Mapping[str, Any], role: str, manifest: Manifest) -> bytes:
+    """A network of the configured kind, with random weights, as the file that its training would write."""
+    options = config[role]
+    model = build_network(options, manifest.num_classes)
+    model.drop_auxiliary()
+    return model_bytes(model, manifest.classes)
+
+
+def plausible_teacher(config: Mapping[str, Any], part: Manifest) -> bytes:
+    """A network with random weights whose soft labels compress as those of a trained teacher.
+
+    Its classes are wrong, but what it says varies over the image and over the quantised range, and that is
+    what the size of compressed soft labels depends on.
+    """
+    options = config["teacher"]
+    torch.manual_seed(0)
+    model = build_network(options, part.num_classes).eval()
+    model.drop_auxiliary()  # its last layer would be taken for that of the head
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.out_channels == part.num_classes]
+    clip = next(clip for clip in part.clips if clip.frames)
+    rgb = torch.from_numpy(next(iter(read_clip(part, clip.restrict([0])))).copy())
+    with torch.inference_mode():
+        logits = model(normalize(rgb.permute(2, 0, 1)[None].float()))
+        logits = logits - logits.mean((0, 2, 3), keepdim=True)
+    factor = LOGIT_SPREAD / float(logits.std())
+    with torch.no_grad():
+        for parameter in layers[-1].parameters():
+            parameter.mul_(factor)
+    return model_bytes(model, part.classes)
+
+
+def train_probe(
+    config: Mapping[str, Any],
+    role: str,
+    part: Manifest,
+    caches: Mapping[str, Mapping[str, str]],
+    store: Store,
+    folder: Path,
+    device: str,
+    budget_s: float,
+) -> float:
+    """Train a few steps at the configured size, from random weights and with every loss switched on.
+
+    Returns:
+        Seconds a step. Two steps are trained however long they take.
+    """
+    few = _train(config, role, part, caches, store, folder / "first", device, steps=2)
+    steps = min(AT_MOST_STEPS, int(budget_s / max(few, 1e-3)))
+    if steps <= 2:
+        return few
+    return _train(config, role, part, caches, store, folder / "more", device, steps)
+
+
+def _train(
+    config: Mapping[str, Any],
+    role: str,
+    part: Manifest,
+    caches: Mapping[str, Mapping[str, str]],
+    store: Store,
+    folder: Path,
+    device: str,
+    steps: int,
+) -> float:
+    chosen = deepcopy(select(config, role))
+    chosen[role] |= {
+        "pretrained": None,
+        "steps": steps,
+        "log_every": 1,
+        "validate_every": 0,
+        "validate_frames": 1,
+        "checkpoint_every": 10**9,
+    }
+    chosen["gated_crf"]["warmup"] = 0
+    recipe = Recipe(
+        role=role,
+        config=chosen,
+        manifest=part,
+        clicks=generate_clicks(part, options=config["clicks"], seed=config["seed"]),
+        caches=Caches(store, caches["frames"], caches.get("flow", {}), caches.get("soft_labels", {})),
+        validation=replace(part, clips=tuple(_scored(clip) for clip in part.clips[:1])),
+    )
+    train_recipe(recipe, folder, device=device)
+    ends = [line["seconds"] for line in read_metrics(folder / METRICS) if "loss" in line]
+    return statistics.median(np.diff(ends)) if len(ends) > 1 else ends[0]
+
+
+def _scored(clip: Clip) -> Clip:
+    return replace(clip, scored=clip.targets[:1])
+
+
+def _cut(clip: Clip, pairs_of: PairsOf, anchors: int) -> Clip:
+    all_pairs = pairs_of(clip)
+    wanted = clip.targets or clip.scored
+    keep: set[int] = set()
+    for anchor in (wanted[i] for i in _spread(len(wanted), anchors)):
+        others = [other for target, other in all_pairs if target == anchor]
+        keep |= {anchor, *(others[i] for i in _spread(len(others), AT_MOST_NEIGHBOURS))}
+    return clip.restrict(keep)
+
+
+def _spread(count: int, at_most: int) -> list[int]:
+    return sorted({int((i + 0.5) * count / min(count, at_most)) for i in range(min(count, at_most))})
+
+
+def _pixels(clips: Sequence[Clip], count: Callable[[Clip], int]) -> int:
+    return sum(count(clip) * clip.height_px * clip.width_px for clip in clips)
+
+
+def _overhead(store: Store, kind: str, key: str) -> int:
+    files = store.get(kind, key).meta["files"]
+    return sum(file["bytes"] for name, file in files.items() if name.endswith("zarr.json"))

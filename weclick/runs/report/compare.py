@@ -1,0 +1,194 @@
+"""Several runs on one page: what differs in their configurations, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weclick.common import words
+from weclick.common.config import complete_config
+from weclick.common.errors import InputError
+from weclick.common.files import read_json, write_text
+from weclick.manifest import Manifest
+from weclick.runs.report.compare_gallery import example_rows
+from weclick.runs.report.figures import MAX_RUNS, Curve, curve_chart
+from weclick.runs.report.page import environment
+from weclick.runs.report.provenance import flatten, spell
+from weclick.runs.report.results import ROLES, Results, read_results, require
+from weclick.runs.report.sections import curves
+
+SCORES = (
+    ("miou", "mIoU, %", words.percent),
+    ("mean_accuracy", "Class accuracy, %", words.percent),
+    ("pixel_accuracy", "Pixel accuracy, %", words.percent),
+    ("temporal_consistency", "Temporal consistency, %", words.percent),
+    ("parameters", "Parameters", words.short_count),
+    ("fps", "Frames per second", words.rate),
+)
+_PLACES = ("results", "report.", "cache.")
+"""Beginnings of options that say where a run lies and how it is shown, not what it computes."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run to compare: its label, its configuration, and what its stages wrote."""
+
+    label: str
+    config: Mapping[str, Any]
+    results: Results
+
+
+def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> None:
+    """Write one self-contained page about several runs.
+
+    Args:
+        out: HTML file.
+        runs: results folders as FOLDER or FOLDER=LABEL; without a label the folder's name serves, with that
+            of the folder above where names are alike.
+        examples: at most so many frames that all runs predicted are shown.
+
+    Raises:
+        MissingFileError: a folder is no finished run; names the file and the stage that is missing.
+        InputError: fewer than two runs, more than there are colours, or two of one label.
+    """
+    read = [_read(folder, label) for folder, label in _labelled(runs)]
+    labels = [run.label for run in read]
+    page = (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            labels=labels,
+            colors=[f"var(--run-{i})" for i in range(len(read))],
+            folders=[str(run.results.folder) for run in read],
+            scores=[_scores(read, role) for role in ROLES if any(run.results.scores(role) for run in read)],
+            differences=differences({run.label: run.config for run in read}),
+            classes=_classes(read),
+            charts_made=_charts(read),
+            examples=example_rows({run.label: run.results for run in read}, examples),
+            warnings=_warnings(read),
+        )
+    )
+    write_text(Path(out), page)
+
+
+def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """(option, its value in each run) of every option on which the runs are not agreed.
+
+    Where runs lie, and how they are shown, is left out.
+    """
+    leaves = [dict(flatten(config)) for config in configs.values()]
+    names = dict.fromkeys(name for leaf in leaves for name in leaf if not name.startswith(_PLACES))
+    table = [(name, [spell(leaf[name]) if name in leaf else words.DASH for leaf in leaves]) for name in names]
+    return [(name, values) for name, values in table if len(set(values)) > 1]
+
+
+def _labelled(runs: Sequence[str]) -> list[tuple[Path, str]]:
+    if not 2 <= len(runs) <= MAX_RUNS:
+        raise InputError(f"{len(runs)} runs are given, expected 2 to {MAX_RUNS} results folders")
+    split = [(Path(run.partition("=")[0]), run.partition("=")[2]) for run in runs]
+    names = [label or folder.resolve().name for folder, label in split]
+    labels = [
+        label or (name if names.count(name) == 1 else f"{folder.resolve().parent.name}/{name}")
+        for (folder, label), name in zip(split, names, strict=True)
+    ]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise InputError(f"two runs have the label {', '.join(twice)}; give labels: FOLDER=LABEL")
+    return [(folder, label) for (folder, _), label in zip(split, labels, strict=True)]
+
+
+def _read(folder: Path, label: str) -> Run:
+    card = require(folder / "report.json", "report")
+    config = complete_config(read_json(card, "report", "report.json")["config"], source=str(card))
+    results = read_results(folder, config)
+    return Run(label, config, replace(results, val=_found(results.val, folder)))
+
+
+def _found(manifest: Manifest, folder: Path) -> Manifest:
+    """A split whose relative root is sought beside the results where it is not found from here."""
+    root = Path(manifest.root)
+    if root.is_absolute() or root.exists():
+        return manifest
+    return replace(manifest, root=str(folder.resolve().parent / root))
+
+
+def _scores(runs: Sequence[Run], role: str) -> dict[str, Any]:
+    """One table: a row per score, a cell per run, the best of each row marked."""
+    found = [run.results.scores(role) for run in runs]
+    rows = []
+    for key, title, style in SCORES:
+        values = [scores.get(key) for scores in found]
+        best = None if key == "parameters" else _best(values)
+        rows.append((title, [(style(value), value == best) for value in values]))
+    steps = [run.results.models.get(role, {}) for run in runs]
+    rows.append(("Training steps", [(words.count(card.get("steps")), False) for card in steps]))
+    rows.append(("Training time", [(words.duration(card.get("train_seconds")), False) for card in steps]))
+    return {"role": role, "rows": rows}
+
+
+def _classes(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """IoU of every class that any run's student knows."""
+    found = [run.results.scores("student").get("per_class_iou", {}) for run in runs]
+    colors = {
+        name: f"rgb({' '.join(map(str, color))})"
+        for run in runs
+        for name, color in zip(run.results.val.classes.names, run.results.val.classes.palette, strict=True)
+    }
+    rows = []
+    for name, color in colors.items():
+        values = [iou.get(name) for iou in found]
+        cells = [(words.percent(value), value == _best(values), value) for value in values]
+        rows.append({"name": name, "color": color, "cells": cells})
+    return rows
+
+
+def _charts(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Validation mIoU and loss of student and teacher, a line for each run."""
+    charts = []
+    for role in ROLES:
+        for keys, title, percent in (
+            (("validation", "miou"), "mIoU in validation", True),
+            (("loss",), "Loss", False),
+        ):
+            lines: dict[str, Curve] = {}
+            for index, run in enumerate(runs):
+                curve = curves(run.results, *keys).get(role)
+                if curve:
+                    lines[f"run-{index}"] = curve
+            if lines:
+                whole = f"{title}, {role}"
+                name = f"{role}-{keys[0]}"
+                charts.append(
+                    (whole, curve_chart(lines, name=name, alt=f"{whole}, of every run", percent=percent))
+                )
+    return charts
+
+
+def _warnings(runs: Sequence[Run]) -> list[str]:
+    """What makes scores of these runs no fair comparison."""
+    first, told = runs[0], []
+    for run in runs[1:]:
+        if _labels(run) != _labels(first):
+            told.append(
+                f"{run.label} is scored on other frames than {first.label}: do not compare their scores."
+            )
+        elif run.results.val.classes.names != first.results.val.classes.names:
+            told.append(f"{run.label} knows other classes than {first.label}.")
+    return told
+
+
+def _labels(run: Run) -> set[str | None]:
+    """Digests of the frames' labels that a run is scored on."""
+    return {
+        clip.frames[t].label_digest or clip.frames[t].digest
+        for clip in run.results.val.clips
+        for t in clip.scored
+    }
+
+
+def _best(values: Sequence[float | None]) -> float | None:
+    """The highest; None where fewer than two are known, or all are one."""
+    known = [value for value in values if value is not None and words.known(value)]
+    return max(known) if len(known) > 1 and len(set(known)) > 1 else None

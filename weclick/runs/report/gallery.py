@@ -1,0 +1,167 @@
+"""The parts of the page that are pictures: clicks, flow, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from weclick.common import words
+from weclick.common.errors import InputError
+from weclick.manifest import Clip, Manifest
+from weclick.manifest.images import read_ids
+from weclick.manifest.read import read_clip, read_label
+from weclick.runs.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
+from weclick.runs.report.pictures import Picture, draw_clicks, fit, overlay, picture
+from weclick.runs.report.results import Results, require
+from weclick.runs.report.spread import spread_over
+from weclick.store import Entry, Store
+from weclick.store.flow_entries import checked_stride, grid_flow, pairs_of
+
+MAX_EXAMPLES = 12
+"""Rows of predictions at most, so that the page stays small."""
+
+Captioned = tuple[Picture, str]
+
+
+@dataclass(frozen=True)
+class FlowPair:
+    """A flow of the store: (2, h, w) float32 px of the frame on its stride grid, NaN where a mask objects."""
+
+    clip: Clip
+    target: int
+    neighbour: int
+    flow: np.ndarray
+    stride_px: int
+    masks: tuple[str, ...]
+
+    def names(self) -> tuple[str, str]:
+        """Of target and neighbour."""
+        return self.clip.frames[self.target].name, self.clip.frames[self.neighbour].name
+
+
+def click_gallery(results: Results, at_most: int) -> list[Captioned]:
+    """Some targets with their clicks, each with a caption, spread over the training split."""
+    targets = [
+        (clip, t)
+        for clip in results.train.clips
+        for t in clip.targets
+        if len(results.clicks.of(clip.id, clip.frames[t].name))
+    ]
+    shown = []
+    for clip, t in spread_over(targets, at_most):
+        points = results.clicks.of(clip.id, clip.frames[t].name)
+        image = _frames(results.train, clip, t)[t]
+        marked = draw_clicks(image, points, results.train.classes.palette)
+        caption = f"{clip.id} · {clip.frames[t].name} · {words.plural(len(points), 'click')}"
+        shown.append((picture(marked, f"Target frame with its clicks: {caption}"), caption))
+    return shown
+
+
+def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any] | None:
+    """Some pairs with their flow in colours; None where no clip has a neighbour in reach.
+
+    Raises:
+        EntryMissingError: the index names an entry that the store has not.
+    """
+    for manifest in (results.train, results.val):
+        keys = results.flow.get(manifest.split, {})
+        pairs = _choose_pairs([clip for clip in manifest.clips if clip.id in keys], keys, store, at_most)
+        if pairs:
+            max_px = legend_scale(pair.flow for pair in pairs)
+            wheel = picture(wheel_legend(), "Colour wheel: the direction and length that a colour stands for")
+            rows = [_flow_row(manifest, pair, max_px) for pair in pairs]
+            return {
+                "rows": rows,
+                "wheel": wheel,
+                "max_px": f"{max_px:g}",
+                "split": manifest.split,
+                "masks": list(dict.fromkeys(name for pair in pairs for name in pair.masks)),
+            }
+    return None
+
+
+def prediction_gallery(results: Results) -> dict[str, Any]:
+    """Frame, truth, and what the networks made of it, for the examples that the evaluation kept."""
+    examples = results.evaluation.get("examples", [])
+    rows = [_prediction_row(results, example) for example in spread_over(examples, MAX_EXAMPLES)]
+    return {"rows": rows, "left_out": len(examples) - len(rows)}
+
+
+def _choose_pairs(clips: Sequence[Clip], keys: Mapping[str, str], store: Store, count: int) -> list[FlowPair]:
+    """Pairs spread over clips, and over a clip where there are fewer clips than pairs are asked for."""
+    chosen = spread_over(clips, count)
+    pairs = []
+    for clip in chosen:
+        entry = store.get("flow", keys[clip.id])
+        indices = range(len(pairs_of(entry, clip)))
+        pairs += [_read_pair(clip, entry, i) for i in spread_over(indices, -(-count // len(chosen)))]
+    return pairs[:count]
+
+
+def _read_pair(clip: Clip, entry: Entry, index: int) -> FlowPair:
+    stride_px = checked_stride(entry, clip.size)
+    flow, valid = grid_flow(entry, index)
+    flow = np.where(valid, flow * stride_px, np.nan)
+    return FlowPair(clip, *pairs_of(entry, clip)[index], flow, stride_px, tuple(entry.attributes["masks"]))
+
+
+def _flow_row(manifest: Manifest, pair: FlowPair, max_px: float) -> list[Captioned]:
+    images = _frames(manifest, pair.clip, pair.target, pair.neighbour)
+    target, neighbour = pair.names()
+    height, width = pair.clip.size
+    grid = Image.fromarray(flow_to_rgb(pair.flow, max_px=max_px))
+    size = grid.width * pair.stride_px, grid.height * pair.stride_px
+    colors = np.asarray(grid.resize(size, Image.Resampling.BILINEAR))[:height, :width]
+    lengths = np.hypot(*pair.flow)
+    trusted = np.isfinite(lengths)
+    median = f"{np.median(lengths[trusted]):.1f} px" if trusted.any() else words.DASH
+    told = f"flow · median {median} · {100 * trusted.mean():.0f} % valid"
+    where = f"of {pair.clip.id}"
+    return [
+        (
+            picture(fit(images[pair.target]), f"Target frame {target} {where}"),
+            f"{pair.clip.id} · target {target}",
+        ),
+        (picture(fit(images[pair.neighbour]), f"Neighbour {neighbour} {where}"), f"neighbour {neighbour}"),
+        (picture(fit(colors), f"Flow from {target} to {neighbour} {where}, as colours"), told),
+    ]
+
+
+def _prediction_row(results: Results, example: Mapping[str, str]) -> list[Captioned]:
+    val, palette = results.val, results.val.classes.palette
+    clip, t = _find(results, example["clip"], example["frame"])
+    frame, where = clip.frames[t], f"{clip.id}, frame {clip.frames[t].name}"
+    image = _frames(val, clip, t)[t]
+    row = [(picture(fit(image), where), f"{clip.id} · {frame.name}")]
+    if frame.label is not None:
+        truth = overlay(image, read_label(val, frame), palette)
+        row.append((picture(truth, f"True classes of {where}"), "truth"))
+    for role in ("teacher", "student"):
+        if role in example:
+            path = require(results.folder / "evaluation" / example[role], "evaluate")
+            predicted = overlay(image, read_ids(path), palette)
+            row.append((picture(predicted, f"Classes that the {role} sees in {where}"), role))
+    return row
+
+
+def _find(results: Results, clip_id: str, name: str) -> tuple[Clip, int]:
+    for clip in results.val.clips:
+        if clip.id == clip_id:
+            for t, frame in enumerate(clip.frames):
+                if frame.name == name:
+                    return clip, t
+    metrics = results.folder / "evaluation" / "metrics.json"
+    raise InputError(
+        f"{metrics}: has an example of clip {clip_id!r}, frame {name!r}, which split {results.val.split!r} "
+        "has not; it is of another run: run the stage evaluate again"
+    )
+
+
+def _frames(manifest: Manifest, clip: Clip, *positions: int) -> dict[int, np.ndarray]:
+    """Frames of a clip by position, each (H, W, 3) uint8 RGB, be they images or frames of a video."""
+    ordered = sorted(set(positions))
+    return dict(zip(ordered, read_clip(manifest, clip.restrict(ordered)), strict=True))

@@ -1,0 +1,75 @@
+"""From a results folder to one HTML file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from weclick.common import words
+from weclick.common.files import write_text
+from weclick.runs.report import gallery, provenance, sections
+from weclick.runs.report.paper import beside_paper
+from weclick.runs.report.results import read_results
+from weclick.runs.report.strip_gallery import strip_gallery
+from weclick.store import Store
+
+
+def write_report(
+    out: Path, *, results: Path, config: Mapping[str, Any], store: Store, command: str = ""
+) -> None:
+    """Write the page about a run: one file that carries its pictures and needs nothing else.
+
+    Beside it, as .json, goes what `weclick compare` must know of the run: configuration, versions, command.
+
+    Args:
+        out: HTML file.
+        results: results folder of the run.
+        config: the complete configuration, shown whole; `data` names the splits, `report.examples` says how
+            many targets and pairs are pictured.
+        store: holds frames, flows and soft labels.
+        command: by which the run was made, to be shown.
+
+    Raises:
+        MissingFileError: a stage that the page needs has not run; names the file and the stage.
+        InputError: a file is damaged, or of another run.
+    """
+    gathered = read_results(Path(results), config)
+    examples = config["report"]["examples"]
+    page = (
+        environment()
+        .get_template("template.html.j2")
+        .render(
+            head=sections.head(gathered),
+            run=sections.run(gathered, config, store),
+            command=command,
+            paper=beside_paper(gathered, config),
+            strips=strip_gallery(gathered, config, store, examples),
+            data=sections.data(gathered),
+            clicks=gallery.click_gallery(gathered, examples),
+            flow=gallery.flow_gallery(gathered, store, examples),
+            predictions=gallery.prediction_gallery(gathered),
+            training=sections.training(gathered),
+            classes=sections.classes(gathered),
+            ablation=sections.ablation(gathered),
+        )
+    )
+    card = {"command": command, "versions": provenance.versions(), "config": config}
+    write_text(Path(out).with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+    write_text(Path(out), page)
+
+
+def environment() -> Environment:
+    """Templates of this package, and what they may call."""
+    made = Environment(
+        loader=PackageLoader("weclick.runs.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    made.filters["percent"] = words.percent
+    return made

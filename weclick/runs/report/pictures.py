@@ -1,0 +1,113 @@
+"""Pictures of frames, clicks and class maps, made with numpy, and carried inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from weclick.common.errors import InputError
+from weclick.manifest import IGNORE
+
+WIDTH_PX = 560
+"""Width of a picture in the page: sharp in two columns, and a dozen stay below a megabyte."""
+
+OPACITY = 0.62
+"""Of class colours over the frame."""
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image in the page: a data URI, and what it shows in words."""
+
+    src: str
+    alt: str
+    width_px: int
+    height_px: int
+
+
+def picture(pixels: np.ndarray, alt: str) -> Picture:
+    """Pack an image: (H, W, 3) uint8 RGB as JPEG, (H, W, 4) RGBA as PNG."""
+    buffer = io.BytesIO()
+    kind = "png" if pixels.shape[2] == 4 else "jpeg"
+    quality = {} if kind == "png" else {"quality": 84, "optimize": True}
+    Image.fromarray(pixels).save(buffer, kind, **quality)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return Picture(f"data:image/{kind};base64,{data}", alt, pixels.shape[1], pixels.shape[0])
+
+
+def fit(image: np.ndarray, *, nearest: bool = False) -> np.ndarray:
+    """Scale to the page's width, also upwards, so that marks on small frames come out sharp.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, or (H, W) uint8.
+        nearest: take the nearest pixel instead of a mean; class ids need that.
+    """
+    height, width = image.shape[:2]
+    size = WIDTH_PX, max(1, round(height * WIDTH_PX / width))
+    how = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize(size, how))
+
+
+def overlay(image: np.ndarray, class_ids: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Class colours over a grey copy of the frame; pixels without a class stay plain.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        class_ids: (H, W) uint8; ids beyond the palette are no class.
+        palette: K colours (R, G, B), 0..255.
+
+    Returns:
+        (h, w, 3) uint8 RGB of the page's width.
+
+    Raises:
+        InputError: image and class map differ in size.
+    """
+    if image.shape[:2] != class_ids.shape:
+        raise InputError(
+            f"class map is of shape {class_ids.shape}, its frame of {image.shape[:2]}; "
+            "one of them is of another run: run the stage evaluate again"
+        )
+    table = np.zeros((IGNORE + 1, 4), np.float32)
+    table[: len(palette)] = [(*color, OPACITY) for color in palette]
+    colors = table[fit(class_ids, nearest=True)]
+    grey = fit(image).astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    opacity = colors[..., 3:]
+    return np.rint((1 - opacity) * grey[..., None] + opacity * colors[..., :3]).astype(np.uint8)
+
+
+def draw_clicks(image: np.ndarray, points: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Mark clicks: a white dot in a ring of the class colour, edged in white and black to stand out anywhere.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        points: clicks with the fields y, x (px of `image`) and class_id.
+        palette: colour of each class.
+
+    Returns:
+        (h, w, 3) uint8 RGB of the page's width.
+    """
+    canvas = fit(image).astype(np.float32)
+    scale = canvas.shape[1] / image.shape[1]
+    for point in points:
+        y, x = ((int(point[axis]) + 0.5) * scale - 0.5 for axis in "yx")
+        color = palette[int(point["class_id"])]
+        for radius_px, ring in ((9.2, BLACK), (8.2, WHITE), (6.8, color), (2.4, WHITE)):
+            _draw_disc(canvas, y, x, radius_px, ring)
+    return np.rint(canvas).astype(np.uint8)
+
+
+def _draw_disc(canvas: np.ndarray, y: float, x: float, radius_px: float, color: Sequence[int]) -> None:
+    """Paint a disc with soft edges onto (H, W, 3) float32, in place; what lies outside is cut off."""
+    top, left = (max(0, int(centre - radius_px - 1)) for centre in (y, x))
+    patch = canvas[top : int(y + radius_px + 2), left : int(x + radius_px + 2)]
+    rows, columns = np.ogrid[: patch.shape[0], : patch.shape[1]]
+    distance = np.hypot(rows + top - y, columns + left - x)
+    coverage = np.clip(radius_px + 0.5 - distance, 0, 1)[..., None]
+    patch += coverage * (np.asarray(color, np.float32) - patch)

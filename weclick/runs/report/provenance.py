@@ -1,0 +1,142 @@
+"""Where a run comes from: configuration, command, versions, seeds, digests, and what its stages cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from weclick.clicks.table import clicks_digest
+from weclick.common import words
+from weclick.common.config import complete_config
+from weclick.common.files import read_lines
+from weclick.runs.cost import SUFFIX
+from weclick.runs.report.results import Results
+from weclick.store import Store, canonical_json, file_digest
+from weclick.train.network_code import network_code
+
+STAGES = {
+    "manifest": "manifest",
+    "clicks": "clicks",
+    "frames": "frames",
+    "flow": "flow",
+    "teacher": "teacher",
+    "soft_labels": "soft_labels",
+    "student": "student",
+    "evaluate": "evaluation",
+}
+"""Stage -> its folder in the results."""
+COMMAND = "WECLICK_COMMAND"
+"""Environment variable in which a workflow says by what command it was started."""
+
+
+def command() -> str:
+    """What was typed: the workflow's command where one runs this process, else the process' own."""
+    own = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return os.environ.get(COMMAND) or shlex.join(own)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every leaf of a configuration."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def changed(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, value, default) of what differs from the defaults of the schema."""
+    default = dict(flatten(complete_config({})))
+    return [
+        (name, spell(value), spell(default.get(name)))
+        for name, value in flatten(config)
+        if value != default.get(name)
+    ]
+
+
+def spell(value: Any) -> str:
+    """A value of the configuration as YAML would have it on one line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def versions() -> dict[str, str]:
+    """Python, weclick and the packages that it needs, as installed where the page is made."""
+    try:
+        needed = [need for need in metadata.requires("weclick") or () if "extra ==" not in need]
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        needed = ["numpy", "torch", "zarr"]
+    names = sorted(re.split(r"[^\w.-]", need, maxsplit=1)[0] for need in needed)
+    return {"python": platform.python_version(), **{name: _version(name) for name in ("weclick", *names)}}
+
+
+def digests(results: Results, config: Mapping[str, Any]) -> dict[str, str]:
+    """What pins the run down: SHA-256 of configuration, code, clicks, indexes, networks."""
+    pinned = {
+        "Configuration": hashlib.sha256(canonical_json(config).encode()).hexdigest(),
+        "Training code": network_code("weclick.train.loop", "weclick.models"),
+        "Clicks": clicks_digest(results.clicks),
+    }
+    for stage in ("manifest", "frames", "flow", "soft_labels"):
+        for path in sorted((results.folder / stage).glob("*/*.json")):
+            pinned[str(path.relative_to(results.folder))] = file_digest(path)
+    for role, card in results.models.items():
+        pinned[f"{role}, weights"] = str(card.get("weights_sha256", words.DASH))
+        pinned[f"{role}, key in the store"] = str(card.get("key", words.DASH))
+    return pinned
+
+
+def producers(results: Results, store: Store) -> dict[str, str]:
+    """role -> versions that trained it, as its entry in the store says."""
+    made = {}
+    for role, card in results.models.items():
+        entry = store.find("models", str(card.get("key", "")))
+        producer = entry.meta["producer"] if entry else {}
+        made[role] = ", ".join(f"{name} {version}" for name, version in producer.items()) or words.DASH
+    return made
+
+
+def costs(folder: Path) -> list[dict[str, str]]:
+    """One row per stage that left a cost file: all its runs in this folder summed, and its latest run."""
+    rows = []
+    for stage, place in STAGES.items():
+        files = sorted((folder / place).rglob(f"*{SUFFIX}"))
+        runs = [read_lines(path, stage, SUFFIX.strip(".")) for path in files]
+        if any(runs):
+            rows.append({"stage": stage, **_row([lines for lines in runs if lines])})
+    return rows
+
+
+def _row(runs: list[list[dict[str, Any]]]) -> dict[str, str]:
+    """Sums over jobs (the outer list) and their runs."""
+    everything = [line for lines in runs for line in lines]
+    last = [lines[-1] for lines in runs]
+    stored = any(line["made"] or line["found"] for line in everything)
+
+    def entries(lines: list[dict[str, Any]], what: str) -> str:
+        return words.count(sum(line[what] for line in lines)) if stored else ""
+
+    return {
+        "runs": words.count(len(everything)),
+        "seconds": words.duration(sum(line["seconds"] for line in everything)),
+        "made": entries(everything, "made"),
+        "written": words.size_bytes(sum(line["written_bytes"] for line in everything)),
+        "last_seconds": words.duration(sum(line["seconds"] for line in last)),
+        "last_made": entries(last, "made"),
+        "last_found": entries(last, "found"),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return words.DASH

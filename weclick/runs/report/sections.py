@@ -1,0 +1,238 @@
+"""The parts of the page that are words, numbers and charts. Each gives what the template shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from weclick.common import words
+from weclick.common.errors import InputError
+from weclick.manifest import Manifest
+from weclick.runs.report import provenance
+from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
+from weclick.runs.report.results import ROLES, Results
+from weclick.store import Store
+
+TERMS = {
+    "partial_cross_entropy": "Partial cross-entropy",
+    "gated_crf": "Gated CRF",
+    "knowledge_distillation": "Knowledge distillation",
+    "memory_flow": "Memory-flow distillation",
+    "auxiliary_partial_cross_entropy": "Partial cross-entropy of the auxiliary head",
+}
+
+
+def head(results: Results) -> dict[str, Any]:
+    """Title, one sentence, and the scores in large figures."""
+    student, teacher = results.scores("student"), results.scores("teacher")
+    shares = (
+        ("mean_accuracy", "Mean class accuracy"),
+        ("pixel_accuracy", "Pixel accuracy"),
+        ("temporal_consistency", "Temporal consistency"),
+    )
+    cards = [_card("Student mIoU", words.percent(student.get("miou")), "%", "")]
+    if teacher:
+        cards.append(_card("Teacher mIoU", words.percent(teacher.get("miou")), "%", ""))
+    cards += [
+        _card(label, words.percent(student.get(key)), "%", _beside(teacher, key, words.percent))
+        for key, label in shares
+    ]
+    size, _, unit = words.short_count(student.get("parameters")).partition(" ")
+    cards.append(_card("Parameters", size, unit, _beside(teacher, "parameters", words.short_count)))
+    cards.append(_card("Frames per second", words.rate(student.get("fps")), "", student.get("device", "")))
+    return {
+        "title": Path(results.val.root).name if results.val.dataset == "folder" else results.val.dataset,
+        "clicks": words.plural(len(results.clicks), "click"),
+        "targets": words.plural(_targets(results.train), "frame"),
+        "scored": words.plural(student.get("frames", _scored(results.val)), "frame"),
+        "split": results.val.split,
+        "image_size": words.size(student.get("image_size", ())),
+        "cards": cards,
+    }
+
+
+def run(results: Results, config: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """Models, configuration, and where all of it comes from."""
+    options = {role: card.get("options", {}) for role, card in results.models.items()}
+    rows = {
+        "Architecture": {role: option.get("architecture", words.DASH) for role, option in options.items()},
+        "Backbone": {role: option.get("backbone", words.DASH) for role, option in options.items()},
+        "Width of the head": {role: words.count(option.get("channels")) for role, option in options.items()},
+        "Parameters": _of_cards(results, "parameters", words.count),
+        "Training steps": _of_cards(results, "steps", words.count),
+        "Training time": _of_cards(results, "train_seconds", words.duration),
+        "Waited for data": {
+            role: f"{words.percent(_mean_wait(results.curves[role]))} %" for role in results.models
+        },
+        "Seed": _of_cards(results, "seed", words.count),
+        "Trained with": provenance.producers(results, store),
+    }
+    return {
+        "roles": list(results.models),
+        "rows": rows,
+        "changed": provenance.changed(config),
+        "versions": provenance.versions(),
+        "digests": provenance.digests(results, config),
+        "costs": provenance.costs(results.folder),
+        "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=90),
+    }
+
+
+def data(results: Results) -> dict[str, Any]:
+    """Clips, frames and targets of both splits; and clicks of every class."""
+    counts = results.clicks.counts()
+    classes = zip(results.train.classes.names, results.train.classes.palette, counts.tolist(), strict=True)
+    largest = max(int(counts.max()), 1)
+    return {
+        "splits": [_split(manifest) for manifest in (results.train, results.val)],
+        "classes": [
+            {"name": name, "color": _css(color), "clicks": words.count(n), "share": n / largest}
+            for name, color, n in classes
+        ],
+        "clicks": words.plural(len(results.clicks), "click"),
+        "clicks_a_target": f"{len(results.clicks) / max(_targets(results.train), 1):.1f}",
+        "clicked_share": f"{100 * _clicked_share(results):.2g}",
+        "without_click": [name for name, n in zip(results.train.classes.names, counts, strict=True) if not n],
+    }
+
+
+def training(results: Results) -> dict[str, Any]:
+    """Curves of the loss, of the score on the validation split, and of the terms of the loss."""
+    loss, miou = curves(results, "loss"), curves(results, "validation", "miou")
+    charts, terms = [], []
+    if loss:
+        svg = curve_chart(loss, name="loss", alt="Loss over training steps")
+        charts.append(("Loss", svg))
+    if miou:
+        svg = curve_chart(miou, name="miou", alt="Validation mIoU over training steps", percent=True)
+        charts.append(("mIoU in validation", svg))
+    for term, title in TERMS.items():
+        if found := curves(results, "terms", term):
+            terms.append((title, curve_chart(found, name=term, alt=f"{title} over training steps")))
+    return {"charts": charts, "terms": terms, "validated": bool(miou)}
+
+
+def classes(results: Results) -> dict[str, Any]:
+    """IoU of every class, teacher beside student, and the student's confusion matrix."""
+    student, teacher = (results.scores(role).get("per_class_iou", {}) for role in ROLES)
+    names, palette = results.val.classes.names, results.val.classes.palette
+    rows = [
+        {
+            "name": name,
+            "color": _css(color),
+            "iou": {role: values.get(name) for role, values in (("student", student), ("teacher", teacher))},
+            "difference": words.points(_difference(student.get(name), teacher.get(name))),
+        }
+        for name, color in zip(names, palette, strict=True)
+    ]
+    counts = results.evaluation.get("confusion_matrix")
+    if counts and (len(counts), {*map(len, counts)} - {len(names), len(names) + 1}) != (len(names), set()):
+        raise InputError(
+            f"{results.folder / 'evaluation' / 'metrics.json'}: its confusion_matrix is not of {len(names)} "
+            "classes; it is of another run, or was edited: run the stage evaluate again"
+        )
+    alt = "Confusion matrix of the student: share of each true class by predicted class, in per cent"
+    chart = confusion_chart(np.array(counts), names, name="confusion", alt=alt) if counts else None
+    return {"rows": rows, "has_teacher": bool(teacher), "confusion": chart}
+
+
+def ablation(results: Results) -> dict[str, Any] | None:
+    """What each loss brings, as mean and spread over seeds; None where no ablation was run."""
+    summary = results.ablation
+    if summary is None:
+        return None
+    variants = summary["variants"]
+    miou = {name: variant["miou"] for name, variant in variants.items()}
+    return {
+        "seeds": words.plural(len(summary["seeds"]), "seed"),
+        "note": summary.get("note", ""),
+        "rows": [
+            {
+                "name": name,
+                "description": variant.get("description", ""),
+                "scores": [
+                    words.spread(variant.get(key))
+                    for key in ("miou", "mean_accuracy", "temporal_consistency")
+                ],
+                "steps": words.spread({**variant.get("steps", {}), "spread": None}, words.count),
+                "seconds": words.spread({**variant.get("train_seconds", {}), "spread": None}, words.duration),
+            }
+            for name, variant in variants.items()
+        ],
+        "chart": dots_chart(miou, name="ablation", alt="mIoU of every variant, a dot for each seed"),
+    }
+
+
+def _card(label: str, value: str, unit: str, note: str) -> dict[str, str]:
+    return {"label": label, "value": value, "unit": "" if value == words.DASH else unit, "note": note}
+
+
+def _beside(teacher: Mapping[str, Any], key: str, style: Any) -> str:
+    return f"teacher {style(teacher.get(key))}" if teacher else ""
+
+
+def _of_cards(results: Results, key: str, style: Any) -> dict[str, str]:
+    return {
+        role: words.DASH if card.get(key) is None else style(card[key])
+        for role, card in results.models.items()
+    }
+
+
+def _mean_wait(lines: Iterable[Mapping[str, Any]]) -> float | None:
+    shares = [line["data_wait_share"] for line in lines if "data_wait_share" in line]
+    return float(np.mean(shares)) if shares else None
+
+
+def _split(manifest: Manifest) -> dict[str, str]:
+    sizes = sorted({clip.size for clip in manifest.clips})
+    return {
+        "name": manifest.split,
+        "clips": words.count(len(manifest.clips)),
+        "frames": words.count(sum(len(clip.frames) for clip in manifest.clips)),
+        "targets": words.count(_targets(manifest)),
+        "scored": words.count(_scored(manifest)),
+        "size": words.size(sizes[0]) if len(sizes) == 1 else f"{len(sizes)} sizes",
+    }
+
+
+def _targets(manifest: Manifest) -> int:
+    return sum(len(clip.targets) for clip in manifest.clips)
+
+
+def _scored(manifest: Manifest) -> int:
+    return sum(len(clip.scored) for clip in manifest.clips)
+
+
+def _clicked_share(results: Results) -> float:
+    """Of all pixels of the targets, those that carry a click."""
+    pixels = sum(clip.height_px * clip.width_px * len(clip.targets) for clip in results.train.clips)
+    return len(results.clicks) / max(pixels, 1)
+
+
+def _css(color: Iterable[int]) -> str:
+    return f"rgb({' '.join(map(str, color))})"
+
+
+def curves(results: Results, *keys: str) -> dict[str, Curve]:
+    """Role -> steps and values of the lines that have the (nested) keys; roles without any are left out."""
+    found: dict[str, Curve] = {}
+    for role, lines in results.curves.items():
+        logged = [line for line in lines if _nested(line, keys) is not None]
+        if logged:
+            found[role] = [line["step"] for line in logged], [_nested(line, keys) for line in logged]
+    return found
+
+
+def _nested(line: Mapping[str, Any], keys: Iterable[str]) -> Any:
+    value: Any = line
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _difference(student: float | None, teacher: float | None) -> float | None:
+    return None if student is None or teacher is None else student - teacher

@@ -1,0 +1,96 @@
+"""A run again, from its lock, and what differs between two locks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from weclick.common.errors import InputError, MissingFileError
+from weclick.common.files import write_text
+from weclick.runs.lock import LOCK, data_digests, read_lock
+from weclick.runs.report.provenance import flatten, spell
+
+CONFIG = "run.config.json"
+"""Name of the configuration that a repeated run is given, in its results folder."""
+_STDERR = 2
+
+
+def rerun(lock: Mapping[str, Any], config: Mapping[str, Any], *, cores: int) -> dict[str, Any]:
+    """Run the workflow on a lock's data; entries that the store has are found, the others are made.
+
+    Data are read first: where they are not those of the lock, nothing is computed.
+
+    Args:
+        lock: of the run to repeat; its `data` are compared.
+        config: the complete configuration; `results` is the folder that is written to.
+        cores: given to Snakemake.
+
+    Returns:
+        The new run's lock; of other data, the part `data` alone.
+
+    Raises:
+        MissingFileError: weclick is installed without its workflow.
+        InputError: the workflow ended with an error, which stands above.
+    """
+    results = Path(config["results"])
+    write_text(results / CONFIG, json.dumps(config, indent=1) + "\n")
+    _snakemake("manifest", results / CONFIG, cores)
+    data = data_digests(results, config)
+    if data != lock["data"]:
+        return {"data": data}
+    _snakemake("all", results / CONFIG, cores)
+    return read_lock(results / LOCK)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> list[str]:
+    """What two locks disagree on in a part, a line for each value: `name: old -> new`.
+
+    Digests are shortened, numbers are followed by their difference, and what a lock lacks is `none`.
+    """
+    leaves = [dict(flatten({part: lock[part]})) for lock in (old, new)]
+    names = sorted(set(leaves[0]) | set(leaves[1]))
+    pairs = {name: (leaves[0].get(name), leaves[1].get(name)) for name in names}
+    return [
+        f"{name.removeprefix(f'{part}.')}: {_spell(a)} -> {_spell(b)}{_change(a, b)}"
+        for name, (a, b) in pairs.items()
+        if a != b
+    ]
+
+
+def _spell(value: Any) -> str:
+    text = "none" if value is None else spell(value)
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
+
+
+def _change(old: Any, new: Any) -> str:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (old, new))
+    return f" ({new - old:+.3g})" if numbers else ""
+
+
+def _snakemake(target: str, config: Path, cores: int) -> None:
+    """Run a target in this folder; all that Snakemake and the stages say goes to stderr."""
+    command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(_snakefile())]
+    command += ["--cores", str(cores), "--configfile", str(config)]
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    ended = subprocess.run(command, env={**os.environ, "PATH": here}, stdout=_STDERR)
+    if ended.returncode:
+        raise InputError(
+            f"the workflow ended with exit status {ended.returncode} before {target} was done; its messages "
+            "stand above: correct what they name, and call again, what is finished stays"
+        )
+
+
+def _snakefile() -> Path:
+    path = Path(__file__).resolve().parents[2] / "Snakefile"
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path}: there is no such file, so weclick is installed without its workflow; install it from "
+            "a checkout (`python -m pip install -e .` there)"
+        )
+    return path

@@ -1,0 +1,152 @@
+"""Reading of flow entries, after a look whether what they say of themselves can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from weclick.common.errors import InputError
+from weclick.geometry import (
+    grid_size,
+)
+from weclick.manifest import Clip
+from weclick.store import Entry, EntryWriter, check_attributes, damaged, decode_flow, encode_flow
+
+MASK_BITS = {"none": 0, "forward_backward": 1, "photometric": 2, "both": 3}
+
+MASKS: dict[str, dict[str, float]] = {
+    "forward_backward": {"bit": 1, "relative": 0.01, "absolute_px2": 0.5},
+    "photometric": {"bit": 2, "threshold_grey_levels": 12.0, "window_px": 5},
+}
+"""Masks by name: their bit in `valid`, and what decides; those of forward_backward are fixed in `geometry`.
+They are made at full resolution; a cell of the grid is valid where at least half of its pixels are."""
+
+CODEC = "int16, 1/64 px"
+
+CHUNK_CELLS = 128
+
+MAX_PIXELS = 2**27
+"""Of an image that is believed in: its flow takes 1 GiB."""
+
+
+def read_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """One flow of an entry.
+
+    Args:
+        entry: of the kind "flow".
+        pair_index: position in the entry's attribute `pairs`.
+
+    Returns:
+        (2, h, w) float32 (dx, dy) in px of the stride grid, on the target's grid, pointing to the neighbour;
+        and (h, w) uint8, the bits of the masks that hold (attribute `masks`), or None where there are none.
+    """
+    flow = decode_flow(np.asarray(entry.array("flow")[pair_index]))
+    return flow, np.asarray(entry.array("valid")[pair_index]) if entry.attributes["masks"] else None
+
+
+def grid_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """One flow of an entry as it is stored.
+
+    Returns:
+        (2, h, w) float32 px of the stride grid; and (h, w) bool, the cells for which all masks hold.
+    """
+    flow, bits = read_flow(entry, pair_index)
+    wanted = sum(int(mask["bit"]) for mask in entry.attributes["masks"].values())
+    valid = np.ones(flow.shape[1:], bool) if bits is None else (bits & wanted) == wanted
+    return flow, valid
+
+
+def checked_stride(entry: Entry, image_size: Sequence[int] | None = None) -> int:
+    """Image pixels per cell of an entry's flow, after a look whether all that it says of itself fits.
+
+    Args:
+        entry: of the kind "flow"; its flows are not read.
+        image_size: (H, W) of the frames, px; None takes what the entry says.
+
+    Raises:
+        DamagedEntryError: its attributes, its arrays and such images do not belong together.
+    """
+    check_attributes(entry)
+    height, width = (int(side) for side in image_size or entry.attributes["image_size"])
+    stride_px, pairs = int(entry.attributes["stride_px"]), len(entry.attributes["pairs"])
+    rows, columns = grid_size((height, width), stride_px)
+    told = f"images of {height}x{width} px (HxW) in cells of {stride_px} px"
+    if stride_px > max(height, width) or rows * columns * stride_px**2 > MAX_PIXELS:
+        raise damaged(entry.path, f"{told}; a cell is at most an image, and that at most {MAX_PIXELS} pixels")
+    expected: dict[str, tuple[int, ...]] = {"flow": (pairs, 2, rows, columns)}
+    expected |= {"valid": (pairs, rows, columns)} if entry.attributes["masks"] else {}
+    for name, shape in expected.items():
+        if (found := entry.array(name).shape) != shape:
+            raise damaged(entry.path, f"{name} is of shape {found}, but {pairs} pairs of {told} are {shape}")
+    return stride_px
+
+
+def pairs_of(entry: Entry, clip: Clip) -> list[tuple[int, int]]:
+    """Positions in a clip of the (target, neighbour) of every pair of its entry, in the entry's order.
+
+    Frames are found by content: an entry that a colleague made may know them by other names.
+
+    Raises:
+        InputError: the entry is of other frames.
+    """
+    position = {frame.digest: t for t, frame in enumerate(clip.frames)}
+    try:
+        return [(position[target], position[other]) for target, other in entry.meta["inputs"]["pairs"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{entry.path}: holds the flow of frames that clip {clip.id!r} has not; the index is of another "
+            "manifest: run the flow stage again"
+        ) from error
+
+
+def allocate_flow(
+    entry: EntryWriter, pairs: int, image_size: tuple[int, int], *, stride_px: int, with_masks: bool
+) -> dict[str, Any]:
+    """Make the empty arrays of an entry.
+
+    Args:
+        entry: a new one.
+        pairs: P.
+        image_size: (H, W) of the frames, px.
+        stride_px: of the grid.
+        with_masks: whether there is an array `valid`.
+
+    Returns:
+        `flow` (P, 2, h, w) int16, its second axis (dx, dy); and `valid` (P, h, w) uint8 where asked for.
+    """
+    h, w = grid_size(image_size, stride_px)
+    tile = CHUNK_CELLS, CHUNK_CELLS
+    arrays = {
+        "flow": entry.create_array(
+            "flow", shape=(pairs, 2, h, w), chunks=(1, 2, *tile), dtype="int16", axes="PDHW"
+        )
+    }
+    if with_masks:
+        arrays["valid"] = entry.create_array(
+            "valid", shape=(pairs, h, w), chunks=(1, *tile), dtype="uint8", axes="PHW"
+        )
+    return arrays
+
+
+def write_flow(
+    arrays: Mapping[str, Any],
+    pair_index: int,
+    flow: np.ndarray,
+    valid: np.ndarray | None,
+    *,
+    on_overflow: Literal["error", "clip"],
+) -> int:
+    """Encode and write one pair: (2, h, w) px of the grid, and (h, w) uint8 bits where the entry has them.
+
+    Returns:
+        How many values were clipped.
+
+    Raises:
+        ValueError: as in `encode_flow`.
+    """
+    arrays["flow"][pair_index], clipped = encode_flow(flow, on_overflow=on_overflow)
+    if valid is not None:
+        arrays["valid"][pair_index] = valid
+    return clipped

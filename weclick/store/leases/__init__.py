@@ -1,0 +1,1 @@
+"""Leases: who makes which entry."""

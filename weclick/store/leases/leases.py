@@ -1,0 +1,167 @@
+"""Leases: who is at work on which entry of a root, so that others take the next one.
+
+A lease is the file `<root>/leases/<kind>/<key>`. Its holder touches it as long as it lives. It is advice: a
+run that works without one does no harm, for of two writers of an entry the first stays.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from weclick.store.leases.holder import Holder, read_holder, this_process
+from weclick.store.meta import entry_name
+from weclick.store.roots.local_root import make_folders
+
+LEASES = "leases"
+BEAT_S = 10.0
+"""Seconds from one sign of life to the next."""
+
+EXPIRY_S = 60.0
+"""After so many seconds without a sign of life a lease is anybody's."""
+
+UNSIGNED_S = 5.0
+"""After so many seconds one that is still empty is anybody's: its maker was killed before it signed it."""
+
+_LEASE_BYTES = 4096
+_held: dict[Path, bytes] = {}
+_heart = threading.Thread()
+_starting = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Lease:
+    """A lease as it was found: content, and time of the last touch by the file system's clock."""
+
+    content: bytes
+    touched_ns: int
+
+    @property
+    def holder(self) -> Holder:
+        return read_holder(self.content)
+
+
+class Leases:
+    """The leases of a root.
+
+    Args:
+        root: a folder.
+    """
+
+    def __init__(self, root: Path):
+        self._root = root
+
+    def take(self, kind: str, key: str) -> Holder | None:
+        """Try to gain the lease of an entry; those of the dead are taken over.
+
+        Returns:
+            Who else holds it. None where this process does from now on, or where the root cannot hold
+            leases, for example because the folder is somebody else's.
+        """
+        path = self._path(kind, key)
+        try:
+            make_folders(path.parent)
+            while not _create(path):
+                lease = _read(path)
+                if lease and not _is_stale(lease, path.parent):
+                    return lease.holder
+                if lease:
+                    _take_away(path, lease)
+        except OSError:  # no leases here: work is done without, and the store keeps the first entry
+            return None
+        return None
+
+    def release(self, kind: str, key: str) -> None:
+        """Give back a lease; nothing happens where this process does not hold it any more."""
+        path = self._path(kind, key)
+        content = _held.pop(path, None)
+        with suppress(OSError):  # a share that went away: the lease expires there
+            if content and (lease := _read(path)) and lease.content == content:
+                path.unlink()
+
+    def sweep(self, kind: str) -> None:
+        """Remove what the dead left behind."""
+        folder = self._root / LEASES / kind
+        with suppress(OSError):  # no such folder, or somebody else's
+            for path in folder.iterdir():
+                if (lease := _read(path)) and _is_stale(lease, folder):
+                    _take_away(path, lease)
+
+    def _path(self, kind: str, key: str) -> Path:
+        return self._root / LEASES / kind / Path(entry_name(kind, key)).name
+
+
+def _create(path: Path) -> bool:
+    """Whether there was no such file; there is now, and it is ours."""
+    content = this_process().spell()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o664)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except OSError:  # a full disk: others would wait for an empty lease, which nobody holds
+        path.unlink(missing_ok=True)
+        raise
+    _held[path] = content
+    _keep_beating()
+    return True
+
+
+def _read(path: Path) -> _Lease | None:
+    """The lease, or None where there is none any more. To open a file makes a share ask its server anew."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return _Lease(file.read(_LEASE_BYTES), os.fstat(descriptor).st_mtime_ns)
+
+
+def _is_stale(lease: _Lease, folder: Path) -> bool:
+    """Whether its holder is dead or silent.
+
+    The time is asked of the file system that dates the touches: machines' own clocks may differ. A touch that
+    lies far ahead of it is nobody's touch either.
+    """
+    if lease.holder.is_dead():
+        return True
+    os.utime(folder)
+    limit_s = EXPIRY_S if lease.content else UNSIGNED_S
+    return abs(folder.stat().st_mtime_ns - lease.touched_ns) > limit_s * 1e9
+
+
+def _take_away(path: Path, judged: _Lease) -> None:
+    """Remove a stale lease, but put back one that came into its place since it was judged."""
+    if _read(path) != judged:
+        return
+    away = path.with_name(f".{path.name[:64]}.{uuid4().hex}")
+    with suppress(FileNotFoundError):  # another one was faster
+        path.rename(away)
+        if _read(away) != judged:
+            with suppress(FileExistsError):
+                os.link(away, path)
+        away.unlink()
+
+
+def _keep_beating() -> None:
+    """One thread for the process, and a new one after a fork, which does not copy threads."""
+    global _heart
+    with _starting:
+        if not _heart.is_alive():
+            _heart = threading.Thread(target=_beat, name="leases", daemon=True)
+            _heart.start()
+
+
+def _beat() -> None:
+    while True:
+        time.sleep(BEAT_S)
+        for path in tuple(_held):
+            with suppress(OSError):  # taken over, or a share that does not answer now
+                os.utime(path)

@@ -1,0 +1,127 @@
+"""Work on entries, split among the runs that write into one root."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from weclick.store.leases.leases import Leases
+
+POLL_S = 1.0
+"""Seconds after which a run that waits for others looks again."""
+
+T = TypeVar("T")
+
+
+class Rounds(Generic[T]):
+    """Items that this process is to work on, in rounds; each is an iterator that threads may share.
+
+    A round gives what can be had without waiting, and is to be done with before the next one is asked for,
+    which waits until those that others work at are done, or given up. So whoever waits keeps nobody waiting.
+
+    Args:
+        leases: of the root that the entries are written to.
+        kind: of the entries.
+        items: key -> what to work on; of none there was an entry.
+        find: whether there is an entry of a key by now.
+        skip: called for each item whose entry somebody else made.
+        say: called with who is waited for, and with "" when that is over; else, and where stderr is no
+            terminal, a line there says it.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        kind: str,
+        items: Mapping[str, T],
+        *,
+        find: Callable[[str], Any],
+        skip: Callable[[T], Any],
+        say: Callable[[str], Any] | None,
+    ):
+        self._leases, self._kind, self._find, self._skip = leases, kind, find, skip
+        self._say = say if say and sys.stderr.isatty() else _print
+        self._left: deque[tuple[str, T]] = deque()
+        self._put_off: deque[tuple[str, T]] = deque(items.items())
+        self._holders: list[str] = []
+        self._gained: list[tuple[str, T]] = []
+        self._mine: set[str] = set()
+        self._mutex = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Rounds[T]:
+        self._leases.sweep(self._kind)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give out nothing more, and give back what was not made."""
+        self._closed = True
+        with self._mutex:
+            for key in self._mine:
+                self._leases.release(self._kind, key)
+
+    def __iter__(self) -> Iterator[Iterator[T]]:
+        while self._wait():
+            yield _Round(self)
+
+    def take_next(self) -> tuple[str, T] | None:
+        """The next item of this round, with its key; None at its end."""
+        with self._mutex:
+            return self._gained.pop() if self._gained else self._gain()
+
+    def _wait(self) -> bool:
+        """Until a round can begin, or, False, until all is done."""
+        told: list[str] = []
+        while True:
+            with self._mutex:
+                self._left.extend(self._put_off)
+                self._put_off.clear()
+                self._holders.clear()
+                if not self._gained and (gained := self._gain()):
+                    self._gained.append(gained)
+            if self._gained or not self._put_off:
+                self._say("")
+                return bool(self._gained)
+            holders = list(dict.fromkeys(self._holders))
+            if holders != told:
+                self._say(self._waiting_for(holders))
+                told = holders
+            time.sleep(POLL_S)
+
+    def _waiting_for(self, holders: list[str]) -> str:
+        more = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
+        return f"waiting for {holders[0]}{more}, at work on {self._kind} ({len(self._put_off)} left)"
+
+    def _gain(self) -> tuple[str, T] | None:
+        while self._left and not self._closed:
+            key, item = self._left.popleft()
+            if holder := self._leases.take(self._kind, key):
+                self._holders.append(str(holder))
+                self._put_off.append((key, item))
+                continue
+            self._mine.add(key)
+            if not self._find(key):
+                return key, item
+            self._leases.release(self._kind, key)
+            self._skip(item)
+        return None
+
+
+class _Round(Iterator[T]):
+    def __init__(self, rounds: Rounds[T]):
+        self._rounds = rounds
+
+    def __next__(self) -> T:
+        gained = self._rounds.take_next()
+        if gained is None:
+            raise StopIteration
+        return gained[1]
+
+
+def _print(text: str) -> None:
+    if text:
+        print(f"weclick: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""The ledger: what the roots hold, what results need, what may go."""

@@ -1,0 +1,114 @@
+"""A trained network as one safetensors file that explains itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from weclick.common.errors import InputError, MissingFileError
+from weclick.manifest import Classes, read_class_list
+from weclick.models import build_model
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a checkpoint says of itself: enough to build the network, feed it and name its classes.
+
+    Attributes:
+        options: arguments of `build_model`.
+        classes: the label space.
+        shrink: the network learned from frames at 1/shrink of their size.
+    """
+
+    options: dict[str, Any]
+    classes: Classes
+    shrink: int = 1
+
+
+def model_bytes(model: nn.Module, classes: Classes, *, shrink: int = 1) -> bytes:
+    """A network's weights and its card as the content of a .safetensors file."""
+    card = {"options": model.options, "classes": asdict(classes), "shrink": shrink}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return save(state, metadata={"weclick": json.dumps(card, sort_keys=True)})
+
+
+def load_model(
+    path: Path, device: str = "cpu", *, classes: Sequence[str] | None = None
+) -> tuple[nn.Module, ModelCard]:
+    """Build the network that a checkpoint describes, load its weights, and put it in eval mode.
+
+    Nothing in the file is executed or unpickled.
+
+    Args:
+        path: of a model.safetensors.
+        device: cpu or cuda.
+        classes: names, in order, of those that the network has to tell apart; None takes any.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: the file is no weclick checkpoint, or damaged, or of other classes.
+    """
+    if not Path(path).exists():
+        raise MissingFileError(
+            f"{path}: cannot be read, there is no such checkpoint; the teacher and student stages make "
+            "model.safetensors"
+        )
+    try:
+        with safe_open(str(path), framework="pt", device=device) as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a .safetensors checkpoint ({error}); give the model.safetensors of a "
+            "trained teacher or student, or delete it and run that stage again"
+        ) from error
+    if "weclick" not in metadata:
+        raise InputError(
+            f"{path}: is a safetensors file without weclick's model card; give the model.safetensors of a "
+            "trained teacher or student, e.g. results/student/model.safetensors"
+        )
+    try:
+        raw = json.loads(metadata["weclick"])
+        known = read_class_list(raw["classes"])
+        card = ModelCard(options=raw["options"], classes=known, shrink=int(raw.get("shrink", 1)))
+        with torch.device("meta"):  # takes no memory, whatever sizes the card promises
+            model = build_model(**{**card.options, "pretrained": None})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: its model card describes no network of this version ({type(error).__name__}: {error}); "
+            "train the network again"
+        ) from error
+    if classes is not None and card.classes.names != tuple(classes):
+        raise InputError(
+            f"{path}: was trained for the classes {', '.join(card.classes.names)}, but the data set has "
+            f"{', '.join(classes)}; name a network of these classes, or train one on this data set"
+        )
+    _check_fit(path, model.state_dict(), state)
+    model.to_empty(device=device).load_state_dict(state)
+    return model.eval(), card
+
+
+def _check_fit(path: Path, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raises InputError where a checkpoint has not the keys and shapes of the network it describes."""
+    missing = [f"{key} missing" for key in own if key not in given]
+    unknown = [f"{key} unknown" for key in given if key not in own]
+    wrong = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in given and given[key].shape != own[key].shape
+    ]
+    if missing or unknown or wrong:
+        faults = [*missing, *unknown, *wrong]
+        raise InputError(
+            f"{path}: its weights are of another network than its model card: {len(faults)} keys differ, "
+            f"first {'; '.join(faults[:3])}; train the network again, or give the file that the "
+            "card belongs to"
+        )

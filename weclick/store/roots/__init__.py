@@ -1,0 +1,1 @@
+"""Roots: folders and buckets, and copies between them."""

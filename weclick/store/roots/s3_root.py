@@ -1,0 +1,243 @@
+"""A root of the store in an S3 bucket, at Amazon or behind any other endpoint of that protocol.
+
+Files of an entry lie at `<prefix>/<kind>/v1/<kk>/<key>/<digest>/<file>`, where the digest is that of their
+entry.json: of two publishers of one key, neither writes what the other one wrote. `entry.json` itself is put
+last, at `.../<key>/entry.json`, on the condition that there is none. Who wins that, made the entry.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from weclick.common.errors import InputError, room_to_write
+from weclick.store.entries import read_meta_file
+from weclick.store.meta import KINDS, LAYOUT, META, META_BYTES, damaged, entry_name, is_safe_name, parse_meta
+from weclick.store.verify import verify_entry
+
+FILES_AT_ONCE = 8
+CONNECTIONS = 64
+_ADDRESS = re.compile(r"s3:/+([a-z0-9][a-z0-9.-]+[a-z0-9])/*(.*?)/*")
+_MISSING = ("NoSuchKey", "404")
+_LOST = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+
+
+class UnreachableRootError(InputError):
+    """A bucket does not answer, or forbids what was asked of it."""
+
+
+def is_bucket(root: object) -> bool:
+    """Whether a root is named by an address such as s3://team/weclick."""
+    return str(root).startswith("s3:/")
+
+
+class S3Root:
+    """Entries in a bucket; the methods are those of `LocalRoot`. Threads may share it.
+
+    Args:
+        address: s3://bucket/prefix; the prefix may be empty.
+        endpoint_url: of another service than Amazon's; None takes AWS_ENDPOINT_URL or Amazon.
+        region: None takes that of AWS_REGION or of the AWS profile.
+
+    Raises:
+        InputError: the address is malformed, or boto3 is not installed.
+    """
+
+    def __init__(self, address: str, *, endpoint_url: str | None = None, region: str | None = None):
+        found = _ADDRESS.fullmatch(address)
+        if not found or (found[2] and not is_safe_name(found[2])):
+            raise InputError(
+                f"{address!r} is no root of the store, expected s3://bucket or s3://bucket/prefix"
+            )
+        self._bucket, self._prefix = found[1], f"{found[2]}/" if found[2] else ""
+        self._client = _connect(endpoint_url, region)
+
+    def __str__(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def address(self, kind: str, key: str) -> str:
+        """Of an entry, for people."""
+        return f"{self}/{entry_name(kind, key)}"
+
+    def find_meta(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The entry.json of an entry, or None where there is no such entry.
+
+        Raises:
+            DamagedEntryError: it is not what was committed.
+            UnreachableRootError: the bucket does not answer.
+        """
+        where = self.address(kind, key)
+        with self._reached():
+            try:
+                found = self._get(f"{entry_name(kind, key)}/{META}")
+            except self._client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in _MISSING:
+                    return None
+                raise
+            if found["ContentLength"] > META_BYTES:
+                raise damaged(where, f"{META} is longer than {META_BYTES} bytes")
+            data = found["Body"].read()
+        return parse_meta(data, where, kind, key)
+
+    def keys(self, kind: str) -> Iterator[str]:
+        """Keys of all committed entries of a kind, in order."""
+        committed = re.compile(rf"{kind}/{LAYOUT}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/{META}")
+        for name, _ in self._list(f"{kind}/{LAYOUT}/") if kind in KINDS else ():
+            if found := committed.fullmatch(name):
+                yield found[2]
+
+    def export(self, meta: Mapping[str, Any], folder: Path) -> None:
+        """Download an entry's files, and no others, into an empty folder.
+
+        Raises:
+            DamagedEntryError: one is missing, or of another size.
+            DiskFullError: there is no room.
+        """
+        kind, key = meta["kind"], meta["key"]
+        for name in meta["files"]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+
+        def download(name: str) -> None:
+            found = self._get(f"{_data_name(meta)}/{name}")
+            expected = meta["files"][name]["bytes"]
+            if found["ContentLength"] != expected:
+                fault = f"{name} has {found['ContentLength']} bytes, expected {expected}"
+                raise damaged(self.address(kind, key), fault)
+            with (folder / name).open("wb") as file:
+                for block in found["Body"].iter_chunks(2**20):
+                    file.write(block)
+
+        with self._reached(), room_to_write(folder), ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            try:
+                list(pool.map(download, meta["files"]))
+            except self._client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in _MISSING:
+                    fault = f"{error.response['Error'].get('Key', 'a file')} is missing"
+                    raise damaged(self.address(kind, key), fault) from error
+                raise
+            (folder / META).write_bytes(self._get(f"{entry_name(kind, key)}/{META}")["Body"].read(META_BYTES))
+
+    @contextmanager
+    def workspace(self, kind: str, key: str) -> Iterator[Path]:
+        """An empty folder of this machine, to be filled and committed; gone after the block."""
+        with tempfile.TemporaryDirectory(prefix="weclick-") as folder:
+            yield Path(folder)
+
+    def commit(self, folder: Path, kind: str, key: str) -> bool:
+        """Upload an entry: what is there already of it is not sent again, entry.json goes last.
+
+        Returns:
+            False where somebody committed the same key meanwhile: theirs stays.
+
+        Raises:
+            UnreachableRootError: the bucket does not answer; a second call goes on where this one ended.
+        """
+        data = read_meta_file(folder)
+        meta = parse_meta(data, folder, kind, key)
+        with self._reached(), ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            there = dict(self._list(f"{_data_name(meta)}/"))
+            lacking = [
+                name
+                for name, file in meta["files"].items()
+                if there.get(f"{_data_name(meta)}/{name}") != file["bytes"]
+            ]
+            list(pool.map(lambda name: self._send(folder / name, f"{_data_name(meta)}/{name}"), lacking))
+            won = self._put_new(f"{entry_name(kind, key)}/{META}", data)
+            self._sweep(kind, key, meta if won else self.find_meta(kind, key))
+        return won
+
+    def faults(self, kind: str, key: str) -> list[str]:
+        """As `verify_entry`, of the entry's files as they arrive here."""
+        where = self.address(kind, key)
+        try:
+            meta = self.find_meta(kind, key)
+            assert meta is not None  # it was listed
+            with self.workspace(kind, key) as folder:
+                self.export(meta, folder)
+                return [fault.replace(str(folder), where) for fault in verify_entry(folder, kind, key)]
+        except UnreachableRootError:
+            raise
+        except InputError as error:
+            return [str(error)]
+
+    def _get(self, name: str) -> dict[str, Any]:
+        return self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+
+    def _send(self, file: Path, name: str) -> None:
+        self._client.upload_file(str(file), self._bucket, self._prefix + name)
+
+    def _put_new(self, name: str, data: bytes) -> bool:
+        """Put an object where there is none; False where there is one."""
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=data, IfNoneMatch="*")
+        except self._client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in _LOST:
+                return False
+            raise
+        return True
+
+    def _sweep(self, kind: str, key: str, winner: Mapping[str, Any] | None) -> None:
+        """Delete what other publishers of a committed entry left: nobody can commit it any more."""
+        if winner is None:
+            return
+        kept = (f"{_data_name(winner)}/", f"{entry_name(kind, key)}/{META}")
+        for name, _ in list(self._list(f"{entry_name(kind, key)}/")):
+            if not name.startswith(kept):
+                self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+
+    def _list(self, name: str) -> Iterator[tuple[str, int]]:
+        """Name below the root, and bytes, of every object whose name begins so."""
+        with self._reached():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + name):
+                for found in page.get("Contents", ()):
+                    yield found["Key"].removeprefix(self._prefix), found["Size"]
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """The words of boto3 for what went wrong with the bucket become a sentence."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError, Boto3Error) as error:
+            raise UnreachableRootError(
+                f"{self}: the bucket does not answer as it should ({error}); check network, cache.s3 or "
+                "AWS_ENDPOINT_URL, and that your AWS credentials may list and read it (and write, to "
+                "publish); or drop it from cache.roots"
+            ) from error
+
+
+def _data_name(meta: Mapping[str, Any]) -> str:
+    """Where the files of one publisher's entry lie below the root."""
+    return f"{entry_name(meta['kind'], meta['key'])}/{meta['digest'][:16]}"
+
+
+def _connect(endpoint_url: str | None, region: str | None) -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError as error:
+        raise InputError(
+            "cache.roots names a bucket (s3://...), which needs boto3: pip install 'weclick[s3]', or drop it"
+        ) from error
+    options = Config(
+        max_pool_connections=CONNECTIONS,
+        request_checksum_calculation="when_required",  # services beside Amazon's refuse newer checksums
+        response_checksum_validation="when_required",
+    )
+    session = _session(boto3.session.Session)
+    return session.client("s3", endpoint_url=endpoint_url, region_name=region, config=options)
+
+
+@cache
+def _session(make: Callable[[], Any]) -> Any:
+    """Made once: it reads a megabyte of descriptions of services."""
+    return make()

@@ -1,0 +1,114 @@
+"""Entries from root to root: each checked whole before it is committed, so that no damage travels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from weclick.store.meta import DamagedEntryError, damaged
+from weclick.store.roots.local_root import LocalRoot
+from weclick.store.roots.s3_root import S3Root
+from weclick.store.verify import verify_entry
+
+THREADS = 8
+
+Wanted = tuple[str, str]
+"""Kind and key of an entry."""
+
+
+Root = LocalRoot | S3Root
+"""A place of entries; both have the same methods."""
+
+
+@dataclass
+class Transfer:
+    """What came of copying entries.
+
+    Attributes:
+        copied: entries, now also in the target.
+        copied_bytes: of them.
+        skipped: entries that the target had, or got from somebody else meanwhile.
+        missing: those that no source has.
+        faults: one line for each entry that is damaged, in a source or in the target; it was not copied.
+        licences: notice -> number of copied entries that carry it.
+    """
+
+    copied: int = 0
+    copied_bytes: int = 0
+    skipped: int = 0
+    missing: list[Wanted] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    licences: Counter[str] = field(default_factory=Counter)
+
+
+def copy_entry(source: Root, target: Root, meta: Mapping[str, Any]) -> bool:
+    """Copy one entry; its digests, key, attributes and names are checked before it is committed.
+
+    Returns:
+        False where somebody else committed it meanwhile.
+
+    Raises:
+        DamagedEntryError: it is not whole; the target stays as it was.
+    """
+    kind, key = meta["kind"], meta["key"]
+    with target.workspace(kind, key) as folder:
+        if isinstance(source, LocalRoot) and isinstance(target, S3Root):
+            folder = source.folder(kind, key)  # sent from where it lies
+        else:
+            source.export(meta, folder)
+        if faults := verify_entry(folder, kind, key):
+            where = f"{source}: {kind} entry {key}"
+            raise damaged(where, f"{len(faults)} faults, {faults[0].replace(f'{folder}/', '')}")
+        return target.commit(folder, kind, key)
+
+
+def copy_entries(
+    sources: Sequence[Root], target: Root, wanted: Iterable[Wanted], advance: Any = lambda: None
+) -> Transfer:
+    """Copy what the target lacks of the wanted entries, in threads, each from the first source that has it.
+
+    Args:
+        sources: searched in order.
+        target: what it has stays as it is.
+        wanted: kind and key of each.
+        advance: called after each.
+    """
+    done = Transfer()
+
+    def copy(kind: str, key: str) -> tuple[Mapping[str, Any] | None, bool]:
+        if found := target.find_meta(kind, key):
+            return found, False
+        for source in sources:
+            if found := source.find_meta(kind, key):
+                return found, copy_entry(source, target, found)
+        return None, False
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        begun = {each: pool.submit(copy, *each) for each in dict.fromkeys(wanted)}
+        try:
+            for each, copying in begun.items():
+                try:
+                    meta, copied = copying.result()
+                except DamagedEntryError as error:
+                    done.faults.append(str(error))
+                else:
+                    _count(done, each, meta, copied)
+                advance()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return done
+
+
+def _count(done: Transfer, each: Wanted, meta: Mapping[str, Any] | None, copied: bool) -> None:
+    if meta is None:
+        done.missing.append(each)
+    elif not copied:
+        done.skipped += 1
+    else:
+        done.copied += 1
+        done.copied_bytes += meta["entry_bytes"]
+        if notice := meta["attributes"].get("licence"):
+            done.licences[str(notice)] += 1

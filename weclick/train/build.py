@@ -1,0 +1,97 @@
+"""What a recipe is trained with: network, objective and class weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from weclick.clicks import ClickTable
+from weclick.common.errors import InputError
+from weclick.models import SegmentationNetwork, build_model
+from weclick.train.means import Means
+from weclick.train.objective import Losses, Objective, with_auxiliary
+from weclick.train.recipe import Recipe
+
+
+def class_weights(setting: Any, clicks: ClickTable, num_classes: int) -> torch.Tensor | None:
+    """The factors of partial cross-entropy.
+
+    Args:
+        setting: None, one number per class, or "balanced": inverse square roots of the numbers of clicks,
+            scaled so that the mean over clicks is 1.
+        clicks: counted for "balanced".
+        num_classes: K.
+
+    Raises:
+        ValueError: the list has not K numbers, or the text is not "balanced".
+    """
+    if setting is None:
+        return None
+    if setting == "balanced":
+        counts = clicks.counts().astype(np.float64)
+        factors = 1 / np.sqrt(np.maximum(counts, 1))
+        return torch.tensor(factors * counts.sum() / (factors * counts).sum(), dtype=torch.float32)
+    if isinstance(setting, str) or len(setting) != num_classes:
+        raise ValueError(
+            f"partial_cross_entropy.class_weights is {setting!r}; expected balanced or {num_classes} numbers"
+        )
+    return torch.tensor(setting, dtype=torch.float32)
+
+
+def build_network(
+    options: Mapping[str, Any], num_classes: int, *, pretrained: str | None = None
+) -> SegmentationNetwork:
+    """The network that a section of the configuration describes; its weights are random, or begin with some.
+
+    Args:
+        options: the section `teacher` or `student`.
+        num_classes: K.
+        pretrained: see `build_model`.
+    """
+    return build_model(
+        options["architecture"],
+        options["backbone"],
+        num_classes,
+        pretrained=pretrained,
+        channels=options["channels"],
+        batch_norm=options["batch_norm"],
+        head_norm=options["head_norm"],
+        output_stride=options["output_stride"],
+        auxiliary_head=options["auxiliary_head"],
+    )
+
+
+def make_objective(recipe: Recipe) -> Losses:
+    """What a training minimises: Eq. 5, and with an auxiliary head that head's loss at the clicks.
+
+    Raises:
+        InputError: there is an auxiliary head, but no loss at the clicks.
+    """
+    options, clicks = recipe.options, recipe.config["partial_cross_entropy"]
+    weights = _class_weights(recipe)
+    objective = Objective(recipe.config, steps=options["steps"], class_weights=weights)
+    if not options["auxiliary_head"]:
+        return objective
+    if not clicks["weight"]:
+        raise InputError(
+            f"{recipe.role}.auxiliary_head is true, but partial_cross_entropy.weight is 0, and that head "
+            f"learns from clicks alone; set a weight, or {recipe.role}.auxiliary_head: false"
+        )
+    without_crf = {**recipe.config["gated_crf"], "weight": 0.0}
+    sections = {"partial_cross_entropy": clicks, "gated_crf": without_crf}
+    auxiliary = Objective(sections, steps=options["steps"], class_weights=weights)
+    return with_auxiliary(objective, auxiliary, options["auxiliary_weight"])
+
+
+def make_means(recipe: Recipe) -> Means:
+    """What the terms of `make_objective` are means over."""
+    reduction = recipe.config.get("mfd", {}).get("reduction", "mean")
+    return Means(class_weights=_class_weights(recipe), flow_reduction=reduction)
+
+
+def _class_weights(recipe: Recipe) -> torch.Tensor | None:
+    setting = recipe.config["partial_cross_entropy"]["class_weights"]
+    return class_weights(setting, recipe.clicks, recipe.manifest.num_classes)

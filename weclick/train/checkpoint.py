@@ -1,0 +1,135 @@
+"""All that a training needs to go on where it ended, on the disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import ZipFile
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from weclick.common.errors import InputError, room_to_write
+
+CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
+"""The last state, and the one that scored best in validation; a training can go on from either."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How far a training is.
+
+    Attributes:
+        step: steps done.
+        seconds: over all its sessions, validation left out.
+        best_step: after which it scored best, of those whose state is kept in best.pt; 0 where there is none.
+        best_miou: its score, 0..1.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_miou: float = -1.0
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: str,
+    done: Trained,
+    average: AveragedModel | None = None,
+) -> None:
+    """Write all that a training needs to go on; readers see the old file or the new one.
+
+    Raises:
+        DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
+    """
+    state = {
+        "recipe": recipe,
+        **asdict(done),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "ema": average.state_dict() if average else None,
+    }
+    temporary = path.with_name(f".{path.name}.tmp")
+    with room_to_write(path):
+        try:
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+            temporary.replace(path)
+        except RuntimeError as error:  # torch's word for a file that cannot be written to its end
+            raise error.__context__ or error from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: str,
+    average: AveragedModel | None = None,
+) -> Trained:
+    """Go on from a checkpoint; step 0 where there is none of this recipe. Nothing in the file is executed.
+
+    Raises:
+        InputError: the file is damaged, or none that a training wrote.
+    """
+    if not path.is_file():
+        return Trained()
+    try:
+        state = _read(path)
+        if state["recipe"] != recipe:
+            return Trained()
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average:
+            average.load_state_dict(state["ema"])
+        best_step, best_miou = int(state["best_step"]), float(state["best_miou"])
+        return Trained(int(state["step"]), float(state["seconds"]), best_step, best_miou)
+    except (torch.OutOfMemoryError, MemoryError, OSError):  # which tell nothing of the file
+        raise
+    except Exception as error:  # a damaged archive fails anywhere in its reader
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise InputError(
+            f"{path}: is no whole state of a training ({reason}); restore the file, or delete "
+            f"{path.with_name(CHECKPOINT)}, and the training begins anew"
+        ) from error
+
+
+def load_best(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: str,
+    average: AveragedModel | None,
+    now: Trained,
+) -> None:
+    """Bring the network back to the state that scored best.
+
+    Raises:
+        InputError: the file does not hold the state that `now` speaks of.
+    """
+    if load_checkpoint(path, model, optimizer, recipe, average).best_step != now.best_step:
+        raise InputError(
+            f"{path}: is lost, or of another training, but keep: best asks for its state of step "
+            f"{now.best_step}; restore the file, or delete {path.with_name(CHECKPOINT)} and train again"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote; torch itself does not look at the checksums of its archives."""
+    with ZipFile(path) as archive:
+        if altered := archive.testzip():
+            raise ValueError(f"{altered} is not what was written")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # whose own text advises to run what is in it
+        raise ValueError("it wants to run code, which was refused and not run") from error
+    if not isinstance(state, dict):
+        raise TypeError(f"it holds a {type(state).__name__}, expected a dict")
+    return state

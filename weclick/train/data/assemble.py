@@ -1,0 +1,204 @@
+"""Windows as stored -> a batch: one joint affine per sample for frames, clicks, flow and soft labels.
+
+What crosses to the device is as small as on the disk; it is decoded, resampled and normalised there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weclick.common.errors import InputError
+from weclick.geometry import (
+    LUMA,
+    grid_size,
+    inside_image,
+    move_points,
+    sample_crop,
+    sample_flow_crop,
+)
+from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD
+from weclick.store import decode_soft_labels
+from weclick.store.codecs import FLOW_SCALE
+from weclick.train.data.batch import Batch
+from weclick.train.data.sample import NO_JITTER, Jitter, Sample
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sample's windows of one stored array, as stored.
+
+    Attributes:
+        data: (n, ...), of the target and its neighbours, or of the pairs.
+        origin: (row, column) of the array at which the windows begin.
+        stride_px: of the array's grid.
+        attributes: of the entry, which tell the codec.
+    """
+
+    data: Tensor
+    origin: tuple[int, int]
+    stride_px: int
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A sample and the windows read for it: frames and soft labels target first, flow by neighbour."""
+
+    sample: Sample
+    parts: Mapping[str, Part]
+
+
+def assemble(reads: list[Read], *, stride_px: int, mask_bits: int, device: torch.device) -> Batch:
+    """Decode the windows of a batch and resample them by their samples' crops, on `device`.
+
+    Args:
+        reads: one per sample.
+        stride_px: of the logit grid.
+        mask_bits: cached validity bits that a flow needs to count; 0 asks none.
+        device: where the batch is wanted.
+
+    Raises:
+        InputError: soft labels of several codecs.
+    """
+    points, classes = _points(reads, device)
+    flow, flow_valid = _flows(reads, stride_px, mask_bits, device)
+    target_of = [i for i, read in enumerate(reads) for _ in read.sample.neighbours]
+    samples = [sample for sample, _, _ in _windows(reads, "frames")]
+    return Batch(
+        images=_images(reads, device),
+        inside=_inside(samples, stride_px).to(device),
+        points=points,
+        classes=classes,
+        target_of=torch.tensor(target_of, dtype=torch.int64, device=device),
+        flow=flow,
+        flow_valid=flow_valid,
+        teacher=_teacher(reads, stride_px, device),
+    )
+
+
+def _windows(reads: list[Read], kind: str) -> list[tuple[Sample, Part, int]]:
+    """(sample, part, place in the part) in the batch's order: targets of all samples, then neighbours."""
+    first = [(read.sample, read.parts[kind], 0) for read in reads]
+    rest = [
+        (read.sample, part, n)
+        for read in reads
+        for part in [read.parts[kind]]
+        for n in range(1, len(part.data))
+    ]
+    return first + rest
+
+
+def _images(reads: list[Read], device: torch.device) -> Tensor:
+    windows = _windows(reads, "frames")
+    images = _resample(sample_crop, windows, 1, device, view=lambda rgb: rgb.movedim(-1, -3))
+    samples = [sample for sample, _, _ in windows]
+    if any(sample.jitter != NO_JITTER for sample in samples):
+        images = jitter_colours(images, [sample.jitter for sample in samples])
+    _normalize(images)
+    inside = _inside(samples, 1)
+    return images if inside.all() else images.mul_(inside.to(device))
+
+
+def _normalize(images: Tensor) -> None:
+    """`weclick.models.normalize` in place and in one pass."""
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    torch.addcmul(-mean / std, images, 1 / (255 * std), out=images)
+
+
+def jitter_colours(rgb: Tensor, jitters: list[Jitter]) -> Tensor:
+    """Brightness, then contrast, then saturation of each image: one linear map of its colours, and a clamp.
+
+    Args:
+        rgb: (S, 3, H, W) floating point, 0..255.
+        jitters: S.
+    """
+    grey = np.outer(np.ones(3), LUMA)
+    linear = [
+        (j.saturation * np.eye(3) + (1 - j.saturation) * grey) * j.contrast * j.brightness for j in jitters
+    ]
+    shift = rgb.new_tensor([127.5 * (1 - j.contrast) for j in jitters]).view(-1, 1, 1)
+    mixed = torch.baddbmm(shift, rgb.new_tensor(np.stack(linear)), rgb.flatten(2))
+    return mixed.clamp_(0, 255).view_as(rgb)
+
+
+def _inside(samples: list[Sample], stride_px: int) -> Tensor:
+    sizes = np.array([sample.clip.size for sample in samples])
+    return inside_image([sample.crop for sample in samples], sizes, stride=stride_px)
+
+
+def _points(reads: list[Read], device: torch.device) -> tuple[Tensor, Tensor]:
+    points, classes = [], []
+    for i, read in enumerate(reads):
+        clicks = read.sample.clicks
+        at = torch.from_numpy(np.stack([clicks["y"], clicks["x"]], 1).astype(np.float32))
+        moved, inside = move_points(at, read.sample.crop)
+        index = torch.full((int(inside.sum()), 1), float(i))
+        points.append(torch.cat([index, moved[inside]], 1))
+        classes.append(torch.from_numpy(clicks["class_id"].astype(np.int64))[inside])
+    return torch.cat(points).to(device), torch.cat(classes).to(device)
+
+
+def _flows(reads: list[Read], stride_px: int, mask_bits: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def pairs(kind: str) -> list[tuple[Sample, Part, int]]:
+        found = [(read.sample, read.parts[kind]) for read in reads if kind in read.parts]
+        return [(sample, part, n) for sample, part in found for n in range(len(part.data))]
+
+    if not pairs("flow"):
+        empty = torch.zeros((0, 2, *grid_size(reads[0].sample.crop.size, stride_px)), device=device)
+        return empty, empty[:, :1].bool()
+    flow = _resample(
+        sample_flow_crop, pairs("flow"), stride_px, device, decode=lambda steps: steps / FLOW_SCALE
+    )
+    if not mask_bits:
+        return flow, torch.ones_like(flow[:, :1], dtype=torch.bool)
+
+    def holds(bits: Tensor) -> Tensor:
+        return ((bits & mask_bits) == mask_bits).float()
+
+    good = _resample(
+        sample_crop, pairs("valid"), stride_px, device, decode=holds, view=lambda bits: bits[:, None]
+    )
+    return flow, good > 0.5
+
+
+def _teacher(reads: list[Read], stride_px: int, device: torch.device) -> Tensor | None:
+    if "soft_labels" not in reads[0].parts:
+        return None
+    windows = _windows(reads, "soft_labels")
+    codecs = sorted({part.attributes["codec"] for _, part, _ in windows})
+    if len(codecs) > 1:
+        raise InputError(
+            f"the clips of one batch have soft labels by the codecs {' and '.join(codecs)}, expected one; "
+            "run the soft_labels stage for every shard with one soft_labels.codec"
+        )
+    decode = partial(decode_soft_labels, attributes=windows[0][1].attributes)
+    return _resample(sample_crop, windows, stride_px, device, decode=decode)
+
+
+def _resample(
+    sample: Callable[..., tuple[Tensor, Tensor]],
+    windows: list[tuple[Sample, Part, int]],
+    stride_px: int,
+    device: torch.device,
+    *,
+    decode: Callable[[Tensor], Tensor] | None = None,
+    view: Callable[[Tensor], Tensor] = lambda stored: stored,
+) -> Tensor:
+    """Bring each part to the device once and resample its windows there; `view` makes them (n, C, h, w)."""
+    parts = {id(part): view(part.data.to(device, non_blocking=True)) for _, part, _ in windows}
+    return sample(
+        [parts[id(part)][n] for _, part, n in windows],
+        [one.crop for one, _, _ in windows],
+        image_size=[one.clip.size for one, _, _ in windows],
+        stride=stride_px,
+        source_stride=windows[0][1].stride_px,
+        origin=[part.origin for _, part, _ in windows],
+        decode=decode,
+    )[0]

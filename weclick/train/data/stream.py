@@ -1,0 +1,269 @@
+"""From caches to batches: a plan per step, window reads, one joint affine per sample.
+
+A step's plan is a function of (seed, step) alone, so a resumed run sees what the whole run would have
+seen. Reads run ahead in one thread; TensorStore's own threads do the decoding. On a GPU that thread also
+uploads and assembles, beside the step, so that a step finds its batch ready.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from weclick.clicks import ClickTable
+from weclick.common.errors import InputError
+from weclick.datasets.frames import unpacked_key
+from weclick.geometry import Crop, crop_window
+from weclick.manifest import Manifest
+from weclick.manifest.window import Window
+from weclick.store import Store
+from weclick.store.flow_entries import MASK_BITS
+from weclick.train.data.assemble import Part, Read, assemble
+from weclick.train.data.batch import Batch
+from weclick.train.data.image_files import FileReader, FileReading
+from weclick.train.data.sample import Sample, draw_crop, draw_jitter, permutation
+from weclick.train.data.windows import Reading, WindowReader
+
+CHANNELS_FIRST = ("flow", "probabilities")
+"""Arrays whose windows have an axis before rows and columns."""
+
+
+AHEAD_STEPS = 2
+"""Steps that wait read while one more is being read; with the step in work, all that the stream holds."""
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Where a stream reads: the store and, for each kind, clip id -> key.
+
+    Frames whose key is their clip's `unpacked_key` are read from the files that the manifest names.
+    """
+
+    store: Store
+    frames: Mapping[str, str]
+    flow: Mapping[str, str]
+    soft_labels: Mapping[str, str]
+
+
+class Stream:
+    """Batches of a training.
+
+    Args:
+        manifest: the training split.
+        clicks: clicks on its targets.
+        caches: entries to read; flow and soft labels may be empty.
+        window: which neighbours a target gets.
+        options: the network's section: batch_size, crop, scale, flip, colour_jitter.
+        stride_px: stride of the network's logits.
+        occlusion: which cached masks gate the flow (see MASK_BITS).
+        seed: of samples and crops.
+        rank, world: this process' share of every batch.
+
+    Raises:
+        InputError: the split has no target, the batch does not divide among the processes, or the flow was
+            stored without the masks asked for.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        clicks: ClickTable,
+        caches: Caches,
+        *,
+        window: Window,
+        options: Mapping[str, Any],
+        stride_px: int,
+        occlusion: str,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self._targets = [(clip, target) for clip in manifest.clips for target in clip.targets]
+        if not self._targets:
+            raise InputError(
+                f"split {manifest.split!r} of {manifest.root} has {len(manifest.clips)} clips, but no target "
+                "frame to train on; add labels or clicks, or check data.target_every"
+            )
+        if options["batch_size"] % world:
+            raise InputError(
+                f"batch_size is {options['batch_size']}, which does not divide among {world} processes; "
+                "set a multiple of their number"
+            )
+        self._clicks, self._caches, self._window = clicks, caches, window
+        self._options, self._stride, self._seed = options, stride_px, seed
+        self._mask_bits = MASK_BITS[occlusion]
+        self._rank, self._world = rank, world
+        self._reader = WindowReader(caches.store)
+        self._files = FileReader(manifest)
+        self._check_masks(occlusion)
+        self.wait_s = 0.0
+        """Seconds that `batches` kept its caller waiting for reads, so far."""
+
+    def _check_masks(self, occlusion: str) -> None:
+        for clip, key in self._caches.flow.items():
+            made = self._reader.entry("flow", key).attributes["masks"]
+            if self._mask_bits & ~sum(mask["bit"] for mask in made.values()):
+                raise InputError(
+                    f"mfd.occlusion is {occlusion!r}, but the flow of clip {clip!r} was stored with masks "
+                    f"{sorted(made)}; name the mask in flow.masks and run the flow stage again"
+                )
+
+    def plan(self, step: int) -> list[Sample]:
+        """The samples of one step on this process: a function of seed and step."""
+        size = self._options["batch_size"]
+        return [self._sample(step * size + i) for i in range(self._rank, size, self._world)]
+
+    def batches(self, start: int, stop: int, device: torch.device) -> Iterator[Batch]:
+        """Batches of the steps start..stop-1 in order, made ahead by at most AHEAD_STEPS."""
+        ready: queue.Queue[Callable[[], Batch] | BaseException] = queue.Queue(maxsize=AHEAD_STEPS)
+        closed = threading.Event()
+        side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._reader.pinned = side is not None
+
+        def read_ahead() -> None:
+            try:
+                for step in range(start, stop):
+                    if closed.is_set():
+                        return
+                    _put(ready, self._prepare(self.read(self.plan(step)), device, side), closed)
+            except BaseException as error:
+                _put(ready, error, closed)
+
+        thread = threading.Thread(target=read_ahead, daemon=True)
+        thread.start()
+        try:
+            for _ in range(start, stop):
+                began = time.perf_counter()
+                finish = ready.get()
+                self.wait_s += time.perf_counter() - began
+                if isinstance(finish, BaseException):
+                    raise finish
+                yield finish()
+        finally:
+            closed.set()
+            thread.join()
+
+    def read(self, plan: list[Sample]) -> list[Read]:
+        """Read what the samples need, all windows at once, as stored."""
+        begun = [self._begin(sample) for sample in plan]
+        return [
+            Read(sample, {kind: part.finish() for kind, part in parts.items()})
+            for sample, parts in zip(plan, begun, strict=True)
+        ]
+
+    def _sample(self, index: int) -> Sample:
+        epoch, place = divmod(index, len(self._targets))
+        clip, target = self._targets[permutation(self._seed, epoch, len(self._targets))[place]]
+        rng = np.random.default_rng((self._seed, index))
+        return Sample(
+            clip=clip,
+            target=target,
+            neighbours=self._window.draw(clip, target, rng),
+            crop=draw_crop(clip.size, self._options, rng),
+            clicks=self._clicks.of(clip.id, clip.frames[target].name),
+            jitter=draw_jitter(self._options.get("colour_jitter", 0), rng),
+        )
+
+    def _begin(self, sample: Sample) -> dict[str, _Pending]:
+        positions = (sample.target, *sample.neighbours)
+        frames = [sample.clip.frames[f].digest for f in positions]
+        if self._key("frames", sample) == unpacked_key(sample.clip):
+            origin, window = _window(sample.crop, sample.clip.size, 1)
+            begun = {"frames": _Pending(self._files.read(sample.clip, positions, window), origin, 1, {})}
+        else:
+            begun = {"frames": self._begin_array("frames", "rgb", sample, frames)}
+        if self._caches.soft_labels:
+            begun["soft_labels"] = self._begin_array("soft_labels", "probabilities", sample, frames)
+        if self._caches.flow and sample.neighbours:
+            pairs = [[frames[0], neighbour] for neighbour in frames[1:]]
+            begun["flow"] = self._begin_array("flow", "flow", sample, pairs)
+            if self._mask_bits:
+                begun["valid"] = self._begin_array("flow", "valid", sample, pairs)
+        return begun
+
+    def _begin_array(self, kind: str, array: str, sample: Sample, wanted: list) -> _Pending:
+        """Begin to read the sample's window of one array at all the wanted frames or pairs.
+
+        Frames are told by content: the entry may be a colleague's, whose files have other names.
+        """
+        key = self._key(kind, sample)
+        entry = self._reader.entry(kind, key)
+        listed = entry.meta["inputs"]["pairs" if kind == "flow" else "frames"]
+        if any(item not in listed for item in wanted):
+            raise InputError(
+                f"{entry.path}: holds no {kind} of some frames of clip {sample.clip.id!r}; the manifest is "
+                f"newer than the index: run the {kind} stage again"
+            )
+        stride_px = entry.attributes.get("stride_px", 1)
+        origin, window = _window(sample.crop, sample.clip.size, stride_px)
+        channels = (slice(None),) if array in CHANNELS_FIRST else ()
+        steps = [listed.index(item) for item in wanted]
+        reading = self._reader.read(kind, key, array, steps, (*channels, *window))
+        return _Pending(reading, origin, stride_px, entry.attributes)
+
+    def _prepare(self, reads: list[Read], device: torch.device, side: Any) -> Callable[[], Batch]:
+        """What is left to do for a batch: all of it, or on a GPU to wait for the stream that does it."""
+        make = partial(assemble, reads, stride_px=self._stride, mask_bits=self._mask_bits, device=device)
+        if side is None:
+            return make
+        with torch.cuda.stream(side):
+            batch = make()
+            return partial(_await, batch, side.record_event())
+
+    def _key(self, kind: str, sample: Sample) -> str:
+        keys = getattr(self._caches, kind)
+        if sample.clip.id not in keys:
+            raise InputError(
+                f"clip {sample.clip.id!r} is in the manifest, but not in the {kind} index of {len(keys)} "
+                f"clips; run the {kind} stage again, and give the index of every shard"
+            )
+        return keys[sample.clip.id]
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """Windows that are being read, and where they lie."""
+
+    reading: Reading | FileReading
+    origin: tuple[int, int]
+    stride_px: int
+    attributes: Mapping[str, Any]
+
+    def finish(self) -> Part:
+        return Part(self.reading.result(), self.origin, self.stride_px, self.attributes)
+
+
+def _await(batch: Batch, whole: torch.cuda.Event) -> Batch:
+    """Hand a batch of another CUDA stream to the current one."""
+    current = torch.cuda.current_stream(batch.device)
+    current.wait_event(whole)
+    for value in vars(batch).values():
+        if isinstance(value, torch.Tensor):
+            value.record_stream(current)
+    return batch
+
+
+@lru_cache(maxsize=8)
+def _window(
+    crop: Crop, image_size: tuple[int, int], stride_px: int
+) -> tuple[tuple[int, int], tuple[slice, slice]]:
+    """Origin, and rows and columns, of the window on a grid of that stride, which several arrays share."""
+    y, x, rows, columns = crop_window(crop, image_size, source_stride=stride_px)
+    return (y, x), (slice(y, y + rows), slice(x, x + columns))
+
+
+def _put(ready: queue.Queue, item: object, closed: threading.Event) -> None:
+    """Put unless nobody will take it any more."""
+    while not closed.is_set():
+        with suppress(queue.Full):
+            ready.put(item, timeout=0.1)
+            return

@@ -1,0 +1,89 @@
+"""The metrics of a training: JSON lines for programs, TensorBoard for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from weclick.common.files import read_lines, write_text
+
+METRICS = "metrics.jsonl"
+SHORT = {
+    "wait": "wait",
+    "assemble": "asm",
+    "online": "teach",
+    "forward": "fwd",
+    "losses": "loss",
+    "backward": "bwd",
+    "optimizer": "opt",
+}
+"""The parts of a step (`weclick.train.stopwatch.PARTS`) as the progress line has room for them."""
+
+
+class MetricsLog:
+    """Writes metrics.jsonl and tensorboard/ into a folder.
+
+    Args:
+        folder: made if need be.
+        after_step: step of the checkpoint gone on from; lines beyond it are dropped, for they come again.
+    """
+
+    def __init__(self, folder: Path, *, after_step: int):
+        kept = [line for line in read_metrics(folder / METRICS) if line["step"] <= after_step]
+        write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = (folder / METRICS).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)
+        self._loss = self._miou = float("nan")
+        self._shares: Mapping[str, float] = {}
+
+    def training(self, line: Mapping[str, Any]) -> None:
+        """Write one line of training: step, seconds, lr, loss, terms, data_wait_share, time_shares."""
+        self._write(line)
+        self._loss, self._shares = line["loss"], line["time_shares"]
+        scalars = {"loss": line["loss"], "lr": line["lr"], "data_wait_share": line["data_wait_share"]}
+        scalars |= {f"terms/{name}": value for name, value in line["terms"].items()}
+        scalars |= {f"time/{name}": value for name, value in line["time_shares"].items()}
+        for name, value in scalars.items():
+            self._board.add_scalar(f"train/{name}", value, line["step"])
+
+    def validation(self, step: int, seconds: float, scores: Mapping[str, Any]) -> None:
+        """Write one line of scores under "validation"."""
+        self._write({"step": step, "seconds": round(seconds, 3), "validation": scores})
+        self._miou = scores["miou"]
+        for name in ("miou", "mean_accuracy"):
+            self._board.add_scalar(f"validation/{name}", scores[name], step)
+        for name, iou in scores["per_class_iou"].items():
+            if iou is not None:
+                self._board.add_scalar(f"validation/iou/{name}", iou, step)
+
+    def summary(self) -> str:
+        """The latest figures, short enough for the end of a progress bar."""
+        shares = [
+            f"{SHORT[name]} {100 * share:.0f}"
+            for name, share in self._shares.items()
+            if name == "wait" or share >= 0.005
+        ]
+        return f"loss {self._loss:.3f}  mIoU {self._miou:.3f}  {' '.join(shares)} %"
+
+    def close(self) -> None:
+        """Bring everything to the disk."""
+        self._file.close()
+        self._board.close()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """Lines of a metrics.jsonl; none where it does not exist, and an unfinished last line is left out.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if path.is_file():
+        yield from read_lines(path, "teacher or student", METRICS)

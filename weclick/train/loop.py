@@ -1,0 +1,160 @@
+"""One training loop for teacher and student, blind to which losses it sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from weclick.common.progress import progress_bar
+from weclick.train.checkpoint import BEST, CHECKPOINT, Trained, load_best, load_checkpoint, save_checkpoint
+from weclick.train.data.batch import Batch
+from weclick.train.data.stream import Stream
+from weclick.train.devices import deterministic, share_statistics
+from weclick.train.log import MetricsLog
+from weclick.train.means import Means
+from weclick.train.objective import Losses
+from weclick.train.optimizer import averaged, make_optimizer, set_learning_rate
+from weclick.train.step import add_gradients, look_at_losses, part_weights
+from weclick.train.stopwatch import Stopwatch, traced
+
+
+def fit(
+    fabric: Fabric,
+    model: nn.Module,
+    stream: Stream,
+    objective: Losses,
+    *,
+    means: Means,
+    options: Mapping[str, Any],
+    seed: int,
+    folder: Path,
+    recipe: str,
+    validate: Callable[[nn.Module], Mapping[str, Any]],
+    complete: Callable[[Batch], Batch] | None = None,
+) -> Trained:
+    """Train a network to the end, going on from the folder's checkpoint if it is of the same recipe.
+
+    Random numbers of a step follow from (seed, step), so a resumed run equals one that never stopped. The
+    loss is looked at when a line is logged or a checkpoint written: in between, no GPU is waited for.
+
+    Args:
+        fabric: launched, see `make_fabric`.
+        model: trained in place; with `ema` it ends with the averaged weights, which are also validated; with
+            `keep: best` it ends as it scored best (in the first process, the only one that validates).
+        stream: gives the micro-batches, `accumulate` in every step, of `micro_batch_size`.
+        objective: gives the named losses of a micro-batch; with an auxiliary head, see `with_auxiliary`.
+        means: what the losses are means over, so that those of micro-batches and processes add up rightly.
+        options: the network's section of the configuration.
+        seed: of dropout.
+        folder: gets metrics.jsonl, tensorboard/, checkpoint.pt, and if asked best.pt and trace.json.
+        recipe: key of the training; a checkpoint of another one is not used.
+        validate: called with the network in eval mode, gives scores.
+        complete: adds to a batch what the stream has not read; see `weclick.train.online`.
+
+    Raises:
+        NonFiniteLossError: with the step and its terms.
+        InputError: batch norm gets one value per channel; or best.pt is lost.
+    """
+    model.to(memory_format=torch.channels_last)  # a fifth faster than the default, on CPUs and GPUs alike
+    if options["batch_norm"] == "sync":
+        share_statistics(model, fabric)
+    average = averaged(model, options["ema"], fabric.device) if options["ema"] else None
+    network, optimizer = fabric.setup(model, make_optimizer(model, options))
+    now = load_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, average)
+    log = MetricsLog(folder, after_step=now.step) if fabric.is_global_zero else None
+    watch = Stopwatch(fabric.device, now.seconds)
+    unseen: list[tuple[int, dict[str, Tensor]]] = []
+
+    network.train()
+    parts, last = options["accumulate"], options["steps"]
+    batches = stream.batches(now.step * parts, last * parts, fabric.device)
+    with (
+        deterministic(options["deterministic"]),
+        traced(options["profile"] if log else None, folder, done=now.step) as trace,
+        progress_bar(f"train {folder.name}", last, "steps", done=now.step) as bar,
+    ):
+        for step in range(now.step, last):
+            set_learning_rate(optimizer, options, step)
+            torch.manual_seed(seed * 1_000_003 + step + fabric.global_rank * 2**40)
+            with watch.part("batch"):
+                micro = [next(batches) for _ in range(parts)]
+            with watch.part("online"):
+                micro = [complete(batch) for batch in micro] if complete else micro
+
+            optimizer.zero_grad(set_to_none=True)
+            with watch.part("losses"):
+                weights = part_weights(fabric, means, micro)
+            unseen.append(
+                (step, add_gradients(fabric, network, objective, micro, weights, step, options, watch))
+            )
+            with watch.part("optimizer"):
+                if options["clip_gradient_norm"]:
+                    limit = options["clip_gradient_norm"]
+                    fabric.clip_gradients(network, optimizer, max_norm=limit, error_if_nonfinite=False)
+                optimizer.step()
+                if average:
+                    average.update_parameters(model)
+
+            log_it, validate_it, save_it = (
+                _due(step + 1, options[f"{what}_every"], last) for what in ("log", "validate", "checkpoint")
+            )
+            if log_it or validate_it or save_it:
+                terms = look_at_losses(fabric, unseen, folder)
+            now = replace(now, step=step + 1, seconds=watch.seconds())
+            bar.advance()
+            trace()
+            if log_it:
+                shares = watch.shares(stream.wait_s)
+                if log:
+                    log.training(_line(now, optimizer, terms, shares))
+                    bar.say(log.summary())
+            if log and validate_it:
+                with watch.paused():
+                    scores = _validated(average.module if average else model, validate)
+                    log.validation(now.step, now.seconds, scores)
+                    if options["keep"] == "best" and scores["miou"] > now.best_miou:
+                        now = replace(now, best_step=now.step, best_miou=scores["miou"])
+                        save_checkpoint(folder / BEST, model, optimizer, recipe, now, average)
+            if log and save_it and now.step < last:
+                save_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, now, average)
+    if log:
+        log.close()
+    if options["keep"] == "best" and now.best_step:
+        load_best(folder / BEST, model, optimizer, recipe, average, now)
+    if average:
+        model.load_state_dict(average.module.state_dict())
+    return now
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step == last or (every > 0 and step % every == 0)
+
+
+def _line(
+    now: Trained,
+    optimizer: torch.optim.Optimizer,
+    terms: Mapping[str, float],
+    shares: Mapping[str, float],
+) -> dict[str, Any]:
+    return {
+        "step": now.step,
+        "seconds": round(now.seconds, 3),
+        "lr": optimizer.param_groups[0]["lr"],
+        "loss": sum(terms.values()),
+        "terms": dict(terms),
+        "data_wait_share": shares["wait"],
+        "time_shares": dict(shares),
+    }
+
+
+def _validated(model: nn.Module, validate: Callable[[nn.Module], Mapping[str, Any]]) -> Mapping[str, Any]:
+    model.eval()
+    scores = validate(model)
+    model.train()
+    return scores

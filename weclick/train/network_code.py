@@ -1,0 +1,46 @@
+"""The code that a network's key holds: what computes its weights, and nothing else."""
+
+from __future__ import annotations
+
+from weclick.common.code_digest import code_digest
+
+LEFT_OUT = (
+    "weclick.clicks",
+    "weclick.common",
+    "weclick.datasets",
+    "weclick.store",
+    "weclick.train.log",
+    "weclick.train.network_code",
+    "weclick.train.stopwatch",
+)
+"""What computes no weight, and what makes clicks and frames, which a key holds by their content."""
+
+TRAINS_LIKE = {
+    "4d9c680a4722e309ece9f97de33e2fd58402c5f34697d0f2baeebae51183588a": (
+        "7e76ac639b584faafea0e15828bc13278a50454d6ab3984af089f841647737e8"
+    ),
+    "8881bbbb456c43a71c5bf39b829a352fd810630e26b2d6e885dded948f9bc698": (  # keep: best
+        "2a55020c52bba6f47e2d95aa61a76ce8cff84a504a70c39f9bc4bc293f480f3a"
+    ),
+    "c0d37522625647b0062da9bb8e9cffe4e1cf00873ce5b0ff75df89a92d9b7f68": (  # student.online
+        "1e85c180c0a8b53c05c5b7aedfc7153c5a5ead7ee984b600ee5d865ef2f8911b"
+    ),
+}
+"""Digest of today's code -> digest in the keys of networks that it trains to the very same bits.
+
+So networks that people have are found after an edit that changed no weight. A row is added only when
+`benchmarks/same_weights.py` has seen it: it trains with both codes on one machine and compares every bit.
+"""
+
+
+def network_code(*modules: str) -> str:
+    """What stands for the code of `modules` in the key of a network, as SHA-256 in hex.
+
+    Args:
+        modules: dotted names of those that train it; what they import counts too, without LEFT_OUT.
+
+    Raises:
+        ValueError: a name is no module of weclick.
+    """
+    digest = code_digest(*modules, without=LEFT_OUT)
+    return TRAINS_LIKE.get(digest, digest)

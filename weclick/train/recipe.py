@@ -1,0 +1,144 @@
+"""The recipe of a network: all that determines it, and what it is trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from weclick.clicks import ClickTable, clicks_digest
+from weclick.manifest import Manifest
+from weclick.manifest.window import Window
+from weclick.store import file_digest
+from weclick.train.data.batch import Batch
+from weclick.train.data.stream import Caches
+from weclick.train.network_code import network_code
+
+FORMAT_VERSION = 1
+_VALIDATION = ("validate_every", "validate_frames")
+_WATCHING = ("checkpoint_every", "log_every", "profile")
+"""Options that show a training and do not change it; so do those of validation, unless the best is kept."""
+
+_OFF = {"accumulate": 1, "clip_gradient_norm": None, "deterministic": False, "keep": "last"}
+"""Options that are no part of a key where they change nothing."""
+
+
+class Online(Protocol):
+    """Computes in a training's loop what is not stored, see `weclick.train.online`.
+
+    Nothing of it is imported here, so an edit of an estimator does not change what trains from caches alone.
+    """
+
+    def key_inputs(self, *, flow: bool) -> dict[str, Any]:
+        """What the key of a network is made of; `flow` says whether a loss looks at it."""
+
+    def start(
+        self, *, classes: Sequence[str], stride_px: int, occlusion: str | None, device: torch.device
+    ) -> Callable[[Batch], Batch]:
+        """Load teacher and estimator; what comes completes the batches."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training is made of.
+
+    Attributes:
+        role: teacher or student; names its section of the configuration.
+        config: the sections that the role may read.
+        manifest: the training split.
+        clicks: on its targets.
+        caches: frames, and for a student flow and soft labels.
+        validation: the split that is scored during training.
+        in_loop: teacher and flow of a training that computes them in its loop.
+    """
+
+    role: str
+    config: Mapping[str, Any]
+    manifest: Manifest
+    clicks: ClickTable
+    caches: Caches
+    validation: Manifest
+    in_loop: Online | None = None
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The network's section of the configuration."""
+        return self.config[self.role]
+
+    @property
+    def distils(self) -> bool:
+        """Whether any loss looks at frames beside the target, or at the teacher."""
+        return any(self.config.get(name, {}).get("weight") for name in ("kd", "mfd"))
+
+    @property
+    def online(self) -> Online | None:
+        """What computes teacher and flow in the loop; None where stored ones are read, or no loss looks."""
+        return self.in_loop if self.distils else None
+
+    @property
+    def uses_flow(self) -> bool:
+        """Whether a loss looks at flow."""
+        return bool(self.distils and self.config["mfd"]["weight"] and self.window.frames > 1)
+
+    @property
+    def window(self) -> Window:
+        """Neighbours of a target; none where no loss would look at them."""
+        return Window(**self.config["window"]) if self.distils else Window(frames=1)
+
+    def used_caches(self) -> Caches:
+        """The caches without those that no loss reads, or that are computed online."""
+        stored = self.online is None
+        return replace(
+            self.caches,
+            flow=self.caches.flow if stored and self.uses_flow else {},
+            soft_labels=self.caches.soft_labels if stored and self.distils else {},
+        )
+
+    def inputs(self) -> dict[str, Any]:
+        """What the key of the trained network is made of."""
+        caches = self.used_caches()
+        watching = _WATCHING if self.options["keep"] == "best" else (*_WATCHING, *_VALIDATION)
+        options = {
+            name: value
+            for name, value in self.options.items()
+            if name not in (*watching, "online") and (name not in _OFF or value != _OFF[name])
+        }
+        if options["pretrained"] not in (None, "imagenet"):
+            options["pretrained"] = file_digest(options["pretrained"])
+        if not options["auxiliary_head"]:
+            del options["auxiliary_weight"]
+        losses = ("partial_cross_entropy", "gated_crf", "mfd", "kd")
+        modules = [
+            "weclick.train.loop",
+            "weclick.train.objective",
+            "weclick.models",
+            "weclick.store.codecs",
+            "weclick.store.flow_entries",
+        ]
+        more: dict[str, Any] = {}
+        if self.online:
+            more["online"] = self.online.key_inputs(flow=self.uses_flow)
+        if self.options["keep"] == "best":
+            modules.append("weclick.evaluate.scores")
+            more["validation"] = {
+                clip.id: [(clip.frames[t].digest, clip.frames[t].label_digest) for t in clip.scored]
+                for clip in self.validation.clips
+            }
+        return {
+            "format": FORMAT_VERSION,
+            "code": network_code(*modules),
+            "role": self.role,
+            "seed": self.config["seed"],
+            "options": options,
+            "losses": {name: self.config[name] for name in losses if name in self.config},
+            "window": self.config["window"] if self.distils else None,
+            "classes": list(self.manifest.classes.names),
+            "targets": {clip.id: list(clip.targets) for clip in self.manifest.clips},
+            "clicks": clicks_digest(self.clicks),
+            "frames": dict(caches.frames),
+            "flow": dict(caches.flow),
+            "soft_labels": dict(caches.soft_labels),
+            **more,
+        }

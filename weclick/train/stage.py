@@ -1,0 +1,171 @@
+"""A training: from a recipe to the network in the store, and its files in a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from weclick.common.errors import InputError, room_to_write
+from weclick.common.files import write_text
+from weclick.evaluate.scores import score_frames, scores
+from weclick.store import Entry, entry_key, file_digest
+from weclick.store.model_file import model_bytes
+from weclick.train.build import build_network, make_means, make_objective
+from weclick.train.checkpoint import BEST, CHECKPOINT
+from weclick.train.data.stream import Stream
+from weclick.train.devices import make_fabric, micro_batch_size
+from weclick.train.log import METRICS
+from weclick.train.loop import fit
+from weclick.train.recipe import Recipe
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+
+
+def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1) -> Entry:
+    """Make sure that the store holds the network of a recipe, and lay its files into a folder.
+
+    Args:
+        recipe: what to train.
+        folder: gets model.safetensors, model.json, metrics.jsonl, and while training a checkpoint.
+        device: cpu or cuda.
+        devices: processes to train with.
+
+    Returns:
+        The entry: model.safetensors and metrics.jsonl, attributes as in model.json.
+
+    Raises:
+        InputError: the folder's checkpoint or metrics.jsonl is damaged.
+        DiskFullError, UnwritableError: as in `room_to_write`.
+    """
+    store, inputs = recipe.caches.store, recipe.inputs()
+    key = entry_key("models", inputs)
+    if _is_helper():
+        _train(recipe, inputs, key, folder, device, devices)
+        return store.get("models", key)
+    with _alone_in(folder), store.alone("models", key) as entry:
+        if entry is None:
+            _train(recipe, inputs, key, folder, device, devices)
+            entry = store.get("models", key)
+        for name in (WEIGHTS, METRICS):
+            _copy(entry.path / name, folder / name)
+        card = {"kind": "models", "key": key, **entry.attributes}
+        write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
+        for name in (CHECKPOINT, BEST):
+            (folder / name).unlink(missing_ok=True)
+    return entry
+
+
+def _train(
+    recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
+) -> None:
+    options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
+    if recipe.distils and not (recipe.online or recipe.caches.soft_labels):
+        raise InputError(
+            "the student distils (kd.weight, mfd.weight), but has no soft labels; give the index of the "
+            "soft_labels stage, a teacher in student.online.teacher, or weights of 0"
+        )
+    fabric = make_fabric(device, options["precision"], devices)
+    torch.manual_seed(seed)
+    model = build_network(options, manifest.num_classes, pretrained=options["pretrained"])
+    occlusion = recipe.config.get("mfd", {}).get("occlusion", "none")
+    complete = None
+    if recipe.online:
+        complete = recipe.online.start(
+            classes=manifest.classes.names,
+            stride_px=model.stride,
+            occlusion=occlusion if recipe.uses_flow else None,
+            device=fabric.device,
+        )
+    stream = Stream(
+        manifest,
+        recipe.clicks,
+        recipe.used_caches(),
+        window=recipe.window,
+        options={**options, "batch_size": micro_batch_size(options, fabric.world_size)},
+        stride_px=model.stride,
+        occlusion=occlusion,
+        seed=seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+    )
+
+    def validate(network: torch.nn.Module) -> dict[str, Any]:
+        matrix = score_frames(
+            network, recipe.validation, at_most=options["validate_frames"], device=fabric.device
+        )
+        return scores(matrix, recipe.validation)
+
+    with room_to_write(folder):
+        trained = fit(
+            fabric,
+            model,
+            stream,
+            make_objective(recipe),
+            means=make_means(recipe),
+            options=options,
+            seed=seed,
+            folder=folder,
+            recipe=key,
+            validate=validate,
+            complete=complete,
+        )
+    model.drop_auxiliary()
+    if fabric.is_global_zero:
+        with recipe.caches.store.create("models", inputs) as entry:
+            entry.write_file(WEIGHTS, model_bytes(model, manifest.classes, shrink=manifest.shrink))
+            _copy(folder / METRICS, entry.path / METRICS)
+            entry.attributes.update(
+                {
+                    "role": recipe.role,
+                    "options": model.options,
+                    "steps": trained.step,
+                    "kept_step": trained.best_step or trained.step,
+                    "train_seconds": round(trained.seconds, 3),
+                    "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                    "weights_sha256": file_digest(entry.path / WEIGHTS),
+                    "seed": seed,
+                }
+            )
+    fabric.barrier()
+
+
+def _is_helper() -> bool:
+    """Whether Fabric started this process to train beside a first one, which looks after the folder."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process of this machine trains in the folder; a killed one lets go by itself."""
+    with room_to_write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w", encoding="utf-8")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder}: another process trains here, waiting for it", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file so that readers see the old one or the new one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    with room_to_write(target):
+        try:
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
