@@ -19,7 +19,9 @@ rule student:
         gpu=config["devices"],
     params:
         config=stage_config("student"),
-        code=code_digest("weclick.train.stage", *["weclick.train.online"] * bool(ONLINE_TEACHER)),
+        code=code_digest(
+            "weclick.train.stage", *["weclick.train.online"] * bool(ONLINE_TEACHER)
+        ),
         data=training_data,
         folder=f"{RESULTS}/student",
     shell:
