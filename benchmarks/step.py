@@ -45,7 +45,6 @@ from weclick.train.data.stream import Caches
 from weclick.train.devices import make_fabric
 from weclick.train.log import METRICS, read_metrics
 from weclick.train.loop import fit
-from weclick.train.means import Means
 from weclick.train.objective import Objective
 from weclick.train.online import Online
 from weclick.train.optimizer import make_optimizer
@@ -198,6 +197,7 @@ def time_shares(
 ) -> dict[str, Any]:
     """Train with the ResNet-18 student at full size; medians over the steps but the first."""
     settings = complete_config({"gated_crf": {"warmup": 0.0}})
+    objective = Objective(settings, steps=options.steps, class_weights=None)
     chosen = settings["student"] | {
         "batch_size": options.full_batch,
         "accumulate": options.accumulate,
@@ -210,12 +210,12 @@ def time_shares(
         make_fabric(options.device, "auto"),
         build_model("deeplabv3plus", "resnet18", CLASSES),
         open_stream(manifest, caches, options.full_crop, SCALE, micro),
-        Objective(settings, steps=options.steps, class_weights=None),
-        means=Means(),
+        objective,
+        shares=objective.shares,
         options=chosen,
         seed=0,
         folder=folder / "training",
-        recipe="benchmark",
+        key="benchmark",
         validate=lambda network: {"miou": 0.0, "mean_accuracy": 0.0, "per_class_iou": {}},
     )
     lines = [line for line in read_metrics(folder / "training" / METRICS) if "loss" in line]

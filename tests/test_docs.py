@@ -11,10 +11,12 @@ import torch
 import yaml
 from PIL import Image
 
+from helpers.example_term import example_term
 from helpers.places import ROOT
 from weclick.common.config import complete_config
 from weclick.common.schemas import load_schema
 from weclick.datasets import build_manifest
+from weclick.train import terms
 
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
@@ -138,6 +140,12 @@ def test_the_example_of_a_loss_runs():
     valid = torch.tensor([[[[False, True], [False, True]]]])
     assert space["entropy"](probs, valid) == pytest.approx(np.log(4))
     assert space["entropy"](probs, ~valid) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_example_of_a_term_follows_the_loss():
+    term = example_term()
+    assert (term.name, term.section) == ("entropy", "entropy")
+    assert term not in terms.TERMS
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -7,25 +7,28 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from helpers.example_term import example_term
 from weclick.manifest.window import Window
 from weclick.models import build_model
+from weclick.train import terms
 from weclick.train.data.stream import Caches, Stream
 from weclick.train.devices import make_fabric, micro_batch_size
 from weclick.train.loop import fit
-from weclick.train.means import Means
 from weclick.train.objective import Objective
+from weclick.train.terms import TERMS
 
 
 def run(
     street,
     folder,
     *,
-    recipe="r",
+    key="r",
     stop_at=None,
     objective=None,
     validated=None,
     mious=(),
     eq_5=False,
+    entropy=0.0,
     devices=1,
     read=None,
     **changed,
@@ -33,7 +36,8 @@ def run(
     """One training on the tiny street; `stop_at` breaks it off before that step.
 
     Fills `validated` with the weights that each validation sees, which scores them by `mious`, and `read`
-    with the samples that are read. With `eq_5` it has all terms, a made-up teacher and no dropout.
+    with the samples that are read. With `eq_5` it has all terms, a made-up teacher and no dropout. With
+    `entropy` the table has the row that docs/extending.md shows, at this weight.
     """
     options = {**street.config["student"], "steps": 5, **changed}
     fabric = make_fabric("cpu", "32", devices)
@@ -70,7 +74,11 @@ def run(
     weights = torch.linspace(0.5, 2.0, 9) if eq_5 else None
     if eq_5:
         sections["gated_crf"] = {**sections["gated_crf"], "warmup": 0.0}
-    losses = objective or Objective(sections, steps=5, class_weights=weights)
+    if entropy:
+        terms.TERMS = (*TERMS, example_term())
+        sections["entropy"] = {"weight": entropy}
+    eq_5_terms = Objective(sections, steps=5, class_weights=weights)
+    losses = objective or eq_5_terms
 
     def stopping(logits, batch, step):
         if step == stop_at:
@@ -89,16 +97,15 @@ def run(
         model,
         stream,
         stopping,
-        means=Means(
-            class_weights=weights, flow_reduction=street.config["mfd"]["reduction"] if eq_5 else "mean"
-        ),
+        shares=eq_5_terms.shares,
         options=options,
         seed=0,
         folder=folder,
-        recipe=recipe,
+        key=key,
         validate=validate,
         complete=with_teacher if eq_5 else None,
     )
+    terms.TERMS = TERMS
     return model, trained
 
 

@@ -226,8 +226,8 @@ def test_an_auxiliary_head_adds_its_terms():
 
 def test_a_checkpoint_of_another_recipe_is_not_gone_on_from(street, tmp_path):
     with pytest.raises(StoppedError):
-        run(street, tmp_path, stop_at=3, recipe="one")
-    run(street, tmp_path, recipe="two")
+        run(street, tmp_path, stop_at=3, key="one")
+    run(street, tmp_path, key="two")
     steps = [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl") if "loss" in line]
     assert steps == [1, 2, 3, 4, 5]
 
@@ -298,7 +298,7 @@ def test_a_gpu_is_waited_for_when_shares_are_asked_alone(monkeypatch):
 @pytest.mark.slow
 def test_two_processes_train_as_one(street, tmp_path):
     """Each reads its own samples; the curve is that of one process; and one goes on where two stopped."""
-    options = {**EXACT, "eq_5": True, "batch_size": 4, "accumulate": 2}
+    options = {**EXACT, "eq_5": True, "entropy": 0.5, "batch_size": 4, "accumulate": 2}
     own, both = [], tmp_path / "both"
     whole, _ = run(street, tmp_path / "one", read=own, **options)
     (tmp_path / "street").write_bytes(pickle.dumps(street))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from helpers import reference_losses as reference
+from helpers.batches import W, logits, make_batch
 from helpers.reference_losses import assert_agree, value_and_gradients
 from weclick.common.config import complete_config
 from weclick.geometry import backward_warp
@@ -13,31 +14,10 @@ from weclick.losses import gated_crf, knowledge_distillation, partial_cross_entr
 from weclick.train.data.batch import Batch
 from weclick.train.objective import Objective
 
-K, H, W = 3, 8, 10
-
-
-def make_batch(flow=0.0, targets=2, neighbours=2, inside=True):
-    torch.manual_seed(0)
-    frames = targets + neighbours
-    return Batch(
-        images=torch.randn(frames, 3, 4 * H, 4 * W),
-        inside=torch.full((frames, 1, H, W), inside),
-        points=torch.tensor([[0.0, 5.0, 6.0], [1.0, 20.0, 30.0]]),
-        classes=torch.tensor([1, 2]),
-        target_of=torch.arange(neighbours) % targets,
-        flow=torch.full((neighbours, 2, H, W), flow),
-        flow_valid=torch.ones(neighbours, 1, H, W, dtype=torch.bool),
-        teacher=torch.randn(frames, K, H, W).softmax(1),
-    )
-
 
 def make_objective(class_weights=None, **sections):
     config = complete_config(sections)
     return Objective(config, steps=100, class_weights=class_weights)
-
-
-def logits(batch):
-    return torch.randn(batch.images.shape[0], K, H, W, generator=torch.Generator().manual_seed(1))
 
 
 def test_a_student_sums_all_terms_of_eq_5():

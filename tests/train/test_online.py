@@ -13,7 +13,6 @@ from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.store import Store, entry_key
 from weclick.train.data.stream import Caches, Stream
 from weclick.train.log import read_metrics
-from weclick.train.means import Means
 from weclick.train.objective import Objective
 from weclick.train.online import Online, OnlineSection, to_rgb
 from weclick.train.recipe import Recipe
@@ -82,7 +81,7 @@ def test_whole_frames_get_what_is_stored(street, store, teacher, occlusion):
         assert len(ours) == 4
         for name, term in ours.items():
             torch.testing.assert_close(term, theirs[name], rtol=5e-3, atol=1e-6, msg=name)
-        weights = Means().weights([made])[0]
+        weights = objective.shares([made])[0]
         assert all(weight == pytest.approx(1.0) for weight in weights.values())
 
 

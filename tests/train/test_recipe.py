@@ -11,17 +11,14 @@ from weclick.common.config import ConfigError, complete_config
 from weclick.common.errors import InputError
 from weclick.evaluate.scores import score_frames, scores
 from weclick.manifest.read import read_clip
-from weclick.manifest.window import Window
 from weclick.models import normalize
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.plan.probe import LOGIT_SPREAD, plausible_teacher, untrained
-from weclick.runs.report.sections import TERMS
 from weclick.store import Store, entry_key, verify_entry
 from weclick.store.model_file import load_model
 from weclick.train.build import class_weights
-from weclick.train.data.stream import Caches, Stream
+from weclick.train.data.stream import Caches
 from weclick.train.log import read_metrics
-from weclick.train.means import Means
 from weclick.train.network_code import LEFT_OUT
 from weclick.train.recipe import Recipe
 from weclick.train.stage import train_recipe
@@ -272,20 +269,6 @@ def test_probes_are_the_configured_network_without_its_auxiliary_head(street, tm
     spread = float((logits - logits.mean((0, 2, 3), keepdim=True)).detach().std())
     assert spread == pytest.approx(LOGIT_SPREAD, rel=0.05)
     assert len(untrained(config, "teacher", street.train)) == pytest.approx(path.stat().st_size, rel=0.01)
-
-
-def test_every_term_has_its_chart_in_the_report(street):
-    (batch, *_) = Stream(
-        street.train,
-        street.clicks,
-        Caches(street.store, street.frames, {}, {}),
-        window=Window(frames=1),
-        options=street.config["student"],
-        stride_px=4,
-        occlusion="none",
-        seed=0,
-    ).batches(0, 1, torch.device("cpu"))
-    assert set(Means().weights([batch])[0]) == set(TERMS)
 
 
 def test_pretrained_weights_count_by_content(street, store, tmp_path):

@@ -11,7 +11,6 @@ import torch
 from weclick.clicks import ClickTable
 from weclick.common.errors import InputError
 from weclick.models import SegmentationNetwork, build_model
-from weclick.train.means import Means
 from weclick.train.objective import Losses, Objective, with_auxiliary
 from weclick.train.recipe import Recipe
 
@@ -64,15 +63,20 @@ def build_network(
     )
 
 
-def make_objective(recipe: Recipe) -> Losses:
-    """What a training minimises: Eq. 5, and with an auxiliary head that head's loss at the clicks.
+def make_objective(recipe: Recipe) -> Objective:
+    """What a training minimises: the terms that its configuration switches on."""
+    setting = recipe.config["partial_cross_entropy"]["class_weights"]
+    weights = class_weights(setting, recipe.clicks, recipe.manifest.num_classes)
+    return Objective(recipe.config, steps=recipe.options["steps"], class_weights=weights)
+
+
+def make_losses(recipe: Recipe, objective: Objective) -> Losses:
+    """The objective, and with an auxiliary head that head's loss at the clicks.
 
     Raises:
         InputError: there is an auxiliary head, but no loss at the clicks.
     """
     options, clicks = recipe.options, recipe.config["partial_cross_entropy"]
-    weights = _class_weights(recipe)
-    objective = Objective(recipe.config, steps=options["steps"], class_weights=weights)
     if not options["auxiliary_head"]:
         return objective
     if not clicks["weight"]:
@@ -80,18 +84,6 @@ def make_objective(recipe: Recipe) -> Losses:
             f"{recipe.role}.auxiliary_head is true, but partial_cross_entropy.weight is 0, and that head "
             f"learns from clicks alone; set a weight, or {recipe.role}.auxiliary_head: false"
         )
-    without_crf = {**recipe.config["gated_crf"], "weight": 0.0}
-    sections = {"partial_cross_entropy": clicks, "gated_crf": without_crf}
-    auxiliary = Objective(sections, steps=options["steps"], class_weights=weights)
+    at_clicks = {"partial_cross_entropy": clicks}
+    auxiliary = Objective(at_clicks, steps=options["steps"], class_weights=objective.class_weights)
     return with_auxiliary(objective, auxiliary, options["auxiliary_weight"])
-
-
-def make_means(recipe: Recipe) -> Means:
-    """What the terms of `make_objective` are means over."""
-    reduction = recipe.config.get("mfd", {}).get("reduction", "mean")
-    return Means(class_weights=_class_weights(recipe), flow_reduction=reduction)
-
-
-def _class_weights(recipe: Recipe) -> torch.Tensor | None:
-    setting = recipe.config["partial_cross_entropy"]["class_weights"]
-    return class_weights(setting, recipe.clicks, recipe.manifest.num_classes)

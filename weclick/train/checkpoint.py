@@ -39,7 +39,7 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    recipe: str,
+    key: str,
     done: Trained,
     average: AveragedModel | None = None,
 ) -> None:
@@ -49,7 +49,7 @@ def save_checkpoint(
         DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
     """
     state = {
-        "recipe": recipe,
+        "recipe": key,
         **asdict(done),
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -71,10 +71,10 @@ def load_checkpoint(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    recipe: str,
+    key: str,
     average: AveragedModel | None = None,
 ) -> Trained:
-    """Go on from a checkpoint; step 0 where there is none of this recipe. Nothing in the file is executed.
+    """Go on from a checkpoint; step 0 where there is none of this key. Nothing in the file is executed.
 
     Raises:
         InputError: the file is damaged, or none that a training wrote.
@@ -83,7 +83,7 @@ def load_checkpoint(
         return Trained()
     try:
         state = _read(path)
-        if state["recipe"] != recipe:
+        if state["recipe"] != key:
             return Trained()
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -105,7 +105,7 @@ def load_best(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    recipe: str,
+    key: str,
     average: AveragedModel | None,
     now: Trained,
 ) -> None:
@@ -114,7 +114,7 @@ def load_best(
     Raises:
         InputError: the file does not hold the state that `now` speaks of.
     """
-    if load_checkpoint(path, model, optimizer, recipe, average).best_step != now.best_step:
+    if load_checkpoint(path, model, optimizer, key, average).best_step != now.best_step:
         raise InputError(
             f"{path}: is lost, or of another training, but keep: best asks for its state of step "
             f"{now.best_step}; restore the file, or delete {path.with_name(CHECKPOINT)} and train again"

@@ -17,8 +17,7 @@ from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Stream
 from weclick.train.devices import deterministic, share_statistics
 from weclick.train.log import MetricsLog
-from weclick.train.means import Means
-from weclick.train.objective import Losses
+from weclick.train.objective import Losses, Shares
 from weclick.train.optimizer import averaged, make_optimizer, set_learning_rate
 from weclick.train.step import add_gradients, look_at_losses, part_weights
 from weclick.train.stopwatch import Stopwatch, traced
@@ -28,32 +27,32 @@ def fit(
     fabric: Fabric,
     model: nn.Module,
     stream: Stream,
-    objective: Losses,
+    losses: Losses,
     *,
-    means: Means,
+    shares: Shares,
     options: Mapping[str, Any],
     seed: int,
     folder: Path,
-    recipe: str,
+    key: str,
     validate: Callable[[nn.Module], Mapping[str, Any]],
     complete: Callable[[Batch], Batch] | None = None,
 ) -> Trained:
-    """Train a network to the end, going on from the folder's checkpoint if it is of the same recipe.
+    """Train a network to the end, going on from the folder's checkpoint if it has the same key.
 
     Random numbers of a step follow from (seed, step), so a resumed run equals one that never stopped. The
-    loss is looked at when a line is logged or a checkpoint written: in between, no GPU is waited for.
+    losses are looked at when a line is logged or a checkpoint written. In between, no GPU is waited for.
 
     Args:
         fabric: launched, see `make_fabric`.
-        model: trained in place; with `ema` it ends with the averaged weights, which are also validated; with
+        model: trained in place. With `ema` it ends with the averaged weights, which are also validated. With
             `keep: best` it ends as it scored best (in the first process, the only one that validates).
         stream: gives the micro-batches, `accumulate` in every step, of `micro_batch_size`.
-        objective: gives the named losses of a micro-batch; with an auxiliary head, see `with_auxiliary`.
-        means: what the losses are means over, so that those of micro-batches and processes add up rightly.
+        losses: the named terms of a micro-batch; with an auxiliary head, see `with_auxiliary`.
+        shares: what each micro-batch's terms count in the step's, see `Objective.shares`.
         options: the network's section of the configuration.
         seed: of dropout.
         folder: gets metrics.jsonl, tensorboard/, checkpoint.pt, and if asked best.pt and trace.json.
-        recipe: key of the training; a checkpoint of another one is not used.
+        key: of the network in the store; a checkpoint of another one is not used.
         validate: called with the network in eval mode, gives scores.
         complete: adds to a batch what the stream has not read; see `weclick.train.online`.
 
@@ -61,16 +60,20 @@ def fit(
         NonFiniteLossError: with the step and its terms.
         InputError: batch norm gets one value per channel; or best.pt is lost.
     """
+    # Long because the whole training is to be read from top to bottom, one paragraph after the other.
+
+    # Set up the network, its average and its optimizer.
     model.to(memory_format=torch.channels_last)  # a fifth faster than the default, on CPUs and GPUs alike
     if options["batch_norm"] == "sync":
         share_statistics(model, fabric)
     average = averaged(model, options["ema"], fabric.device) if options["ema"] else None
     network, optimizer = fabric.setup(model, make_optimizer(model, options))
-    now = load_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, average)
+
+    # Go on where an earlier session stopped.
+    now = load_checkpoint(folder / CHECKPOINT, model, optimizer, key, average)
     log = MetricsLog(folder, after_step=now.step) if fabric.is_global_zero else None
     watch = Stopwatch(fabric.device, now.seconds)
     unseen: list[tuple[int, dict[str, Tensor]]] = []
-
     network.train()
     parts, last = options["accumulate"], options["steps"]
     batches = stream.batches(now.step * parts, last * parts, fabric.device)
@@ -80,6 +83,7 @@ def fit(
         progress_bar(f"train {folder.name}", last, "steps", done=now.step) as bar,
     ):
         for step in range(now.step, last):
+            # Draw the step's learning rate, random numbers and micro-batches.
             set_learning_rate(optimizer, options, step)
             torch.manual_seed(seed * 1_000_003 + step + fabric.global_rank * 2**40)
             with watch.part("batch"):
@@ -87,12 +91,14 @@ def fit(
             with watch.part("online"):
                 micro = [complete(batch) for batch in micro] if complete else micro
 
+            # Add up the gradients, each micro-batch by its share.
             optimizer.zero_grad(set_to_none=True)
             with watch.part("losses"):
-                weights = part_weights(fabric, means, micro)
-            unseen.append(
-                (step, add_gradients(fabric, network, objective, micro, weights, step, options, watch))
-            )
+                weights = part_weights(fabric, shares, micro)
+            terms = add_gradients(fabric, network, losses, micro, weights, step, options, watch)
+            unseen.append((step, terms))
+
+            # Change the weights.
             with watch.part("optimizer"):
                 if options["clip_gradient_norm"]:
                     limit = options["clip_gradient_norm"]
@@ -101,32 +107,41 @@ def fit(
                 if average:
                     average.update_parameters(model)
 
+            # Look at the losses where somebody wants to know.
             log_it, validate_it, save_it = (
                 _due(step + 1, options[f"{what}_every"], last) for what in ("log", "validate", "checkpoint")
             )
             if log_it or validate_it or save_it:
-                terms = look_at_losses(fabric, unseen, folder)
+                seen = look_at_losses(fabric, unseen, folder)
             now = replace(now, step=step + 1, seconds=watch.seconds())
             bar.advance()
             trace()
+
+            # Log them with what the time went into, which all processes measure together.
             if log_it:
-                shares = watch.shares(stream.wait_s)
+                spent = watch.shares(stream.wait_s)
                 if log:
-                    log.training(_line(now, optimizer, terms, shares))
+                    log.training(_line(now, optimizer, seen, spent))
                     bar.say(log.summary())
+
+            # Score the network, and keep it where it is the best so far.
             if log and validate_it:
                 with watch.paused():
                     scores = _validated(average.module if average else model, validate)
                     log.validation(now.step, now.seconds, scores)
                     if options["keep"] == "best" and scores["miou"] > now.best_miou:
                         now = replace(now, best_step=now.step, best_miou=scores["miou"])
-                        save_checkpoint(folder / BEST, model, optimizer, recipe, now, average)
+                        save_checkpoint(folder / BEST, model, optimizer, key, now, average)
+
+            # Save what the next session would need.
             if log and save_it and now.step < last:
-                save_checkpoint(folder / CHECKPOINT, model, optimizer, recipe, now, average)
+                save_checkpoint(folder / CHECKPOINT, model, optimizer, key, now, average)
+
+    # Hand over the weights that are wanted: the best, the averaged or the last ones.
     if log:
         log.close()
     if options["keep"] == "best" and now.best_step:
-        load_best(folder / BEST, model, optimizer, recipe, average, now)
+        load_best(folder / BEST, model, optimizer, key, average, now)
     if average:
         model.load_state_dict(average.module.state_dict())
     return now

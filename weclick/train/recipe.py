@@ -15,6 +15,7 @@ from weclick.store import file_digest
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Caches
 from weclick.train.network_code import network_code
+from weclick.train.terms import key_sections, needs
 
 FORMAT_VERSION = 1
 _VALIDATION = ("validate_every", "validate_frames")
@@ -70,7 +71,7 @@ class Recipe:
     @property
     def distils(self) -> bool:
         """Whether any loss looks at frames beside the target, or at the teacher."""
-        return any(self.config.get(name, {}).get("weight") for name in ("kd", "mfd"))
+        return bool(needs(self.config))
 
     @property
     def online(self) -> Online | None:
@@ -80,7 +81,12 @@ class Recipe:
     @property
     def uses_flow(self) -> bool:
         """Whether a loss looks at flow."""
-        return bool(self.distils and self.config["mfd"]["weight"] and self.window.frames > 1)
+        return "flow" in needs(self.config) and self.window.frames > 1
+
+    @property
+    def uses_soft_labels(self) -> bool:
+        """Whether a loss looks at soft labels."""
+        return "soft_labels" in needs(self.config)
 
     @property
     def window(self) -> Window:
@@ -93,7 +99,7 @@ class Recipe:
         return replace(
             self.caches,
             flow=self.caches.flow if stored and self.uses_flow else {},
-            soft_labels=self.caches.soft_labels if stored and self.distils else {},
+            soft_labels=self.caches.soft_labels if stored and self.uses_soft_labels else {},
         )
 
     def inputs(self) -> dict[str, Any]:
@@ -109,7 +115,6 @@ class Recipe:
             options["pretrained"] = file_digest(options["pretrained"])
         if not options["auxiliary_head"]:
             del options["auxiliary_weight"]
-        losses = ("partial_cross_entropy", "gated_crf", "mfd", "kd")
         modules = [
             "weclick.train.loop",
             "weclick.train.objective",
@@ -132,7 +137,7 @@ class Recipe:
             "role": self.role,
             "seed": self.config["seed"],
             "options": options,
-            "losses": {name: self.config[name] for name in losses if name in self.config},
+            "losses": key_sections(self.config),
             "window": self.config["window"] if self.distils else None,
             "classes": list(self.manifest.classes.names),
             "targets": {clip.id: list(clip.targets) for clip in self.manifest.clips},

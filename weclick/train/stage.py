@@ -19,7 +19,7 @@ from weclick.common.files import write_text
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
-from weclick.train.build import build_network, make_means, make_objective
+from weclick.train.build import build_network, make_losses, make_objective
 from weclick.train.checkpoint import BEST, CHECKPOINT
 from weclick.train.data.stream import Stream
 from weclick.train.devices import make_fabric, micro_batch_size
@@ -69,7 +69,7 @@ def _train(
     recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
 ) -> None:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
-    if recipe.distils and not (recipe.online or recipe.caches.soft_labels):
+    if recipe.uses_soft_labels and not (recipe.online or recipe.caches.soft_labels):
         raise InputError(
             "the student distils (kd.weight, mfd.weight), but has no soft labels; give the index of the "
             "soft_labels stage, a teacher in student.online.teacher, or weights of 0"
@@ -105,17 +105,18 @@ def _train(
         )
         return scores(matrix, recipe.validation)
 
+    objective = make_objective(recipe)
     with room_to_write(folder):
         trained = fit(
             fabric,
             model,
             stream,
-            make_objective(recipe),
-            means=make_means(recipe),
+            make_losses(recipe, objective),
+            shares=objective.shares,
             options=options,
             seed=seed,
             folder=folder,
-            recipe=key,
+            key=key,
             validate=validate,
             complete=complete,
         )

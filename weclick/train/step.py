@@ -14,8 +14,7 @@ from torch import Tensor
 from weclick.common.errors import InputError
 from weclick.train.checkpoint import CHECKPOINT
 from weclick.train.data.batch import Batch
-from weclick.train.means import Means
-from weclick.train.objective import Losses
+from weclick.train.objective import AUXILIARY, Losses, Shares
 from weclick.train.stopwatch import Stopwatch
 
 
@@ -26,7 +25,7 @@ class NonFiniteLossError(ArithmeticError):
 def add_gradients(
     fabric: Fabric,
     network: Any,
-    objective: Losses,
+    losses: Losses,
     micro: Sequence[Batch],
     weights: Sequence[Mapping[str, Tensor]],
     step: int,
@@ -41,8 +40,10 @@ def add_gradients(
             with watch.part("forward"):
                 outputs = network(batch.images.contiguous(memory_format=torch.channels_last))
             with watch.part("losses"):
-                terms = objective(outputs, batch, step)
-                terms = {name: term * weight.get(name, 1.0) for name, term in terms.items()}
+                terms = losses(outputs, batch, step)
+                terms = {
+                    name: term * weight.get(name.removeprefix(AUXILIARY), 1.0) for name, term in terms.items()
+                }
                 loss = torch.stack(list(terms.values())).sum()
             with watch.part("backward"):
                 fabric.backward(loss)
@@ -51,7 +52,7 @@ def add_gradients(
     return total
 
 
-def part_weights(fabric: Fabric, means: Means, micro: Sequence[Batch]) -> list[dict[str, Tensor]]:
+def part_weights(fabric: Fabric, shares: Shares, micro: Sequence[Batch]) -> list[dict[str, Tensor]]:
     """What each micro-batch's terms count in the step's; DDP divides gradients by the number of processes."""
     processes = fabric.world_size
     if len(micro) == processes == 1:
@@ -60,7 +61,7 @@ def part_weights(fabric: Fabric, means: Means, micro: Sequence[Batch]) -> list[d
     def add_up(counts: Tensor) -> Tensor:
         return cast("Tensor", fabric.all_reduce(counts, reduce_op="sum"))
 
-    weights = means.weights(micro, add_up)
+    weights = shares(micro, add_up)
     return [{name: weight * processes for name, weight in part.items()} for part in weights]
 
 

@@ -16,14 +16,8 @@ from weclick.runs.report import provenance
 from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
 from weclick.runs.report.results import ROLES, Results
 from weclick.store import Store
-
-TERMS = {
-    "partial_cross_entropy": "Partial cross-entropy",
-    "gated_crf": "Gated CRF",
-    "knowledge_distillation": "Knowledge distillation",
-    "memory_flow": "Memory-flow distillation",
-    "auxiliary_partial_cross_entropy": "Partial cross-entropy of the auxiliary head",
-}
+from weclick.train import terms as loss_terms
+from weclick.train.objective import AUXILIARY
 
 
 def head(results: Results) -> dict[str, Any]:
@@ -110,10 +104,16 @@ def training(results: Results) -> dict[str, Any]:
     if miou:
         svg = curve_chart(miou, name="miou", alt="Validation mIoU over training steps", percent=True)
         charts.append(("mIoU in validation", svg))
-    for term, title in TERMS.items():
+    for term, title in titles().items():
         if found := curves(results, "terms", term):
             terms.append((title, curve_chart(found, name=term, alt=f"{title} over training steps")))
     return {"charts": charts, "terms": terms, "validated": bool(miou)}
+
+
+def titles() -> dict[str, str]:
+    """Name of a term in metrics.jsonl -> its title; those of an auxiliary head come last."""
+    own = {term.name: term.title for term in loss_terms.TERMS}
+    return own | {f"{AUXILIARY}{name}": f"{title} of the auxiliary head" for name, title in own.items()}
 
 
 def classes(results: Results) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weclick.geometry import Crop, backward_warp
+from weclick.geometry import Crop
 from weclick.losses import consistency_matrix
 from weclick.manifest import Clip
 from weclick.manifest.window import Window
@@ -23,6 +23,7 @@ from weclick.train.data.assemble import assemble
 from weclick.train.data.batch import Batch
 from weclick.train.data.sample import Sample, padded_size
 from weclick.train.data.stream import Caches, Stream
+from weclick.train.terms import warp_neighbours
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,15 @@ def look_along_flow(model: nn.Module, batch: Batch, *, mode: Any) -> dict[str, T
         student, warped, teacher, trust, each (M, K, h, w); valid (M, 1, h, w) bool.
     """
     assert batch.teacher is not None, "the consistency matrix needs soft labels in the batch"
-    probs = model(batch.images).float().softmax(1)
-    inside = batch.inside[batch.targets :].to(probs.dtype)
-    warped, valid = backward_warp(torch.cat([probs[batch.targets :], inside], 1), batch.flow)
+    logits = model(batch.images).float()
+    warped, valid = warp_neighbours(batch, logits[batch.targets :])
     teacher = batch.teacher[batch.target_of]
     return {
-        "student": probs[batch.target_of],
-        "warped": warped[:, :-1],
+        "student": logits[batch.target_of].softmax(1),
+        "warped": warped,
         "teacher": teacher,
-        "trust": consistency_matrix(warped[:, :-1], teacher, mode=mode),
-        "valid": valid & (warped[:, -1:] > 0.999) & batch.inside[batch.target_of] & batch.flow_valid,
+        "trust": consistency_matrix(warped, teacher, mode=mode),
+        "valid": valid,
     }
 
 

@@ -1,0 +1,294 @@
+"""The terms of the loss, a row each.
+
+Everything that depends on which losses there are follows from the table TERMS: the objective, the shares of
+micro-batches and processes, the key of a network, what metrics.jsonl and the report show, and whether a
+training reads flow and soft labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from weclick.geometry import backward_warp
+from weclick.losses import (
+    GatedCRFKernel,
+    gated_crf,
+    knowledge_distillation,
+    memory_flow_distillation,
+    partial_cross_entropy,
+)
+from weclick.train.data.batch import Batch
+
+Section = Mapping[str, Any]
+"""A section of the configuration that belongs to a term. It has a `weight`, and perhaps a `warmup`."""
+
+
+class View:
+    """What the terms look at in one micro-batch.
+
+    Attributes:
+        logits: (S, K, h, w) float32 of all frames of the batch, targets first.
+        batch: what belongs to them.
+        class_weights: (K,) factors of the classes in partial cross-entropy, or None.
+    """
+
+    def __init__(self, logits: Tensor, batch: Batch, class_weights: Tensor | None):
+        self.logits = logits.float().contiguous()  # else each term would copy it out of channels_last
+        self.batch, self.class_weights = batch, class_weights
+
+    @property
+    def targets(self) -> Tensor:
+        """(B, K, h, w) logits of the targets."""
+        return self.logits[: self.batch.targets]
+
+    @property
+    def neighbours(self) -> Tensor:
+        """(M, K, h, w) logits of the neighbours."""
+        return self.logits[self.batch.targets :]
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """(B, K, h, w) probabilities of the targets."""
+        return self.targets.softmax(1)
+
+    @property
+    def teacher(self) -> Tensor:
+        """(S, K, h, w) soft labels of all frames."""
+        assert self.batch.teacher is not None, "a term that needs soft labels got a batch without"
+        return self.batch.teacher
+
+
+@dataclass(frozen=True)
+class Mean:
+    """What the value of a term is a mean over, so that a step's batch may be taken in parts.
+
+    Attributes:
+        over: of COUNTS, e.g. the clicks, or the cells of the targets that lie inside the image.
+        per: how often a sample counts the term: once (`targets`), once for each of its frames (`frames`), or
+            once for each of its neighbours (`neighbours`). The term is the mean times per / targets.
+    """
+
+    over: str
+    per: str = "targets"
+
+    def scaled(self, value: Tensor, batch: Batch) -> Tensor:
+        """The mean of a batch times `per / targets`."""
+        return value if self.per == "targets" else value * (_number(batch, self.per) / batch.targets)
+
+    def divisor(self, counts: Mapping[str, Tensor]) -> Tensor:
+        """What the sum behind a term is divided by, from the counts of a batch or of several."""
+        if self.per == "targets":
+            return counts[self.over]
+        return counts[self.over] * counts["targets"] / counts[self.per].clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A row of the table.
+
+    Attributes:
+        name: in metrics.jsonl.
+        title: in the report.
+        section: of the configuration; its `weight` switches the term on and multiplies it, its `warmup` is
+            the share of the training after which it begins.
+        value: the unweighted mean over a batch, a scalar.
+        mean: what that is a mean over, by the section.
+        needs: of `soft_labels` and `flow`, what the term looks at beside the targets and their clicks.
+        key_when_off: whether a network's key holds the section also where its weight is 0. False for new
+            terms, which then change no key that people have.
+    """
+
+    name: str
+    title: str
+    section: str
+    value: Callable[[View, Section], Tensor]
+    mean: Callable[[Section], Mean]
+    needs: frozenset[str] = frozenset()
+    key_when_off: bool = False
+
+
+def _at_clicks(view: View, section: Section) -> Tensor:
+    batch = view.batch
+    return partial_cross_entropy(
+        view.targets,
+        batch.points,
+        batch.classes,
+        input_size=batch.input_size,
+        class_weights=view.class_weights,
+    )
+
+
+def _over_colours(view: View, section: Section) -> Tensor:
+    targets, probs = view.batch.targets, view.probs
+    return gated_crf(
+        probs,
+        adaptive_avg_pool2d(view.batch.images[:targets], (probs.shape[-2], probs.shape[-1])),
+        kernels=(GatedCRFKernel(1.0, section["sigma_xy"], section["sigma_rgb"]),),
+        radius=section["radius"],
+        valid=view.batch.inside[:targets],
+    )
+
+
+def _from_teacher(view: View, section: Section) -> Tensor:
+    return knowledge_distillation(
+        view.logits,
+        view.teacher,
+        direction=section["direction"],
+        temperature=section["temperature"],
+        valid=view.batch.inside,
+    )
+
+
+def _along_flow(view: View, section: Section) -> Tensor:
+    batch, stop = view.batch, section["stop_gradient"]
+    warped, valid = warp_neighbours(batch, view.neighbours.detach() if stop else view.neighbours)
+    loss = memory_flow_distillation(
+        view.probs,
+        warped,
+        view.teacher[: batch.targets],
+        valid,
+        target_of=batch.target_of,
+        mode=section["consistency"],
+        stop_gradient=stop,
+        reduction=section["reduction"],
+    )
+    return loss * (1 / batch.targets) if section["reduction"] == "sum" else loss
+
+
+TERMS: tuple[Term, ...] = (
+    Term(
+        name="partial_cross_entropy",
+        title="Partial cross-entropy",
+        section="partial_cross_entropy",
+        value=_at_clicks,
+        mean=lambda section: Mean("clicks"),
+        key_when_off=True,
+    ),
+    Term(
+        name="gated_crf",
+        title="Gated CRF",
+        section="gated_crf",
+        value=_over_colours,
+        mean=lambda section: Mean("target_cells"),
+        key_when_off=True,
+    ),
+    Term(
+        name="knowledge_distillation",
+        title="Knowledge distillation",
+        section="kd",
+        value=_from_teacher,
+        mean=lambda section: Mean("cells", per="frames"),  # Eq. 4 is summed over the frames of a sample
+        needs=frozenset({"soft_labels"}),
+        key_when_off=True,
+    ),
+    Term(
+        name="memory_flow",
+        title="Memory-flow distillation",
+        section="mfd",
+        value=_along_flow,
+        mean=lambda section: (  # Eq. 3 is summed over the neighbours of a sample
+            Mean("targets") if section["reduction"] == "sum" else Mean("flow_cells", per="neighbours")
+        ),
+        needs=frozenset({"soft_labels", "flow"}),
+        key_when_off=True,
+    ),
+)
+"""In the order in which a step adds them up."""
+
+
+def active(sections: Mapping[str, Any]) -> Iterator[tuple[Term, Section]]:
+    """The terms that a configuration switches on, with their sections.
+
+    Args:
+        sections: of the configuration; terms without a section are off, as distillation is for a teacher.
+    """
+    for term in TERMS:
+        section = sections.get(term.section)
+        if section and section["weight"]:
+            yield term, section
+
+
+def needs(sections: Mapping[str, Any]) -> frozenset[str]:
+    """What the terms that are on look at beside targets and clicks: of `soft_labels` and `flow`."""
+    return frozenset().union(*(term.needs for term, _ in active(sections)))
+
+
+def key_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that the key of a network holds."""
+    on = {term.section for term, _ in active(sections)}
+    asked = [term.section for term in TERMS if term.key_when_off or term.section in on]
+    return {name: sections[name] for name in asked if name in sections}
+
+
+def warp_neighbours(batch: Batch, logits: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The neighbours' probabilities on their targets' grids, and where they count.
+
+    A cell counts where it comes from inside the neighbour's image, lies inside the target's, and the cached
+    masks believe its flow. On a CPU one image is taken at a time, since it fits into the cache: two thirds
+    of the time and memory of all at once.
+
+    Args:
+        batch: B targets and their M neighbours.
+        logits: (M, K, h, w) of the neighbours; None asks for the cells alone.
+
+    Returns:
+        (M, K, h, w) probabilities, K being 0 without logits; and (M, 1, h, w) bool.
+    """
+    inside = batch.inside[batch.targets :].to(batch.flow if logits is None else logits)
+    at_once = 1 if inside.device.type == "cpu" else max(len(inside), 1)
+    parts = []
+    for at in range(0, len(inside), at_once):
+        now = slice(at, at + at_once)
+        known = [] if logits is None else [logits[now].softmax(1)]
+        parts.append(backward_warp(torch.cat([*known, inside[now]], 1), batch.flow[now]))
+    if not parts:
+        return batch.flow[:, :0], batch.flow_valid
+    warped, valid = (torch.cat(values) for values in zip(*parts, strict=True))
+    valid = valid & (warped[:, -1:] > 0.999)
+    return warped[:, :-1], valid & batch.inside[batch.target_of] & batch.flow_valid
+
+
+COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
+    "clicks": lambda batch, weights: (
+        torch.ones_like(batch.classes) if weights is None else weights.to(batch.device)[batch.classes]
+    ),
+    "target_cells": lambda batch, _: batch.inside[: batch.targets],
+    "cells": lambda batch, _: batch.inside,
+    "flow_cells": lambda batch, _: warp_neighbours(batch)[1],
+}
+"""What terms are means over, as values whose sum counts it; `targets`, `frames` and `neighbours` come on top.
+
+Clicks count by the weights of their classes (N,); cells are bool (.., 1, h, w).
+"""
+
+
+def count(names: list[str], batch: Batch, class_weights: Tensor | None) -> Tensor:
+    """(N,) float64 counts of a batch, which add up over batches.
+
+    Args:
+        names: N, of COUNTS, or `targets`, `frames`, `neighbours`.
+        batch: that is counted.
+        class_weights: (K,) factors of the classes, by which clicks count, or None.
+    """
+    return torch.stack([_count(name, batch, class_weights) for name in names])
+
+
+def _count(name: str, batch: Batch, class_weights: Tensor | None) -> Tensor:
+    if name in COUNTS:
+        return COUNTS[name](batch, class_weights).sum(dtype=torch.float64)
+    return torch.tensor(_number(batch, name), dtype=torch.float64).to(batch.device, non_blocking=True)
+
+
+def _number(batch: Batch, of: str) -> int:
+    return {
+        "targets": batch.targets,
+        "neighbours": batch.neighbours,
+        "frames": batch.targets + batch.neighbours,
+    }[of]
