@@ -1,7 +1,18 @@
+"""What a digest of code sees: on a package in little, and on a copy of the real one, edit by edit."""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+
 import pytest
 
+from helpers.places import ROOT
 from weclick.common import code_digest as digests
 from weclick.common.code_digest import code_digest, direct_imports, imported_modules
+from weclick.train.network_code import LEFT_OUT
+from weclick.train.recipe import TRAINING
 
 
 @pytest.fixture
@@ -66,3 +77,158 @@ def test_flow_and_training_do_not_share_what_the_other_edits():
     assert not any(name.startswith("weclick.flow") for name in imported_modules("weclick.train.stage"))
     assert "weclick.losses.gated_crf" in imported_modules("weclick.train.stage")
     assert "weclick.manifest.clips" in direct_imports("weclick.datasets.frames")
+
+
+def test_what_a_package_passes_on_is_imported_from_its_own_module(package):
+    (package / "stage" / "__init__.py").write_text("from weclick.facade import g\n")
+    (package / "facade").mkdir()
+    (package / "facade" / "__init__.py").write_text(
+        "from weclick.facade.one import f as g\nfrom weclick.facade.two import h\n"
+    )
+    (package / "facade" / "one.py").write_text("def f():\n    return 1\n")
+    (package / "facade" / "two.py").write_text("def h():\n    return 2\n")
+    forget()
+    assert imported_modules("weclick.stage") == {"weclick.stage", "weclick.facade.one"}
+
+
+@pytest.mark.parametrize("locale", ["C", "de_DE.ISO-8859-1", "C.UTF-8"])
+def test_the_digest_is_the_same_under_every_locale(locale):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    code = "from weclick.common.code_digest import code_digest as d; print(d('weclick.train.loop'))"
+    words = [sys.executable, "-c", code]
+    told = subprocess.run(words, env={**environment, "LC_ALL": locale}, capture_output=True, text=True)
+    assert told.stdout.strip() == code_digest("weclick.train.loop"), told.stderr
+
+
+SAME = {
+    "a module's docstring": ("train/loop.py", '"""One training loop', '"""The training loop'),
+    "a function's docstring": ("train/optimizer.py", '"""The poly schedule', '"""So called poly schedule'),
+    "a constant's docstring": (
+        "train/data/sample.py",
+        '"""Crops are padded to',
+        '"""All crops are padded to',
+    ),
+    "a comment": ("train/loop.py", "# Change the weights.", "# Let the optimizer change the weights."),
+    "an error's wording": ("train/step.py", "a micro-batch holds a single image", "there is a single image"),
+    "an error's wording, put together": ("train/step.py", "lower the learning rate", "lower that rate"),
+    "words that only an error tells": ("train/step.py", '"there was no checkpoint yet"', '"there is none"'),
+    "a digit of the progress bar": ("train/log.py", "loss {self._loss:.3f}", "loss {self._loss:.5f}"),
+    "the bar's words": ("train/loop.py", 'f"train {folder.name}", last, "steps"', '"training", last, "step"'),
+    "what the bar says": ("train/loop.py", "bar.say(log.summary())", 'bar.say("on it")'),
+    "an annotation": ("train/optimizer.py", "step: int) -> None", "step: float) -> None"),
+    "an import line": ("train/loop.py", "import torch\n", "import os.path\nimport torch\n"),
+    "the ledger": ("store/ledger/read.py", "\ndef ", "\nUNUSED = 1\n\n\ndef "),
+    "the leases": ("store/leases/leases.py", "\ndef ", "\nUNUSED = 1\n\n\ndef "),
+    "how clicks are made, which count by content": ("clicks/generate.py", "\ndef ", "\nX = 1\n\n\ndef "),
+    "how frames are stored, which count by content": ("datasets/frames.py", "\ndef ", "\nX = 1\n\n\ndef "),
+    "a stopwatch": ("train/stopwatch.py", "whole, 1.0), 4)", "whole, 1.0), 5)"),
+    "an estimator, where flow is stored": ("flow/dis.py", "\ndef ", "\nX = 1\n\n\ndef "),
+}
+"""Edits that change no key of a network: what -> (file, text, other text)."""
+
+OTHER = {
+    "a loss formula": ("losses/memory_flow.py", "(gap.neg_() if", "(gap.square_().neg_() if"),
+    "a term's mean": ("train/terms.py", 'Mean("cells", per="frames")', 'Mean("cells")'),
+    "an optimizer's default": ("train/optimizer.py", "momentum=options[", "nesterov=True, momentum=options["),
+    "the learning rate's schedule": (
+        "train/optimizer.py",
+        "(1 - step / options",
+        "(1 - 0.5 * step / options",
+    ),
+    "a network's layer": ("models/layers.py", "nn.ReLU(inplace=True)", "nn.ReLU6(inplace=True)"),
+    "a backbone": (
+        "models/backbones.py",
+        "partial(MobileNetV2Backbone, 9)",
+        "partial(MobileNetV2Backbone, 8)",
+    ),
+    "how crops are drawn": ("train/data/sample.py", "rng.random() < 0.5", "rng.random() < 0.4"),
+    "how soft labels are decoded": ("store/codecs.py", "ZERO = 0.25", "ZERO = 0.5"),
+    "what a mask asks": ("store/flow_entries.py", '"both": 3', '"both": 1'),
+    "a step": ("train/step.py", "fabric.backward(loss)", "fabric.backward(2 * loss)"),
+    "a warp": (
+        "geometry/warp.py",
+        "torch.lerp(upper, lower, weight_y)",
+        "torch.lerp(lower, upper, weight_y)",
+    ),
+}
+"""Edits that change it."""
+
+
+@pytest.fixture(scope="module")
+def unedited():
+    """The digest of the code as it stands."""
+    return network_digest()
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    root = tmp_path_factory.mktemp("copy") / "weclick"
+    shutil.copytree(ROOT / "weclick", root, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+@pytest.fixture
+def real(copied, monkeypatch):
+    """A copy of the package, which may be edited."""
+    monkeypatch.setattr(digests, "PACKAGE", copied)
+    forget()
+    yield copied
+    forget()
+
+
+def network_digest() -> str:
+    forget()
+    return code_digest(*TRAINING, without=LEFT_OUT)
+
+
+@pytest.mark.parametrize("what", SAME)
+def test_no_network_is_another_one_by(real, unedited, what):
+    with edited(real, *SAME[what]):
+        assert network_digest() == unedited
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_a_network_is_another_one_by(real, unedited, what):
+    with edited(real, *OTHER[what]):
+        assert network_digest() != unedited
+
+
+def test_no_network_is_another_one_by_a_module_that_moved(real, unedited):
+    old = real / "train" / "optimizer.py"
+    old.rename(real / "models" / "descent.py")
+    users = [
+        path for path in real.rglob("*.py") if "weclick.train.optimizer" in path.read_text(encoding="utf-8")
+    ]
+    for path in users:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("weclick.train.optimizer", "weclick.models.descent"), encoding="utf-8")
+    assert users
+    assert network_digest() == unedited
+    old.parent.with_name("models").joinpath("descent.py").rename(old)
+    for path, text in users.items():
+        path.write_text(text, encoding="utf-8")
+
+
+def test_an_estimators_edit_counts_for_flow_and_for_what_is_trained_online(real):
+    def both():
+        forget()
+        return code_digest("weclick.flow.stage"), code_digest("weclick.train.online", without=LEFT_OUT)
+
+    before = both()
+    with edited(real, *SAME["an estimator, where flow is stored"]):
+        after = both()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+@contextmanager
+def edited(package, name, text, other):
+    """A file of the package with the first such text replaced; put back afterwards."""
+    path = package / name
+    whole = path.read_text(encoding="utf-8")
+    assert text in whole, f"{path.name} has no {text!r} any more; give this case another edit"
+    path.write_text(whole.replace(text, other, 1), encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(whole, encoding="utf-8")

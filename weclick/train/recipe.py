@@ -18,6 +18,19 @@ from weclick.train.network_code import network_code
 from weclick.train.terms import key_sections, needs
 
 FORMAT_VERSION = 1
+
+TRAINING = (
+    "weclick.train.loop",
+    "weclick.train.objective",
+    "weclick.models",
+    "weclick.store.codecs",
+    "weclick.store.flow_entries",
+)
+"""Modules that train a network; the two of the store decode what it learns from."""
+
+SCORING = ("weclick.evaluate.scores",)
+"""Modules that choose the best weights."""
+
 _VALIDATION = ("validate_every", "validate_frames")
 _WATCHING = ("checkpoint_every", "log_every", "profile")
 """Options that show a training and do not change it; so do those of validation, unless the best is kept."""
@@ -102,6 +115,10 @@ class Recipe:
             soft_labels=self.caches.soft_labels if stored and self.uses_soft_labels else {},
         )
 
+    def code_modules(self) -> tuple[str, ...]:
+        """The modules whose code, with what they import, determines the weights."""
+        return (*TRAINING, *SCORING) if self.options["keep"] == "best" else TRAINING
+
     def inputs(self) -> dict[str, Any]:
         """What the key of the trained network is made of."""
         caches = self.used_caches()
@@ -115,25 +132,17 @@ class Recipe:
             options["pretrained"] = file_digest(options["pretrained"])
         if not options["auxiliary_head"]:
             del options["auxiliary_weight"]
-        modules = [
-            "weclick.train.loop",
-            "weclick.train.objective",
-            "weclick.models",
-            "weclick.store.codecs",
-            "weclick.store.flow_entries",
-        ]
         more: dict[str, Any] = {}
         if self.online:
             more["online"] = self.online.key_inputs(flow=self.uses_flow)
         if self.options["keep"] == "best":
-            modules.append("weclick.evaluate.scores")
             more["validation"] = {
                 clip.id: [(clip.frames[t].digest, clip.frames[t].label_digest) for t in clip.scored]
                 for clip in self.validation.clips
             }
         return {
             "format": FORMAT_VERSION,
-            "code": network_code(*modules),
+            "code": network_code(*self.code_modules()),
             "role": self.role,
             "seed": self.config["seed"],
             "options": options,
