@@ -1,4 +1,4 @@
-"""Pages that are written from the code: the configuration from its schema, the verbs from their help."""
+"""Writes two pages from the code: the configuration from its schema, the verbs from their help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weclick.common.schemas import load_schema
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """mkdocs' hook: fill the two generated pages."""
+    """Fill the two generated pages; mkdocs calls this hook for every page."""
     return markdown.replace("<!-- configuration -->", configuration()).replace("<!-- verbs -->", verbs())
 
 

@@ -1,6 +1,7 @@
 """The documentation is true: links lead somewhere, examples run, keys and messages exist."""
 
 import importlib.util
+import pkgutil
 import re
 import subprocess
 import sys
@@ -19,7 +20,12 @@ from weclick.datasets import build_manifest
 from weclick.train import terms
 
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+TODAY = [page for page in PAGES if page.name != "CHANGELOG.md"]
+"""Pages that tell what is. The changelog also names what was."""
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+FOLDERS = "weclick|tests|pipeline|docs|config|data_schema|benchmarks"
+PLACE = re.compile(rf"`(?:python )?((?:{FOLDERS})/[^`\s]*)[^`]*`")
+DOTTED = re.compile(r"`(weclick(?:\.\w+)+)`")
 
 
 def blocks(page, language):
@@ -82,12 +88,25 @@ def test_the_reference_tells_every_verb(hooks):
         assert f"## `weclick {verb}`" in text
 
 
+def test_files_named_on_the_pages_exist():
+    named = [place for page in TODAY for place in PLACE.findall(page.read_text(encoding="utf-8"))]
+    assert len(named) > 40
+    assert [place for place in named if not (ROOT / place).exists()] == []
+
+
+def test_modules_and_what_they_hold_exist_as_the_pages_name_them():
+    named = {name for page in TODAY for name in DOTTED.findall(page.read_text(encoding="utf-8"))}
+    assert len(named) > 5
+    for name in named:
+        pkgutil.resolve_name(name)  # an error says which part is missing
+
+
 def test_keys_named_on_the_pages_exist():
     schema = load_schema("config")
     sections = {
         name: part["properties"] for name, part in schema["properties"].items() if "properties" in part
     }
-    for page in PAGES:
+    for page in TODAY:
         for section, key in re.findall(r"`(\w+)\.(\w+)(?::[^`]*)?`", page.read_text(encoding="utf-8")):
             if section in sections and key not in ("yaml", "py", "smk"):
                 assert key in sections[section], f"{page.name} names {section}.{key}"
