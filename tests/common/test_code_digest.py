@@ -194,17 +194,15 @@ def test_a_network_is_another_one_by(real, unedited, what):
 
 
 def test_no_network_is_another_one_by_a_module_that_moved(real, unedited):
-    old = real / "train" / "optimizer.py"
-    old.rename(real / "models" / "descent.py")
-    users = [
-        path for path in real.rglob("*.py") if "weclick.train.optimizer" in path.read_text(encoding="utf-8")
-    ]
-    for path in users:
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace("weclick.train.optimizer", "weclick.models.descent"), encoding="utf-8")
+    texts = {path: path.read_text(encoding="utf-8") for path in real.rglob("*.py")}
+    users = {path: text for path, text in texts.items() if "weclick.train.optimizer" in text}
     assert users
+    old, new = real / "train" / "optimizer.py", real / "models" / "descent.py"
+    old.rename(new)
+    for path, text in users.items():
+        path.write_text(text.replace("weclick.train.optimizer", "weclick.models.descent"), encoding="utf-8")
     assert network_digest() == unedited
-    old.parent.with_name("models").joinpath("descent.py").rename(old)
+    new.rename(old)
     for path, text in users.items():
         path.write_text(text, encoding="utf-8")
 

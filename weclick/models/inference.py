@@ -1,4 +1,8 @@
-"""A network made ready to run fast. The package does not import this: no training depends on it."""
+"""A network at work: class ids of a frame, and a copy of the network that runs faster.
+
+`weclick.models` does not import this. So an edit here changes the keys of those networks alone whose best
+weights are kept, or that are trained online.
+"""
 
 from __future__ import annotations
 
