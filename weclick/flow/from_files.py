@@ -223,7 +223,7 @@ def _fill(flow: Tensor, known: Tensor, stride_px: int) -> Tensor:
 def _import_clip(
     manifest: Manifest, job: Job, files: Files, options: Mapping[str, Any], store: Store
 ) -> None:
-    stride_px, masks = options["stride"], options["masks"]
+    stride_px, masks = options["stride_px"], options["masks"]
     used = sorted({position for pair in job.pairs for position in pair})
     pairs = [(used.index(target), used.index(neighbour)) for target, neighbour in job.pairs]
     images, clipped = read_clip(manifest, job.clip.restrict(used)), 0

@@ -46,7 +46,7 @@ def key_inputs(
         "format": FORMAT_VERSION,
         "pairs": [[clip.frames[position].digest for position in pair] for pair in pairs],
         "estimator": estimator,
-        "stride_px": options["stride"],
+        "stride_px": options["stride_px"],
         "masks": {name: MASKS[name] for name in sorted(options["masks"])},
         "codec": CODEC,
     }
@@ -76,7 +76,7 @@ def entry_attributes(
         "units": "px of the stride grid",
         "scale_px": 1 / 64,
         "clipped": clipped,
-        "stride_px": options["stride"],
+        "stride_px": options["stride_px"],
         "grid": "cell i is centred at (i + 0.5) * stride_px - 0.5 px of the image",
         "image_size": list(job.clip.size),
         "masks": {name: MASKS[name] for name in sorted(options["masks"])},

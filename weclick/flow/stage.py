@@ -32,7 +32,7 @@ def compute_flow(
     Args:
         manifest: one shard of a split.
         pairs_of: which flows a clip needs, as (target, neighbour) positions in its frames.
-        options: the section `flow` of the configuration: estimator, options, stride, masks, on_overflow,
+        options: the section `flow` of the configuration: estimator, options, stride_px, masks, on_overflow,
             batch_pairs.
         store: entries that it has are not made again; where it has all, no estimator is built.
         device: where networks compute.
@@ -87,7 +87,9 @@ def _compute(
             for jobs in rounds:
                 if estimate is None:
                     estimator = build_estimator(options["estimator"], device=device, **options["options"])
-                    estimate = BatchEstimator(estimator, stride_px=options["stride"], masks=options["masks"])
+                    estimate = BatchEstimator(
+                        estimator, stride_px=options["stride_px"], masks=options["masks"]
+                    )
                 begun: list[Job] = []
                 with Writers(begun, estimator, options, store) as writers:
                     for batch in batches(_read_pairs(manifest, jobs, begun), options["batch_pairs"]):

@@ -109,6 +109,6 @@ class Writers:
             writer,
             len(job.pairs),
             job.clip.size,
-            stride_px=self._options["stride"],
+            stride_px=self._options["stride_px"],
             with_masks=bool(self._options["masks"]),
         )
