@@ -18,6 +18,7 @@ from jsonschema.exceptions import ValidationError
 
 from weclick.common.errors import InputError
 from weclick.common.schemas import load_schema
+from weclick.common.sections import Config, Selection
 
 VERSION = 1
 """Of the configuration's keys and their meaning: the key `version`; raised when an old file would mislead."""
@@ -48,7 +49,7 @@ class ConfigError(InputError):
     """The configuration holds something it should not."""
 
 
-def complete_config(given: Mapping[str, Any], *, source: str = "configuration") -> dict[str, Any]:
+def complete_config(given: Mapping[str, Any], *, source: str = "configuration") -> Config:
     """Check a configuration and fill in the defaults.
 
     Args:
@@ -67,10 +68,10 @@ def complete_config(given: Mapping[str, Any], *, source: str = "configuration") 
     told += [f"{path}: {value} is not a finite number" for path, value in _not_finite(values)]
     if told:
         raise ConfigError(f"{source}: " + "; ".join(told))
-    return _fill(values, schema)
+    return cast("Config", _fill(values, schema))  # the schema was met, and the types are those of the schema
 
 
-def check_masks(config: Mapping[str, Any]) -> None:
+def check_masks(config: Config) -> None:
     """Check, in a whole configuration, that the flow stage makes the masks which the student asks for.
 
     Raises:
@@ -86,7 +87,7 @@ def check_masks(config: Mapping[str, Any]) -> None:
         )
 
 
-def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file, or JSON text, and complete it.
 
     Args:
@@ -119,7 +120,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
         ) from error
 
 
-def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+def select(config: Mapping[str, Any], stage: str) -> Selection:
     """The part of a complete configuration that a stage may read (see SECTIONS)."""
     chosen: dict[str, Any] = {}
     for path in SECTIONS[stage]:
@@ -128,7 +129,7 @@ def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
             chosen.setdefault(section, {})[key] = config[section][key]
         else:
             chosen[section] = deepcopy(config[section])
-    return chosen
+    return cast("Selection", chosen)  # sections are looked up by name, which mypy cannot follow
 
 
 def _typed(given: Any, schema: Mapping[str, Any]) -> Any:

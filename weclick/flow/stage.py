@@ -7,9 +7,9 @@ so that a pair which anybody on the store's roots has estimated is not estimated
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from weclick.common.progress import progress_bar
+from weclick.common.sections import FlowSection
 from weclick.flow.estimators import build_estimator, estimator_digest
 from weclick.flow.jobs import Job, Pairs, has_entry, key_inputs
 from weclick.flow.pairs import BatchEstimator, PairImages, batches, match_pairs
@@ -23,7 +23,7 @@ def compute_flow(
     manifest: Manifest,
     pairs_of: Callable[[Clip], Pairs],
     *,
-    options: Mapping[str, Any],
+    options: FlowSection,
     store: Store,
     device: str = "cpu",
 ) -> dict[str, str]:
@@ -52,14 +52,12 @@ def compute_flow(
     return {job.clip.id: job.key for job in jobs}
 
 
-def flow_keys(
-    manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mapping[str, Any]
-) -> dict[str, str]:
+def flow_keys(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: FlowSection) -> dict[str, str]:
     """Clip id -> key of its entry, as `compute_flow` returns it, without computing anything."""
     return {job.clip.id: job.key for job in _jobs(manifest, pairs_of, options)}
 
 
-def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mapping[str, Any]) -> list[Job]:
+def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: FlowSection) -> list[Job]:
     digest = estimator_digest(options["estimator"], **options["options"])
     return [
         Job(clip, pairs, key_inputs(clip, pairs, digest, options))
@@ -69,7 +67,7 @@ def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mappin
 
 
 def _compute(
-    manifest: Manifest, missing: Mapping[str, Job], options: Mapping[str, Any], store: Store, device: str
+    manifest: Manifest, missing: Mapping[str, Job], options: FlowSection, store: Store, device: str
 ) -> None:
     """Estimate in this thread, decode ahead in a second, encode and write behind in a third.
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from weclick.common.sections import Config
 from weclick.geometry import Crop, backward_warp
 from weclick.losses import consistency_matrix
 from weclick.manifest import Clip
@@ -58,7 +59,7 @@ class Strip:
         return np.where(self.valid, np.take_along_axis(self.trust, most, 0)[0], np.nan)
 
 
-def compute_strips(results: Results, config: Mapping[str, Any], store: Store, at_most: int) -> list[Strip]:
+def compute_strips(results: Results, config: Config, store: Store, at_most: int) -> list[Strip]:
     """Run the student on some training targets and one neighbour of each, the nearest that has a flow.
 
     Args:
