@@ -56,7 +56,7 @@ def test_stages_run_by_hand(run, street, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["flow", "--config", "{flow: {stride: 0}}"], "flow.stride: 0 is less than the minimum of 1"),
+        (["flow", "--config", "{flow: {stride_px: 0}}"], "flow.stride_px: 0 is less than the minimum of 1"),
         (["flow", "--config", "none.yaml"], "none.yaml: cannot be read"),
         (["flow", "--config", "{}", "--device", "cuda"], "torch finds no GPU"),
         (["flow", "--config", "{}", "--set", "flow.estimator=x"], "'x' is not one of"),

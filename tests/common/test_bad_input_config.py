@@ -44,10 +44,10 @@ def test_bytes_that_are_no_text(tmp_path):
 
 
 def test_all_faults_are_listed_at_once():
-    wrong = {"flow": {"stride": 0}, "student": {"steps": 0, "stepz": 1}, "mfd": {"weight": float("inf")}}
+    wrong = {"flow": {"stride_px": 0}, "student": {"steps": 0, "stepz": 1}, "mfd": {"weight": float("inf")}}
     with pytest.raises(ConfigError) as caught:
         complete_config(wrong)
-    for told in ("flow.stride: 0", "student.steps: 0", "'stepz'", "mfd.weight: inf"):
+    for told in ("flow.stride_px: 0", "student.steps: 0", "'stepz'", "mfd.weight: inf"):
         assert told in str(caught.value)
 
 

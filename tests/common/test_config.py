@@ -3,6 +3,7 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
+from weclick.common import config
 from weclick.common.config import SECTIONS, ConfigError, check_masks, complete_config, load_config, select
 from weclick.common.schemas import load_schema, schema_path
 
@@ -74,7 +75,7 @@ def test_numbers_without_a_point_are_numbers():
     ("given", "told"),
     [
         ({"student": {"step": 3}}, r"unknown key 'step' \(did you mean 'steps'\?\) in student"),
-        ({"flow": {"stride": "four"}}, r"flow\.stride: 'four' is not of type 'integer'"),
+        ({"flow": {"stride_px": "four"}}, r"flow\.stride_px: 'four' is not of type 'integer'"),
         ({"window": {"frames": 0}}, r"window\.frames: 0 is less than the minimum of 1"),
         ({"studnet": {}}, r"did you mean 'student'"),
         ({"mfd": {"consistency": "exp"}}, r"mfd\.consistency: 'exp' is not one of"),
@@ -86,8 +87,70 @@ def test_errors_name_key_value_and_expectation(given, told):
 
 
 def test_all_errors_are_told_at_once():
-    with pytest.raises(ConfigError, match=r"flow\.stride.*student\.steps"):
-        complete_config({"flow": {"stride": 0}, "student": {"steps": 0}})
+    with pytest.raises(ConfigError, match=r"flow\.stride_px.*student\.steps"):
+        complete_config({"flow": {"stride_px": 0}, "student": {"steps": 0}})
+
+
+@pytest.fixture
+def told(capsys):
+    """What stderr says from here on, as if no hint had been given yet."""
+    config._hint.cache_clear()
+    return lambda: capsys.readouterr().err.splitlines()
+
+
+class TestOldNames:
+    HINT = "weclick: flow.stride is now flow.stride_px; rename it, the old name is still read"
+
+    def test_they_are_read_with_one_hint(self, told):
+        given = {"flow": {"stride": 8, "masks": []}}
+        assert complete_config(given) == complete_config({"flow": {"stride_px": 8, "masks": []}})
+        assert given == {"flow": {"stride": 8, "masks": []}}
+        assert complete_config(given)["flow"]["stride_px"] == 8
+        assert told() == [self.HINT]
+
+    def test_names_of_now_need_no_hint(self, told):
+        complete_config(complete_config({}))
+        load_config("{flow: {stride_px: 8}}", ["flow.stride_px=2"])
+        assert told() == []
+
+    @pytest.mark.parametrize("name", ["stride", "stride_px"])
+    @pytest.mark.parametrize("override", ["flow.stride=2", "flow.stride_px=2", "flow={stride: 2}"])
+    def test_an_override_wins_by_either_name(self, name, override):
+        assert load_config(f"{{flow: {{{name}: 8}}}}", [override])["flow"]["stride_px"] == 2
+
+    def test_values_are_checked_under_the_name_of_now(self):
+        with pytest.raises(ConfigError, match=r"flow\.stride_px: 0 is less than the minimum of 1"):
+            complete_config({"flow": {"stride": 0}})
+        with pytest.raises(ConfigError, match=r"unknown key 'stride' in data\.toy"):
+            complete_config({"data": {"toy": {"stride": 4}}})
+
+    @pytest.mark.parametrize("given", [{"stride": 8, "stride_px": 4}, {"stride_px": 4, "stride": 8}])
+    def test_two_names_with_two_values_are_an_error(self, given):
+        told = r"mine: flow\.stride is 8, but flow\.stride_px, its name now, is 4; leave flow\.stride out"
+        with pytest.raises(ConfigError, match=told):
+            complete_config({"flow": given}, source="mine")
+
+    def test_two_names_with_one_value_are_none(self):
+        """Snakemake's --config gives 8 as a text, beside the number of a file."""
+        assert complete_config({"flow": {"stride": "8", "stride_px": 8}})["flow"]["stride_px"] == 8
+
+    def test_what_is_no_section_is_told_as_ever(self):
+        with pytest.raises(ConfigError, match=r"flow: \[1\] is not of type 'object'"):
+            complete_config({"flow": [1]})
+
+    def test_every_row_leads_to_a_key_of_the_schema(self):
+        for old, now in config.RENAMED.items():
+            section, _, key = now.rpartition(".")
+            assert old.rpartition(".")[0] == section
+            assert key in complete_config({})[section]
+
+
+def test_an_override_changes_one_of_two_sections_that_a_file_writes_once():
+    """A YAML alias makes them one dict."""
+    text = "{teacher: &network {steps: 7, crop: [64, 96]}, student: *network}"
+    complete = load_config(text, ["student.steps=5", "teacher.crop=[32, 32]"])
+    assert (complete["teacher"]["steps"], complete["student"]["steps"]) == (7, 5)
+    assert (complete["teacher"]["crop"], complete["student"]["crop"]) == ([32, 32], [64, 96])
 
 
 def test_the_student_cannot_ask_for_a_mask_that_flow_does_not_make():

@@ -101,7 +101,7 @@ class TestEntries:
         assert manifest.root not in (entry.path / "entry.json").read_text(encoding="utf-8")
 
     def test_without_masks_there_is_no_array_of_them(self, manifest, store):
-        made = compute_flow(manifest, pairs_of, options=options(masks=[], stride=1), store=store)
+        made = compute_flow(manifest, pairs_of, options=options(masks=[], stride_px=1), store=store)
         entry = store.get("flow", made["a"])
         flow, valid = read_flow(entry, 0)
         assert (flow.shape, valid) == ((2, *SIZE), None)
@@ -139,7 +139,7 @@ class TestKeys:
 
     @pytest.mark.parametrize(
         "change",
-        [{"stride": 2}, {"masks": []}, {"options": {"preset": "fast"}}, {"options": {"finest_scale": 0}}],
+        [{"stride_px": 2}, {"masks": []}, {"options": {"preset": "fast"}}, {"options": {"finest_scale": 0}}],
     )
     def test_what_changes_the_data_changes_the_key(self, manifest, store, change):
         first = compute_flow(manifest, pairs_of, options=options(), store=store)

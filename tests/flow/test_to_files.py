@@ -49,7 +49,7 @@ def store(tmp_path) -> Store:
 
 @pytest.fixture
 def options(street) -> dict:
-    return {**street.config["flow"], "masks": [], "stride": 4}
+    return {**street.config["flow"], "masks": [], "stride_px": 4}
 
 
 def write_flows(manifest: Manifest, folder: Path, flow_of, *, back: bool = False) -> None:
@@ -104,7 +104,7 @@ class TestExport:
     def test_full_is_in_pixels_of_the_image(self, street, store, options, tmp_path):
         small = replace(street.train, clips=(replace(street.train.clips[0], height_px=64, width_px=96),))
         write_flows(small, tmp_path / "in", lambda *_: np.full((2, *SIZE), 6, np.float32))
-        made = import_flow(small, pairs_of, tmp_path / "in", options={**options, "stride": 5}, store=store)
+        made = import_flow(small, pairs_of, tmp_path / "in", options={**options, "stride_px": 5}, store=store)
         for file_format, read in (("flo", read_flo), ("kitti", lambda path: read_kitti_flow(path)[0])):
             folder = tmp_path / file_format
             export_flow(made, folder, store=store, file_format=file_format, full=True)
@@ -120,7 +120,7 @@ class TestExport:
 
 class TestRoundTrip:
     def test_at_stride_1_it_is_exact(self, street, store, options, tmp_path):
-        options = {**options, "stride": 1}
+        options = {**options, "stride_px": 1}
         made = compute_flow(street.train, pairs_of, options=options, store=store)
         export_flow(made, tmp_path / "flow", store=store, full=True)
         back = import_flow(street.train, pairs_of, tmp_path / "flow", options=options, store=store)
@@ -132,7 +132,7 @@ class TestRoundTrip:
 
     def test_at_stride_1_files_are_kept_to_half_a_step(self, street, store, options, tmp_path):
         write_flows(street.train, tmp_path / "in", smooth)
-        options = {**options, "stride": 1}
+        options = {**options, "stride_px": 1}
         made = import_flow(street.train, pairs_of, tmp_path / "in", options=options, store=store)
         export_flow(made, tmp_path / "out", store=store, full=True)
         for path in (tmp_path / "in").rglob("*.flo"):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from weclick.common import sections
 from weclick.common.config import load_config, select
 
 app = typer.Typer(
@@ -55,12 +56,12 @@ Devices = Annotated[int, typer.Option("--devices", help="GPUs or CPU processes t
 DEFAULT = "config/demo.yaml"
 
 
-def load(config: str, change: list[str] | None, stage: str) -> dict[str, Any]:
+def load(config: str, change: list[str] | None, stage: str) -> sections.Selection:
     """The part of the configuration that a stage may read."""
     return select(load_config(config, change or ()), stage)
 
 
-def open_store(chosen: dict[str, Any]) -> Any:
+def open_store(chosen: sections.Config | sections.Selection) -> Any:
     """The store of the configuration's cache roots."""
     from weclick.store import Store
 

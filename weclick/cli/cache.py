@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from weclick.cli.app import DEFAULT, Config, Set, app, open_store
+from weclick.common import sections
 from weclick.common.config import load_config
 from weclick.common.errors import InputError, MissingFileError
 from weclick.runs.listed import wanted_of
@@ -152,17 +153,18 @@ def _damaged(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool)
     return damaged
 
 
-def opened(config: str, change: list[str] | None) -> tuple[dict[str, Any], Store]:
+def opened(config: str, change: list[str] | None) -> tuple[sections.Config, Store]:
     """The complete configuration, and its store."""
     complete = load_config(config, change or ())
     return complete, open_store(complete)
 
 
-def root_of(given: str, complete: dict[str, Any]) -> LocalRoot | S3Root:
+def root_of(given: str, complete: sections.Config) -> LocalRoot | S3Root:
     """A root by its name, as people type it."""
     from weclick.store import open_root
 
-    return open_root(given, complete["cache"]["s3"])
+    s3 = cast("Mapping[str, str | None]", complete["cache"]["s3"])  # mypy takes its values for objects
+    return open_root(given, s3)
 
 
 def _held(root: LocalRoot | S3Root) -> Iterator[tuple[str, str]]:

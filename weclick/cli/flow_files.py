@@ -41,7 +41,7 @@ def flow_export(
     """Write the flows of a run as files, `<clip>/<target>__<neighbour>.flo`, for other tools.
 
     A flow lies on the target's grid and points to the neighbour. The store keeps it on a grid of
-    `flow.stride` px, in pixels of that grid; --full brings it to the image's size and pixels.
+    `flow.stride_px` px, in pixels of that grid; --full brings it to the image's size and pixels.
 
     Examples:
 
@@ -84,7 +84,7 @@ def flow_import(
 
     Needed are the flows from every target to the neighbours that `window` allows, at the size of the frames
     and in their pixels; for the mask forward_backward those back, too. Of the configuration count `window`,
-    `cache` and, in `flow`, stride, masks and on_overflow. The index is like that of `weclick flow`.
+    `cache` and, in `flow`, stride_px, masks and on_overflow. The index is like that of `weclick flow`.
 
     Examples:
 

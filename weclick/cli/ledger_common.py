@@ -7,9 +7,10 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weclick.cli.cache import root_of
+from weclick.common import sections
 from weclick.common.errors import InputError, MissingFileError
 from weclick.runs.listed import wanted_of
 
@@ -21,7 +22,7 @@ _WIDE = 240
 """Columns of text where no terminal says how many it has."""
 
 
-def roots_of(given: list[str] | None, complete: dict[str, Any], store: Store) -> list[LocalRoot | S3Root]:
+def roots_of(given: list[str] | None, complete: sections.Config, store: Store) -> list[LocalRoot | S3Root]:
     """The roots that --root names, by default the whole search path.
 
     Raises:
@@ -53,7 +54,7 @@ def read_entries(roots: Iterable[LocalRoot | S3Root], kinds: Iterable[str]) -> l
 
 
 def reached_by(
-    results: Iterable[Path], complete: dict[str, Any], entries: Iterable[Summary]
+    results: Iterable[Path], complete: sections.Config, entries: Iterable[Summary]
 ) -> set[tuple[str, str]]:
     """Kind and key of what results name, of what their manifests need, and of what all that is made of.
 

@@ -27,6 +27,7 @@ from weclick.cli.app import (
     load,
     open_store,
 )
+from weclick.common import sections
 from weclick.common.config import load_config
 from weclick.common.files import read_json, write_text
 
@@ -289,7 +290,7 @@ def report(
 
 
 def _train(
-    role: str, chosen: dict[str, Any], output: Path, inputs: dict[str, Any], device: str, devices: int
+    role: str, chosen: sections.Selection, output: Path, inputs: dict[str, Any], device: str, devices: int
 ) -> None:
     from weclick.clicks import read_clicks
     from weclick.manifest import read_manifests

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
@@ -16,13 +14,14 @@ from weclick.clicks.people import Points, import_clicks
 from weclick.clicks.table import ClickTable
 from weclick.common.errors import InputError
 from weclick.common.progress import progress_bar
+from weclick.common.sections import ClicksSection
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
 from weclick.manifest.read import read_instances, read_label
 from weclick.store import canonical_json
 
 
 def generate_clicks(
-    manifest: Manifest, *, options: Mapping[str, Any], seed: int, device: str = "cpu"
+    manifest: Manifest, *, options: ClicksSection, seed: int, device: str = "cpu"
 ) -> ClickTable:
     """Clicks of every target of a split.
 
@@ -61,7 +60,7 @@ def _warn_of_empty_classes(manifest: Manifest, frames: Points) -> None:
         )
 
 
-def _make(manifest: Manifest, options: Mapping[str, Any], seed: int, device: str) -> Points:
+def _make(manifest: Manifest, options: ClicksSection, seed: int, device: str) -> Points:
     targets = [(clip, clip.frames[i]) for clip in manifest.clips for i in clip.targets]
     with progress_bar("clicks", len(targets), "frames") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
 
@@ -75,7 +74,7 @@ def _make(manifest: Manifest, options: Mapping[str, Any], seed: int, device: str
 
 
 def _click_frame(
-    manifest: Manifest, clip: Clip, frame: Frame, options: Mapping[str, Any], seed: int, device: str
+    manifest: Manifest, clip: Clip, frame: Frame, options: ClicksSection, seed: int, device: str
 ) -> np.ndarray:
     labels = read_label(manifest, frame)
     if labels.shape != clip.size:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from jsonschema.exceptions import ValidationError
 
 from weclick.common.errors import InputError
 from weclick.common.schemas import load_schema
+from weclick.common.sections import Config, Selection
 
 VERSION = 1
 """Of the configuration's keys and their meaning: the key `version`; raised when an old file would mislead."""
@@ -35,6 +38,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 """What each stage reads of the configuration, and so what makes it run again. The report shows it all."""
 
+RENAMED = {"flow.stride": "flow.stride_px"}
+"""Old name of a key -> its name now, in the same section. The old one is still read, with a hint."""
 
 _UNREADABLE = (OSError, yaml.YAMLError, ValueError, RecursionError)
 """What reading YAML may raise: ValueError for a date such as 2026-13-45, or for bytes that are no text."""
@@ -44,29 +49,29 @@ class ConfigError(InputError):
     """The configuration holds something it should not."""
 
 
-def complete_config(given: Mapping[str, Any], *, source: str = "configuration") -> dict[str, Any]:
+def complete_config(given: Mapping[str, Any], *, source: str = "configuration") -> Config:
     """Check a configuration and fill in the defaults.
 
     Args:
-        given: sections as read from YAML; any key may be left out.
+        given: sections as read from YAML; any key may be left out, or have its name of before (RENAMED).
         source: named in errors, e.g. the file.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong type or range; all of them are listed. Or the
-            configuration is of another version.
+            configuration is of another version, or gives a key under two names with two values.
     """
     schema = load_schema("config")
-    values: dict[str, Any] = _typed(given, schema)
+    values: dict[str, Any] = _typed(_renamed(given, source), schema)
     _check_version(values.get("version", VERSION), source)
     errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: str(list(error.path)))
     told = [_explain(error) for error in errors]
     told += [f"{path}: {value} is not a finite number" for path, value in _not_finite(values)]
     if told:
         raise ConfigError(f"{source}: " + "; ".join(told))
-    return _fill(values, schema)
+    return cast("Config", _fill(values, schema))  # the schema was met, and the types are those of the schema
 
 
-def check_masks(config: Mapping[str, Any]) -> None:
+def check_masks(config: Config) -> None:
     """Check, in a whole configuration, that the flow stage makes the masks which the student asks for.
 
     Raises:
@@ -82,12 +87,12 @@ def check_masks(config: Mapping[str, Any]) -> None:
         )
 
 
-def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file, or JSON text, and complete it.
 
     Args:
         source: path of a YAML file, or a text that begins with '{'.
-        overrides: `section.key=value` texts, the values in YAML.
+        overrides: `section.key=value` texts, the values in YAML; they win, by a key's old name too.
 
     Raises:
         ConfigError: unreadable source, malformed override, or as in `complete_config`.
@@ -104,9 +109,10 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
         raise ConfigError(f"{name}: cannot be read as YAML ({error}); correct the place it names") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{name}: holds a {type(raw).__name__}, expected sections such as 'student:'")
-    for override in overrides:
-        _override(raw, override)
     try:
+        raw = _renamed(raw, name)
+        for override in overrides:
+            _override(raw, override)
         return complete_config(raw, source=name)
     except RecursionError as error:
         raise ConfigError(
@@ -114,7 +120,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
         ) from error
 
 
-def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+def select(config: Mapping[str, Any], stage: str) -> Selection:
     """The part of a complete configuration that a stage may read (see SECTIONS)."""
     chosen: dict[str, Any] = {}
     for path in SECTIONS[stage]:
@@ -123,7 +129,7 @@ def select(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
             chosen.setdefault(section, {})[key] = config[section][key]
         else:
             chosen[section] = deepcopy(config[section])
-    return chosen
+    return cast("Selection", chosen)  # sections are looked up by name, which mypy cannot follow
 
 
 def _typed(given: Any, schema: Mapping[str, Any]) -> Any:
@@ -153,11 +159,44 @@ def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     return complete
 
 
+def _renamed(given: Mapping[str, Any], source: str, path: str = "") -> dict[str, Any]:
+    """The same values under the names that keys have now.
+
+    Every section becomes a dict of its own: a YAML alias makes two of them one, and then an override of the
+    one would change the other.
+    """
+    renamed = {}
+    for key, value in given.items():
+        old = f"{path}{key}"
+        if old in RENAMED:
+            key = _name_now(old).rpartition(".")[2]
+            if str(given.get(key, value)) != str(value):  # as texts, since Snakemake gives 8 also as '8'
+                raise ConfigError(
+                    f"{source}: {old} is {value!r}, but {RENAMED[old]}, its name now, is {given[key]!r}; "
+                    f"leave {old} out"
+                )
+        renamed[key] = _renamed(value, source, f"{old}.") if isinstance(value, Mapping) else value
+    return renamed
+
+
+def _name_now(path: str) -> str:
+    now = RENAMED.get(path, path)
+    if now != path:
+        _hint(path, now)
+    return now
+
+
+@cache
+def _hint(old: str, now: str) -> None:
+    """Tell of a key's new name, once in a process."""
+    print(f"weclick: {old} is now {now}; rename it, the old name is still read", file=sys.stderr)
+
+
 def _override(raw: dict[str, Any], text: str) -> None:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise ConfigError(f"override {text!r} is not of the form section.key=value, e.g. student.steps=500")
-    *sections, key = path.split(".")
+    *sections, key = _name_now(path).split(".")
     for section in sections:
         raw = raw.setdefault(section, {})
         if not isinstance(raw, dict):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, build_manifest, listing_digest
 from weclick.datasets.camvid import open_camvid
 from weclick.datasets.cityscapes import open_cityscapes, open_toy
@@ -18,7 +17,7 @@ __all__ = ["Dataset", "build_manifest", "listing_digest", "open_dataset"]
 ADAPTERS = {"toy": open_toy, "camvid": open_camvid, "cityscapes": open_cityscapes, "folder": open_folder}
 
 
-def open_dataset(data: Mapping[str, Any]) -> Dataset:
+def open_dataset(data: DataSection) -> Dataset:
     """The data set that the config section `data` names; folders are listed, no image is opened.
 
     Args:

@@ -16,12 +16,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
@@ -73,7 +72,7 @@ DENSE = "frames30"
 _STEM = re.compile(r"(?P<sequence>.+)_f?(?P<number>\d+)")
 
 
-def open_camvid(root: Path, data: Mapping[str, Any]) -> Dataset:
+def open_camvid(root: Path, data: DataSection) -> Dataset:
     """CamVid in either layout; one clip per sequence and split, so that no window crosses a split.
 
     Raises:

@@ -15,9 +15,9 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
@@ -81,7 +81,7 @@ def cityscapes_classes() -> Classes:
     )
 
 
-def open_cityscapes(root: Path, data: Mapping[str, Any]) -> Dataset:
+def open_cityscapes(root: Path, data: DataSection) -> Dataset:
     """Cityscapes: one clip per annotated frame, named {city}_{sequence}_{annotated frame}."""
     return Dataset(
         name="cityscapes",
@@ -92,7 +92,7 @@ def open_cityscapes(root: Path, data: Mapping[str, Any]) -> Dataset:
     )
 
 
-def open_toy(root: Path, data: Mapping[str, Any]) -> Dataset:
+def open_toy(root: Path, data: DataSection) -> Dataset:
     """The procedural street: one clip per folder, every frame labelled with class ids.
 
     In training every `data.target_every`-th frame is a target (null: every frame); elsewhere all are scored.

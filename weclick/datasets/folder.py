@@ -15,7 +15,7 @@ Clicks made by people come as a table, `data.clicks`: CSV with the header clip,f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
 from weclick.manifest import Classes, Clip, Frame
 from weclick.manifest.click_file import read_click_file
@@ -72,7 +73,7 @@ class _Folder:
         return assign_roles(clip, [i for i in labelled if i not in taken], training=False)
 
 
-def open_folder(root: Path, data: Mapping[str, Any]) -> Dataset:
+def open_folder(root: Path, data: DataSection) -> Dataset:
     """A plain folder; `data.held_out` says what the validation split is.
 
     clips: the clips whose names match `data.val_clips`, all their labelled frames are scored; the others
@@ -83,7 +84,8 @@ def open_folder(root: Path, data: Mapping[str, Any]) -> Dataset:
     Raises:
         ValueError, FileNotFoundError: the classes file or the click table is missing or malformed.
     """
-    click_file = Path(data["clicks"]) if data.get("clicks") else None
+    clicks = data.get("clicks")
+    click_file = Path(clicks) if clicks else None
     if click_file and not click_file.is_file():
         raise MissingFileError(
             f"data.clicks is {click_file}, but there is no such file; correct the path, "

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
 from weclick.common.progress import progress_bar
+from weclick.common.sections import FlowSection
 from weclick.flow.files import SUFFIXES, read_flow_file
 from weclick.flow.jobs import Job, Pairs, entry_attributes, has_entry, key_inputs
 from weclick.flow.pairs import BatchEstimator, match_pairs
@@ -100,7 +100,7 @@ def import_flow(
     pairs_of: Callable[[Clip], Pairs],
     folder: Path,
     *,
-    options: Mapping[str, Any],
+    options: FlowSection,
     store: Store,
 ) -> dict[str, str]:
     """Make sure that the store holds, for every clip, the flow that lies in files.
@@ -220,10 +220,8 @@ def _fill(flow: Tensor, known: Tensor, stride_px: int) -> Tensor:
     return torch.where(known > 0, flow, cells[:, :, : flow.shape[2], : flow.shape[3]])
 
 
-def _import_clip(
-    manifest: Manifest, job: Job, files: Files, options: Mapping[str, Any], store: Store
-) -> None:
-    stride_px, masks = options["stride"], options["masks"]
+def _import_clip(manifest: Manifest, job: Job, files: Files, options: FlowSection, store: Store) -> None:
+    stride_px, masks = options["stride_px"], options["masks"]
     used = sorted({position for pair in job.pairs for position in pair})
     pairs = [(used.index(target), used.index(neighbour)) for target, neighbour in job.pairs]
     images, clipped = read_clip(manifest, job.clip.restrict(used)), 0

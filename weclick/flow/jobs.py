@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from weclick.common.sections import FlowSection
 from weclick.flow.estimators import FlowEstimator
 from weclick.manifest import Clip
 from weclick.store import Store, entry_key
@@ -32,7 +33,7 @@ class Job:
 
 
 def key_inputs(
-    clip: Clip, pairs: Pairs, estimator: Mapping[str, Any], options: Mapping[str, Any]
+    clip: Clip, pairs: Pairs, estimator: Mapping[str, Any], options: FlowSection
 ) -> dict[str, Any]:
     """What the key of a clip's entry is made of.
 
@@ -46,7 +47,7 @@ def key_inputs(
         "format": FORMAT_VERSION,
         "pairs": [[clip.frames[position].digest for position in pair] for pair in pairs],
         "estimator": estimator,
-        "stride_px": options["stride"],
+        "stride_px": options["stride_px"],
         "masks": {name: MASKS[name] for name in sorted(options["masks"])},
         "codec": CODEC,
     }
@@ -64,7 +65,7 @@ def has_entry(store: Store, job: Job, on_overflow: str) -> bool:
 
 
 def entry_attributes(
-    job: Job, estimator: FlowEstimator, options: Mapping[str, Any], clipped: int
+    job: Job, estimator: FlowEstimator, options: FlowSection, clipped: int
 ) -> dict[str, Any]:
     """What an entry says of itself (data_schema/flow.schema.json); `clipped` values did not fit."""
     return {
@@ -76,7 +77,7 @@ def entry_attributes(
         "units": "px of the stride grid",
         "scale_px": 1 / 64,
         "clipped": clipped,
-        "stride_px": options["stride"],
+        "stride_px": options["stride_px"],
         "grid": "cell i is centred at (i + 0.5) * stride_px - 0.5 px of the image",
         "image_size": list(job.clip.size),
         "masks": {name: MASKS[name] for name in sorted(options["masks"])},

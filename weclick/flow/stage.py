@@ -7,9 +7,9 @@ so that a pair which anybody on the store's roots has estimated is not estimated
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from weclick.common.progress import progress_bar
+from weclick.common.sections import FlowSection
 from weclick.flow.estimators import build_estimator, estimator_digest
 from weclick.flow.jobs import Job, Pairs, has_entry, key_inputs
 from weclick.flow.pairs import BatchEstimator, PairImages, batches, match_pairs
@@ -23,7 +23,7 @@ def compute_flow(
     manifest: Manifest,
     pairs_of: Callable[[Clip], Pairs],
     *,
-    options: Mapping[str, Any],
+    options: FlowSection,
     store: Store,
     device: str = "cpu",
 ) -> dict[str, str]:
@@ -32,7 +32,7 @@ def compute_flow(
     Args:
         manifest: one shard of a split.
         pairs_of: which flows a clip needs, as (target, neighbour) positions in its frames.
-        options: the section `flow` of the configuration: estimator, options, stride, masks, on_overflow,
+        options: the section `flow` of the configuration: estimator, options, stride_px, masks, on_overflow,
             batch_pairs.
         store: entries that it has are not made again; where it has all, no estimator is built.
         device: where networks compute.
@@ -52,14 +52,12 @@ def compute_flow(
     return {job.clip.id: job.key for job in jobs}
 
 
-def flow_keys(
-    manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mapping[str, Any]
-) -> dict[str, str]:
+def flow_keys(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: FlowSection) -> dict[str, str]:
     """Clip id -> key of its entry, as `compute_flow` returns it, without computing anything."""
     return {job.clip.id: job.key for job in _jobs(manifest, pairs_of, options)}
 
 
-def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mapping[str, Any]) -> list[Job]:
+def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: FlowSection) -> list[Job]:
     digest = estimator_digest(options["estimator"], **options["options"])
     return [
         Job(clip, pairs, key_inputs(clip, pairs, digest, options))
@@ -69,7 +67,7 @@ def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: Mappin
 
 
 def _compute(
-    manifest: Manifest, missing: Mapping[str, Job], options: Mapping[str, Any], store: Store, device: str
+    manifest: Manifest, missing: Mapping[str, Job], options: FlowSection, store: Store, device: str
 ) -> None:
     """Estimate in this thread, decode ahead in a second, encode and write behind in a third.
 
@@ -87,7 +85,9 @@ def _compute(
             for jobs in rounds:
                 if estimate is None:
                     estimator = build_estimator(options["estimator"], device=device, **options["options"])
-                    estimate = BatchEstimator(estimator, stride_px=options["stride"], masks=options["masks"])
+                    estimate = BatchEstimator(
+                        estimator, stride_px=options["stride_px"], masks=options["masks"]
+                    )
                 begun: list[Job] = []
                 with Writers(begun, estimator, options, store) as writers:
                     for batch in batches(_read_pairs(manifest, jobs, begun), options["batch_pairs"]):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from weclick.common.sections import FlowSection
 from weclick.flow.estimators import FlowEstimator
 from weclick.flow.jobs import Job, entry_attributes
 from weclick.flow.pairs import PairImages
@@ -41,9 +42,7 @@ class Writers:
     AHEAD = 2
     """Batches that may wait for the thread, which bounds the memory."""
 
-    def __init__(
-        self, jobs: Sequence[Job], estimator: FlowEstimator, options: Mapping[str, Any], store: Store
-    ):
+    def __init__(self, jobs: Sequence[Job], estimator: FlowEstimator, options: FlowSection, store: Store):
         self._jobs, self._estimator, self._options, self._store = jobs, estimator, options, store
         self._open: dict[int, _OpenEntry] = {}
         self._waiting: deque[Future[None]] = deque()
@@ -109,6 +108,6 @@ class Writers:
             writer,
             len(job.pairs),
             job.clip.size,
-            stride_px=self._options["stride"],
+            stride_px=self._options["stride_px"],
             with_masks=bool(self._options["masks"]),
         )

@@ -6,35 +6,36 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from weclick.common.files import read_json
+from weclick.common.sections import Selection
 
-VARIANTS: dict[str, tuple[str, dict[str, dict[str, float]]]] = {
-    "weakly": ("clicks and Gated CRF alone", {"kd": {"weight": 0.0}, "mfd": {"weight": 0.0}}),
+VARIANTS: dict[str, tuple[str, dict[Literal["kd", "mfd"], float]]] = {
+    "weakly": ("clicks and Gated CRF alone", {"kd": 0.0, "mfd": 0.0}),
     "weakly_same_time": (
         "clicks and Gated CRF alone, for the wall time of kd_mfd",
-        {"kd": {"weight": 0.0}, "mfd": {"weight": 0.0}},
+        {"kd": 0.0, "mfd": 0.0},
     ),
-    "kd": ("plus the teacher's soft labels", {"mfd": {"weight": 0.0}}),
+    "kd": ("plus the teacher's soft labels", {"mfd": 0.0}),
     "kd_mfd": ("plus memory-flow distillation: the whole of Eq. 5", {}),
 }
-"""name -> (description, what it changes in the configuration)."""
+"""name -> (description, the weights of losses that it changes)."""
 
 SCORES = ("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency", "train_seconds", "steps")
 
 
-def variant_config(config: Mapping[str, Any], variant: str) -> dict[str, Any]:
-    """The configuration of one variant of the ablation.
+def variant_config(config: Selection, variant: str) -> Selection:
+    """The student's part of the configuration, for one variant of the ablation.
 
     Raises:
         ValueError: there is no such variant.
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}, expected one of {', '.join(VARIANTS)}")
-    changed = deepcopy(dict(config))
-    for section, values in VARIANTS[variant][1].items():
-        changed[section] = {**changed[section], **values}
+    changed = deepcopy(config)
+    for loss, weight in VARIANTS[variant][1].items():
+        changed[loss]["weight"] = weight
     return changed
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from weclick.common.errors import InputError
+from weclick.common.sections import Config
 
 
 def wanted_of(
-    listed: Iterable[Path], complete: dict[str, Any], *, planned: bool = False
+    listed: Iterable[Path], complete: Config, *, planned: bool = False
 ) -> Iterator[tuple[str, str]]:
     """Kind and key of the entries that files name; a folder stands for all indexes and models in it.
 
@@ -54,7 +54,7 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
     return sorted(found)
 
 
-def _named(file: Path, complete: dict[str, Any], *, planned: bool) -> Iterator[tuple[str, str]]:
+def _named(file: Path, complete: Config, *, planned: bool) -> Iterator[tuple[str, str]]:
     from weclick.common.files import read_json
     from weclick.store import read_index
 
@@ -73,7 +73,7 @@ def _named(file: Path, complete: dict[str, Any], *, planned: bool) -> Iterator[t
         )
 
 
-def _needed(manifest: Path, complete: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _needed(manifest: Path, complete: Config) -> Iterator[tuple[str, str]]:
     """Kind and key of the frames and flows that a run needs of a manifest under the configuration."""
     from weclick.datasets.frames import frames_key
     from weclick.flow.stage import flow_keys

@@ -14,6 +14,7 @@ from weclick.common.config import complete_config
 from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
+from weclick.common.sections import DataSection
 from weclick.manifest import Clip, read_manifests
 from weclick.store import canonical_json, file_digest, read_index
 
@@ -62,7 +63,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
         "versions": card["versions"],
         "code": dict(code),
         "device": {"name": _metrics(results).get("device"), "threads": threads},
-        **read_outcome(results, config),
+        **read_outcome(results, config["data"]),
     }
 
 
@@ -80,7 +81,7 @@ def read_lock(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         lock = read_lock(path / LOCK)
-        return {**lock, **read_outcome(path, lock["config"])}
+        return {**lock, **read_outcome(path, lock["config"]["data"])}
     lock = read_json(path, "lock")
     if fault := schema_fault(lock, "lock"):
         raise InputError(
@@ -90,22 +91,22 @@ def read_lock(path: Path) -> dict[str, Any]:
     return lock
 
 
-def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
     """The parts of OUTCOME, from what the stages wrote.
 
     Args:
         results: folder of the run.
-        config: its configuration, of which `data` is read.
+        data: that section of its configuration.
 
     Raises:
         MissingFileError, InputError: as in `make_lock`.
     """
-    train, val, shards = (config["data"][name] for name in ("train", "val", "shards"))
+    train, val, shards = data["train"], data["val"], data["shards"]
     splits = list(dict.fromkeys((train, val)))
     stages = {"frames": [train], "flow": splits, "soft_labels": [train]}
     metrics = _metrics(results)
     return {
-        "data": data_digests(results, config),
+        "data": data_digests(results, data),
         "clicks": clicks_digest(read_clicks(results / "clicks" / f"{train}.h5")),
         "entries": {
             stage: {
@@ -119,7 +120,7 @@ def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def data_digests(results: Path, config: Mapping[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
+def data_digests(results: Path, data: DataSection) -> dict[str, dict[str, dict[str, str]]]:
     """Split -> clip id -> SHA-256 (hex) of its `frames` and of its `labels`, from the manifests alone.
 
     Names and folders of files are no part of them; content, order and frame numbers are.
@@ -127,7 +128,6 @@ def data_digests(results: Path, config: Mapping[str, Any]) -> dict[str, dict[str
     Raises:
         MissingFileError, InputError: a manifest is missing or damaged.
     """
-    data = config["data"]
     found = {}
     for split in (data["train"], data["val"]):
         folder = results / "manifest" / split

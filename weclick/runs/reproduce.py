@@ -13,6 +13,7 @@ from typing import Any
 
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
+from weclick.common.sections import Config
 from weclick.runs.lock import LOCK, data_digests, read_lock
 from weclick.runs.report.provenance import flatten, spell
 
@@ -21,7 +22,7 @@ CONFIG = "run.config.json"
 _STDERR = 2
 
 
-def rerun(lock: Mapping[str, Any], config: Mapping[str, Any], *, cores: int) -> dict[str, Any]:
+def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, Any]:
     """Run the workflow on a lock's data; entries that the store has are found, the others are made.
 
     Data are read first: where they are not those of the lock, nothing is computed.
@@ -41,7 +42,7 @@ def rerun(lock: Mapping[str, Any], config: Mapping[str, Any], *, cores: int) -> 
     results = Path(config["results"])
     write_text(results / CONFIG, json.dumps(config, indent=1) + "\n")
     _snakemake("manifest", results / CONFIG, cores)
-    data = data_digests(results, config)
+    data = data_digests(results, config["data"])
     if data != lock["data"]:
         return {"data": data}
     _snakemake("all", results / CONFIG, cores)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from weclick.clicks import ClickTable
 from weclick.common.errors import InputError
+from weclick.common.sections import NetworkSection
 from weclick.models import SegmentationNetwork, build_model
 from weclick.train.objective import Losses, Objective, with_auxiliary
 from weclick.train.recipe import Recipe
@@ -41,7 +41,7 @@ def class_weights(setting: Any, clicks: ClickTable, num_classes: int) -> torch.T
 
 
 def build_network(
-    options: Mapping[str, Any], num_classes: int, *, pretrained: str | None = None
+    options: NetworkSection, num_classes: int, *, pretrained: str | None = None
 ) -> SegmentationNetwork:
     """The network that a section of the configuration describes; its weights are random, or begin with some.
 

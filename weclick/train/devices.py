@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from weclick.common.errors import InputError
+from weclick.common.sections import NetworkSection
 
 
 def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
@@ -28,7 +28,7 @@ def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
     return fabric
 
 
-def micro_batch_size(options: Mapping[str, Any], processes: int) -> int:
+def micro_batch_size(options: NetworkSection, processes: int) -> int:
     """Targets of a micro-batch over all processes: batch_size / accumulate.
 
     Raises:

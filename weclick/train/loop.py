@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from weclick.common.progress import progress_bar
+from weclick.common.sections import NetworkSection
 from weclick.train.checkpoint import BEST, CHECKPOINT, Trained, load_best, load_checkpoint, save_checkpoint
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Stream
@@ -30,7 +31,7 @@ def fit(
     losses: Losses,
     *,
     shares: Shares,
-    options: Mapping[str, Any],
+    options: NetworkSection,
     seed: int,
     folder: Path,
     key: str,
@@ -109,7 +110,8 @@ def fit(
 
             # Look at the losses where somebody wants to know.
             log_it, validate_it, save_it = (
-                _due(step + 1, options[f"{what}_every"], last) for what in ("log", "validate", "checkpoint")
+                _due(step + 1, every, last)
+                for every in (options["log_every"], options["validate_every"], options["checkpoint_every"])
             )
             if log_it or validate_it or save_it:
                 seen = look_at_losses(fabric, unseen, folder)

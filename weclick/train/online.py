@@ -6,7 +6,7 @@ whole frames instead and are cropped afterwards, which knows more of the surroun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from weclick.common import sections
 from weclick.common.errors import MissingFileError
 from weclick.flow import build_estimator
 from weclick.flow.estimators import estimator_digest
@@ -40,13 +41,13 @@ class OnlineSection:
         options: teacher, estimator, options.
     """
 
-    options: Mapping[str, Any]
+    options: sections.OnlineSection
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> OnlineSection | None:
+    def of(cls, config: sections.Selection) -> OnlineSection | None:
         """That of a configuration; None where it names no teacher, or has no student."""
-        section = config.get("student", {}).get("online", {})
-        return cls(section) if section.get("teacher") else None
+        section = config["student"]["online"] if "student" in config else None
+        return cls(section) if section and section["teacher"] else None
 
     def key_inputs(self, *, flow: bool) -> dict[str, Any]:
         """What the key of a student is made of: the contents of teacher and estimator, and the code.
@@ -57,7 +58,7 @@ class OnlineSection:
         Raises:
             MissingFileError: there is no such teacher.
         """
-        teacher = Path(self.options["teacher"])
+        teacher = _teacher(self.options)
         if not teacher.is_file():
             raise MissingFileError(
                 f"student.online.teacher is {str(teacher)!r}, which is no file; give the "
@@ -90,14 +91,14 @@ class Online:
 
     def __init__(
         self,
-        options: Mapping[str, Any],
+        options: sections.OnlineSection,
         *,
         classes: Sequence[str],
         stride_px: int,
         occlusion: str | None,
         device: torch.device | str = "cpu",
     ):
-        model, _ = load_model(Path(options["teacher"]), str(device), classes=classes)
+        model, _ = load_model(_teacher(options), str(device), classes=classes)
         self._teacher = fused_for_inference(model).to(memory_format=torch.channels_last)
         self._estimate = None
         if occlusion is not None:
@@ -130,6 +131,11 @@ class Online:
             return replace(batch, flow=flow, flow_valid=torch.ones_like(flow[:, :1], dtype=torch.bool))
         bits = torch.cat([held.to(batch.device) for _, held in pieces if held is not None])[:, None]
         return replace(batch, flow=flow, flow_valid=(bits & self._bits) == self._bits)
+
+
+def _teacher(options: sections.OnlineSection) -> Path:
+    assert options["teacher"] is not None, "without a teacher nothing is computed online"
+    return Path(options["teacher"])
 
 
 def to_rgb(images: Tensor) -> np.ndarray:

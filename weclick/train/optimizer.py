@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from weclick.common.sections import NetworkSection
 
-def make_optimizer(model: nn.Module, options: Mapping[str, Any]) -> torch.optim.Optimizer:
+
+def make_optimizer(model: nn.Module, options: NetworkSection) -> torch.optim.Optimizer:
     """SGD or AdamW over the trainable parameters, the head's learning rate scaled by its factor."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -24,7 +23,7 @@ def make_optimizer(model: nn.Module, options: Mapping[str, Any]) -> torch.optim.
     return torch.optim.SGD(parameters, lr=rate, momentum=options["momentum"], weight_decay=decay)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, options: Mapping[str, Any], step: int) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, options: NetworkSection, step: int) -> None:
     """The poly schedule: rate * (1 - step / steps) ^ poly_power."""
     rate = options["learning_rate"] * (1 - step / options["steps"]) ** options["poly_power"]
     for group in optimizer.param_groups:

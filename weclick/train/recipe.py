@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 
 from weclick.clicks import ClickTable, clicks_digest
+from weclick.common.sections import NetworkSection, Selection
 from weclick.manifest import Manifest
 from weclick.manifest.window import Window
 from weclick.store import file_digest
@@ -69,7 +70,7 @@ class Recipe:
     """
 
     role: str
-    config: Mapping[str, Any]
+    config: Selection
     manifest: Manifest
     clicks: ClickTable
     caches: Caches
@@ -77,9 +78,9 @@ class Recipe:
     in_loop: Online | None = None
 
     @property
-    def options(self) -> Mapping[str, Any]:
+    def options(self) -> NetworkSection:
         """The network's section of the configuration."""
-        return self.config[self.role]
+        return self.config["teacher"] if self.role == "teacher" else self.config["student"]
 
     @property
     def distils(self) -> bool:
@@ -123,7 +124,7 @@ class Recipe:
         """What the key of the trained network is made of."""
         caches = self.used_caches()
         watching = _WATCHING if self.options["keep"] == "best" else (*_WATCHING, *_VALIDATION)
-        options = {
+        options: dict[str, Any] = {
             name: value
             for name, value in self.options.items()
             if name not in (*watching, "online") and (name not in _OFF or value != _OFF[name])

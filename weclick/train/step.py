@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from weclick.common.errors import InputError
+from weclick.common.sections import NetworkSection
 from weclick.train.checkpoint import CHECKPOINT
 from weclick.train.data.batch import Batch
 from weclick.train.objective import AUXILIARY, Losses, Shares
@@ -29,7 +30,7 @@ def add_gradients(
     micro: Sequence[Batch],
     weights: Sequence[Mapping[str, Tensor]],
     step: int,
-    options: Mapping[str, Any],
+    options: NetworkSection,
     watch: Stopwatch,
 ) -> dict[str, Tensor]:
     """Forward and backward of a step's micro-batches; the terms of the step on this process, detached."""
@@ -65,7 +66,7 @@ def part_weights(fabric: Fabric, shares: Shares, micro: Sequence[Batch]) -> list
     return [{name: weight * processes for name, weight in part.items()} for part in weights]
 
 
-def _check_batch_norm(batch: Batch, options: Mapping[str, Any], fabric: Fabric) -> None:
+def _check_batch_norm(batch: Batch, options: NetworkSection, fabric: Fabric) -> None:
     """The heads pool an image to one value per channel, which has no variance by itself."""
     shared = options["batch_norm"] == "sync" and fabric.world_size > 1 and fabric.device.type == "cuda"
     if len(batch.images) == 1 and options["head_norm"] == "batch" and not shared:

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from weclick.common.errors import InputError
 from weclick.common.machine import machine, versions
 from weclick.common.progress import progress_bar
+from weclick.common.sections import Config
 from weclick.datasets import open_dataset
 from weclick.evaluate.bench.student_table import spell_size
 from weclick.manifest.images import image_size, shrunk_size
@@ -158,7 +159,7 @@ def network_options(name: str) -> dict[str, Any]:
     return {"architecture": architecture, "backbone": backbone, "num_classes": 19}
 
 
-def configured(config: Mapping[str, Any]) -> tuple[dict[str, Any], Size]:
+def configured(config: Config) -> tuple[dict[str, Any], Size]:
     """The student of a whole configuration, and the size of the first frame of its split `data.val`.
 
     Raises:
@@ -172,9 +173,16 @@ def configured(config: Mapping[str, Any]) -> tuple[dict[str, Any], Size]:
     else:
         info = video_info(path)
         size = info.height_px, info.width_px
-    names = ("architecture", "backbone", "channels", "head_norm", "output_stride")
-    options = {name: config["student"][name] for name in names}
-    return {**options, "num_classes": len(dataset.classes.names)}, shrunk_size(size, dataset.shrink)
+    student = config["student"]
+    options = {
+        "architecture": student["architecture"],
+        "backbone": student["backbone"],
+        "channels": student["channels"],
+        "head_norm": student["head_norm"],
+        "output_stride": student["output_stride"],
+        "num_classes": len(dataset.classes.names),
+    }
+    return options, shrunk_size(size, dataset.shrink)
 
 
 def default_modes(device: str) -> tuple[str, ...]:

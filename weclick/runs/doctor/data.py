@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from weclick.common.progress import progress_bar
+from weclick.common.sections import Config
 from weclick.datasets import Dataset, open_dataset
 from weclick.datasets.base import trim
 from weclick.datasets.digests import file_digests
@@ -36,7 +37,7 @@ class _Label:
     palette: tuple[tuple[int, int, int], ...] = ()
 
 
-def check_data(config: Mapping[str, Any], *, quick: bool = False) -> list[Finding]:
+def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     """Look at the frames and labels of both splits.
 
     Args:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from weclick.common.config import ConfigError, check_masks
+from weclick.common.sections import ROLES, Config
 from weclick.store import Bucket, Store, UnreachableRootError
 
 PACKAGES = (
@@ -55,7 +55,7 @@ def check_machine() -> list[Finding]:
     return [*findings, _gpu(), _cupy(), _memory()]
 
 
-def check_config(config: Mapping[str, Any]) -> list[Finding]:
+def check_config(config: Config) -> list[Finding]:
     """What a schema cannot see: values that contradict each other, weights that are not there."""
     from weclick.flow import estimator_digest
 
@@ -64,7 +64,7 @@ def check_config(config: Mapping[str, Any]) -> list[Finding]:
         check_masks(config)
     except ConfigError as error:
         findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
-    for role in ("teacher", "student"):
+    for role in ROLES:
         weights = config[role]["pretrained"]
         if weights not in (None, "imagenet") and not Path(weights).is_file():
             todo = f"correct {role}.pretrained, or set it to imagenet or null"

@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from weclick.clicks import ClickTable, generate_clicks
 from weclick.common.config import check_masks, select
+from weclick.common.sections import ROLES, Config, Role
 from weclick.datasets import build_manifest, open_dataset
 from weclick.datasets.frames import frames_key, pack_frames, unpacked_key
 from weclick.flow.stage import compute_flow, flow_keys
@@ -93,7 +93,7 @@ class Plan:
 class _Run:
     """What is known of a run while its plan is made."""
 
-    config: Mapping[str, Any]
+    config: Config
     store: Store
     device: str
     budget_s: float
@@ -115,7 +115,7 @@ class _Run:
         return value if self.timed else None
 
 
-def make_plan(config: Mapping[str, Any], store: Store, *, device: str = "cpu", probe_s: float = 5.0) -> Plan:
+def make_plan(config: Config, store: Store, *, device: str = "cpu", probe_s: float = 5.0) -> Plan:
     """Plan a run without writing to its store or results.
 
     Samples of frames and flows are made by the very stages in a temporary folder, and so are a few steps of
@@ -132,7 +132,7 @@ def make_plan(config: Mapping[str, Any], store: Store, *, device: str = "cpu", p
     """
     check_masks(config)
     began = time.perf_counter()
-    train, val = (_manifest(config, config["data"][name]) for name in ("train", "val"))
+    train, val = (_manifest(config, split) for split in (config["data"]["train"], config["data"]["val"]))
     seconds = time.perf_counter() - began
     run = _Run(config, store, device, max(probe_s, 2.0), probe_s > 0, train, val)
     listed = {manifest.split: manifest for manifest in (train, val)}.values()
@@ -155,10 +155,10 @@ def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
     labels, label_keys = _soft_labels(run, part, scratch, weights, teacher)
     caches = Caches(run.store, frame_keys, pair_keys, label_keys)
     student = _find(run, _model_key(run, "student", table, caches) if label_keys else None)
-    sizes = {role: len(untrained(run.config, role, run.train)) for role in ("teacher", "student")}
+    sizes = {role: len(untrained(run.config, role, run.train)) for role in ROLES}
     networks = {
         role: _network(run, role, entry, sizes[role], paces.get(role))
-        for role, entry in (("teacher", teacher), ("student", student))
+        for role, entry in zip(ROLES, (teacher, student), strict=True)
     }
     scored = sum(len(clip.scored) for clip in run.val.clips)
     pairs = sum(len(consistency_pairs(c, run.config["evaluate"]["max_gap_frames"])) for c in run.val.clips)
@@ -176,7 +176,7 @@ def free_bytes(root: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _manifest(config: Mapping[str, Any], split: str) -> Manifest:
+def _manifest(config: Config, split: str) -> Manifest:
     reach = max(Window(**config["window"]).reach_frames, config["evaluate"]["max_gap_frames"])
     memory = Path(config["results"]) / "manifest" / "digests.sqlite"
     remember = memory if memory.is_file() else None
@@ -260,7 +260,7 @@ def _stored(
     return StagePlan(stage, work, len(clips) - len(lacking), len(lacking), round(size), seconds)
 
 
-def _network(run: _Run, role: str, entry: Entry | None, size: int, pace: float | None) -> StagePlan:
+def _network(run: _Run, role: Role, entry: Entry | None, size: int, pace: float | None) -> StagePlan:
     steps = run.config[role]["steps"]
     if entry:
         return StagePlan(role, f"{steps} steps", found=1, seconds=run.seconds(0))

@@ -17,6 +17,7 @@ from torch import nn
 
 from weclick.clicks import generate_clicks
 from weclick.common.config import select
+from weclick.common.sections import Config, Role
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
@@ -94,7 +95,7 @@ def rate_of(
     return Rate(stored / _pixels(made, count), seconds / _pixels(timed, count))
 
 
-def frames_rate(config: Mapping[str, Any], part: Manifest, store: Store, budget_s: float) -> Rate | None:
+def frames_rate(config: Config, part: Manifest, store: Store, budget_s: float) -> Rate | None:
     """Of the stage `frames`; its seconds are those of one thread. None where frames stay in their files."""
     if not config["frames"]["pack"]:
         return None
@@ -108,7 +109,7 @@ def frames_rate(config: Mapping[str, Any], part: Manifest, store: Store, budget_
 
 
 def flow_rate(
-    config: Mapping[str, Any], part: Manifest, pairs_of: PairsOf, store: Store, device: str, budget_s: float
+    config: Config, part: Manifest, pairs_of: PairsOf, store: Store, device: str, budget_s: float
 ) -> Rate | None:
     """Of the stage `flow`."""
 
@@ -120,7 +121,7 @@ def flow_rate(
 
 
 def soft_labels_rate(
-    config: Mapping[str, Any], part: Manifest, teacher: Path, store: Store, device: str, budget_s: float
+    config: Config, part: Manifest, teacher: Path, store: Store, device: str, budget_s: float
 ) -> Rate | None:
     """Of the stage `soft_labels`, with some teacher of the configured kind."""
 
@@ -131,7 +132,7 @@ def soft_labels_rate(
     return rate_of("soft_labels", part.clips, lambda clip: len(clip.frames), make, store, budget_s)
 
 
-def untrained(config: Mapping[str, Any], role: str, manifest: Manifest) -> bytes:
+def untrained(config: Config, role: Role, manifest: Manifest) -> bytes:
     """A network of the configured kind, with random weights, as the file that its training would write."""
     options = config[role]
     model = build_network(options, manifest.num_classes)
@@ -139,7 +140,7 @@ def untrained(config: Mapping[str, Any], role: str, manifest: Manifest) -> bytes
     return model_bytes(model, manifest.classes)
 
 
-def plausible_teacher(config: Mapping[str, Any], part: Manifest) -> bytes:
+def plausible_teacher(config: Config, part: Manifest) -> bytes:
     """A network with random weights whose soft labels compress as those of a trained teacher.
 
     Its classes are wrong, but what it says varies over the image and over the quantised range, and that is
@@ -163,8 +164,8 @@ def plausible_teacher(config: Mapping[str, Any], part: Manifest) -> bytes:
 
 
 def train_probe(
-    config: Mapping[str, Any],
-    role: str,
+    config: Config,
+    role: Role,
     part: Manifest,
     caches: Mapping[str, Mapping[str, str]],
     store: Store,
@@ -185,8 +186,8 @@ def train_probe(
 
 
 def _train(
-    config: Mapping[str, Any],
-    role: str,
+    config: Config,
+    role: Role,
     part: Manifest,
     caches: Mapping[str, Mapping[str, str]],
     store: Store,
@@ -195,14 +196,16 @@ def _train(
     steps: int,
 ) -> float:
     chosen = deepcopy(select(config, role))
-    chosen[role] |= {
-        "pretrained": None,
-        "steps": steps,
-        "log_every": 1,
-        "validate_every": 0,
-        "validate_frames": 1,
-        "checkpoint_every": 10**9,
-    }
+    chosen[role].update(
+        {
+            "pretrained": None,
+            "steps": steps,
+            "log_every": 1,
+            "validate_every": 0,
+            "validate_frames": 1,
+            "checkpoint_every": 10**9,
+        }
+    )
     chosen["gated_crf"]["warmup"] = 0
     recipe = Recipe(
         role=role,

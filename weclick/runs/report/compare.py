@@ -11,6 +11,7 @@ from weclick.common import words
 from weclick.common.config import complete_config
 from weclick.common.errors import InputError
 from weclick.common.files import read_json, write_text
+from weclick.common.sections import Config
 from weclick.manifest import Manifest
 from weclick.runs.report.compare_gallery import example_rows
 from weclick.runs.report.figures import MAX_RUNS, Curve, curve_chart
@@ -36,7 +37,7 @@ class Run:
     """A run to compare: its label, its configuration, and what its stages wrote."""
 
     label: str
-    config: Mapping[str, Any]
+    config: Config
     results: Results
 
 
@@ -73,7 +74,7 @@ def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> No
     write_text(Path(out), page)
 
 
-def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+def differences(configs: Mapping[str, Config]) -> list[tuple[str, list[str]]]:
     """(option, its value in each run) of every option on which the runs are not agreed.
 
     Where runs lie, and how they are shown, is left out.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from weclick.common import words
 from weclick.common.files import write_text
+from weclick.common.sections import Config
 from weclick.runs.report import gallery, provenance, sections
 from weclick.runs.report.paper import beside_paper
 from weclick.runs.report.results import read_results
@@ -18,9 +17,7 @@ from weclick.runs.report.strip_gallery import strip_gallery
 from weclick.store import Store
 
 
-def write_report(
-    out: Path, *, results: Path, config: Mapping[str, Any], store: Store, command: str = ""
-) -> None:
+def write_report(out: Path, *, results: Path, config: Config, store: Store, command: str = "") -> None:
     """Write the page about a run: one file that carries its pictures and needs nothing else.
 
     Beside it, as .json, goes what `weclick compare` must know of the run: configuration, versions, command.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weclick.common import words
+from weclick.common.sections import Config
 from weclick.runs.report.results import Results
 
 
@@ -44,7 +45,7 @@ ENOUGH = 0.95
 """Share of the paper's targets and epochs that counts as the same."""
 
 
-def beside_paper(results: Results, config: Mapping[str, Any]) -> dict[str, Any]:
+def beside_paper(results: Results, config: Config) -> dict[str, Any]:
     """A table of the run's scores and the paper's, or why there is none.
 
     Returns:
@@ -68,7 +69,7 @@ def beside_paper(results: Results, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "reasons": []}
 
 
-def _obstacles(results: Results, config: Mapping[str, Any]) -> Iterator[str]:
+def _obstacles(results: Results, config: Config) -> Iterator[str]:
     """Each as the end of a sentence."""
     dataset = results.val.dataset
     if dataset not in TARGETS:
@@ -93,7 +94,7 @@ def _obstacles(results: Results, config: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_training(results, config, dataset)
 
 
-def _of_training(results: Results, config: Mapping[str, Any], dataset: str) -> Iterator[str]:
+def _of_training(results: Results, config: Config, dataset: str) -> Iterator[str]:
     targets = sum(len(clip.targets) for clip in results.train.clips)
     if targets < ENOUGH * TARGETS[dataset]:
         yield f"it learns from {TARGETS[dataset]:,} target frames, this run from {targets:,}"

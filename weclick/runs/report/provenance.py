@@ -18,6 +18,7 @@ from weclick.clicks.table import clicks_digest
 from weclick.common import words
 from weclick.common.config import complete_config
 from weclick.common.files import read_lines
+from weclick.common.sections import Config
 from weclick.runs.cost import SUFFIX
 from weclick.runs.report.results import Results
 from weclick.store import Store, canonical_json, file_digest
@@ -53,7 +54,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def changed(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def changed(config: Config) -> list[tuple[str, str, str]]:
     """(name, value, default) of what differs from the defaults of the schema."""
     default = dict(flatten(complete_config({})))
     return [
@@ -78,7 +79,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: _version(name) for name in ("weclick", *names)}}
 
 
-def digests(results: Results, config: Mapping[str, Any]) -> dict[str, str]:
+def digests(results: Results, config: Config) -> dict[str, str]:
     """What pins the run down: SHA-256 of configuration, code, clicks, indexes, networks."""
     pinned = {
         "Configuration": hashlib.sha256(canonical_json(config).encode()).hexdigest(),

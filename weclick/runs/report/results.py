@@ -10,6 +10,7 @@ from typing import Any
 from weclick.clicks.table import ClickTable, read_clicks
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import is_inside, read_json
+from weclick.common.sections import Config
 from weclick.manifest import Manifest, read_manifests
 from weclick.store import read_index
 from weclick.train.log import read_metrics
@@ -52,7 +53,7 @@ class Results:
         return self.evaluation if role == "student" else self.evaluation.get(role, {})
 
 
-def read_results(folder: Path, config: Mapping[str, Any]) -> Results:
+def read_results(folder: Path, config: Config) -> Results:
     """Read what the stages wrote.
 
     Args:

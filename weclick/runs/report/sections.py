@@ -11,6 +11,7 @@ import yaml
 
 from weclick.common import words
 from weclick.common.errors import InputError
+from weclick.common.sections import Config
 from weclick.manifest import Manifest
 from weclick.runs.report import provenance
 from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
@@ -49,7 +50,7 @@ def head(results: Results) -> dict[str, Any]:
     }
 
 
-def run(results: Results, config: Mapping[str, Any], store: Store) -> dict[str, Any]:
+def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
     """Models, configuration, and where all of it comes from."""
     options = {role: card.get("options", {}) for role, card in results.models.items()}
     rows = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from weclick.common.sections import Config
 from weclick.manifest import IGNORE
 from weclick.manifest.read import read_clip, read_label
 from weclick.runs.report.flow_color import UNKNOWN, flow_to_rgb, legend_scale, wheel_legend
@@ -24,9 +24,7 @@ TRUST_RANGE = {"exp_neg": (math.exp(-1), 1.0), "as_printed": (1.0, math.e), "non
 """Values that the consistency matrix can take, by `mfd.consistency`."""
 
 
-def strip_gallery(
-    results: Results, config: Mapping[str, Any], store: Store, at_most: int
-) -> dict[str, Any] | None:
+def strip_gallery(results: Results, config: Config, store: Store, at_most: int) -> dict[str, Any] | None:
     """Some training targets, step by step along memory-flow distillation.
 
     Returns:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from weclick.common.sections import Config, NetworkSection
 from weclick.geometry import Crop
 from weclick.losses import consistency_matrix
 from weclick.manifest import Clip
@@ -59,12 +60,12 @@ class Strip:
         return np.where(self.valid, np.take_along_axis(self.trust, most, 0)[0], np.nan)
 
 
-def compute_strips(results: Results, config: Mapping[str, Any], store: Store, at_most: int) -> list[Strip]:
+def compute_strips(results: Results, config: Config, store: Store, at_most: int) -> list[Strip]:
     """Run the student on some training targets and one neighbour of each, the nearest that has a flow.
 
     Args:
         results: whose student, soft labels and flows to take.
-        config: the sections `window` and `mfd`.
+        config: complete; `window`, `mfd` and `student` are read.
         store: holds frames, flows and soft labels.
         at_most: number of strips, spread over the split.
 
@@ -76,13 +77,14 @@ def compute_strips(results: Results, config: Mapping[str, Any], store: Store, at
         return []
     model, _ = load_model(require(results.folder / "student" / "model.safetensors", "student"))
     stride_px = cast("int", model.stride)
+    student: NetworkSection = config["student"]
     occlusion = config["mfd"]["occlusion"] if config["mfd"]["weight"] else "none"
     stream = Stream(
         results.train,
         results.clicks,
         Caches(store, results.frames, results.flow[results.train.split], results.soft_labels),
         window=Window(**config["window"]),
-        options={"batch_size": 1},
+        options={**student, "batch_size": 1},
         stride_px=stride_px,
         occlusion=occlusion,
         seed=0,

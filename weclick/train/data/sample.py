@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from weclick.common.sections import NetworkSection
 from weclick.geometry import Crop
 from weclick.manifest import Clip
 
@@ -45,7 +46,7 @@ class Sample:
     jitter: Jitter = NO_JITTER
 
 
-def draw_crop(image_size: tuple[int, int], options: Mapping[str, Any], rng: np.random.Generator) -> Crop:
+def draw_crop(image_size: tuple[int, int], options: NetworkSection, rng: np.random.Generator) -> Crop:
     """A random scale, place and flip.
 
     Args:
@@ -65,7 +66,7 @@ def draw_crop(image_size: tuple[int, int], options: Mapping[str, Any], rng: np.r
     return Crop(top=top, left=left, scale=scale, flip=flip, size=(height, width))
 
 
-def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+def padded_size(size: Sequence[int]) -> tuple[int, int]:
     """(H, W) px rounded up to multiples of CROP_MULTIPLE."""
     height, width = (-(-side // CROP_MULTIPLE) * CROP_MULTIPLE for side in size)
     return height, width

@@ -21,6 +21,7 @@ import torch
 
 from weclick.clicks import ClickTable
 from weclick.common.errors import InputError
+from weclick.common.sections import NetworkSection
 from weclick.datasets.frames import unpacked_key
 from weclick.geometry import Crop, crop_window
 from weclick.manifest import Manifest
@@ -80,7 +81,7 @@ class Stream:
         caches: Caches,
         *,
         window: Window,
-        options: Mapping[str, Any],
+        options: NetworkSection,
         stride_px: int,
         occlusion: str,
         seed: int,

@@ -1,0 +1,266 @@
+"""The types of the configuration's sections, so that mypy finds a misspelled key and a wrong type.
+
+Defaults, ranges and descriptions stand in data_schema/config.schema.json alone; tests/common/test_sections.py
+compares keys and types with it. At run time sections are plain dicts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+Role = Literal["teacher", "student"]
+"""A network that is trained; names its section of the configuration."""
+
+ROLES: tuple[Role, ...] = ("teacher", "student")
+
+Estimator = Literal["dis", "flownet2", "raft"]
+Mask = Literal["forward_backward", "photometric"]
+
+
+class S3Section(TypedDict):
+    """`cache.s3`: where buckets are."""
+
+    endpoint_url: str | None
+    region: str | None
+
+
+class ReadThroughSection(TypedDict):
+    """`cache.read_through`: where fetched entries of buckets lie."""
+
+    path: str | None
+    max_gib: float
+
+
+class CacheSection(TypedDict):
+    """`cache`: the store."""
+
+    roots: list[str]
+    s3: S3Section
+    read_through: ReadThroughSection
+
+
+class ToySection(TypedDict):
+    """`data.toy`: the procedural street."""
+
+    seed: int
+    height: int
+    width: int
+    frames: int
+    clips: dict[str, int]
+
+
+class DataSection(TypedDict):
+    """`data`: the data set."""
+
+    name: Literal["toy", "camvid", "cityscapes", "folder"]
+    root: str
+    shards: int
+    train: str
+    val: str
+    shrink: int
+    target_every: int | None
+    held_out: Literal["clips", "other_frames"]
+    val_clips: list[str]
+    classes: str | None
+    clicks: str | None
+    toy: ToySection
+
+
+class ClicksSection(TypedDict):
+    """`clicks`: one point per object."""
+
+    min_pixels: int
+    min_pixels_at: list[int] | None
+    point: Literal["centroid", "random"]
+
+
+class WindowSection(TypedDict):
+    """`window`: the neighbours of a target."""
+
+    direction: Literal["forward", "backward", "both"]
+    frames: int
+    sampling: Literal["random", "fixed"]
+    interval_frames: int
+    max_gap_frames: int
+
+
+class FramesSection(TypedDict):
+    """`frames`: decoded frames."""
+
+    chunk_px: int
+    codec: Literal["lz4", "zstd"]
+    pack: bool
+
+
+class FlowSection(TypedDict):
+    """`flow`: optical flow from targets to neighbours."""
+
+    estimator: Estimator
+    options: dict[str, Any]
+    stride_px: int
+    on_overflow: Literal["error", "clip"]
+    masks: list[Mask]
+    batch_pairs: int
+
+
+class NetworkSection(TypedDict):
+    """`teacher`, and what `student` shares with it: a network and its training."""
+
+    architecture: Literal["deeplabv3plus", "pspnet"]
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenetv2", "mobilenetv2_compact"]
+    channels: int
+    pretrained: str | None
+    output_stride: Literal[8, 16, 32] | None
+    auxiliary_head: bool
+    auxiliary_weight: float
+    batch_norm: Literal["train", "frozen", "sync"]
+    head_norm: Literal["batch", "group"]
+    steps: int
+    batch_size: int
+    accumulate: int
+    crop: list[int]
+    scale: list[float]
+    flip: bool
+    colour_jitter: float
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: float
+    head_learning_rate_factor: float
+    momentum: float
+    weight_decay: float
+    clip_gradient_norm: float | None
+    poly_power: float
+    ema: float | None
+    keep: Literal["last", "best"]
+    precision: Literal["auto", "32", "bf16"]
+    deterministic: bool
+    validate_every: int
+    validate_frames: int
+    checkpoint_every: int
+    log_every: int
+    profile: list[int] | None
+
+
+class OnlineSection(TypedDict):
+    """`student.online`: teacher and flow estimator in the training's loop."""
+
+    teacher: str | None
+    estimator: Estimator
+    options: dict[str, Any]
+
+
+class StudentSection(NetworkSection):
+    """`student`: the small net."""
+
+    online: OnlineSection
+
+
+class SoftLabelsSection(TypedDict):
+    """`soft_labels`: the teacher's predictions."""
+
+    chunk_px: int
+    codec: Literal["float16", "log8", "root8", "root6", "top4"]
+
+
+class PartialCrossEntropySection(TypedDict):
+    """`partial_cross_entropy`: Eq. 1."""
+
+    weight: float
+    class_weights: list[Any] | str | None
+
+
+class GatedCRFSection(TypedDict):
+    """`gated_crf`: Gated CRF regularisation."""
+
+    weight: float
+    warmup: float
+    radius: int
+    sigma_xy: float
+    sigma_rgb: float | None
+
+
+class MFDSection(TypedDict):
+    """`mfd`: memory-flow distillation, Eq. 3."""
+
+    weight: float
+    consistency: Literal["exp_neg", "as_printed", "none"]
+    stop_gradient: bool
+    reduction: Literal["mean", "sum"]
+    occlusion: Literal["none", "forward_backward", "photometric", "both"]
+
+
+class KDSection(TypedDict):
+    """`kd`: knowledge distillation, Eq. 4."""
+
+    weight: float
+    direction: Literal["teacher_student", "student_teacher"]
+    temperature: float
+
+
+class EvaluateSection(TypedDict):
+    """`evaluate`: scores."""
+
+    max_gap_frames: int
+    examples: int
+    write_predictions: bool
+
+
+class ReportSection(TypedDict):
+    """`report`: the page."""
+
+    examples: int
+
+
+class AblationSection(TypedDict):
+    """`ablation`: variants of the student."""
+
+    seeds: list[int]
+
+
+class Config(TypedDict):
+    """A complete configuration."""
+
+    version: Literal[1]
+    results: str
+    seed: int
+    device: Literal["auto", "cpu", "cuda"]
+    devices: int
+    cache: CacheSection
+    data: DataSection
+    clicks: ClicksSection
+    window: WindowSection
+    frames: FramesSection
+    flow: FlowSection
+    teacher: NetworkSection
+    soft_labels: SoftLabelsSection
+    student: StudentSection
+    partial_cross_entropy: PartialCrossEntropySection
+    gated_crf: GatedCRFSection
+    mfd: MFDSection
+    kd: KDSection
+    evaluate: EvaluateSection
+    report: ReportSection
+    ablation: AblationSection
+
+
+class Selection(TypedDict, total=False):
+    """The part of a configuration that a stage may read; which keys it has says `config.SECTIONS`.
+
+    A section of which a stage reads one value holds that value alone.
+    """
+
+    seed: int
+    cache: CacheSection
+    data: DataSection
+    clicks: ClicksSection
+    window: WindowSection
+    frames: FramesSection
+    flow: FlowSection
+    teacher: NetworkSection
+    soft_labels: SoftLabelsSection
+    student: StudentSection
+    partial_cross_entropy: PartialCrossEntropySection
+    gated_crf: GatedCRFSection
+    mfd: MFDSection
+    kd: KDSection
+    evaluate: EvaluateSection
+    ablation: AblationSection
