@@ -69,7 +69,11 @@ def test_soft_labels_of_a_byte_are_compressed_without_shuffling_their_bits(store
 
 def test_a_student_is_trained_once_and_then_found(street, store, taught, tmp_path, monkeypatch):
     recipe = make_recipe(street, store, "student", taught[1])
+    leftover = tmp_path / "mine" / ".checkpoint.pt.0123456789abcdef.tmp"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"what a killed training left")
     entry = train_recipe(recipe, tmp_path / "mine", device="cpu")
+    assert not leftover.exists()
     assert verify_entry(entry.path) == []
     monkeypatch.setattr("weclick.train.stage.fit", None)
     again = train_recipe(recipe, tmp_path / "colleague", device="cpu")

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from weclick.common.errors import room_to_write
-from weclick.common.files import write_text
+from weclick.common.files import write_text, written_whole
 from weclick.common.progress import progress_bar
 from weclick.evaluate.consistency import add_consistency
 from weclick.evaluate.scores import scores
@@ -126,9 +125,8 @@ def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, 
     """Write class ids (H, W) uint8 as a PNG whose palette shows the class colours."""
     image = Image.fromarray(class_ids)
     image.putpalette([channel for color in palette for channel in color])
-    with room_to_write(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+    with written_whole(path) as file:
+        image.save(file, format="PNG")
 
 
 def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:
