@@ -15,6 +15,7 @@ from torch import nn
 
 from weclick.common.files import write_text, written_whole
 from weclick.common.progress import progress_bar
+from weclick.common.spread import spread_to_ends
 from weclick.evaluate.consistency import add_consistency
 from weclick.evaluate.scores import scores
 from weclick.evaluate.speed import device_name, frames_per_second
@@ -136,9 +137,7 @@ def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:
 
 def choose_examples(manifest: Manifest, count: int) -> list[tuple[str, str]]:
     """(clip id, frame name) of `count` scored frames, spread over the split."""
-    scored = scored_frames(manifest)
-    picks = np.linspace(0, len(scored) - 1, min(count, len(scored))).round().astype(int)
-    return [scored[i] for i in picks]
+    return spread_to_ends(scored_frames(manifest), count)
 
 
 def _example(frame: tuple[str, str], role: str) -> str:
