@@ -121,7 +121,7 @@ def import_flow(
     Raises:
         InputError: a file is missing, of another size than the frames, or does not know the flow everywhere
             while `masks` is empty.
-        ValueError: a value beyond ±512 px of the grid while `on_overflow` is "error".
+        ValueError: a value beyond FLOW_LIMIT_PX of the grid while `on_overflow` is "error".
     """
     found: list[tuple[Job, Files]] = []
     for clip in manifest.clips:

@@ -41,11 +41,11 @@ def compute_flow(
 
     Returns:
         Clip id -> key of its entry; clips without pairs are left out. Arrays of an entry, P pairs in the
-        order of `pairs_of`: `flow` (P, 2, h, w) int16 of 1/64 px of the stride grid (see `read_flow`), and,
-        where masks are asked for, `valid` (P, h, w) uint8 with the bits of MASKS.
+        order of `pairs_of`: `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid (see
+        `read_flow`), and, where masks are asked for, `valid` (P, h, w) uint8 with the bits of MASKS.
 
     Raises:
-        ValueError: an unknown option, a frame that cannot be read, or a flow beyond ±512 px of the grid
+        ValueError: an unknown option, a frame that cannot be read, or a flow beyond FLOW_LIMIT_PX of the grid
             while `on_overflow` is "error".
     """
     jobs = _jobs(manifest, pairs_of, options)
