@@ -47,7 +47,7 @@ from weclick.train.stopwatch import TRACE, traced
 
 PAGE = 4096
 DISK_BYTES = 4 * 2**20
-TOLD = r"there is no room to write it \(.*No space left.*MiB are free in .*free some space.*what is finished"
+TOLD = r"there is no room to write it \(.*No space left.*B are free in .*free some space.*what is finished"
 
 
 class Disk:

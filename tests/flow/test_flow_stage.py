@@ -19,6 +19,7 @@ from weclick.geometry import backward_warp, resize_flow
 from weclick.manifest import Clip, Frame, Manifest
 from weclick.manifest.images import read_image
 from weclick.store import Entry, Store, verify_entry
+from weclick.store.flow_entries import CODEC, MASK_BITS
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,15 @@ class TestKeys:
         clip = Clip("c", frames, targets=(1,), height_px=8, width_px=8)
         job = Job(clip, ((1, 0),), key_inputs(clip, ((1, 0),), {"name": "constant"}, options()))
         assert job.key == "3750da695ad3b5e452981602fe31d0ea7da3c708c37ad3af0fa87fe80f47c719"
+
+    def test_what_keys_and_entries_say_of_codec_and_masks_stays(self, entry):
+        assert CODEC == "int16, 1/64 px"
+        assert entry.attributes["scale_px"] == 0.015625
+        assert entry.attributes["masks"] == {
+            "forward_backward": {"bit": 1, "relative": 0.01, "absolute_px2": 0.5},
+            "photometric": {"bit": 2, "threshold_grey_levels": 12.0, "window_px": 5},
+        }
+        assert MASK_BITS == {"none": 0, "forward_backward": 1, "photometric": 2, "both": 3}
 
 
 class TestOverflow:

@@ -55,7 +55,7 @@ def test_costs_sum_all_runs_and_show_the_latest(run):
         "runs": "2",
         "seconds": "1 min 02 s",
         "made": "1",
-        "written": "2 kB",
+        "written": "2.0 KiB",
         "last_seconds": "0.5 s",
         "last_made": "0",
         "last_found": "1",
@@ -67,7 +67,7 @@ def test_the_page_tells_origin_and_cost(run):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     assert "snakemake all" in text
     assert "seed 7 0" in text  # this run, default
-    assert "flow 2 1 min 02 s 1 2 kB 0.5 s 0 1" in text
+    assert "flow 2 1 min 02 s 1 2.0 KiB 0.5 s 0 1" in text
     assert "the paper scores Cityscapes and CamVid, this run the drawn toy street" in text
     assert "torch" in page[page.index('<section id="origin">') :]
     card = json.loads((run.folder.parent / "report.json").read_text(encoding="utf-8"))

@@ -100,9 +100,13 @@ def test_charts_stand_gaps_and_empty_rows():
         (words.duration(59.97), "1 min 00 s"),
         (words.spread({"mean": 0.5, "spread": None}), "50.0"),
         (words.plural(1, "click"), "1 click"),
-        (words.size_bytes(0), "0 B"),
-        (words.size_bytes(999_600), "1 MB"),
-        (words.size_bytes(2_345_678_901), "2.35 GB"),
+        (words.count_bytes(None), "–"),
+        (words.count_bytes(0), "0 B"),
+        (words.count_bytes(1023), "1023 B"),
+        (words.count_bytes(999_600), "976.2 KiB"),
+        (words.count_bytes(2_345_678_901), "2.2 GiB"),
+        (words.count_bytes(2**51), "2048.0 TiB"),
+        (words.mebibytes(2**30), "1,024.0"),
     ],
 )
 def test_numbers_read_well(said, expected):

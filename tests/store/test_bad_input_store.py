@@ -142,7 +142,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_a_full_disk_leaves_no_entry_and_no_half_file(street, small_disk):
     noise = np.random.default_rng(0).bytes(220 * 1024)
     (small_disk / "others").write_bytes(noise)
-    told = r"disk.*there is no room to write it \(.*No space left.*MiB are free in .*free some space"
+    told = r"disk.*there is no room to write it \(.*No space left.*B are free in .*free some space"
     with pytest.raises(DiskFullError, match=told):
         pack_frames(street.train, chunk_px=32, store=Store([small_disk / "store"]))
     with pytest.raises(DiskFullError, match=told):

@@ -378,7 +378,7 @@ def test_the_verbs_publish_to_a_bucket_and_fetch_from_it(tmp_path, team, monkeyp
         return ended.output
 
     assert "1 entries copied" in run("publish", str(team))
-    assert "0 entries copied (0.0 MiB), 1 were there" in run("publish", str(team))
+    assert "0 entries copied (0 B), 1 were there" in run("publish", str(team))
     write_index(tmp_path / "0.json", "flow", {"clip": key})
     assert "1 entries copied" in run("fetch", str(tmp_path / "0.json"), local="theirs")
     assert files_of(tmp_path / "theirs") == files_of(tmp_path / "mine")

@@ -209,12 +209,13 @@ def _copied(
 ) -> bool:
     """Copy with a bar, and sum up; whether nothing was missing or damaged."""
     from weclick.common.progress import progress_bar
+    from weclick.common.words import count_bytes
     from weclick.store import copy_entries
 
     entries = list(dict.fromkeys(wanted))
     with progress_bar(what, len(entries), "entries") as bar:
         done = copy_entries(sources, target, entries, bar.advance)
-    size = f"{done.copied_bytes / 2**20:.1f} MiB"
+    size = count_bytes(done.copied_bytes)
     print(f"{what}: {done.copied} entries copied ({size}), {done.skipped} were there")
     for notice, count in done.licences.items():
         print(f"licence of {count} copied entries: {notice}")

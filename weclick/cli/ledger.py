@@ -17,7 +17,6 @@ from weclick.cli.ledger_common import (
     among,
     amount,
     count,
-    mebibytes,
     print_table,
     reached_by,
     read_entries,
@@ -26,6 +25,7 @@ from weclick.cli.ledger_common import (
 )
 from weclick.common.errors import InputError
 from weclick.common.files import read_json
+from weclick.common.words import mebibytes
 from weclick.runs.listed import files_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weclick.cli.cache import root_of
 from weclick.common import sections
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.words import mebibytes
 from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help
@@ -97,11 +98,6 @@ def seconds(text: str) -> float:
 def amount(entries: Sequence[Summary]) -> str:
     """Number and size of entries in words."""
     return "{} entries, {} MiB".format(*count(entries))
-
-
-def mebibytes(size: int) -> str:
-    """A number of bytes in MiB."""
-    return f"{size / 2**20:,.1f}"
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

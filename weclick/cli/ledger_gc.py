@@ -14,8 +14,9 @@ import typer
 
 from weclick.cli.app import DEFAULT, Config, Set
 from weclick.cli.cache import Kinds, Listed, cache, kinds_of, opened
-from weclick.cli.ledger_common import among, amount, mebibytes, print_table, reached_by, read_entries, seconds
+from weclick.cli.ledger_common import among, amount, print_table, reached_by, read_entries, seconds
 from weclick.common.errors import InputError
+from weclick.common.words import mebibytes
 from weclick.runs.listed import files_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from weclick.common.words import count_bytes
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when there is no room: on the disk, in the quota, in the largest file allowed."""
 
@@ -78,9 +80,9 @@ def _concerns(error: OSError, path: Path) -> bool:
 def full_disk(path: Path, error: Exception) -> DiskFullError:
     """The error for a write to `path` that found no room; it says how much is free there."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    free_mib = shutil.disk_usage(there).free / 2**20
+    free = count_bytes(shutil.disk_usage(there).free)
     return DiskFullError(
-        f"{path}: there is no room to write it ({error}); {free_mib:.1f} MiB are free in {there}, and "
-        "nothing half-written was left; free some space, or name another folder (cache.roots, results, "
-        "data.root), and run again: what is finished stays"
+        f"{path}: there is no room to write it ({error}); {free} are free in {there}, and nothing "
+        "half-written was left; free some space, or name another folder (cache.roots, results, data.root), "
+        "and run again: what is finished stays"
     )

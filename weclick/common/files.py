@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, BinaryIO
 
 from weclick.common.errors import InputError, MissingFileError, room_to_write
 from weclick.common.schemas import schema_fault
+
+HIDDEN_END = ".tmp"
 
 
 def is_inside(name: str) -> bool:
@@ -32,26 +37,68 @@ def file_inside(folder: Path, name: str) -> Path:
     return path
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old text or the new one, never half of it.
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to be filled, which takes the place of `path` at once when the block ends without an error.
+
+    Readers see the old file or the new one, never half of it. Of several writers the last one wins, whole.
+    What is being written lies hidden in the same folder, under a random name that no other process opens. No
+    symbolic link is followed there, and nothing that has such a name is replaced. Nothing is synced to the
+    disk, so a power cut may still cost the file.
+
+    A killed process leaves its hidden file. It harms nobody and nothing reads it. `remove_unfinished` takes
+    it away where a caller can know that nobody writes now; elsewhere it stays until a person deletes it.
+
+    Args:
+        path: of the file; its folder is made.
+
+    Yields:
+        The hidden file, open for writing in binary. What needs a path may open its `name` instead, and has to
+        be told the format, since that name does not end as `path` does.
 
     Raises:
-        DiskFullError: there is no room; the old file stays.
+        DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
+    """
+    path = Path(path)
+    with room_to_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = path.with_name(f"{_hidden_start(path)}{token_hex(8)}{HIDDEN_END}")
+        with open(hidden, "xb", opener=_open_no_link) as file:  # outside of `try`: what is there is not ours
+            try:
+                yield file
+                file.close()
+                hidden.replace(path)
+            finally:
+                hidden.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed writers left beside a file, see `written_whole`; only where nobody writes it now."""
+    for leftover in path.parent.glob(f"{escape(_hidden_start(path))}*{HIDDEN_END}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _hidden_start(path: Path) -> str:
+    return f".{path.name[:48]}."  # names have at most 255 bytes, and a letter up to 4
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # less the umask, as plain `open` does
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that readers see the old text or the new one, see `written_whole`.
+
+    Raises:
+        DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
     """
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`, for any content that fits into memory."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with room_to_write(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        file.write(content)
 
 
 def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:

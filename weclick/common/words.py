@@ -82,21 +82,17 @@ def plural(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
-def size_bytes(number: float | None) -> str:
-    """12345678 -> 12.3 MB, in powers of 1000."""
+def count_bytes(number: float | None) -> str:
+    """A number of bytes in powers of 1024: 3355443 -> 3.2 MiB."""
     if number is None or not known(number):
         return DASH
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 999.5:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} TB"
-
-
-def count_bytes(size: float) -> str:
-    """A number of bytes for people, e.g. 3.2 MiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+        if number < 1024:
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def mebibytes(number: float) -> str:
+    """A number of bytes in MiB without the unit, for columns and sums that name it: 3355443 -> 3.2."""
+    return f"{number / 2**20:,.1f}"

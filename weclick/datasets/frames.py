@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from weclick.common.errors import InputError
-from weclick.common.progress import progress_bar
+from weclick.common.progress import Bar
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
 from weclick.store import Store, entry_key
+from weclick.store.fill import fill
 
 FORMAT_VERSION = 1
 CODEC = "lz4"
@@ -42,24 +42,23 @@ def pack_frames(
     if not pack:
         return {clip.id: _unpacked(clip) for clip in manifest.clips}
     keys = {clip.id: frames_key(clip, chunk_px, codec) for clip in manifest.clips}
-    missing = {keys[clip.id]: clip for clip in manifest.clips if store.find("frames", keys[clip.id]) is None}
-    threads = os.cpu_count() or 1
-    with (
-        progress_bar("frames", sum(len(clip.frames) for clip in missing.values()), "frames") as bar,
-        ThreadPoolExecutor(threads) as pool,
-        store.share_out(
-            "frames", missing, skip=lambda clip: bar.advance(len(clip.frames)), say=bar.say
-        ) as rounds,
-    ):
 
-        def pack_some(clips: Iterator[Clip]) -> None:
-            for clip in clips:
-                _pack_clip(manifest, clip, chunk_px, codec, store)
-                bar.advance(len(clip.frames))
+    def pack_some(clips: Iterator[Clip], bar: Bar) -> None:
+        for clip in clips:
+            _pack_clip(manifest, clip, chunk_px, codec, store)
+            bar.advance(len(clip.frames))
 
-        for clips in rounds:
-            for done in as_completed([pool.submit(pack_some, clips) for _ in range(threads)]):
-                done.result()
+    fill(
+        store,
+        "frames",
+        manifest.clips,
+        pack_some,
+        key=lambda clip: keys[clip.id],
+        size=lambda clip: len(clip.frames),
+        what="frames",
+        unit="frames",
+        threads=os.cpu_count() or 1,
+    )
     return keys
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from weclick.common.errors import InputError, MissingFileError, room_to_write
-from weclick.common.files import file_inside
+from weclick.common.files import file_inside, written_whole
 from weclick.common.progress import progress_bar
 from weclick.evaluate.stage import save_class_map
 from weclick.manifest import Classes
@@ -144,13 +144,7 @@ def overlay_classes(
 
 def _mask_writer(folder: Path, classes: Classes) -> Write:
     def write(name: str, image: np.ndarray, class_ids: np.ndarray) -> None:
-        path = file_inside(folder, f"{name}.png")
-        hidden = path.with_name(f".tmp_{path.name}")
-        try:
-            save_class_map(class_ids, hidden, classes.palette)
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
+        save_class_map(class_ids, file_inside(folder, f"{name}.png"), classes.palette)
 
     return write
 
@@ -173,13 +167,7 @@ def _overlay_writer(
         return lambda name, image, class_ids: add(paint(image, class_ids))
 
     def write(name: str, image: np.ndarray, class_ids: np.ndarray) -> None:
-        path = file_inside(folder, f"{name}.jpg")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        hidden = path.with_name(f".{path.name}.tmp")
-        try:
-            Image.fromarray(paint(image, class_ids)).save(hidden, format="JPEG", quality=92)
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
+        with written_whole(file_inside(folder, f"{name}.jpg")) as file:
+            Image.fromarray(paint(image, class_ids)).save(file, format="JPEG", quality=92)
 
     return write

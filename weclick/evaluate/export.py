@@ -13,7 +13,6 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from weclick.common.errors import InputError, room_to_write
+from weclick.common.errors import InputError
+from weclick.common.files import written_whole
 from weclick.manifest.images import read_image
 from weclick.models import normalize
 from weclick.models.inference import fused_for_inference
@@ -146,7 +146,8 @@ def _write(
     images: list[np.ndarray],
 ) -> Exported:
     save, load = {"onnx": (_save_onnx, _load_onnx), "torch": (_save_torch, _load_torch)}[name]
-    with _appears_when_whole(path) as hidden:
+    with written_whole(path) as file:
+        hidden = Path(file.name)
         save(program, json.dumps(told), hidden)
         difference, scale = _largest_difference(network, load(hidden), images)
         relative = difference / scale
@@ -157,18 +158,6 @@ def _write(
                 "onnxruntime may be exact, or another --format"
             )
     return Exported(path, difference, relative)
-
-
-@contextmanager
-def _appears_when_whole(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".tmp_{path.name}")
-    try:
-        with room_to_write(path):
-            yield hidden
-        hidden.replace(path)
-    finally:
-        hidden.unlink(missing_ok=True)
 
 
 def _save_onnx(program: torch.export.ExportedProgram, told: str, path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from weclick.common.spread import spread_to_ends
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip, read_label
 from weclick.metrics import ConfusionMatrix
@@ -41,8 +42,8 @@ def scores(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any]:
 def _thinned(clips: tuple[Clip, ...], at_most: int | None) -> Iterator[Clip]:
     """Clips with at most so many scored frames in all, and no frame besides."""
     scored = [(clip, t) for clip in clips for t in clip.scored]
-    if at_most is not None and len(scored) > at_most:
-        scored = [scored[i] for i in np.linspace(0, len(scored) - 1, at_most).round().astype(int)]
+    if at_most is not None:
+        scored = spread_to_ends(scored, at_most)
     for clip in clips:
         kept = [t for owner, t in scored if owner is clip]
         if kept:

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from weclick.common.errors import room_to_write
-from weclick.common.files import write_text
+from weclick.common.files import write_text, written_whole
 from weclick.common.progress import progress_bar
+from weclick.common.spread import spread_to_ends
 from weclick.evaluate.consistency import add_consistency
 from weclick.evaluate.scores import scores
 from weclick.evaluate.speed import device_name, frames_per_second
@@ -126,9 +126,8 @@ def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, 
     """Write class ids (H, W) uint8 as a PNG whose palette shows the class colours."""
     image = Image.fromarray(class_ids)
     image.putpalette([channel for color in palette for channel in color])
-    with room_to_write(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+    with written_whole(path) as file:
+        image.save(file, format="PNG")
 
 
 def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:
@@ -138,9 +137,7 @@ def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:
 
 def choose_examples(manifest: Manifest, count: int) -> list[tuple[str, str]]:
     """(clip id, frame name) of `count` scored frames, spread over the split."""
-    scored = scored_frames(manifest)
-    picks = np.linspace(0, len(scored) - 1, min(count, len(scored))).round().astype(int)
-    return [scored[i] for i in picks]
+    return spread_to_ends(scored_frames(manifest), count)
 
 
 def _example(frame: tuple[str, str], role: str) -> str:

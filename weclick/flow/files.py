@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.files import write_bytes
 
 FLO_TAG = 202021.25
 """First number of every `.flo` file; read with the wrong byte order it is something else."""
@@ -84,7 +85,7 @@ def write_flo(path: Path, flow: np.ndarray) -> None:
     """
     _, height, width = _check_shape(flow)
     head = np.array([FLO_TAG], "<f4").tobytes() + np.array([width, height], "<i4").tobytes()
-    Path(path).write_bytes(head + flow.transpose(1, 2, 0).astype("<f4").tobytes())
+    write_bytes(path, head + flow.transpose(1, 2, 0).astype("<f4").tobytes())
 
 
 def read_kitti_flow(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +129,7 @@ def write_kitti_flow(path: Path, flow: np.ndarray, valid: np.ndarray | None = No
     bgr = np.stack([valid, codes[1], codes[0]], -1).astype(np.uint16)
     if Path(path).suffix != ".png" or not Path(path).parent.is_dir():
         raise ValueError(f"{path}: cannot be written; does its folder exist, and does the name end in .png?")
-    Path(path).write_bytes(cv2.imencode(".png", bgr)[1].tobytes())  # imwrite does not tell a full disk
+    write_bytes(path, cv2.imencode(".png", bgr)[1].tobytes())  # imwrite does not tell a full disk
 
 
 def _check_shape(flow: np.ndarray) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -14,16 +14,17 @@ from torch import Tensor
 
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
-from weclick.common.progress import progress_bar
+from weclick.common.progress import Bar
 from weclick.common.sections import FlowSection
 from weclick.flow.files import SUFFIXES, read_flow_file
-from weclick.flow.jobs import Job, Pairs, entry_attributes, has_entry, key_inputs
+from weclick.flow.jobs import Job, Pairs, check_clipped, entry_attributes, key_inputs
 from weclick.flow.pairs import BatchEstimator, match_pairs
 from weclick.flow.to_files import flow_path
 from weclick.geometry import downsample_flow, downsample_mask, grid_size
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
 from weclick.store import Store, canonical_json, file_digest
+from weclick.store.fill import fill
 from weclick.store.flow_entries import allocate_flow, write_flow
 
 BACK = "forward_backward"
@@ -120,29 +121,31 @@ def import_flow(
     Raises:
         InputError: a file is missing, of another size than the frames, or does not know the flow everywhere
             while `masks` is empty.
-        ValueError: a value beyond ±512 px of the grid while `on_overflow` is "error".
+        ValueError: a value beyond FLOW_LIMIT_PX of the grid while `on_overflow` is "error".
     """
-    folder, files, jobs = Path(folder), [], []
+    found: list[tuple[Job, Files]] = []
     for clip in manifest.clips:
         if pairs := pairs_of(clip):
-            files.append(Files(folder, clip, pairs, options["masks"]))
-            jobs.append(Job(clip, pairs, key_inputs(clip, pairs, files[-1].digest, options)))
-    missing = {
-        job.key: (job, found)
-        for job, found in zip(jobs, files, strict=True)
-        if not has_entry(store, job, options["on_overflow"])
-    }
-    with progress_bar("flow-import", sum(len(job.pairs) for job, _ in missing.values()), "pairs") as bar:
+            files = Files(Path(folder), clip, pairs, options["masks"])
+            found.append((Job(clip, pairs, key_inputs(clip, pairs, files.digest, options)), files))
 
-        def skip(item: tuple[Job, Files]) -> None:
-            has_entry(store, item[0], options["on_overflow"])
-            bar.advance(len(item[0].pairs))
+    def import_some(items: Iterator[tuple[Job, Files]], bar: Bar) -> None:
+        for job, files in items:
+            _import_clip(manifest, job, files, options, store)
+            bar.advance(len(job.pairs))
 
-        with store.share_out("flow", missing, skip=skip, say=bar.say) as rounds:
-            for job, found in chain.from_iterable(rounds):
-                _import_clip(manifest, job, found, options, store)
-                bar.advance(len(job.pairs))
-    return {job.clip.id: job.key for job in jobs}
+    fill(
+        store,
+        "flow",
+        found,
+        import_some,
+        key=lambda item: item[0].key,
+        size=lambda item: len(item[0].pairs),
+        what="flow-import",
+        unit="pairs",
+        check=lambda item, entry: check_clipped(item[0], entry, options["on_overflow"]),
+    )
+    return {job.clip.id: job.key for job, _ in found}
 
 
 def write_wanted(

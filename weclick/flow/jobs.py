@@ -9,7 +9,8 @@ from typing import Any
 from weclick.common.sections import FlowSection
 from weclick.flow.estimators import FlowEstimator
 from weclick.manifest import Clip
-from weclick.store import Store, entry_key
+from weclick.store import Entry, entry_key
+from weclick.store.codecs import FLOW_LIMIT_PX, FLOW_SCALE
 from weclick.store.flow_entries import CODEC, MASKS
 
 FORMAT_VERSION = 1
@@ -53,15 +54,18 @@ def key_inputs(
     }
 
 
-def has_entry(store: Store, job: Job, on_overflow: str) -> bool:
-    """Whether the entry exists; one with clipped values is refused where the config wants an error."""
-    entry = store.find("flow", job.key)
-    if entry and entry.attributes["clipped"] and on_overflow == "error":
+def check_clipped(job: Job, entry: Entry, on_overflow: str) -> None:
+    """Refuse an entry with clipped values where the configuration wants an error.
+
+    Raises:
+        ValueError: it has some, and `on_overflow` is "error".
+    """
+    if entry.attributes["clipped"] and on_overflow == "error":
         raise ValueError(
             f"clip {job.clip.id}: its cached flow {entry.path} holds {entry.attributes['clipped']} values "
-            "clipped to ±512 px, made under flow.on_overflow: clip; set that too, or use another estimator"
+            f"clipped to ±{FLOW_LIMIT_PX} px, made under flow.on_overflow: clip; set that too, or use "
+            "another estimator"
         )
-    return entry is not None
 
 
 def entry_attributes(
@@ -75,7 +79,7 @@ def entry_attributes(
         "axes": {"flow": "PDHW", "valid": "PHW"} if options["masks"] else {"flow": "PDHW"},
         "components": ["dx", "dy"],
         "units": "px of the stride grid",
-        "scale_px": 1 / 64,
+        "scale_px": 1 / FLOW_SCALE,
         "clipped": clipped,
         "stride_px": options["stride_px"],
         "grid": "cell i is centred at (i + 0.5) * stride_px - 0.5 px of the image",

@@ -6,17 +6,19 @@ so that a pair which anybody on the store's roots has estimated is not estimated
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
-from weclick.common.progress import progress_bar
+from weclick.common.progress import Bar
 from weclick.common.sections import FlowSection
-from weclick.flow.estimators import build_estimator, estimator_digest
-from weclick.flow.jobs import Job, Pairs, has_entry, key_inputs
+from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
+from weclick.flow.jobs import Job, Pairs, check_clipped, key_inputs
 from weclick.flow.pairs import BatchEstimator, PairImages, batches, match_pairs
 from weclick.flow.writers import Writers
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
 from weclick.store import Store
+from weclick.store.fill import fill
 
 
 def compute_flow(
@@ -39,16 +41,15 @@ def compute_flow(
 
     Returns:
         Clip id -> key of its entry; clips without pairs are left out. Arrays of an entry, P pairs in the
-        order of `pairs_of`: `flow` (P, 2, h, w) int16 of 1/64 px of the stride grid (see `read_flow`), and,
-        where masks are asked for, `valid` (P, h, w) uint8 with the bits of MASKS.
+        order of `pairs_of`: `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid (see
+        `read_flow`), and, where masks are asked for, `valid` (P, h, w) uint8 with the bits of MASKS.
 
     Raises:
-        ValueError: an unknown option, a frame that cannot be read, or a flow beyond ±512 px of the grid
+        ValueError: an unknown option, a frame that cannot be read, or a flow beyond FLOW_LIMIT_PX of the grid
             while `on_overflow` is "error".
     """
     jobs = _jobs(manifest, pairs_of, options)
-    missing = {job.key: job for job in jobs if not has_entry(store, job, options["on_overflow"])}
-    _compute(manifest, missing, options, store, device)
+    _compute(manifest, jobs, options, store, device)
     return {job.clip.id: job.key for job in jobs}
 
 
@@ -67,32 +68,38 @@ def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: FlowSe
 
 
 def _compute(
-    manifest: Manifest, missing: Mapping[str, Job], options: FlowSection, store: Store, device: str
+    manifest: Manifest, jobs: Iterable[Job], options: FlowSection, store: Store, device: str
 ) -> None:
     """Estimate in this thread, decode ahead in a second, encode and write behind in a third.
 
     Batches run over the ends of clips, so that a clip of few pairs does not leave a GPU half empty. A clip is
     taken from the others when its decoding begins, so as many are held as the batches underway touch.
     """
-    estimate = None
-    with progress_bar("flow", sum(len(job.pairs) for job in missing.values()), "pairs") as bar:
 
-        def skip(job: Job) -> None:
-            has_entry(store, job, options["on_overflow"])
-            bar.advance(len(job.pairs))
+    @cache
+    def build() -> tuple[FlowEstimator, BatchEstimator]:
+        estimator = build_estimator(options["estimator"], device=device, **options["options"])
+        return estimator, BatchEstimator(estimator, stride_px=options["stride_px"], masks=options["masks"])
 
-        with store.share_out("flow", missing, skip=skip, say=bar.say) as rounds:
-            for jobs in rounds:
-                if estimate is None:
-                    estimator = build_estimator(options["estimator"], device=device, **options["options"])
-                    estimate = BatchEstimator(
-                        estimator, stride_px=options["stride_px"], masks=options["masks"]
-                    )
-                begun: list[Job] = []
-                with Writers(begun, estimator, options, store) as writers:
-                    for batch in batches(_read_pairs(manifest, jobs, begun), options["batch_pairs"]):
-                        writers.write(batch, estimate(batch))
-                        bar.advance(len(batch))
+    def estimate_some(jobs: Iterator[Job], bar: Bar) -> None:
+        estimator, estimate = build()
+        begun: list[Job] = []
+        with Writers(begun, estimator, options, store) as writers:
+            for batch in batches(_read_pairs(manifest, jobs, begun), options["batch_pairs"]):
+                writers.write(batch, estimate(batch))
+                bar.advance(len(batch))
+
+    fill(
+        store,
+        "flow",
+        jobs,
+        estimate_some,
+        key=lambda job: job.key,
+        size=lambda job: len(job.pairs),
+        what="flow",
+        unit="pairs",
+        check=lambda job, entry: check_clipped(job, entry, options["on_overflow"]),
+    )
 
 
 def _read_pairs(manifest: Manifest, jobs: Iterable[Job], begun: list[Job]) -> Iterator[PairImages]:

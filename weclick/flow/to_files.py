@@ -82,15 +82,10 @@ def export_flow(
 def _write(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
     """Write a file in the format of its ending; nobody sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".tmp_{path.name}")
-    try:
-        if path.suffix == ENDING["flo"]:
-            write_flo(hidden, flow)
-        else:
-            write_kitti_flow(hidden, flow, valid)
-        hidden.replace(path)
-    finally:
-        hidden.unlink(missing_ok=True)
+    if path.suffix == ENDING["flo"]:
+        write_flo(path, flow)
+    else:
+        write_kitti_flow(path, flow, valid)
 
 
 def full_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,13 +9,20 @@ from torch import Tensor
 from weclick.geometry.grid import four_axes
 from weclick.geometry.warp import backward_warp
 
+RELATIVE, ABSOLUTE_PX2 = 0.01, 0.5
+"""How far two opposite flows may be from cancelling, see `forward_backward_valid`."""
+
+GREY_LEVELS, WINDOW_PX = 12.0, 5
+"""How far the warped neighbour may look from the target, see `photometric_valid`."""
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's grey
 
 
 def forward_backward_valid(flow_fw: Tensor, flow_bw: Tensor) -> Tensor:
     """Where two opposite flows cancel (Sundaram et al. 2010).
 
-    |fw + bw(fw)|^2 < 0.01 (|fw|^2 + |bw(fw)|^2) + 0.5, bw(fw) being the backward flow warped by fw.
+    |fw + bw(fw)|^2 < RELATIVE (|fw|^2 + |bw(fw)|^2) + ABSOLUTE_PX2, bw(fw) being the backward flow warped by
+    fw. The numbers are those of the paper.
 
     Args:
         flow_fw: (B, 2, H, W) px, from the grid to be judged to the other frame.
@@ -27,11 +34,11 @@ def forward_backward_valid(flow_fw: Tensor, flow_bw: Tensor) -> Tensor:
     back, valid = backward_warp(flow_bw, flow_fw)
     gap = (flow_fw + back).square().sum(1, keepdim=True)
     motion = (flow_fw.square() + back.square()).sum(1, keepdim=True)
-    return valid & (gap < 0.01 * motion + 0.5)
+    return valid & (gap < RELATIVE * motion + ABSOLUTE_PX2)
 
 
 def photometric_valid(
-    target: Tensor, neighbour: Tensor, flow: Tensor, threshold: float = 12.0, window: int = 5
+    target: Tensor, neighbour: Tensor, flow: Tensor, threshold: float = GREY_LEVELS, window: int = WINDOW_PX
 ) -> Tensor:
     """Where the warped neighbour looks like the target; needs no second flow.
 

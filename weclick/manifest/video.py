@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from weclick.common.errors import InputError
+from weclick.common.files import written_whole
 
 
 class VideoInfo(NamedTuple):
@@ -69,26 +70,20 @@ def video_writer(path: Path, rate: Fraction) -> Iterator[Callable[[np.ndarray], 
     """
     import av
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.tmp")
-    try:
-        with av.open(str(hidden), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=rate)
-            stream.pix_fmt = "yuv420p"
+    with written_whole(path) as file, av.open(file.name, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.pix_fmt = "yuv420p"
 
-            def write(image: np.ndarray) -> None:
-                even = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), "edge")
-                if not stream.codec_context.is_open:
-                    stream.height, stream.width = even.shape[:2]
-                if (stream.height, stream.width) != even.shape[:2]:
-                    raise InputError(
-                        f"{path}: a frame is {image.shape[0]}x{image.shape[1]} px (HxW), but the video began "
-                        f"with {stream.height}x{stream.width}; use masks alone, or re-encode the source"
-                    )
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+        def write(image: np.ndarray) -> None:
+            even = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), "edge")
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = even.shape[:2]
+            if (stream.height, stream.width) != even.shape[:2]:
+                raise InputError(
+                    f"{path}: a frame is {image.shape[0]}x{image.shape[1]} px (HxW), but the video began "
+                    f"with {stream.height}x{stream.width}; use masks alone, or re-encode the source"
+                )
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
 
-            yield write
-            container.mux(stream.encode(None))
-        hidden.replace(path)
-    finally:
-        hidden.unlink(missing_ok=True)
+        yield write
+        container.mux(stream.encode(None))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from weclick.common.progress import progress_bar
+from weclick.common.progress import Bar
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
 from weclick.models import normalize
-from weclick.store import SOFT_LABEL_CODECS, Store, entry_key, file_digest
+from weclick.store import SOFT_LABEL_CODECS, EntryWriter, Store, entry_key, file_digest
+from weclick.store.fill import fill
 from weclick.store.model_file import load_model
 
 FORMAT_VERSION = 2
@@ -50,34 +51,33 @@ def compute_soft_labels(
     """
     digest = file_digest(teacher)
     keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in manifest.clips}
-    lacks = [clip for clip in manifest.clips if store.find("soft_labels", keys[clip.id]) is None]
-    missing = {keys[clip.id]: clip for clip in lacks}
-    model = None
-    with (
-        progress_bar("soft labels", sum(len(clip.frames) for clip in missing.values()), "frames") as bar,
-        store.share_out(
-            "soft_labels", missing, skip=lambda clip: bar.advance(len(clip.frames)), say=bar.say
-        ) as rounds,
-    ):
-        for clip in chain.from_iterable(rounds):
-            if model is None:
-                model, _ = load_model(teacher, device, classes=manifest.classes.names)
+
+    @cache
+    def load() -> nn.Module:
+        return load_model(teacher, device, classes=manifest.classes.names)[0]
+
+    def label_some(clips: Iterator[Clip], bar: Bar) -> None:
+        model = load()
+        for clip in clips:
             with store.create("soft_labels", soft_labels_inputs(clip, digest, chunk_px, codec)) as entry:
                 array = None
                 for t, image in enumerate(read_clip(manifest, clip)):
                     stored = SOFT_LABEL_CODECS[codec].encode(_predict(model, image, device))
-                    if array is None:
-                        array = entry.create_array(
-                            "probabilities",
-                            shape=(len(clip.frames), *stored.shape),
-                            chunks=(1, stored.shape[0], chunk_px, chunk_px),
-                            dtype=stored.dtype,
-                            axes="TCHW",
-                            codec="zstd_bytes" if stored.itemsize == 1 else "zstd",
-                        )
+                    array = _allocate(entry, len(clip.frames), stored, chunk_px) if array is None else array
                     array[t] = stored
                     bar.advance()
                 entry.attributes.update(_attributes(clip, digest, model, manifest, codec))
+
+    fill(
+        store,
+        "soft_labels",
+        manifest.clips,
+        label_some,
+        key=lambda clip: keys[clip.id],
+        size=lambda clip: len(clip.frames),
+        what="soft labels",
+        unit="frames",
+    )
     return keys
 
 
@@ -104,6 +104,18 @@ def _predict(model: nn.Module, image: np.ndarray, device: str) -> np.ndarray:
     """(H, W, 3) uint8 -> (K, h, w) float32 probabilities on the network's grid."""
     rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
     return model(normalize(rgb.float())).float().softmax(1)[0].cpu().numpy()
+
+
+def _allocate(entry: EntryWriter, frames: int, first: np.ndarray, chunk_px: int) -> Any:
+    """The empty array of an entry; `first` is what is to be stored of its first frame, (C, h, w)."""
+    return entry.create_array(
+        "probabilities",
+        shape=(frames, *first.shape),
+        chunks=(1, first.shape[0], chunk_px, chunk_px),
+        dtype=first.dtype,
+        axes="TCHW",
+        codec="zstd_bytes" if first.itemsize == 1 else "zstd",
+    )
 
 
 def _attributes(clip: Clip, digest: str, model: nn.Module, manifest: Manifest, codec: str) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from weclick.store.index import read_index, write_index
 from weclick.store.keys import canonical_json, entry_key, file_digest
 from weclick.store.ledger.gc import Bounds, choose, delete, folder_bytes, leftovers
 from weclick.store.ledger.reach import reach
-from weclick.store.ledger.read import Ledger, Summary, look_up, read_ledger
+from weclick.store.ledger.read import Summary, look_up, read_ledger
 from weclick.store.meta import DamagedEntryError, EntryMissingError, damaged
 from weclick.store.roots.local_root import LocalRoot, list_entries
 from weclick.store.roots.s3_root import S3Root, UnreachableRootError
-from weclick.store.roots.transfer import Transfer, copy_entries
+from weclick.store.roots.transfer import copy_entries
 from weclick.store.search import Bucket, Store, open_root
 from weclick.store.verify import check_attributes, verify_entry
 
@@ -23,13 +23,11 @@ __all__ = [
     "Entry",
     "EntryMissingError",
     "EntryWriter",
-    "Ledger",
     "LocalRoot",
     "S3Root",
     "Store",
     "StoredArray",
     "Summary",
-    "Transfer",
     "UnreachableRootError",
     "canonical_json",
     "check_array",

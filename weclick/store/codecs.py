@@ -15,17 +15,20 @@ if TYPE_CHECKING:  # the store is also used where loading torch would be the lon
     from torch import Tensor
 
 FLOW_SCALE = 64
-"""Steps per pixel: an int16 of 1/64 px reaches ±512 px, as in KITTI's files."""
+"""Steps of a stored flow per pixel, as in KITTI's files."""
+
+FLOW_LIMIT_PX = 2**15 // FLOW_SCALE
+"""How far an int16 of such steps reaches."""
 
 
 def encode_flow(
     flow_px: np.ndarray, *, on_overflow: Literal["error", "clip"] = "error"
 ) -> tuple[np.ndarray, int]:
-    """Quantise a flow to int16 steps of 1/64 px.
+    """Quantise a flow to int16 steps of 1/FLOW_SCALE px.
 
     Args:
         flow_px: float array of any shape, px of its own grid.
-        on_overflow: what to do with values beyond ±511.98 px, and with NaN: raise, or clip (NaN to 0).
+        on_overflow: what to do with values from FLOW_LIMIT_PX on, and with NaN: raise, or clip (NaN to 0).
 
     Returns:
         The int16 array, and how many values had to be clipped.
@@ -40,8 +43,9 @@ def encode_flow(
     if misfits and on_overflow == "error":
         worst = flow_px[~fits].flat[0]
         raise ValueError(
-            f"{misfits} flow values such as {worst} px do not fit int16 of 1/{FLOW_SCALE} px (±512 px); "
-            "the estimator failed on this pair; flow.on_overflow: clip stores such values clipped and counted"
+            f"{misfits} flow values such as {worst} px do not fit int16 of 1/{FLOW_SCALE} px "
+            f"(±{FLOW_LIMIT_PX} px); the estimator failed on this pair; flow.on_overflow: clip stores such "
+            "values clipped and counted"
         )
     if misfits:
         steps = np.clip(np.nan_to_num(steps, nan=0.0), limits.min, limits.max)
@@ -49,7 +53,7 @@ def encode_flow(
 
 
 def decode_flow(stored: np.ndarray) -> np.ndarray:
-    """int16 steps of 1/64 px -> float32 px."""
+    """int16 steps of 1/FLOW_SCALE px -> float32 px."""
     return stored.astype(np.float32) / FLOW_SCALE
 
 

@@ -1,4 +1,13 @@
-"""Reading of flow entries, after a look whether what they say of themselves can be."""
+"""Entries of the kind "flow": what they hold, how they are written, and how they are read with suspicion.
+
+An entry holds the P flows of one clip, in the order of its attribute `pairs`:
+
+- `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid: (dx, dy) on the target's grid,
+  pointing to the neighbour;
+- where masks were asked for, `valid` (P, h, w) uint8 with the bits of MASKS that hold.
+
+CODEC and MASKS stand in keys and in entries, so a change of them makes every stored flow stale.
+"""
 
 from __future__ import annotations
 
@@ -8,97 +17,32 @@ from typing import Any, Literal
 import numpy as np
 
 from weclick.common.errors import InputError
-from weclick.geometry import (
-    grid_size,
-)
+from weclick.geometry import grid_size
+from weclick.geometry.masks import ABSOLUTE_PX2, GREY_LEVELS, RELATIVE, WINDOW_PX
 from weclick.manifest import Clip
-from weclick.store import Entry, EntryWriter, check_attributes, damaged, decode_flow, encode_flow
+from weclick.store.codecs import FLOW_SCALE, decode_flow, encode_flow
+from weclick.store.entries import Entry, EntryWriter
+from weclick.store.meta import damaged
+from weclick.store.verify import check_attributes
 
-MASK_BITS = {"none": 0, "forward_backward": 1, "photometric": 2, "both": 3}
+CODEC = f"int16, 1/{FLOW_SCALE} px"
 
 MASKS: dict[str, dict[str, float]] = {
-    "forward_backward": {"bit": 1, "relative": 0.01, "absolute_px2": 0.5},
-    "photometric": {"bit": 2, "threshold_grey_levels": 12.0, "window_px": 5},
+    "forward_backward": {"bit": 1, "relative": RELATIVE, "absolute_px2": ABSOLUTE_PX2},
+    "photometric": {"bit": 2, "threshold_grey_levels": GREY_LEVELS, "window_px": WINDOW_PX},
 }
-"""Masks by name: their bit in `valid`, and what decides; those of forward_backward are fixed in `geometry`.
-They are made at full resolution; a cell of the grid is valid where at least half of its pixels are."""
+"""Masks by name: their bit in `valid`, and what decides (see weclick/geometry/masks.py). They are made at the
+size of the image; a cell of the grid is valid where at least half of its pixels are."""
 
-CODEC = "int16, 1/64 px"
+_BITS = {name: int(mask["bit"]) for name, mask in MASKS.items()}
+MASK_BITS = {"none": 0, **_BITS, "both": sum(_BITS.values())}
+"""The bits that have to hold, by what a configuration calls them (`mfd.occlusion`)."""
 
 CHUNK_CELLS = 128
+"""Side of a chunk, the unit of reading."""
 
 MAX_PIXELS = 2**27
 """Of an image that is believed in: its flow takes 1 GiB."""
-
-
-def read_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """One flow of an entry.
-
-    Args:
-        entry: of the kind "flow".
-        pair_index: position in the entry's attribute `pairs`.
-
-    Returns:
-        (2, h, w) float32 (dx, dy) in px of the stride grid, on the target's grid, pointing to the neighbour;
-        and (h, w) uint8, the bits of the masks that hold (attribute `masks`), or None where there are none.
-    """
-    flow = decode_flow(np.asarray(entry.array("flow")[pair_index]))
-    return flow, np.asarray(entry.array("valid")[pair_index]) if entry.attributes["masks"] else None
-
-
-def grid_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """One flow of an entry as it is stored.
-
-    Returns:
-        (2, h, w) float32 px of the stride grid; and (h, w) bool, the cells for which all masks hold.
-    """
-    flow, bits = read_flow(entry, pair_index)
-    wanted = sum(int(mask["bit"]) for mask in entry.attributes["masks"].values())
-    valid = np.ones(flow.shape[1:], bool) if bits is None else (bits & wanted) == wanted
-    return flow, valid
-
-
-def checked_stride(entry: Entry, image_size: Sequence[int] | None = None) -> int:
-    """Image pixels per cell of an entry's flow, after a look whether all that it says of itself fits.
-
-    Args:
-        entry: of the kind "flow"; its flows are not read.
-        image_size: (H, W) of the frames, px; None takes what the entry says.
-
-    Raises:
-        DamagedEntryError: its attributes, its arrays and such images do not belong together.
-    """
-    check_attributes(entry)
-    height, width = (int(side) for side in image_size or entry.attributes["image_size"])
-    stride_px, pairs = int(entry.attributes["stride_px"]), len(entry.attributes["pairs"])
-    rows, columns = grid_size((height, width), stride_px)
-    told = f"images of {height}x{width} px (HxW) in cells of {stride_px} px"
-    if stride_px > max(height, width) or rows * columns * stride_px**2 > MAX_PIXELS:
-        raise damaged(entry.path, f"{told}; a cell is at most an image, and that at most {MAX_PIXELS} pixels")
-    expected: dict[str, tuple[int, ...]] = {"flow": (pairs, 2, rows, columns)}
-    expected |= {"valid": (pairs, rows, columns)} if entry.attributes["masks"] else {}
-    for name, shape in expected.items():
-        if (found := entry.array(name).shape) != shape:
-            raise damaged(entry.path, f"{name} is of shape {found}, but {pairs} pairs of {told} are {shape}")
-    return stride_px
-
-
-def pairs_of(entry: Entry, clip: Clip) -> list[tuple[int, int]]:
-    """Positions in a clip of the (target, neighbour) of every pair of its entry, in the entry's order.
-
-    Frames are found by content: an entry that a colleague made may know them by other names.
-
-    Raises:
-        InputError: the entry is of other frames.
-    """
-    position = {frame.digest: t for t, frame in enumerate(clip.frames)}
-    try:
-        return [(position[target], position[other]) for target, other in entry.meta["inputs"]["pairs"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{entry.path}: holds the flow of frames that clip {clip.id!r} has not; the index is of another "
-            "manifest: run the flow stage again"
-        ) from error
 
 
 def allocate_flow(
@@ -150,3 +94,73 @@ def write_flow(
     if valid is not None:
         arrays["valid"][pair_index] = valid
     return clipped
+
+
+def checked_stride(entry: Entry, image_size: Sequence[int] | None = None) -> int:
+    """Image pixels per cell of an entry's flow, after a look whether all that it says of itself fits.
+
+    Args:
+        entry: of the kind "flow"; its flows are not read.
+        image_size: (H, W) of the frames, px; None takes what the entry says.
+
+    Raises:
+        DamagedEntryError: its attributes, its arrays and such images do not belong together.
+    """
+    check_attributes(entry)
+    height, width = (int(side) for side in image_size or entry.attributes["image_size"])
+    stride_px, pairs = int(entry.attributes["stride_px"]), len(entry.attributes["pairs"])
+    rows, columns = grid_size((height, width), stride_px)
+    told = f"images of {height}x{width} px (HxW) in cells of {stride_px} px"
+    if stride_px > max(height, width) or rows * columns * stride_px**2 > MAX_PIXELS:
+        raise damaged(entry.path, f"{told}; a cell is at most an image, and that at most {MAX_PIXELS} pixels")
+    expected: dict[str, tuple[int, ...]] = {"flow": (pairs, 2, rows, columns)}
+    expected |= {"valid": (pairs, rows, columns)} if entry.attributes["masks"] else {}
+    for name, shape in expected.items():
+        if (found := entry.array(name).shape) != shape:
+            raise damaged(entry.path, f"{name} is of shape {found}, but {pairs} pairs of {told} are {shape}")
+    return stride_px
+
+
+def pairs_of(entry: Entry, clip: Clip) -> list[tuple[int, int]]:
+    """Positions in a clip of the (target, neighbour) of every pair of its entry, in the entry's order.
+
+    Frames are found by content: an entry that a colleague made may know them by other names.
+
+    Raises:
+        InputError: the entry is of other frames.
+    """
+    position = {frame.digest: t for t, frame in enumerate(clip.frames)}
+    try:
+        return [(position[target], position[other]) for target, other in entry.meta["inputs"]["pairs"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{entry.path}: holds the flow of frames that clip {clip.id!r} has not; the index is of another "
+            "manifest: run the flow stage again"
+        ) from error
+
+
+def read_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """One flow of an entry.
+
+    Args:
+        entry: of the kind "flow".
+        pair_index: position in the entry's attribute `pairs`.
+
+    Returns:
+        (2, h, w) float32 (dx, dy) in px of the stride grid, on the target's grid, pointing to the neighbour;
+        and (h, w) uint8, the bits of the masks that hold (attribute `masks`), or None where there are none.
+    """
+    flow = decode_flow(np.asarray(entry.array("flow")[pair_index]))
+    return flow, np.asarray(entry.array("valid")[pair_index]) if entry.attributes["masks"] else None
+
+
+def grid_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """One flow of an entry as it is stored.
+
+    Returns:
+        (2, h, w) float32 px of the stride grid; and (h, w) bool, the cells for which all masks hold.
+    """
+    flow, bits = read_flow(entry, pair_index)
+    wanted = sum(int(mask["bit"]) for mask in entry.attributes["masks"].values())
+    valid = np.ones(flow.shape[1:], bool) if bits is None else (bits & wanted) == wanted
+    return flow, valid

@@ -168,18 +168,19 @@ class Store:
         kind: str,
         items: Mapping[str, T],
         *,
-        skip: Callable[[T], Any] = lambda _: None,
+        skip: Callable[[T, Entry], Any] = lambda *_: None,
         say: Callable[[str], Any] | None = None,
     ) -> Rounds[T]:
         """Split work among the runs that write into the last root, so that none does what another one does.
 
-        Use it in a `with` statement, and `create` the entry of every item that comes: that gives back the
-        item's lease. Entries that others make meanwhile are waited for, and made here where they fail.
+        Stages call `fill` (weclick/store/fill.py), which calls this. Use it in a `with` statement, and
+        `create` the entry of every item that comes: that gives back the item's lease. Entries that others
+        make meanwhile are waited for, and made here where they fail.
 
         Args:
             kind: one of KINDS.
             items: key of an entry that is missing -> what to work on.
-            skip: called for each item whose entry somebody else made.
+            skip: called with each item whose entry somebody else made, and with that entry.
             say: shows on a terminal who is waited for, as `Bar.say`.
 
         Returns:

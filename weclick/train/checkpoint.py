@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from weclick.common.errors import InputError, room_to_write
+from weclick.common.errors import InputError
+from weclick.common.files import written_whole
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
 """The last state, and the one that scored best in validation; a training can go on from either."""
@@ -55,16 +56,11 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "ema": average.state_dict() if average else None,
     }
-    temporary = path.with_name(f".{path.name}.tmp")
-    with room_to_write(path):
+    with written_whole(path) as file:
         try:
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-            temporary.replace(path)
+            torch.save(state, file)
         except RuntimeError as error:  # torch's word for a file that cannot be written to its end
             raise error.__context__ or error from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from weclick.common.errors import InputError, room_to_write
-from weclick.common.files import write_text
+from weclick.common.files import remove_unfinished, write_text, written_whole
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
@@ -54,6 +54,8 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
         return store.get("models", key)
     with _alone_in(folder), store.alone("models", key) as entry:
         if entry is None:
+            for name in (CHECKPOINT, BEST):
+                remove_unfinished(folder / name)  # what a killed training left; it may be large
             _train(recipe, inputs, key, folder, device, devices)
             entry = store.get("models", key)
         for name in (WEIGHTS, METRICS):
@@ -162,11 +164,5 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file so that readers see the old one or the new one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    with room_to_write(target):
-        try:
-            shutil.copyfile(source, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with source.open("rb") as content, written_whole(target) as file:
+        shutil.copyfileobj(content, file)

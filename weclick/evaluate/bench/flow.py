@@ -30,10 +30,11 @@ from weclick.evaluate.bench.flow_data import Truth, Video
 from weclick.flow import build_estimator, estimator_digest
 from weclick.geometry import backward_warp, backward_warp_nearest, forward_backward_valid, photometric_valid
 from weclick.metrics import ConfusionMatrix
+from weclick.store.flow_entries import MASK_BITS
 
 DEFAULT_ESTIMATORS = ("zero", "dis:preset=fast", "dis:preset=medium", "dis:preset=medium,finest_scale=0")
 GAPS = (1, 2, 4, 7)
-MASKS = ("none", "forward_backward", "photometric", "both")
+MASKS = tuple(MASK_BITS)
 
 Estimate = Callable[[Tensor, Tensor], Tensor]
 

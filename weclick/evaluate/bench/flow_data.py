@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.spread import spread_to_ends
 from weclick.datasets.base import list_files
 from weclick.datasets.folder import VIDEO_SUFFIXES
 from weclick.flow.files import read_flow_file
@@ -53,9 +54,7 @@ class Video:
         positions = list(range(gap, len(self.names)))
         if self.labels:
             positions = [t for t in positions if t in self.labels and t - gap in self.labels]
-        if at_most is None or len(positions) <= at_most:
-            return positions
-        return [positions[int(i)] for i in np.linspace(0, len(positions) - 1, at_most).round()]
+        return positions if at_most is None else spread_to_ends(positions, at_most)
 
     def pairs(self, gap: int, at_most: int | None = None) -> Iterator[Pair]:
         """The pairs of `targets`; frames are decoded as they come, and gap + 1 of them are held.

@@ -14,6 +14,7 @@ from PIL import Image
 
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
+from weclick.common.spread import spread_to_ends
 from weclick.datasets import Dataset, open_dataset
 from weclick.datasets.base import trim
 from weclick.datasets.digests import file_digests
@@ -253,9 +254,7 @@ def _many(level: Any, what: str, faults: Sequence[str], todo: str) -> Finding:
 
 
 def _sampled(items: list[Any], quick: bool) -> list[Any]:
-    if not quick or len(items) <= SAMPLE:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, SAMPLE).round().astype(int)]
+    return spread_to_ends(items, SAMPLE) if quick else items
 
 
 def _of(chosen: Sequence[Any], items: Sequence[Any]) -> str:

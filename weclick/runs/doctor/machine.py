@@ -12,6 +12,7 @@ from typing import Literal
 
 from weclick.common.config import ConfigError, check_masks
 from weclick.common.sections import ROLES, Config
+from weclick.common.words import count_bytes
 from weclick.store import Bucket, Store, UnreachableRootError
 
 PACKAGES = (
@@ -125,7 +126,7 @@ def _gpu() -> Finding:
     told = []
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)
-        told.append(f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB")
+        told.append(f"{gpu.name}, {count_bytes(gpu.total_memory)}")
     return Finding("ok", "GPU", f"{'; '.join(told)}; driver {_driver()}, CUDA of torch {torch.version.cuda}")
 
 
@@ -150,7 +151,7 @@ def _cupy() -> Finding:
 def _memory() -> Finding:
     cores = len(os.sched_getaffinity(0))
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    found = f"{cores} cores, {total / 2**30:.1f} GiB of memory"
+    found = f"{cores} cores, {count_bytes(total)} of memory"
     if total < LOW_MEMORY_BYTES:
         return Finding("warning", "machine", found, "lower batch_size and crop should a training be killed")
     return Finding("ok", "machine", found)
@@ -170,4 +171,4 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _free(folder: Path) -> str:
-    return f"{_free_bytes(folder) / 2**30:.1f} GiB"
+    return count_bytes(_free_bytes(folder))

@@ -12,6 +12,7 @@ import torch
 
 from weclick.clicks import read_clicks
 from weclick.common.files import read_json
+from weclick.common.spread import spread_to_ends
 from weclick.manifest import Manifest, read_manifest, read_manifests
 from weclick.manifest.read import read_clip
 from weclick.runs.inspect.describe import kind_of
@@ -109,7 +110,7 @@ def _of_entry(entry: Entry) -> list[Named]:
     match entry.meta["kind"]:
         case "frames":
             array, names = _steps(entry, "rgb")
-            return [(names[t], np.asarray(array[t])) for t in _spread(len(names))]
+            return [(names[t], np.asarray(array[t])) for t in spread_to_ends(range(len(names)), AT_MOST - 1)]
         case "flow":
             return _flows(entry)
         case "soft_labels":
@@ -121,7 +122,7 @@ def _of_entry(entry: Entry) -> list[Named]:
 
 def _flows(entry: Entry) -> list[Named]:
     pairs, stride = entry.attributes["pairs"], checked_stride(entry)
-    chosen = _spread(len(pairs))
+    chosen = spread_to_ends(range(len(pairs)), AT_MOST - 1)
     flows = [read_flow(entry, index)[0] for index in chosen]
     scale = legend_scale(flows)
     pictures = [
@@ -135,7 +136,7 @@ def _soft_labels(entry: Entry) -> list[Named]:
     array, names = _steps(entry, "probabilities")
     colors = _distinct_colors(len(entry.attributes["classes"]))
     pictures: list[Named] = []
-    for t in _spread(len(names), AT_MOST // 2):
+    for t in spread_to_ends(range(len(names)), AT_MOST // 2):
         probabilities = decode_soft_labels(torch.from_numpy(array[t]), entry.attributes).numpy()
         pictures.append((f"{names[t]}: likeliest class", colors[probabilities.argmax(0)]))
         pictures.append((f"{names[t]}: its probability", probabilities.max(0)))
@@ -156,10 +157,6 @@ def _distinct_colors(count: int) -> np.ndarray:
 
     rgb = colormaps["hsv"](np.arange(count) / count)[:, :3] * np.where(np.arange(count) % 2, 0.65, 1)[:, None]
     return np.rint(255 * rgb).astype(np.uint8)
-
-
-def _spread(count: int, at_most: int = AT_MOST - 1) -> list[int]:
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, at_most))})
 
 
 def _figure(**size: Any) -> Any:

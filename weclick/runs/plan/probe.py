@@ -18,6 +18,7 @@ from torch import nn
 from weclick.clicks import generate_clicks
 from weclick.common.config import select
 from weclick.common.sections import Config, Role
+from weclick.common.spread import spread_over
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
@@ -59,7 +60,7 @@ class Rate:
 def sample(manifest: Manifest, pairs_of: PairsOf) -> Manifest:
     """Some clips, spread over the split, each cut to one target or scored frame and its neighbours."""
     usable = [clip for clip in manifest.clips if clip.targets or clip.scored]
-    chosen = [usable[i] for i in _spread(len(usable), AT_MOST_CLIPS)]
+    chosen = spread_over(usable, AT_MOST_CLIPS)
     per_clip = max(1, AT_MOST_CLIPS // max(len(chosen), 1))
     return replace(manifest, clips=tuple(_cut(clip, pairs_of, per_clip) for clip in chosen))
 
@@ -228,14 +229,10 @@ def _cut(clip: Clip, pairs_of: PairsOf, anchors: int) -> Clip:
     all_pairs = pairs_of(clip)
     wanted = clip.targets or clip.scored
     keep: set[int] = set()
-    for anchor in (wanted[i] for i in _spread(len(wanted), anchors)):
+    for anchor in spread_over(wanted, anchors):
         others = [other for target, other in all_pairs if target == anchor]
-        keep |= {anchor, *(others[i] for i in _spread(len(others), AT_MOST_NEIGHBOURS))}
+        keep |= {anchor, *spread_over(others, AT_MOST_NEIGHBOURS)}
     return clip.restrict(keep)
-
-
-def _spread(count: int, at_most: int) -> list[int]:
-    return sorted({int((i + 0.5) * count / min(count, at_most)) for i in range(min(count, at_most))})
 
 
 def _pixels(clips: Sequence[Clip], count: Callable[[Clip], int]) -> int:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from weclick.common.spread import spread_over
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.images import read_ids
 from weclick.manifest.read import read_clip, read_label
 from weclick.runs.report.gallery import Captioned
 from weclick.runs.report.pictures import fit, overlay, picture
 from weclick.runs.report.results import Results, require
-from weclick.runs.report.spread import spread_over
 
 GREY = 128
 """Under class colours where the frame itself is no longer on disk."""

@@ -11,13 +11,13 @@ from PIL import Image
 
 from weclick.common import words
 from weclick.common.errors import InputError
+from weclick.common.spread import spread_over
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.images import read_ids
 from weclick.manifest.read import read_clip, read_label
 from weclick.runs.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
 from weclick.runs.report.pictures import Picture, draw_clicks, fit, overlay, picture
 from weclick.runs.report.results import Results, require
-from weclick.runs.report.spread import spread_over
 from weclick.store import Entry, Store
 from weclick.store.flow_entries import checked_stride, grid_flow, pairs_of
 

@@ -129,7 +129,7 @@ def _row(runs: list[list[dict[str, Any]]]) -> dict[str, str]:
         "runs": words.count(len(everything)),
         "seconds": words.duration(sum(line["seconds"] for line in everything)),
         "made": entries(everything, "made"),
-        "written": words.size_bytes(sum(line["written_bytes"] for line in everything)),
+        "written": words.count_bytes(sum(line["written_bytes"] for line in everything)),
         "last_seconds": words.duration(sum(line["seconds"] for line in last)),
         "last_made": entries(last, "made"),
         "last_found": entries(last, "found"),

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from weclick.common.sections import Config, NetworkSection
+from weclick.common.spread import spread_over
 from weclick.geometry import Crop
 from weclick.losses import consistency_matrix
 from weclick.manifest import Clip
 from weclick.manifest.window import Window
 from weclick.runs.report.results import Results, require
-from weclick.runs.report.spread import spread_over
 from weclick.store import Store
 from weclick.store.flow_entries import MASK_BITS, checked_stride, pairs_of
 from weclick.store.model_file import load_model

@@ -27,8 +27,8 @@ class Rounds(Generic[T]):
         leases: of the root that the entries are written to.
         kind: of the entries.
         items: key -> what to work on; of none there was an entry.
-        find: whether there is an entry of a key by now.
-        skip: called for each item whose entry somebody else made.
+        find: the entry of a key by now, or None.
+        skip: called with each item whose entry somebody else made, and with what `find` found.
         say: called with who is waited for, and with "" when that is over; else, and where stderr is no
             terminal, a line there says it.
     """
@@ -40,7 +40,7 @@ class Rounds(Generic[T]):
         items: Mapping[str, T],
         *,
         find: Callable[[str], Any],
-        skip: Callable[[T], Any],
+        skip: Callable[[T, Any], Any],
         say: Callable[[str], Any] | None,
     ):
         self._leases, self._kind, self._find, self._skip = leases, kind, find, skip
@@ -104,10 +104,11 @@ class Rounds(Generic[T]):
                 self._put_off.append((key, item))
                 continue
             self._mine.add(key)
-            if not self._find(key):
+            entry = self._find(key)
+            if not entry:
                 return key, item
             self._leases.release(self._kind, key)
-            self._skip(item)
+            self._skip(item, entry)
         return None
 
 

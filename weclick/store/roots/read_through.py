@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from weclick.common.errors import InputError
+from weclick.common.words import count_bytes
 from weclick.store.entries import Entry
 from weclick.store.meta import KINDS, META
 from weclick.store.roots.local_root import LocalRoot
@@ -78,8 +79,8 @@ class ReadThrough:
                 total -= held[folder]
         if total + wanted_bytes > self._max_bytes:
             raise InputError(
-                f"{self._root}: an entry of {wanted_bytes / 2**20:.1f} MiB does not fit into "
-                f"{self._max_bytes / 2**30:.3g} GiB beside {total / 2**20:.1f} MiB in use; raise "
+                f"{self._root}: an entry of {count_bytes(wanted_bytes)} does not fit into "
+                f"{count_bytes(self._max_bytes)} beside {count_bytes(total)} in use; raise "
                 "cache.read_through.max_gib, or fetch what the run needs with `weclick cache fetch`"
             )
         free_bytes = self._max_bytes - total - wanted_bytes

@@ -1,0 +1,224 @@
+"""The soft_labels stage: what its entries hold, what their keys depend on, and that nothing is done twice."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jsonschema import validate
+
+from weclick.common.schemas import load_schema
+from weclick.manifest import write_manifest
+from weclick.manifest.read import read_clip
+from weclick.models import normalize
+from weclick.proxy_labels import soft_labels
+from weclick.proxy_labels.soft_labels import compute_soft_labels, soft_labels_key
+from weclick.runs.plan.probe import plausible_teacher
+from weclick.store import Store, decode_soft_labels, file_digest, list_entries, verify_entry
+from weclick.store.model_file import load_model
+
+
+@pytest.fixture(scope="module")
+def teacher(street, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "model.safetensors"
+    path.write_bytes(plausible_teacher(street.config, street.train))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(street, teacher, tmp_path_factory) -> tuple[Store, dict[str, str]]:
+    """The street's soft labels by the default codec, in a store of their own."""
+    store = Store([tmp_path_factory.mktemp("store")])
+    return store, compute_soft_labels(street.train, teacher, chunk_px=16, store=store)
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """Ids of the clips whose frames were read, in order."""
+    clips = []
+
+    def counting(manifest, clip):
+        clips.append(clip.id)
+        return read_clip(manifest, clip)
+
+    monkeypatch.setattr(soft_labels, "read_clip", counting)
+    return clips
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Temporary folders, and signed leases."""
+    leases = [path for path in (root / "leases").rglob("*") if path.is_file() and path.stat().st_size]
+    return [*root.rglob("*.tmp"), *leases]
+
+
+class TestEntries:
+    @pytest.mark.parametrize(
+        ("codec", "largest_error"), [("float16", 0.003), ("log8", 0.03), ("root8", 0.005), ("root6", 0.02)]
+    )
+    def test_they_hold_the_teacher_s_probabilities(self, street, teacher, tmp_path, codec, largest_error):
+        store, model = Store([tmp_path]), load_model(teacher)[0]
+        keys = compute_soft_labels(street.train, teacher, chunk_px=16, store=store, codec=codec)
+        assert keys.keys() == {clip.id for clip in street.train.clips}
+        for clip in street.train.clips:
+            entry = store.get("soft_labels", keys[clip.id])
+            array = entry.array("probabilities")
+            assert len(array) == len(clip.frames)
+            for t, image in enumerate(read_clip(street.train, clip)):
+                rgb = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
+                with torch.inference_mode():
+                    expected = model(normalize(rgb.float())).softmax(1)[0]
+                stored = decode_soft_labels(torch.from_numpy(array[t]), entry.attributes)
+                assert stored.shape == expected.shape
+                assert float((stored - expected).abs().max()) < largest_error
+                assert stored.sum(0).numpy() == pytest.approx(1, abs=1e-5)
+
+    def test_what_they_say_of_themselves_fits_their_schema(self, street, teacher, made):
+        store, keys = made
+        clip = street.train.clips[1]
+        entry = store.get("soft_labels", keys[clip.id])
+        validate(dict(entry.attributes), load_schema("soft_labels"))
+        assert entry.attributes["frames"] == [frame.name for frame in clip.frames]
+        assert entry.attributes["classes"] == list(street.train.classes.names)
+        assert entry.attributes["teacher_sha256"] == file_digest(teacher)
+        assert (entry.attributes["stride_px"], entry.attributes["codec"]) == (4, "root6")
+        assert verify_entry(entry.path) == []
+
+    @pytest.mark.parametrize(
+        ("codec", "dtype", "shuffle"),
+        [("root6", np.uint8, "noshuffle"), ("float16", np.float16, "bitshuffle")],
+    )
+    def test_bytes_are_compressed_without_shuffling_their_bits(
+        self, street, teacher, tmp_path, codec, dtype, shuffle
+    ):
+        store = Store([tmp_path])
+        keys = compute_soft_labels(street.train, teacher, chunk_px=16, store=store, codec=codec)
+        for key in keys.values():
+            entry = store.get("soft_labels", key)
+            assert entry.array("probabilities").dtype == dtype
+            raw = json.loads((entry.path / "probabilities" / "zarr.json").read_text(encoding="utf-8"))
+            codecs = raw["codecs"][0]["configuration"]["codecs"]
+            (blosc,) = (part["configuration"] for part in codecs if part["name"] == "blosc")
+            assert (blosc["cname"], blosc["shuffle"]) == ("zstd", shuffle)
+
+
+class TestKeys:
+    def test_where_nothing_is_missing_no_network_is_loaded_and_no_frame_read(
+        self, street, teacher, made, monkeypatch
+    ):
+        def refuse(*_, **__):
+            raise AssertionError("nothing was missing")
+
+        monkeypatch.setattr(soft_labels, "load_model", refuse)
+        monkeypatch.setattr(soft_labels, "read_clip", refuse)
+        store, keys = made
+        assert compute_soft_labels(street.train, teacher, chunk_px=16, store=store) == keys
+
+    def test_one_new_clip_is_one_clip_of_work(self, street, teacher, tmp_path, decoded):
+        store, (first, second) = Store([tmp_path]), street.train.clips
+        compute_soft_labels(replace(street.train, clips=(first,)), teacher, chunk_px=16, store=store)
+        compute_soft_labels(street.train, teacher, chunk_px=16, store=store)
+        assert decoded == [first.id, second.id]
+
+    def test_the_network_is_loaded_once_for_all_clips(self, street, teacher, tmp_path, monkeypatch):
+        loaded = []
+
+        def counting(path, *given, **named):
+            loaded.append(path)
+            return load_model(path, *given, **named)
+
+        monkeypatch.setattr(soft_labels, "load_model", counting)
+        compute_soft_labels(street.train, teacher, chunk_px=16, store=Store([tmp_path]))
+        assert loaded == [teacher]
+
+    def test_a_colleague_s_entries_serve_whatever_the_places_are_called(
+        self, street, teacher, made, tmp_path, decoded
+    ):
+        (tmp_path / "copied").write_bytes(teacher.read_bytes())
+        store, keys = made
+        moved = replace(street.train, root=street.train.root + "/.")
+        mine = Store([store.roots[0], tmp_path / "mine"])
+        assert compute_soft_labels(moved, tmp_path / "copied", chunk_px=16, store=mine) == keys
+        assert decoded == []
+        assert not list(list_entries(tmp_path / "mine", "soft_labels"))
+
+    def test_what_changes_the_data_changes_the_key(self, street, teacher, made):
+        clip, digest = street.train.clips[0], file_digest(teacher)
+        other = replace(clip, frames=(replace(clip.frames[0], digest="0" * 64), *clip.frames[1:]))
+        keys = {
+            soft_labels_key(clip, digest, 16),
+            soft_labels_key(other, digest, 16),
+            soft_labels_key(clip, "0" * 64, 16),
+            soft_labels_key(clip, digest, 32),
+            soft_labels_key(clip, digest, 16, "root8"),
+        }
+        assert len(keys) == 5
+        assert made[1][clip.id] in keys
+
+
+class TestErrors:
+    def test_a_teacher_of_other_classes_is_refused(self, street, teacher, tmp_path):
+        classes = replace(street.train.classes, names=tuple("abcdefghi"))
+        with pytest.raises(ValueError, match="was trained for the classes road"):
+            compute_soft_labels(
+                replace(street.train, classes=classes), teacher, chunk_px=16, store=Store([tmp_path])
+            )
+        assert not list(list_entries(tmp_path, "soft_labels"))
+        assert leftovers(tmp_path) == []
+
+    def test_a_frame_that_is_missing_half_way_leaves_the_clips_before_it(self, street, teacher, tmp_path):
+        store, (first, second) = Store([tmp_path]), street.train.clips
+        frames = (*second.frames[:2], replace(second.frames[2], image="gone.png"), *second.frames[3:])
+        broken = replace(street.train, clips=(first, replace(second, frames=frames)))
+        with pytest.raises(ValueError, match=r"gone\.png"):
+            compute_soft_labels(broken, teacher, chunk_px=16, store=store)
+        key = soft_labels_key(first, file_digest(teacher), 16)
+        assert [path.name for path in list_entries(tmp_path, "soft_labels")] == [key]
+        assert leftovers(tmp_path) == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from weclick.manifest import read_manifest
+from weclick.manifest.read import read_clip
+from weclick.proxy_labels import soft_labels
+from weclick.store import Store
+
+manifest = read_manifest(Path(sys.argv[1]))
+
+def stopping(manifest_, clip):
+    for t, image in enumerate(read_clip(manifest_, clip)):
+        if clip.id == manifest.clips[1].id and t == 2:
+            print("half way", flush=True)
+            sys.stdin.read()
+        yield image
+
+soft_labels.read_clip = stopping
+soft_labels.compute_soft_labels(manifest, Path(sys.argv[2]), chunk_px=16, store=Store([sys.argv[3]]))
+"""
+
+
+def test_a_run_that_is_killed_half_way_leaves_no_half_entry_and_the_next_one_goes_on(
+    street, teacher, made, tmp_path, decoded
+):
+    write_manifest(street.train, tmp_path / "manifest.json")
+    root, digest, (first, second) = tmp_path / "store", file_digest(teacher), street.train.clips
+    words = [sys.executable, "-c", KILLED, tmp_path / "manifest.json", teacher, root]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as run:
+        assert run.stdout.readline() == "half way\n"
+        run.send_signal(signal.SIGKILL)
+    kept = soft_labels_key(first, digest, 16)
+    assert [path.name for path in list_entries(root, "soft_labels")] == [kept]
+    assert Store([root]).find("soft_labels", soft_labels_key(second, digest, 16)) is None
+    assert leftovers(root), "of the killed run, or this test shows nothing"
+    keys = compute_soft_labels(street.train, teacher, chunk_px=16, store=Store([root]))
+    assert keys == made[1]
+    assert decoded == [second.id]
+    assert [verify_entry(path) for path in list_entries(root, "soft_labels")] == [[], []]
+    assert leftovers(root) == []
