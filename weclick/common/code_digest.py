@@ -16,6 +16,8 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parents[1]
 PROGRESS = "progress_bar"
 """The context manager whose bar only shows what is done."""
+BAR = "Bar"
+"""The type of such a bar, where a function is given one."""
 
 
 def code_digest(*modules: str, without: Collection[str] = ()) -> str:
@@ -134,6 +136,8 @@ class _Computing(ast.NodeTransformer):
             for item in items
             if _callee(item.context_expr) == PROGRESS and isinstance(item.optional_vars, ast.Name)
         }
+        given = (node for node in ast.walk(tree) if isinstance(node, ast.arg))
+        self._bars |= {argument.arg for argument in given if _name(argument.annotation) == BAR}
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
