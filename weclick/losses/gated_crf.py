@@ -42,6 +42,12 @@ class GatedCRFKernel:
         weight: factor of the kernel.
         sigma_xy: in pixels of the probabilities' grid.
         sigma_rgb: in units of the given rgb; None for a kernel of position alone.
+
+    Example:
+        One sigma away in position, and of the same colour: exp(-1/2).
+
+        >>> GatedCRFKernel(weight=1.0, sigma_xy=6.0, sigma_rgb=0.1)(36.0, torch.zeros(1))
+        tensor([0.6065])
     """
 
     weight: float = 1.0
@@ -84,6 +90,14 @@ def gated_crf(
     Returns:
         Scalar >= 0: the sum over pairs, divided by the sum of `destination`, else that of `valid`, else
         B*h*w; at least by 1.
+
+    Example:
+        Two pixels of one colour, one px apart: k = exp(-1/2 / 36) = 0.9862. Their classes are (1, 0) and
+        (0.5, 0.5), so 1 - <p_i, p_j> = 0.5. The pair counts twice, over two pixels: 0.9862 * 0.5.
+
+        >>> probs = torch.tensor([[[[1.0, 0.5]], [[0.0, 0.5]]]])
+        >>> gated_crf(probs, torch.zeros(1, 3, 1, 2))
+        tensor(0.4931)
     """
     _check(probs, rgb, kernels, radius, valid, destination)
     wide = torch.float64 if probs.dtype == torch.float64 else torch.float32
