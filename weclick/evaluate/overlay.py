@@ -25,9 +25,10 @@ def overlay_classes(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    known = class_ids < len(palette)
-    colors = palette[np.where(known, class_ids, 0)].astype(np.float32)
-    drawn = (1 - opacity) * image + opacity * colors
+    colors = palette.take(class_ids, axis=0, mode="clip")
+    drawn = ((1 - opacity) * image + opacity * colors).round().astype(np.uint8)
     line = find_boundaries(class_ids, mode="thick")
-    drawn[line] = LINE_WHITE * 255 + (1 - LINE_WHITE) * colors[line]
-    return np.where(known[..., None], drawn.round(), image).astype(np.uint8)
+    drawn[line] = (LINE_WHITE * 255 + (1 - LINE_WHITE) * colors[line]).round()
+    no_class = class_ids >= len(palette)
+    drawn[no_class] = image[no_class]
+    return drawn
