@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weclick.common.machine import machine, versions
 from weclick.flow.flownet2 import parts as flownet2_parts
-from weclick.flow.flownet2.correlation import correlation, correlation_banded, correlation_plain
+from weclick.flow.flownet2.correlation import correlation, correlation_banded
 from weclick.flow.flownet2.estimator import PRECISIONS, FlowNet2Estimator
 from weclick.flow.flownet2.networks import FlowNet2
 
@@ -97,6 +98,15 @@ def compare_correlations(device: str) -> list[dict[str, Any]]:
         fastest = list(chosen)[-1]
         rows.append({**row, "plain_to_ours": round(row["plain"] / row[fastest], 1)})
     return rows
+
+
+def correlation_plain(first: Tensor, second: Tensor) -> Tensor:
+    """The usual form: FlowNet2's 441 displacements, one after the other."""
+    height, width = first.shape[2:]
+    around = F.pad(second, (20,) * 4)
+    steps = range(0, 41, 2)
+    windows = (around[:, :, dy : dy + height, dx : dx + width] for dy in steps for dx in steps)
+    return torch.cat([(first * window).mean(1, keepdim=True) for window in windows], 1)
 
 
 def time_correlation(form: Callable[..., Tensor], maps: Tensor, gradient: bool) -> float:

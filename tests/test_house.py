@@ -1,7 +1,11 @@
-"""The house rules that a machine can see: floors, no circles, one list of dependencies."""
+"""The house rules that a machine can see: floors, no circles, sizes, one list of dependencies."""
 
 import ast
+import re
+import statistics
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -22,6 +26,26 @@ FLOORS = [
 
 STAGES = {"clicks", "datasets", "flow", "proxy_labels"}
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+
+IMPORTED_AS = {
+    "connected-components-3d": "cc3d",
+    "cupy-cuda13x": "cupy",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-image": "skimage",
+    "tensorboard": "torch.utils.tensorboard",  # which writes with it; nothing else imports it
+}
+"""Distribution -> the module that its use is seen by, where that is not its name with underscores."""
+
+COMES_WITH = {"botocore": "boto3", "triton": "torch"}
+"""Module -> the declared distribution that brings it."""
+
+RUN_TIME_EXTRAS = ("gpu", "slurm", "s3", "export")
+
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
+LONG = "# Long because "
+"""A comment line at the head of a file, or right above a function or in its first lines, that says why."""
 
 
 def modules() -> list[str]:
@@ -81,9 +105,13 @@ def test_the_ground_floor_knows_nothing_of_the_rest(floor):
             assert {room(name) for name in direct_imports(module.removesuffix(".__init__"))} <= {floor}
 
 
-def test_conda_and_pip_install_the_same(repository):
+@pytest.fixture(scope="module")
+def project(repository) -> dict:
+    return tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_conda_and_pip_install_the_same(repository, project):
     environment = yaml.safe_load((repository / "environment.yml").read_text(encoding="utf-8"))
-    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     conda = [item for item in environment["dependencies"] if isinstance(item, str)]
     (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
     assert {name.split("=")[0] for name in conda} == {"python", "pip"}, (
@@ -94,7 +122,105 @@ def test_conda_and_pip_install_the_same(repository):
     assert project["requires-python"] == f">={python}"
 
 
-def test_extras_are_there(repository):
-    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def test_extras_are_there(project):
     assert set(project["optional-dependencies"]) == {"gpu", "slurm", "s3", "export", "test", "dev"}
     assert project["optional-dependencies"]["gpu"][0].startswith("cupy-cuda13x")
+
+
+def module_of(requirement: str) -> str:
+    """What "pillow>=11" is imported as: PIL."""
+    name = re.match(r"[\w.-]+", requirement)[0].lower()
+    return IMPORTED_AS.get(name, name.replace("-", "_"))
+
+
+def imports_in(path: Path) -> set[str]:
+    """Dotted names that a Python or Snakemake file imports, also inside functions."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":  # Snakemake's own words are no Python
+        return set(re.findall(r"^\s*(?:from|import)\s+([\w.]+)", text, re.MULTILINE))
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module)
+    return found
+
+
+def test_every_declared_dependency_is_imported(repository, project):
+    files = [*PACKAGE.rglob("*.py"), repository / "Snakefile"]
+    files += [path for path in (repository / "pipeline").rglob("*") if path.suffix in (".py", ".smk")]
+    imported = set().union(*map(imports_in, files))
+    idle = [
+        requirement
+        for requirement in project["dependencies"]
+        if not any(f"{name}.".startswith(f"{module_of(requirement)}.") for name in imported)
+    ]
+    assert not idle, f"pyproject.toml declares {idle}, which nothing imports: use them or take them out"
+
+
+def test_every_import_of_a_third_party_is_declared(project):
+    declared = [*project["dependencies"]]
+    for extra in RUN_TIME_EXTRAS:
+        declared += project["optional-dependencies"][extra]
+    known = {module_of(requirement).split(".")[0] for requirement in declared}
+    known |= {module for module, bringer in COMES_WITH.items() if bringer in known}
+    known |= sys.stdlib_module_names | {"weclick"}
+    unknown = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in PACKAGE.rglob("*.py")
+        for name in imports_in(path)
+        if name.split(".")[0] not in known
+    }
+    assert not unknown, f"{sorted(unknown)}: declare it in pyproject.toml"
+
+
+def test_the_entrance_is_small():
+    """A reader takes in the top of the package at a glance."""
+    top = [path.name for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    top = [name for name in top if name != "data_schema"]  # beside the modules where it is installed
+    assert len(top) <= 17, sorted(top)
+
+
+def python_files() -> list[tuple[Path, list[str]]]:
+    return [(path, path.read_text(encoding="utf-8").splitlines()) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+def lines_of_code(function: ast.FunctionDef, lines: list[str]) -> int:
+    """Lines of a function's body without docstring, blank lines and lines of comment alone."""
+    first = function.body[0]
+    if ast.get_docstring(function) is not None:
+        if len(function.body) == 1:
+            return 0
+        first = function.body[1]
+    body = lines[first.lineno - 1 : function.end_lineno]
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in body)
+
+
+def functions_in(lines: list[str]) -> list[ast.FunctionDef]:
+    tree = ast.parse("\n".join(lines))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def says_why(lines: list[str]) -> bool:
+    return any(line.strip().startswith(LONG) for line in lines)
+
+
+def test_no_file_and_no_function_is_long_without_a_reason():
+    too_long = []
+    for path, lines in python_files():
+        if len(lines) > MAX_FILE_LINES and not says_why(lines[:10]):
+            too_long.append(f"{path.relative_to(PACKAGE)} has {len(lines)} lines")
+        for function in functions_in(lines):
+            head = lines[max(0, function.lineno - 2) : function.body[0].end_lineno + 1]
+            count = lines_of_code(function, lines)
+            if count > MAX_FUNCTION_LINES and not says_why(head):
+                too_long.append(f"{path.relative_to(PACKAGE)}: {function.name} has {count} lines of code")
+    assert not too_long, f"{too_long}: divide them, or say why with a line `{LONG}...`"
+
+
+def test_files_and_functions_are_short_as_a_rule():
+    files = python_files()
+    counts = [lines_of_code(function, lines) for _, lines in files for function in functions_in(lines)]
+    assert statistics.median(len(lines) for _, lines in files) <= 130
+    assert statistics.median(counts) <= 8

@@ -21,6 +21,16 @@ class ConfusionMatrix:
     Attributes:
         matrix: (K, K + 1) int64, rows true classes, columns predicted ones; the last column counts
             predictions that are no class.
+
+    Example:
+        Of four pixels one is ignored; of the others the second is wrong.
+
+        >>> scores = ConfusionMatrix(num_classes=2)
+        >>> scores.update(pred=[0, 1, 1, 0], truth=[0, 0, 1, 255])
+        >>> scores.iou().tolist()  # each class: one pixel found, of two that are it or are taken for it
+        [0.5, 0.5]
+        >>> scores.miou(), scores.mean_accuracy(), round(scores.pixel_accuracy(), 4)
+        (0.5, 0.75, 0.6667)
     """
 
     def __init__(self, num_classes: int, ignore: int = 255):

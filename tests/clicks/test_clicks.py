@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis.extra.numpy import array_shapes, arrays
 from jsonschema import Draft202012Validator
 from PIL import Image
-from scipy import ndimage
+from skimage.measure import label, regionprops
+from skimage.segmentation import relabel_sequential
 
 from helpers.places import SHARED
 from weclick.clicks import (
@@ -36,14 +37,10 @@ REAL = SHARED / "data" / "camvid"
 OPTIONS = {"min_pixels": 4, "min_pixels_at": None, "point": "centroid"}
 
 
-def reference(labels: np.ndarray, min_pixels: int) -> list[tuple[int, int, np.ndarray]]:
-    """(class, area, mask) of every component, class by class; slow and plain."""
-    found = []
-    for class_id in np.setdiff1d(np.unique(labels), [255]):
-        components, count = ndimage.label(labels == class_id, structure=np.ones((3, 3)))
-        masks = [components == i for i in range(1, count + 1)]
-        found += [(int(class_id), int(mask.sum()), mask) for mask in masks if mask.sum() >= min_pixels]
-    return found
+def objects_of(labels: np.ndarray, ignore: int = 255) -> list:
+    """The 8-connected components of one class as scikit-image finds them, each with area and centroid."""
+    shifted = np.where(labels == ignore, 0, labels.astype(np.int64) + 1)  # 0 is the background of `label`
+    return regionprops(label(shifted, background=0, connectivity=2))
 
 
 def label_map(*rows: str) -> np.ndarray:
@@ -55,20 +52,36 @@ def points(clicks: np.ndarray) -> list[tuple[int, int, int]]:
     return [(int(click["y"]), int(click["x"]), int(click["class_id"])) for click in clicks]
 
 
+label_maps = arrays(
+    np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=13), elements=st.sampled_from([0, 1, 7, 254, 255])
+)
+"""Of any size from 1x1 px; few classes, so that many pixels touch one of their own."""
+
+
 class TestComponents:
-    @settings(max_examples=25, deadline=None)
-    @given(arrays(np.uint8, (11, 13), elements=st.sampled_from([0, 1, 2, 255])), st.integers(1, 6))
-    def test_agree_with_a_plain_reference(self, labels, min_pixels):
-        clicks = clicks_from_labels(labels, min_pixels=min_pixels, seed=3)
-        expected = reference(labels, min_pixels)
-        assert len(clicks) == len(expected)
-        for class_id, area, mask in expected:
-            (own,) = clicks[mask[clicks["y"], clicks["x"]]]
-            assert (own["class_id"], own["area"]) == (class_id, area)
-            centre = tuple(np.floor(np.argwhere(mask).mean(0) + 0.5).astype(int))
-            assert not mask[centre] or (own["y"], own["x"]) == centre
+    @settings(max_examples=150, deadline=None)
+    @given(label_maps, st.integers(1, 6), st.sampled_from(["centroid", "random"]))
+    def test_each_object_that_scikit_image_finds_has_one_click(self, labels, min_pixels, point):
+        clicks = clicks_from_labels(labels, min_pixels=min_pixels, seed=3, point=point)
+        objects = [each for each in objects_of(labels) if each.area >= min_pixels]
+        assert len(clicks) == len(objects)
+        for each in objects:
+            pixels = set(map(tuple, each.coords.tolist()))
+            (own,) = [click for click in clicks if (click["y"], click["x"]) in pixels]
+            assert own["area"] == each.area
+            assert own["class_id"] == labels[own["y"], own["x"]] == labels[tuple(each.coords[0])]
+            centre = tuple(int(np.floor(mean + 0.5)) for mean in each.centroid)
+            if point == "centroid" and centre in pixels:
+                assert (own["y"], own["x"]) == centre
         assert clicks.tolist() == sorted(clicks.tolist(), key=lambda click: (click[2], *click[:2]))
         assert clicks.dtype == POINT
+
+    @settings(max_examples=60, deadline=None)
+    @given(label_maps, st.sampled_from([0, 1, 7, 255]))
+    def test_whatever_value_is_ignored(self, labels, ignore):
+        clicks = clicks_from_labels(labels, min_pixels=1, ignore=ignore, seed=3)
+        found = sorted((int(labels[tuple(o.coords[0])]), int(o.area)) for o in objects_of(labels, ignore))
+        assert sorted((int(click["class_id"]), int(click["area"])) for click in clicks) == found
 
     def test_centroid_is_rounded_half_up(self):
         assert points(clicks_from_labels(label_map("00", "00"), min_pixels=1, seed=0)) == [(1, 1, 0)]
@@ -149,6 +162,22 @@ class TestInstances:
         group = np.where(self.instances == 1001, 24, self.instances)
         assert self.click(group) == self.click(self.instances)
         assert (1, 3, 1) not in self.click(group, min_pixels=7)
+
+    @settings(max_examples=100, deadline=None)
+    @given(data=st.data())
+    def test_objects_are_the_instances_and_beside_them_components(self, data):
+        """By scikit-image: an instance is one region even where it is torn; all else goes by components."""
+        labels = data.draw(label_maps)
+        values = st.sampled_from([0, 7, 1000, 1001, 70_000])
+        instances = data.draw(arrays(np.int32, labels.shape, elements=values))
+        clicks = clicks_from_labels(
+            labels, instances=instances, instance_classes=(1, 254), min_pixels=3, seed=0
+        )
+        told_apart = np.isin(labels, (1, 254)) & (instances >= 1000)
+        named = regionprops(relabel_sequential(np.where(told_apart, instances * 256 + labels, 0))[0])
+        others = [each for each in objects_of(np.where(told_apart, 255, labels)) if each.area >= 3]
+        expected = sorted((int(labels[tuple(o.coords[0])]), int(o.area)) for o in (*named, *others))
+        assert sorted((int(click["class_id"]), int(click["area"])) for click in clicks) == expected
 
     def test_instance_values_outside_their_classes_do_not_count(self):
         stray = self.instances.copy()

@@ -9,7 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from weclick.cli import app
-from weclick.evaluate.apply import overlay_classes, predict_files
+from weclick.evaluate.apply import predict_files
+from weclick.evaluate.overlay import overlay_classes
 from weclick.manifest import Classes
 from weclick.manifest.images import read_ids, read_image
 from weclick.manifest.video import decode_video, video_info, video_writer
@@ -128,12 +129,40 @@ def test_frames_are_shrunk_as_in_training(tmp_path, checkpoint):
     assert (expected != predict(model, image).numpy()).any()
 
 
+PALETTE = np.array([[0, 0, 0], [200, 100, 0]], np.uint8)
+
+
 def test_opacity_mixes_frame_and_class_colour():
-    image, ids = np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.uint8)
-    palette = np.array([[0, 0, 0], [200, 100, 0]], np.uint8)
-    np.testing.assert_array_equal(overlay_classes(image, ids, palette, 0.0), image)
-    np.testing.assert_array_equal(overlay_classes(image, ids, palette, 1.0), palette[ids])
-    np.testing.assert_array_equal(overlay_classes(image, ids, palette, 0.5)[0, 1], [150, 100, 50])
+    image, ids = (
+        np.full((3, 8, 3), 100, np.uint8),
+        np.repeat([[0, 1]], 4, axis=1).repeat(3, 0).astype(np.uint8),
+    )
+    inside = np.s_[:, [0, 1, 2, 5, 6, 7]]  # away from the line
+    for opacity, expected in ((0.0, image), (1.0, PALETTE[ids])):
+        drawn = overlay_classes(image, ids, PALETTE, opacity)
+        np.testing.assert_array_equal(drawn[inside], expected[inside])
+    np.testing.assert_array_equal(overlay_classes(image, ids, PALETTE, 0.5)[0, 7], [150, 100, 50])
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.5, 1.0])
+def test_a_line_in_a_light_tone_runs_along_both_sides_of_an_edge(opacity):
+    image, ids = np.zeros((4, 8, 3), np.uint8), np.zeros((4, 8), np.uint8)
+    ids[:, 4:] = 1
+    drawn = overlay_classes(image, ids, PALETTE, opacity)
+    assert (drawn[:, 3] == [153, 153, 153]).all()
+    assert (drawn[:, 4] == [233, 193, 153]).all()
+    assert not drawn[:, :3].any()
+    one_class = overlay_classes(image, np.ones_like(ids), PALETTE, opacity)
+    assert (one_class == one_class[0, 0]).all()
+
+
+def test_what_is_no_class_stays_as_it_is():
+    image = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    ids = np.full((6, 6), 255, np.uint8)
+    ids[2:4, 2:4] = 1
+    drawn = overlay_classes(image, ids, PALETTE, 0.5)
+    np.testing.assert_array_equal(drawn[ids == 255], image[ids == 255])
+    assert (drawn[ids == 1] == [233, 193, 153]).all()
 
 
 def test_a_broken_video_leaves_no_half_video(tmp_path, checkpoint):

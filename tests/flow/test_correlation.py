@@ -9,7 +9,8 @@ from torch import Tensor
 
 from helpers.cuda_on_cpu import compile_for_cpu, launch, nvrtc_log
 from helpers.places import SHARED
-from weclick.flow.flownet2.correlation import correlation, correlation_banded, correlation_plain
+from helpers.plain_correlation import correlation_plain
+from weclick.flow.flownet2.correlation import correlation, correlation_banded
 from weclick.flow.flownet2.correlation_cuda import (
     LANES,
     LOAD,

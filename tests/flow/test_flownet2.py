@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from helpers.places import SHARED
+from helpers.plain_correlation import correlation_plain
 from weclick.datasets.toy import draw as toy
 from weclick.flow import build_estimator, estimator_digest
 from weclick.flow.flownet2 import estimator as flownet2_estimator
-from weclick.flow.flownet2.correlation import correlation_plain
 from weclick.flow.flownet2.estimator import load_network
 from weclick.flow.flownet2.loss import endpoint_error, multiscale_loss
 from weclick.flow.flownet2.networks import VARIANTS, channel_norm, normalize_pair

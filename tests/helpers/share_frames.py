@@ -1,6 +1,7 @@
 """A run of the frames stage that others run beside: it decodes slowly, and logs every clip that it decodes.
 
-Arguments: a manifest, the root of the store, the log. It says that it is ready, and begins at a line or the
+Arguments: a manifest, the root of the store, the log, and how many such runs have to be at work before one of
+them makes anything: so none is late on a busy machine. It says that it is ready, and begins at a line or the
 end of its input.
 """
 
@@ -18,9 +19,15 @@ FRAME_S = 0.01
 THREADS = 2
 
 
+def runs_at_work():
+    return len({line.split()[-1] for line in Path(sys.argv[3]).read_text(encoding="utf-8").splitlines()})
+
+
 def slowly(manifest, clip):
     with Path(sys.argv[3]).open("a", encoding="utf-8") as log:
         log.write(f"{clip.id} {os.getpid()}\n")
+    while runs_at_work() < int(sys.argv[4]):
+        time.sleep(FRAME_S)
     for image in read_clip(manifest, clip):
         time.sleep(FRAME_S)
         yield image

@@ -35,8 +35,8 @@ def by_pairs(probs, rgb, kernels, radius, valid=None, destination=None):
     return total / (max(masks[0], 1) if masks else batch * height * width)
 
 
-def by_unfolding(probs, rgb, kernel, radius, destination=None):
-    """The published form: features and probabilities unfolded with zero padding."""
+def by_unfolding(probs, rgb, kernel, radius, destination=None, *, padding_pays=False):
+    """The published form: features and probabilities unfolded with zero padding, which pays there."""
     batch, _, height, width = probs.shape
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     position = torch.stack([x, y])[None].expand(batch, -1, -1, -1) / kernel.sigma_xy
@@ -49,6 +49,8 @@ def by_unfolding(probs, rgb, kernel, radius, destination=None):
 
     k = kernel.weight * torch.exp(-0.5 * (unfold(features) - features[:, :, None]).square().sum(1))
     k[:, side**2 // 2] = 0
+    if not padding_pays:
+        k = k * unfold(torch.ones_like(probs[:, :1]))[:, 0]
     denom = batch * height * width
     if destination is not None:
         k, denom = k * destination, destination.sum().clamp(min=1)
@@ -140,24 +142,22 @@ def test_gradient_with_any_masks(with_valid, with_destination):
 
 
 @pytest.mark.parametrize("with_destination", [False, True])
-def test_zero_padding_pays_as_the_published_code(with_destination):
+def test_equals_the_published_code_without_its_padding(with_destination):
     probs, rgb, _, destination = random_case(2, (6, 4))
     destination = destination if with_destination else None
     kernel = GatedCRFKernel(1.0, 6.0, 0.4)
-    loss = gated_crf(probs, rgb, kernels=(kernel,), radius=3, destination=destination, zero_padding_pays=True)
+    loss = gated_crf(probs, rgb, kernels=(kernel,), radius=3, destination=destination)
     torch.testing.assert_close(loss, by_unfolding(probs, rgb, kernel, 3, destination))
-    assert loss > gated_crf(probs, rgb, kernels=(kernel,), radius=3, destination=destination)
 
 
-def test_the_padding_is_a_constant_and_vanishes_under_a_validity():
-    probs, rgb, valid, _ = random_case(3, (4, 4))
+def test_the_published_padding_is_a_constant():
+    probs, rgb, _, _ = random_case(3, (4, 4))
+    kernel = GatedCRFKernel()
+    loss, gradient = value_and_gradient(probs, rgb, kernels=(kernel,), radius=3)
     probs.requires_grad_()
-    gradients = [
-        torch.autograd.grad(gated_crf(probs, rgb, zero_padding_pays=pays), probs)[0] for pays in (False, True)
-    ]
-    assert torch.equal(*gradients)
-    everywhere = torch.ones_like(valid)
-    assert gated_crf(probs, rgb, valid=everywhere, zero_padding_pays=True) == gated_crf(probs, rgb)
+    published = by_unfolding(probs, rgb, kernel, 3, padding_pays=True)
+    assert published > loss
+    torch.testing.assert_close(torch.autograd.grad(published, probs)[0], gradient)
 
 
 def test_value_by_hand():

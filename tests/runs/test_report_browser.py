@@ -62,7 +62,7 @@ def look(page: Path, *, width_px: int = 1400, dark: bool = False) -> Seen:
         "--dump-dom",
         probed.as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     found = re.search('<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stdout[-500:] + done.stderr[-2000:]
     complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

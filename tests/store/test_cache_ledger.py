@@ -106,8 +106,8 @@ def test_ls_tells_what_entries_say_of_themselves(roots, make):
         "created_unix_s": 0,
         "used_unix_s": 0,
     }
-    assert abs(time.time() - 40 * DAY_S - found[old]["created_unix_s"]) < 60
-    assert abs(time.time() - 20 * DAY_S - found[old]["used_unix_s"]) < 60
+    assert abs(time.time() - 40 * DAY_S - found[old]["created_unix_s"]) < 3600
+    assert abs(time.time() - 20 * DAY_S - found[old]["used_unix_s"]) < 3600
     table = run("ls")
     assert "0001.png" in table
     assert "40 d" in table
@@ -410,7 +410,7 @@ def test_a_use_is_marked_once_a_day_and_changes_nothing_else(roots, make):
     key = make(mine, "flow", {"n": 1}, 9, 3)
     root, before = LocalRoot(mine), files_of(mine)
     root.mark_used("flow", key)
-    assert abs(root.last_use("flow", key) - time.time()) < 60
+    assert abs(root.last_use("flow", key) - time.time()) < 3600
     hours_ago = int(time.time() - 20 * 3600)
     os.utime(root.folder("flow", key) / "entry.json", (hours_ago, hours_ago))
     root.mark_used("flow", key)
@@ -428,7 +428,7 @@ def test_finding_an_entry_marks_its_use_in_ones_own_root_alone(roots, make):
         Store(roots).get("flow", key)
     team, mine = (LocalRoot(root).last_use("flow", key) for root, key in zip(roots, keys, strict=True))
     assert team == long_ago
-    assert abs(mine - time.time()) < 60
+    assert abs(mine - time.time()) < 3600
 
 
 def test_ls_and_du_look_into_buckets(roots, make):

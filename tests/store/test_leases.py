@@ -137,14 +137,15 @@ class TestLeases:
         path, long_ago = lease_file(tmp_path), (time.time() - 61,) * 2
         Leases(tmp_path).take("flow", KEY)
         os.utime(path, long_ago)
-        deadline = time.monotonic() + 10
+        until = time.monotonic() + 60
         while path.stat().st_mtime == long_ago[0]:
-            assert time.monotonic() < deadline
+            assert time.monotonic() < until
+            time.sleep(0.01)
         assert Leases(tmp_path).take("flow", KEY).pid == os.getpid()
         held.clear()
-        time.sleep(0.1)
-        os.utime(path, long_ago)
-        assert Leases(tmp_path).take("flow", KEY) is None
+        while Leases(tmp_path).take("flow", KEY):  # a beat may be under way still
+            assert time.monotonic() < until
+            os.utime(path, long_ago)
 
     def test_all_its_signs_of_life_are_one_thread_s(self, tmp_path, held, quick):
         for n in range(5):
@@ -263,7 +264,7 @@ class TestSharingOut:
             while not told.getvalue():
                 assert not waiting.done()
             write_flow_entry(tmp_path)
-            assert waiting.result(5).key == KEY
+            assert waiting.result(60).key == KEY
         assert told.getvalue().startswith("weclick: waiting for ")
         assert f" on {socket.gethostname()} (process {os.getpid()}, since 20" in told.getvalue()
         assert not held
@@ -275,7 +276,7 @@ class TestSharingOut:
             time.sleep(0.1)
             assert not waiting.done()
             Leases(tmp_path).release("flow", KEY)
-            assert waiting.result(5) is None
+            assert waiting.result(60) is None
         assert not held
 
     def test_alone_finds_what_is_there_without_a_lease(self, tmp_path):
@@ -371,7 +372,7 @@ class TestSharingOut:
             (tmp_path / "made").rename(made)
             Leases(tmp_path / "store").release("flow", key)
             with pytest.raises(ValueError, match="holds 72 values clipped"):
-                waiting.result(5)
+                waiting.result(60)
 
 
 @dataclass
@@ -381,10 +382,11 @@ class Runs:
     folder: Path
     manifest: Manifest
 
-    def start(self, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
+    def start(self, stdin: int = subprocess.DEVNULL, together: int = 1) -> subprocess.Popen:
+        """A process; it makes nothing before `together` of them have begun a clip."""
         write_manifest(self.manifest, self.folder / "manifest.json")
         script = TESTS / "helpers" / "share_frames.py"
-        words = [sys.executable, script, self.folder / "manifest.json", self.root, self.log]
+        words = [sys.executable, script, self.folder / "manifest.json", self.root, self.log, str(together)]
         pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(words, text=True, **pipes)
 
@@ -416,12 +418,12 @@ class Runs:
 
 def test_two_runs_split_the_clips_and_both_have_them_all(tmp_path):
     runs = Runs(tmp_path, made_up(tmp_path / "data", 16))
-    both = [runs.start(stdin=subprocess.PIPE) for _ in range(2)]
+    both = [runs.start(stdin=subprocess.PIPE, together=2) for _ in range(2)]
     assert [run.stdout.readline() for run in both] == ["ready\n"] * 2
     for run in both:
         run.stdin.write("\n")
         run.stdin.flush()
-    ended = [run.communicate(timeout=60)[0].split() for run in both]
+    ended = [run.communicate(timeout=300)[0].split() for run in both]
     assert ended == [sorted(frames_key(clip, 16) for clip in runs.manifest.clips)] * 2
     assert runs.decoded() == Counter(clip.id for clip in runs.manifest.clips)
     assert {process for _, process in runs.logged()} == {str(run.pid) for run in both}

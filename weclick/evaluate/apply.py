@@ -15,6 +15,7 @@ from PIL import Image
 from weclick.common.errors import InputError, MissingFileError, room_to_write
 from weclick.common.files import file_inside, written_whole
 from weclick.common.progress import progress_bar
+from weclick.evaluate.overlay import overlay_classes
 from weclick.evaluate.stage import save_class_map
 from weclick.manifest import Classes
 from weclick.manifest.images import IMAGE_SUFFIXES, read_image, shrink_image
@@ -57,7 +58,7 @@ def predict_files(
             masks/<video>/<frame>.png and overlay/<video>.mp4 (H.264 at the source's rate; an odd last row or
             column is doubled, since that format has none).
         masks: write class maps.
-        overlay: write frames with the classes' colours over them.
+        overlay: write frames with the classes' colours over them and lines between the classes.
         opacity: of the colours, 0..1.
         device: cpu or cuda.
 
@@ -125,21 +126,6 @@ def open_source(source: Path) -> tuple[Iterator[tuple[str, np.ndarray]], int]:
         return iter([(source.stem, read_image(source))]), 1
     frames = ((f"{source.stem}/{i:05d}", image) for i, image in enumerate(decode_video(source)))
     return frames, video_info(source).frames
-
-
-def overlay_classes(
-    image: np.ndarray, class_ids: np.ndarray, palette: np.ndarray, opacity: float
-) -> np.ndarray:
-    """The classes' colours over a frame.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        class_ids: (H, W) uint8.
-        palette: (K, 3) uint8 RGB.
-        opacity: of the colours, 0..1.
-    """
-    mixed = (1 - opacity) * image + opacity * palette[class_ids]
-    return mixed.round().astype(np.uint8)
 
 
 def _mask_writer(folder: Path, classes: Classes) -> Write:

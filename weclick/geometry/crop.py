@@ -91,6 +91,12 @@ def sample_crop(
 
     Raises:
         ValueError: where sizes disagree or a window does not cover what its crop needs.
+
+    Example:
+        >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+        >>> mirrored, inside = sample_crop(image, [Crop(top=0, left=0, scale=1, flip=True, size=(2, 2))])
+        >>> mirrored.tolist(), inside.all().item()
+        ([[[[2.0, 1.0], [4.0, 3.0]]]], True)
     """
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode is {mode!r}, expected 'bilinear' or 'nearest'")

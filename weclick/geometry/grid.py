@@ -22,7 +22,15 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def downsample_flow(flow: Tensor, stride: int) -> Tensor:
-    """Mean flow of each stride x stride cell, in pixels of the coarse grid (B, 2, ceil(H/s), ceil(W/s))."""
+    """Mean flow of each stride x stride cell, in pixels of the coarse grid (B, 2, ceil(H/s), ceil(W/s)).
+
+    Example:
+        Four pixels to the right are two cells of two pixels.
+
+        >>> flow = torch.tensor([4.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+        >>> downsample_flow(flow, stride=2).flatten()
+        tensor([2., 0.])
+    """
     return _cell_mean(flow, stride) / stride
 
 

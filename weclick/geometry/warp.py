@@ -21,6 +21,15 @@ def backward_warp(source: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The warped source (B, C, H, W), border values outside; and valid (B, 1, H, W) bool, true where the
         sampling position lies in [0, W-1] x [0, H-1]. A flow that is not finite is not valid.
+
+    Example:
+        A flow one px to the right fetches every pixel's right neighbour; the last column points outside.
+
+        >>> source, flow = torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.zeros(1, 2, 1, 3)
+        >>> flow[:, 0] = 1
+        >>> warped, valid = backward_warp(source, flow)
+        >>> warped.flatten().tolist(), valid.flatten().tolist()
+        ([2.0, 3.0, 3.0], [True, True, False])
     """
     y, x, valid = _warp_positions(source, flow)
     top, left = y.floor(), x.floor()

@@ -17,7 +17,15 @@ stays in the cache. A quarter of it costs a fifth more time, the whole image at 
 
 
 def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
-    """Indices that cut (B, K, h, w) into blocks of whole images or rows: one block on a GPU."""
+    """Indices that cut (B, K, h, w) into blocks of whole images or rows: one block on a GPU.
+
+    Example:
+        A small batch is one block.
+
+        >>> values = torch.zeros(2, 3, 4, 5)
+        >>> [tuple(values[at].shape) for at in blocks(values)]
+        [(2, 3, 4, 5)]
+    """
     batch, classes, height, width = values.shape
     rows = batch * height
     if values.device.type == "cpu":
@@ -29,12 +37,22 @@ def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
 
 
 def wide_dtype(values: Tensor) -> torch.dtype:
-    """What to count in: double precision stays, all else is single."""
+    """What to count in: double precision stays, all else is single.
+
+    Example:
+        >>> wide_dtype(torch.zeros(1, dtype=torch.bfloat16))
+        torch.float32
+    """
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 def refuse_second_derivative(loss: str) -> None:
-    """Raises RuntimeError in a backward pass that shall itself be differentiated."""
+    """Raises RuntimeError in a backward pass that shall itself be differentiated.
+
+    Example:
+        >>> with torch.no_grad():  # as in a plain backward pass
+        ...     refuse_second_derivative("my_loss")
+    """
     if torch.is_grad_enabled():
         raise RuntimeError(
             f"{loss} has no second derivative: its gradient is worked out by hand. "

@@ -59,6 +59,13 @@ def knowledge_distillation(
 
     Raises:
         ValueError: on shapes that disagree, an unknown direction or a temperature that is not positive.
+
+    Example:
+        The teacher is sure, the student cannot decide between two classes: log 2.
+
+        >>> teacher = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+        >>> knowledge_distillation(torch.zeros(1, 2, 1, 1), teacher)
+        tensor(0.6931)
     """
     check_choice("direction", direction, ("teacher_student", "student_teacher"))
     check_four_axes("student_logits", student_logits, "(B, K, h, w)")

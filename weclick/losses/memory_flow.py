@@ -35,6 +35,13 @@ def consistency_matrix(warped: Tensor, teacher: Tensor, *, mode: ConsistencyMode
 
     Raises:
         ValueError: on shapes that disagree or an unknown mode.
+
+    Example:
+        Neighbour and teacher agree on one class, and differ by 0.5 on the other: exp(0) and exp(-0.5).
+
+        >>> warped, teacher = torch.tensor([0.0, 0.5]), torch.tensor([0.0, 1.0])
+        >>> consistency_matrix(warped.view(1, 2, 1, 1), teacher.view(1, 2, 1, 1)).flatten()
+        tensor([1.0000, 0.6065])
     """
     check_choice("mode", mode, ("exp_neg", "as_printed", "none"))
     check_shape("teacher", teacher, warped.shape, "as the warped probabilities")
@@ -75,6 +82,14 @@ def memory_flow_distillation(
 
     Raises:
         ValueError: on shapes that disagree, or an unknown mode or reduction.
+
+    Example:
+        Neighbour and teacher differ by 0.5 on both classes, hence W = exp(-0.5) = 0.6065. So do target and
+        neighbour: 0.6065 * (0.5^2 + 0.5^2).
+
+        >>> target, warped = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), torch.full((1, 2, 1, 1), 0.5)
+        >>> memory_flow_distillation(target, warped, target, torch.ones(1, 1, 1, 1, dtype=torch.bool))
+        tensor(0.3033)
     """
     check_choice("mode", mode, ("exp_neg", "as_printed", "none"))
     check_choice("reduction", reduction, ("mean", "sum", "none"))

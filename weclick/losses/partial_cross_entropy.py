@@ -36,6 +36,13 @@ def partial_cross_entropy(
 
     Raises:
         ValueError: on shapes that disagree and, on a CPU, on a point or class outside its range.
+
+    Example:
+        A network that cannot decide between two classes pays log 2 a click.
+
+        >>> logits, click = torch.zeros(1, 2, 1, 1), torch.tensor([[0.0, 3.0, 5.0]])
+        >>> partial_cross_entropy(logits, click, torch.tensor([1]), input_size=(8, 8))
+        tensor(0.6931)
     """
     check_four_axes("logits", logits, "(B, K, h, w)")
     check_shape("points", points, (len(points), 3), "one row [batch, y, x] a click")
@@ -55,7 +62,17 @@ def partial_cross_entropy(
 
 
 def sample_logits(logits: Tensor, points: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """Logits (N, K) at the `points` (N, 3) of the input, read bilinearly from (B, K, h, w)."""
+    """Logits (N, K) at the `points` (N, 3) of the input, read bilinearly from (B, K, h, w).
+
+    Example:
+        Two cells cover four pixels: cell centres lie at x = 0.5 and x = 2.5, so x = 1.5 is half way.
+
+        >>> logits = torch.tensor([[[[0.0, 2.0]], [[1.0, -1.0]]]])
+        >>> sample_logits(logits, torch.tensor([[0, 0, 0.5], [0, 0, 1.5], [0, 0, 3.0]]), (1, 4))
+        tensor([[ 0.,  1.],
+                [ 1.,  0.],
+                [ 2., -1.]])
+    """
     (rows, weights_y), (columns, weights_x) = (
         _neighbours(points[:, axis + 1], logits.shape[axis + 2], input_size[axis]) for axis in (0, 1)
     )

@@ -1,4 +1,4 @@
-"""Pictures of frames, clicks and class maps, made with numpy, and carried inside the page."""
+"""Pictures of frames, clicks and class maps, carried inside the page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from skimage.draw import disk
+from skimage.transform import downscale_local_mean
 
 from weclick.common.errors import InputError
-from weclick.manifest import IGNORE
+from weclick.evaluate.overlay import overlay_classes
 
 WIDTH_PX = 560
 """Width of a picture in the page: sharp in two columns, and a dozen stay below a megabyte."""
@@ -20,6 +22,9 @@ OPACITY = 0.62
 """Of class colours over the frame."""
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+FINE = 4
+"""Marks are drawn this many times larger and averaged, so that their edges are smooth."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def fit(image: np.ndarray, *, nearest: bool = False) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, class_ids: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Class colours over a grey copy of the frame; pixels without a class stay plain.
+    """Class colours over a grey copy of the frame, edged by lines; pixels without a class stay plain.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -74,12 +79,8 @@ def overlay(image: np.ndarray, class_ids: np.ndarray, palette: Sequence[Sequence
             f"class map is of shape {class_ids.shape}, its frame of {image.shape[:2]}; "
             "one of them is of another run: run the stage evaluate again"
         )
-    table = np.zeros((IGNORE + 1, 4), np.float32)
-    table[: len(palette)] = [(*color, OPACITY) for color in palette]
-    colors = table[fit(class_ids, nearest=True)]
-    grey = fit(image).astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    opacity = colors[..., 3:]
-    return np.rint((1 - opacity) * grey[..., None] + opacity * colors[..., :3]).astype(np.uint8)
+    grey = np.asarray(Image.fromarray(fit(image)).convert("L").convert("RGB"))
+    return overlay_classes(grey, fit(class_ids, nearest=True), np.array(palette, np.uint8), OPACITY)
 
 
 def draw_clicks(image: np.ndarray, points: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -93,21 +94,11 @@ def draw_clicks(image: np.ndarray, points: np.ndarray, palette: Sequence[Sequenc
     Returns:
         (h, w, 3) uint8 RGB of the page's width.
     """
-    canvas = fit(image).astype(np.float32)
-    scale = canvas.shape[1] / image.shape[1]
+    fine = fit(image).repeat(FINE, 0).repeat(FINE, 1)
+    scale = fine.shape[1] / image.shape[1]
     for point in points:
-        y, x = ((int(point[axis]) + 0.5) * scale - 0.5 for axis in "yx")
+        centre = [(int(point[axis]) + 0.5) * scale - 0.5 for axis in "yx"]
         color = palette[int(point["class_id"])]
-        for radius_px, ring in ((9.2, BLACK), (8.2, WHITE), (6.8, color), (2.4, WHITE)):
-            _draw_disc(canvas, y, x, radius_px, ring)
-    return np.rint(canvas).astype(np.uint8)
-
-
-def _draw_disc(canvas: np.ndarray, y: float, x: float, radius_px: float, color: Sequence[int]) -> None:
-    """Paint a disc with soft edges onto (H, W, 3) float32, in place; what lies outside is cut off."""
-    top, left = (max(0, int(centre - radius_px - 1)) for centre in (y, x))
-    patch = canvas[top : int(y + radius_px + 2), left : int(x + radius_px + 2)]
-    rows, columns = np.ogrid[: patch.shape[0], : patch.shape[1]]
-    distance = np.hypot(rows + top - y, columns + left - x)
-    coverage = np.clip(radius_px + 0.5 - distance, 0, 1)[..., None]
-    patch += coverage * (np.asarray(color, np.float32) - patch)
+        for radius_px, ring in ((9.7, BLACK), (8.7, WHITE), (7.3, color), (2.9, WHITE)):
+            fine[disk(centre, FINE * radius_px, shape=fine.shape[:2])] = ring
+    return downscale_local_mean(fine, (FINE, FINE, 1)).round().astype(np.uint8)
