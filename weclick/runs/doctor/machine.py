@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weclick.common.config import ConfigError, check_masks
+from weclick.common.stages import ROLES
 from weclick.store import Bucket, Store, UnreachableRootError
 
 PACKAGES = (
@@ -64,7 +65,7 @@ def check_config(config: Mapping[str, Any]) -> list[Finding]:
         check_masks(config)
     except ConfigError as error:
         findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
-    for role in ("teacher", "student"):
+    for role in ROLES:
         weights = config[role]["pretrained"]
         if weights not in (None, "imagenet") and not Path(weights).is_file():
             todo = f"correct {role}.pretrained, or set it to imagenet or null"
