@@ -1,15 +1,6 @@
-LOCK = f"{RESULTS}/run.lock.json"
+from weclick.common.stages import STEPS
 
-STAGE_RULES = {
-    "manifest": rules.manifest_shard,
-    "clicks": rules.clicks,
-    "frames": rules.frames_shard,
-    "flow": rules.flow_shard,
-    "teacher": rules.teacher,
-    "soft_labels": rules.soft_labels_shard,
-    "student": rules.student,
-    "evaluate": rules.evaluate,
-}
+LOCK = f"{RESULTS}/run.lock.json"
 
 
 rule lock:
@@ -25,7 +16,7 @@ rule lock:
     threads: cores_of(config["devices"])
     params:
         stages=lambda wildcards: json.dumps(
-            {stage: str(rule.params.code) for stage, rule in STAGE_RULES.items()}
+            {step.name: str(getattr(rules, step.rule).params.code) for step in STEPS}
         ),
         code=code_digest("weclick.runs.lock"),
     shell:

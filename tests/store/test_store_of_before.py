@@ -15,18 +15,13 @@ import pytest
 
 from helpers.places import TESTS
 from weclick.clicks import ClickTable, generate_clicks
-from weclick.common.config import load_config, select
+from weclick.common.config import load_config
 from weclick.datasets import build_manifest, open_dataset
-from weclick.datasets.frames import frames_key
-from weclick.flow.stage import flow_keys
-from weclick.manifest import Clip, Manifest
-from weclick.manifest.window import Window, stored_pairs
-from weclick.proxy_labels.soft_labels import soft_labels_key
+from weclick.manifest import Manifest
+from weclick.runs.wanted import Wanted
 from weclick.store import Store, entry_key, list_entries, verify_entry
 from weclick.store.meta import KINDS
 from weclick.train.data.stream import Caches
-from weclick.train.online import OnlineSection
-from weclick.train.recipe import Recipe
 
 BEFORE = TESTS / "data" / "store_0_1"
 
@@ -41,29 +36,18 @@ class Before:
     clicks: ClickTable
     store: Store
 
-    def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
-        return stored_pairs(Window(**self.config["window"]), self.config["evaluate"]["max_gap_frames"])(clip)
-
     def keys(self, kind: str, split: Manifest) -> dict[str, str]:
-        if kind == "flow":
-            return flow_keys(split, self.pairs, self.config["flow"])
-        options = self.config[kind]
-        if kind == "frames":
-            return {clip.id: frames_key(clip, options["chunk_px"], options["codec"]) for clip in split.clips}
-        teacher = self.store.get("models", self.network("teacher")).attributes["weights_sha256"]
-        return {
-            clip.id: soft_labels_key(clip, teacher, options["chunk_px"], options["codec"])
-            for clip in split.clips
-        }
+        teacher = ""
+        if kind == "soft_labels":
+            teacher = self.store.get("models", self.network("teacher")).attributes["weights_sha256"]
+        return Wanted(self.config, teacher).keys(kind, split.clips)
 
     def network(self, role: str, *changes: str) -> str:
         """The key of a network, with some changes of the configuration."""
-        chosen = select(load_config(BEFORE / "config.yaml", changes), role)
-        kinds = ("frames",) if role == "teacher" else ("frames", "flow", "soft_labels")
-        keys = {kind: self.keys(kind, self.train) for kind in kinds}
+        wanted = Wanted(load_config(BEFORE / "config.yaml", changes))
+        keys = {kind: self.keys(kind, self.train) for kind in wanted.caches_of(role)}
         caches = Caches(self.store, keys["frames"], keys.get("flow", {}), keys.get("soft_labels", {}))
-        online = OnlineSection.of(chosen)
-        recipe = Recipe(role, chosen, self.train, self.clicks, caches, self.val, online)
+        recipe = wanted.recipe(role, train=self.train, val=self.val, clicks=self.clicks, caches=caches)
         return entry_key("models", recipe.inputs())
 
 

@@ -12,6 +12,7 @@ from weclick.cli.app import DEFAULT, Config, Set, app, open_store
 from weclick.common import sections
 from weclick.common.config import load_config
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.stages import KINDS
 from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help
@@ -48,9 +49,9 @@ def publish(
 
         weclick cache publish /share/weclick results --kind flow
     """
-    complete, store = opened(config, change)
-    wanted = wanted_of(listed, complete) if listed else _held(store.local)
-    _copy("publish", [store.local], root_of(root, complete), _of(kind, wanted))
+    loaded, store = opened(config, change)
+    wanted = wanted_of(listed, loaded) if listed else _held(store.local)
+    _copy("publish", [store.local], root_of(root, loaded), _of(kind, wanted))
 
 
 @cache.command()
@@ -65,10 +66,10 @@ def fetch(listed: Listed = None, kind: Kinds = None, config: Config = DEFAULT, c
 
         weclick cache fetch results/manifest/train/0.json --config config/camvid.yaml
     """
-    complete, store = opened(config, change)
+    loaded, store = opened(config, change)
     if not store.team:
         raise InputError(f"cache.roots names {store.local} alone; name the team's roots before it")
-    wanted = wanted_of(listed or [Path(complete["results"])], complete)
+    wanted = wanted_of(listed or [Path(loaded["results"])], loaded)
     _copy("fetch", store.team, store.local, _of(kind, wanted))
 
 
@@ -86,8 +87,8 @@ def mirror(
 
         weclick cache mirror /share/weclick s3://team/weclick
     """
-    complete, _ = opened(config, change)
-    roots = root_of(one, complete), root_of(other, complete)
+    loaded, _ = opened(config, change)
+    roots = root_of(one, loaded), root_of(other, loaded)
     held = [list(_of(kind, _held(root))) for root in roots]
     outcomes = [
         _copied(f"{source} -> {target}", [source], target, entries)
@@ -124,8 +125,8 @@ def verify(
     """
     from weclick.store import LocalRoot
 
-    complete, store = opened(config, change)
-    roots = [root_of(root, complete)] if root else [*store.team, store.local]
+    loaded, store = opened(config, change)
+    roots = [root_of(root, loaded)] if root else [*store.team, store.local]
     for each in roots[: 1 if root else -1]:
         if isinstance(each, LocalRoot) and not each.path.is_dir():
             raise MissingFileError(f"{each}: there is no such root; mount it, or correct the name")
@@ -155,22 +156,20 @@ def _damaged(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool)
 
 def opened(config: str, change: list[str] | None) -> tuple[sections.Config, Store]:
     """The complete configuration, and its store."""
-    complete = load_config(config, change or ())
-    return complete, open_store(complete)
+    loaded = load_config(config, change or ())
+    return loaded, open_store(loaded)
 
 
-def root_of(given: str, complete: sections.Config) -> LocalRoot | S3Root:
+def root_of(given: str, config: sections.Config) -> LocalRoot | S3Root:
     """A root by its name, as people type it."""
     from weclick.store import open_root
 
-    s3 = cast("Mapping[str, str | None]", complete["cache"]["s3"])  # mypy takes its values for objects
+    s3 = cast("Mapping[str, str | None]", config["cache"]["s3"])  # mypy takes its values for objects
     return open_root(given, s3)
 
 
 def _held(root: LocalRoot | S3Root) -> Iterator[tuple[str, str]]:
     """Kind and key of all entries of a root."""
-    from weclick.store.meta import KINDS
-
     return ((kind, key) for kind in KINDS for key in root.keys(kind))
 
 
@@ -185,8 +184,6 @@ def kinds_of(given: list[str] | None) -> tuple[str, ...]:
     Raises:
         InputError: it names another one.
     """
-    from weclick.store.meta import KINDS
-
     for kind in set(given or ()) - set(KINDS):
         raise InputError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
     return tuple(given or KINDS)

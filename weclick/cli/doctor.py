@@ -38,12 +38,12 @@ def doctor(
 
     findings = check_machine()
     try:
-        complete = load_config(config, change or ())
+        loaded = load_config(config, change or ())
     except ConfigError as error:
         findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
     else:
-        findings += check_config(complete) + check_roots(open_store(complete))
-        findings += check_data(complete, quick=quick)
+        findings += check_config(loaded) + check_roots(open_store(loaded))
+        findings += check_data(loaded, quick=quick)
     errors = sum(finding.level == "error" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     if as_json:

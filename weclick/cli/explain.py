@@ -11,7 +11,9 @@ import typer
 from weclick.cli.app import DEFAULT, Config, Set
 from weclick.cli.cache import cache, opened
 from weclick.common.errors import MissingFileError
+from weclick.common.stages import MODELS, ROLES
 from weclick.manifest import read_manifest
+from weclick.runs.layout import Layout
 
 if TYPE_CHECKING:  # what it imports takes longer than printing help
     from weclick.runs.explain.explain import Answer
@@ -47,18 +49,18 @@ def explain(
     """
     from weclick.runs.explain.explain import answer, clip_questions, network_question
 
-    complete, store = opened(config, change)
-    results = Path(complete["results"])
-    if clip in ("teacher", "student"):
-        questions = [network_question(clip, results, complete, store)]
+    loaded, store = opened(config, change)
+    layout = Layout(Path(loaded["results"]))
+    if clip in ROLES:
+        questions = [network_question(clip, layout.folder, loaded, store)]
     else:
-        files = manifest or sorted(results.glob("manifest/*/*.json"))
+        files = manifest or layout.found("manifest")
         if not files:
             raise MissingFileError(
-                f"{results}/manifest: there is no manifest; run that stage, or give --manifest"
+                f"{layout.of('manifest')}: there is no manifest; run that stage, or give --manifest"
             )
-        teacher = teacher or results / "teacher" / "model.safetensors"
-        questions = clip_questions(clip, [read_manifest(file) for file in files], complete, teacher)
+        teacher = teacher or layout.weights("teacher")
+        questions = clip_questions(clip, [read_manifest(file) for file in files], loaded, teacher)
     for each in answer(questions, store):
         _print(each, store)
 
@@ -74,7 +76,7 @@ def _print(answer: Answer, store: Store) -> None:
         for difference in answer.differences:
             print(f"  {difference}")
     else:
-        near = "role" if kind == "models" else "frames"
+        near = "role" if kind == MODELS else "frames"
         print(f"{kind}: not found as {answer.key[:12]}… in {roots}, nor any entry of its {near}")
 
 

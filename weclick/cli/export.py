@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from weclick.cli.app import app, choose_device
+from weclick.runs.layout import STUDENT
 
 
 class Format(StrEnum):
@@ -22,9 +23,7 @@ class Format(StrEnum):
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a student or teacher.")] = Path(
-        "results/student/model.safetensors"
-    ),
+    checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a student or teacher.")] = STUDENT,
     output: Annotated[Path, typer.Option(help="Folder for model.onnx and model.pt2.")] = Path("exported"),
     format: Annotated[Format, typer.Option(help="ONNX, a torch.export program, or both.")] = Format.ONNX,
     size: Annotated[str, typer.Option(help="Fixed HxW in px; else free. PSPNet needs it.")] = "",

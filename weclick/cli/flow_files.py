@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weclick.cli.app import DEFAULT, Config, OneManifest, Set, app, load, open_store
 from weclick.common.errors import InputError
+from weclick.runs.layout import DEFAULT as DEFAULT_RUN
+from weclick.runs.layout import Layout
+
+if TYPE_CHECKING:  # what the store imports takes longer than printing help
+    from weclick.store import Store
 
 
 class FlowFormat(StrEnum):
@@ -23,7 +28,7 @@ class FlowFormat(StrEnum):
 def flow_export(
     source: Annotated[
         Path, typer.Argument(help="A run's results, or an index such as results/flow/train/0.json.")
-    ] = Path("results"),
+    ] = DEFAULT_RUN.folder,
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("flow"),
     format: Annotated[
         FlowFormat, typer.Option(help="Middlebury .flo, or KITTI PNG, whose third channel holds the masks.")
@@ -52,7 +57,7 @@ def flow_export(
     from weclick.flow.to_files import export_flow
     from weclick.store import Store, read_index
 
-    paths = sorted((source / "flow").glob("*/*.json")) if source.is_dir() else [source]
+    paths = Layout(source).found("flow") if source.is_dir() else [source]
     if not paths:
         raise InputError(
             f"{source}: holds no index of flows (flow/<split>/<shard>.json); give a run's results or an "
@@ -94,23 +99,22 @@ def flow_import(
     """
     from weclick.flow.from_files import import_flow, write_wanted
     from weclick.manifest import read_manifest
-    from weclick.manifest.window import Window, stored_pairs
-    from weclick.runs.cost import MeteredStore, stage_cost
-    from weclick.store import write_index
+    from weclick.runs.cost import make_index
+    from weclick.runs.wanted import Wanted
 
     if (output is None) == (wanted is None):
         raise InputError(
             "flow-import takes either --output INDEX, to import, or --wanted CSV, to be told what is needed"
         )
     chosen = load(config, change, "flow")
-    pairs_of = stored_pairs(Window(**chosen["window"]), chosen["evaluate"]["max_gap_frames"])
-    listed = read_manifest(manifest)
+    wanted_pairs, listed = Wanted(chosen).pairs, read_manifest(manifest)
     if wanted:
-        count = write_wanted(listed, pairs_of, chosen["flow"]["masks"], wanted)
+        count = write_wanted(listed, wanted_pairs, chosen["flow"]["masks"], wanted)
         print(f"{count} flows are needed: {wanted}")
     if output:
-        store = MeteredStore(open_store(chosen), "flow")
-        with stage_cost(output, store):
-            made = import_flow(listed, pairs_of, folder, options=chosen["flow"], store=store)
-            write_index(output, "flow", made)
+
+        def make(store: Store) -> dict[str, str]:
+            return import_flow(listed, wanted_pairs, folder, options=chosen["flow"], store=store)
+
+        made = make_index("flow", output, open_store(chosen), make)
         print(f"flow of {len(made)} clips: {output}")

@@ -80,16 +80,16 @@ def ls(
     """
     if sort not in SORTS:
         raise InputError(f"--sort is {sort!r}, expected one of {', '.join(SORTS)}")
-    complete, store = opened(config, change)
+    loaded, store = opened(config, change)
     now = time.time()
     made_until, used_until = (now - seconds(given or "0h") for given in (older_than, unused_since))
     entries = [
         entry
-        for entry in read_entries(roots_of(root, complete, store), kinds_of(kind))
+        for entry in read_entries(roots_of(root, loaded, store), kinds_of(kind))
         if entry.created_unix_s <= made_until and entry.last_unix_s <= used_until
     ]
     entries.sort(key=SORTS[sort])
-    clips = _clips(results or [path for path in [Path(complete["results"])] if path.is_dir()])
+    clips = _clips(results or [path for path in [Path(loaded["results"])] if path.is_dir()])
     told = [_tell(entry, clips) for entry in (entries if as_json else entries[:rows])]
     if as_json:
         print("[" + ",\n ".join(map(json.dumps, told)) + "]")
@@ -120,9 +120,9 @@ def du(
     """
     from weclick.store import folder_bytes, leftovers
 
-    complete, store = opened(config, change)
-    entries, kinds = read_entries(roots_of(root, complete, store), kinds_of(None)), kinds_of(kind)
-    reached = reached_by(results, complete, entries) if results else set()
+    loaded, store = opened(config, change)
+    entries, kinds = read_entries(roots_of(root, loaded, store), kinds_of(None)), kinds_of(kind)
+    reached = reached_by(results, loaded, entries) if results else set()
     groups = defaultdict(list)
     for entry in entries:
         if entry.kind in kinds:

@@ -23,7 +23,7 @@ _WIDE = 240
 """Columns of text where no terminal says how many it has."""
 
 
-def roots_of(given: list[str] | None, complete: sections.Config, store: Store) -> list[LocalRoot | S3Root]:
+def roots_of(given: list[str] | None, config: sections.Config, store: Store) -> list[LocalRoot | S3Root]:
     """The roots that --root names, by default the whole search path.
 
     Raises:
@@ -31,7 +31,7 @@ def roots_of(given: list[str] | None, complete: sections.Config, store: Store) -
     """
     from weclick.store import LocalRoot
 
-    roots = [root_of(each, complete) for each in given or ()]
+    roots = [root_of(each, config) for each in given or ()]
     for root in roots:
         if isinstance(root, LocalRoot) and not root.path.is_dir():
             raise MissingFileError(f"{root}: there is no such root; mount it, or correct the name")
@@ -55,7 +55,7 @@ def read_entries(roots: Iterable[LocalRoot | S3Root], kinds: Iterable[str]) -> l
 
 
 def reached_by(
-    results: Iterable[Path], complete: sections.Config, entries: Iterable[Summary]
+    results: Iterable[Path], config: sections.Config, entries: Iterable[Summary]
 ) -> set[tuple[str, str]]:
     """Kind and key of what results name, of what their manifests need, and of what all that is made of.
 
@@ -68,7 +68,7 @@ def reached_by(
     for path in results:
         if not path.exists():
             raise MissingFileError(f"{path}: there are no such results; correct the name")
-        found = set(wanted_of([path], complete, planned=True))
+        found = set(wanted_of([path], config, planned=True))
         if not found:
             raise InputError(
                 f"{path}: names no entries; give results that hold indexes (flow/train/0.json), manifests "

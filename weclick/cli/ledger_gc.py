@@ -17,6 +17,7 @@ from weclick.cli.cache import Kinds, Listed, cache, kinds_of, opened
 from weclick.cli.ledger_common import among, amount, print_table, reached_by, read_entries, seconds
 from weclick.common.errors import InputError
 from weclick.common.words import mebibytes
+from weclick.runs.layout import stage_of
 from weclick.runs.listed import files_of
 
 if TYPE_CHECKING:  # what the store imports takes longer than printing help
@@ -60,8 +61,8 @@ def gc(
     """
     from weclick.store import Bounds, choose, leftovers
 
-    complete, store = opened(config, change)
-    results = results or [Path(complete["results"])]
+    loaded, store = opened(config, change)
+    results = results or [Path(loaded["results"])]
     now = time.time()
     bounds = Bounds(
         made_before_unix_s=now - seconds(older_than),
@@ -70,7 +71,7 @@ def gc(
         max_bytes=None if max_gib is None else int(max_gib * 2**30),
     )
     entries = read_entries([store.local], kinds_of(None))
-    reached = reached_by(results, complete, entries)
+    reached = reached_by(results, loaded, entries)
     _check_trainings(results)
     chosen = choose(entries, reached, bounds)
     idle = leftovers(store.local) if sweep else []
@@ -88,7 +89,7 @@ def gc(
 def _check_trainings(results: Iterable[Path]) -> None:
     """Raises InputError where a training is under way of which nothing tells what it reads."""
     folders = [path for path in results if path.is_dir()]
-    indexed = [path for path in folders if any("frames" in file.parts[-3:-2] for file in files_of(path))]
+    indexed = [path for path in folders if any(stage_of(file) == "frames" for file in files_of(path))]
     for checkpoint in (file for folder in folders for file in folder.rglob("*.pt")):
         if not any(checkpoint.is_relative_to(folder) for folder in indexed):
             raise InputError(

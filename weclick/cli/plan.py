@@ -37,9 +37,9 @@ def plan(
     from weclick.common.words import count_bytes
     from weclick.runs.plan.plan import make_plan
 
-    complete = load_config(config, change or ())
+    loaded = load_config(config, change or ())
     seconds = probe_seconds if probe else 0.0
-    made = make_plan(complete, open_store(complete), device=choose_device(device), probe_s=seconds)
+    made = make_plan(loaded, open_store(loaded), device=choose_device(device), probe_s=seconds)
     table = Table("stage", "work", "in the store", "to make", "store", "time")
     for stage in made.stages:
         stored = bool(stage.found or stage.missing)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from weclick.cli.app import Device, app, choose_device
+from weclick.runs.layout import STUDENT
 
 
 class Save(StrEnum):
@@ -22,9 +23,7 @@ class Save(StrEnum):
 @app.command()
 def predict(
     source: Annotated[Path, typer.Argument(help="An image, a folder of images, or a video.")],
-    checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a student or teacher.")] = Path(
-        "results/student/model.safetensors"
-    ),
+    checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a student or teacher.")] = STUDENT,
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("predictions"),
     save: Annotated[
         Save, typer.Option(help="PNGs of class ids, colours over the frames, or both.")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from weclick.cli.app import OutputFile, Set, app
+from weclick.runs.layout import DEFAULT
 
 MOST_LINES = 10
 
@@ -17,7 +18,7 @@ MOST_LINES = 10
 @app.command()
 def lock(
     output: OutputFile,
-    results: Annotated[Path, typer.Option(help="Folder of the finished run.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder of the finished run.")] = DEFAULT.folder,
     code: Annotated[
         dict, typer.Option(parser=json.loads, metavar="JSON", help="Stage -> digest of its code.")
     ] = "{}",  # type: ignore[assignment]

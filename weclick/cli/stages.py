@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +30,12 @@ from weclick.cli.app import (
 from weclick.common import sections
 from weclick.common.config import load_config
 from weclick.common.files import read_json, write_text
+from weclick.common.stages import CARD, INDEXED, MODELS, SCORES
+from weclick.runs.layout import DEFAULT as DEFAULT_RUN
+from weclick.runs.layout import DIGESTS
+
+if TYPE_CHECKING:  # what the store imports takes longer than printing help
+    from weclick.store import Store
 
 
 @app.command()
@@ -53,19 +59,18 @@ def manifest(
     """List clips, frames and targets of one shard of a split, with content digests."""
     from weclick.datasets import build_manifest, open_dataset
     from weclick.manifest import write_manifest
-    from weclick.manifest.window import Window
     from weclick.runs.cost import stage_cost
+    from weclick.runs.wanted import Wanted
 
     chosen = load(config, change, "manifest")
-    reach = max(Window(**chosen["window"]).reach_frames, chosen["evaluate"]["max_gap_frames"])
     with stage_cost(output):
         made = build_manifest(
             open_dataset(chosen["data"]),
             split,
             shard,
             chosen["data"]["shards"],
-            reach_frames=reach,
-            remember=output.parent.parent / "digests.sqlite",
+            reach_frames=Wanted(chosen).reach_frames,
+            remember=output.parent.parent / DIGESTS,
         )
         write_manifest(made, output)
 
@@ -105,13 +110,14 @@ def frames(output: OutputFile, manifest: OneManifest, config: Config = DEFAULT, 
     """Decode the frames of a shard once, into chunks that training reads by crops."""
     from weclick.datasets.frames import pack_frames
     from weclick.manifest import read_manifest
-    from weclick.runs.cost import MeteredStore, stage_cost
-    from weclick.store import write_index
+    from weclick.runs.cost import make_index
 
     chosen = load(config, change, "frames")
-    store = MeteredStore(open_store(chosen), "frames")
-    with stage_cost(output, store):
-        write_index(output, "frames", pack_frames(read_manifest(manifest), store=store, **chosen["frames"]))
+
+    def make(store: Store) -> dict[str, str]:
+        return pack_frames(read_manifest(manifest), store=store, **chosen["frames"])
+
+    make_index("frames", output, open_store(chosen), make)
 
 
 @app.command()
@@ -125,22 +131,16 @@ def flow(
     """Estimate optical flow from every target to its possible neighbours; cached pairs are kept."""
     from weclick.flow.stage import compute_flow
     from weclick.manifest import read_manifest
-    from weclick.manifest.window import Window, stored_pairs
-    from weclick.runs.cost import MeteredStore, stage_cost
-    from weclick.store import write_index
+    from weclick.runs.cost import make_index
+    from weclick.runs.wanted import Wanted
 
     chosen = load(config, change, "flow")
-    pairs_of = stored_pairs(Window(**chosen["window"]), chosen["evaluate"]["max_gap_frames"])
-    store = MeteredStore(open_store(chosen), "flow")
-    with stage_cost(output, store):
-        made = compute_flow(
-            read_manifest(manifest),
-            pairs_of,
-            options=chosen["flow"],
-            store=store,
-            device=choose_device(device),
-        )
-        write_index(output, "flow", made)
+
+    def make(store: Store) -> dict[str, str]:
+        listed, pairs, where = read_manifest(manifest), Wanted(chosen).pairs, choose_device(device)
+        return compute_flow(listed, pairs, options=chosen["flow"], store=store, device=where)
+
+    make_index("flow", output, open_store(chosen), make)
 
 
 @app.command()
@@ -157,8 +157,8 @@ def teacher(
 ) -> None:
     """Train the large net on clicks alone: partial cross-entropy and Gated CRF."""
     chosen = load(config, change, "teacher")
-    inputs = {"manifest": manifest, "clicks": clicks, "frames": frames, "val_manifest": val_manifest}
-    _train("teacher", chosen, output, inputs, choose_device(device, devices), devices)
+    indexes = {"frames": frames}
+    _train("teacher", chosen, output, (manifest, clicks, val_manifest), indexes, device, devices)
 
 
 @app.command("soft-labels")
@@ -173,20 +173,15 @@ def soft_labels(
     """Store the teacher's predictions on every frame of a shard, at its stride, quantised."""
     from weclick.manifest import read_manifest
     from weclick.proxy_labels.soft_labels import compute_soft_labels
-    from weclick.runs.cost import MeteredStore, stage_cost
-    from weclick.store import write_index
+    from weclick.runs.cost import make_index
 
     chosen = load(config, change, "soft_labels")
-    store = MeteredStore(open_store(chosen), "soft_labels")
-    with stage_cost(output, store):
-        made = compute_soft_labels(
-            read_manifest(manifest),
-            teacher,
-            store=store,
-            device=choose_device(device),
-            **chosen["soft_labels"],
-        )
-        write_index(output, "soft_labels", made)
+
+    def make(store: Store) -> dict[str, str]:
+        listed, where, options = read_manifest(manifest), choose_device(device), chosen["soft_labels"]
+        return compute_soft_labels(listed, teacher, store=store, device=where, **options)
+
+    make_index("soft_labels", output, open_store(chosen), make)
 
 
 @app.command()
@@ -221,11 +216,10 @@ def student(
     if variant:
         chosen = variant_config(chosen, variant)
     if pace and same_time_as:
-        seconds = read_json(same_time_as, "student", "model.json")["train_seconds"]
-        chosen["student"]["steps"] = steps_for_seconds(read_json(pace, "student", "model.json"), seconds)
-    inputs = {"manifest": manifest, "clicks": clicks, "frames": frames, "val_manifest": val_manifest}
-    caches = {"flow": flow or [], "soft_labels": soft_labels or []}
-    _train("student", chosen, output, {**inputs, **caches}, choose_device(device, devices), devices)
+        seconds = read_json(same_time_as, "student", CARD)["train_seconds"]
+        chosen["student"]["steps"] = steps_for_seconds(read_json(pace, "student", CARD), seconds)
+    indexes = {"frames": frames, "flow": flow or [], "soft_labels": soft_labels or []}
+    _train("student", chosen, output, (manifest, clicks, val_manifest), indexes, device, devices)
 
 
 @app.command()
@@ -246,7 +240,7 @@ def evaluate(
     from weclick.store import read_index
 
     chosen = load(config, change, "evaluate")
-    with stage_cost(output / "metrics.json"):
+    with stage_cost(output / SCORES):
         evaluate_models(
             {"student": student, **({"teacher": teacher} if teacher else {})},
             read_manifests(manifest),
@@ -266,56 +260,54 @@ def ablation(
     change: Set = None,
 ) -> None:
     """Sum up the ablation: mean and spread of every variant over its seeds."""
-    from weclick.runs.ablation import summarise
+    from weclick.runs.ablation import write_summary
 
-    summary = summarise(folder, load(config, change, "ablation")["ablation"]["seeds"])
-    for name, scores in summary["variants"].items():
-        write_text(folder / name / "metrics.json", json.dumps(scores, indent=1) + "\n")
-    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_summary(folder, load(config, change, "ablation")["ablation"]["seeds"])
 
 
 @app.command()
 def report(
     output: OutputFile,
-    results: Annotated[Path, typer.Option(help="Folder of the run's results.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder of the run's results.")] = DEFAULT_RUN.folder,
     config: Config = DEFAULT,
     change: Set = None,
 ) -> None:
     """Make one self-contained page of the run: clicks, flow, predictions, curves and scores."""
     from weclick.runs.report import command, write_report
 
-    complete = load_config(config, change or ())
+    loaded = load_config(config, change or ())
     choose_device("cpu")  # which also keeps torch to the cores there are
-    write_report(output, results=results, config=complete, store=open_store(complete), command=command())
+    write_report(output, results=results, config=loaded, store=open_store(loaded), command=command())
 
 
 def _train(
-    role: str, chosen: sections.Selection, output: Path, inputs: dict[str, Any], device: str, devices: int
+    role: str,
+    chosen: sections.Selection,
+    output: Path,
+    data: tuple[list[Path], Path, list[Path]],
+    indexes: dict[str, list[Path]],
+    device: str,
+    devices: int,
 ) -> None:
+    """Train a network: `data` are manifests, clicks and the manifests to score on; indexes by their kind."""
+    device = choose_device(device, devices)
     from weclick.clicks import read_clicks
     from weclick.manifest import read_manifests
     from weclick.runs.cost import MeteredStore, stage_cost
+    from weclick.runs.wanted import Wanted
     from weclick.store import read_index
     from weclick.train.data.stream import Caches
-    from weclick.train.online import OnlineSection
-    from weclick.train.recipe import Recipe
-    from weclick.train.stage import CARD, train_recipe
+    from weclick.train.stage import train_recipe
 
-    store = MeteredStore(open_store(chosen), "models")
-    caches = Caches(
-        store=store,
-        frames=read_index(inputs["frames"], "frames"),
-        flow=read_index(inputs.get("flow", []), "flow"),
-        soft_labels=read_index(inputs.get("soft_labels", []), "soft_labels"),
-    )
-    recipe = Recipe(
-        role=role,
-        config=chosen,
-        manifest=read_manifests(inputs["manifest"]),
-        clicks=read_clicks(inputs["clicks"]),
-        caches=caches,
-        validation=read_manifests(inputs["val_manifest"]),
-        in_loop=OnlineSection.of(chosen),
+    store = MeteredStore(open_store(chosen), MODELS)
+    caches = {stage.kind: read_index(indexes.get(stage.kind, []), stage.kind) for stage in INDEXED}
+    manifests, clicks, scored = data
+    recipe = Wanted(chosen).recipe(
+        role,
+        train=read_manifests(manifests),
+        val=read_manifests(scored),
+        clicks=read_clicks(clicks),
+        caches=Caches(store, **caches),
     )
     keep_freed_memory()
     with stage_cost(output / CARD, store):

@@ -19,24 +19,13 @@ from jsonschema.exceptions import ValidationError
 from weclick.common.errors import InputError
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, Selection
+from weclick.common.stages import STAGES
 
 VERSION = 1
 """Of the configuration's keys and their meaning: the key `version`; raised when an old file would mislead."""
 
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "toy": ("data",),
-    "manifest": ("data", "window", "evaluate.max_gap_frames"),
-    "clicks": ("clicks", "seed"),
-    "frames": ("cache", "frames"),
-    "flow": ("cache", "flow", "window", "evaluate.max_gap_frames"),
-    "teacher": ("cache", "seed", "teacher", "partial_cross_entropy", "gated_crf"),
-    "soft_labels": ("cache", "soft_labels"),
-    "student": ("cache", "seed", "student", "window", "partial_cross_entropy", "gated_crf", "mfd", "kd"),
-    "evaluate": ("cache", "evaluate"),
-    "ablation": ("ablation",),
-    "report": (),
-}
-"""What each stage reads of the configuration, and so what makes it run again. The report shows it all."""
+SECTIONS = {stage.name: stage.reads for stage in STAGES}
+"""What each stage reads of the configuration, and so what makes it run again."""
 
 RENAMED = {"flow.stride": "flow.stride_px"}
 """Old name of a key -> its name now, in the same section. The old one is still read, with a hint."""

@@ -11,8 +11,6 @@ from typing import Any, Literal, TypedDict
 Role = Literal["teacher", "student"]
 """A network that is trained; names its section of the configuration."""
 
-ROLES: tuple[Role, ...] = ("teacher", "student")
-
 Estimator = Literal["dis", "flownet2", "raft"]
 Mask = Literal["forward_backward", "photometric"]
 

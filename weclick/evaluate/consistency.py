@@ -12,7 +12,7 @@ from weclick.geometry import backward_warp_nearest, resize_flow
 from weclick.manifest import Clip
 from weclick.metrics import ConfusionMatrix
 from weclick.store import Store
-from weclick.store.flow_entries import checked_stride, grid_flow, pairs_of
+from weclick.store.flow_entries import checked_stride, grid_flow, stored_pairs
 
 
 def add_consistency(
@@ -29,7 +29,7 @@ def add_consistency(
     """
     entry = store.get("flow", key)
     stride_px = checked_stride(entry, clip.size)
-    for i, (t, s) in enumerate(pairs_of(entry, clip)):
+    for i, (t, s) in enumerate(stored_pairs(entry, clip)):
         if t not in clip.scored:
             continue
         flow, good = (torch.from_numpy(part).to(predictions[t].device) for part in grid_flow(entry, i))

@@ -16,6 +16,7 @@ from torch import nn
 from weclick.common.files import write_text, written_whole
 from weclick.common.progress import progress_bar
 from weclick.common.spread import spread_to_ends
+from weclick.common.stages import SCORES
 from weclick.evaluate.consistency import add_consistency
 from weclick.evaluate.scores import scores
 from weclick.evaluate.speed import device_name, frames_per_second
@@ -65,7 +66,7 @@ def evaluate_models(
         {"clip": clip, "frame": name, **{role: _example((clip, name), role) for role in models}}
         for clip, name in chosen
     ]
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    write_text(folder / SCORES, json.dumps(metrics, indent=1) + "\n")
 
 
 def evaluate(

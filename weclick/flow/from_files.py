@@ -98,7 +98,7 @@ class Files:
 
 def import_flow(
     manifest: Manifest,
-    pairs_of: Callable[[Clip], Pairs],
+    wanted_pairs: Callable[[Clip], Pairs],
     folder: Path,
     *,
     options: FlowSection,
@@ -108,7 +108,7 @@ def import_flow(
 
     Args:
         manifest: one shard of a split.
-        pairs_of: which flows a clip needs, as (target, neighbour) positions in its frames.
+        wanted_pairs: which flows a clip needs, as (target, neighbour) positions in its frames.
         folder: holds `<clip>/<target>__<neighbour>.flo`, or .png as KITTI's, on the target's grid, in px of
             the frames as they are read (see `shrink` of the manifest).
         options: the section `flow` of the configuration: stride, masks and on_overflow count.
@@ -125,7 +125,7 @@ def import_flow(
     """
     found: list[tuple[Job, Files]] = []
     for clip in manifest.clips:
-        if pairs := pairs_of(clip):
+        if pairs := wanted_pairs(clip):
             files = Files(Path(folder), clip, pairs, options["masks"])
             found.append((Job(clip, pairs, key_inputs(clip, pairs, files.digest, options)), files))
 
@@ -149,7 +149,7 @@ def import_flow(
 
 
 def write_wanted(
-    manifest: Manifest, pairs_of: Callable[[Clip], Pairs], masks: Collection[str], path: Path
+    manifest: Manifest, wanted_pairs: Callable[[Clip], Pairs], masks: Collection[str], path: Path
 ) -> int:
     """Write a CSV table of the flows that `import_flow` looks for; returns how many.
 
@@ -159,7 +159,7 @@ def write_wanted(
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "first", "first_frame", "second", "second_frame"])
-    wanted = [(clip, pair) for clip in manifest.clips for pair in _with_back(pairs_of(clip), masks)]
+    wanted = [(clip, pair) for clip in manifest.clips for pair in _with_back(wanted_pairs(clip), masks)]
     for clip, pair in wanted:
         frames = [clip.frames[position] for position in pair]
         places = [(manifest.path(frame.image), frame.video_frame) for frame in frames]

@@ -23,7 +23,7 @@ from weclick.store.fill import fill
 
 def compute_flow(
     manifest: Manifest,
-    pairs_of: Callable[[Clip], Pairs],
+    wanted_pairs: Callable[[Clip], Pairs],
     *,
     options: FlowSection,
     store: Store,
@@ -33,7 +33,7 @@ def compute_flow(
 
     Args:
         manifest: one shard of a split.
-        pairs_of: which flows a clip needs, as (target, neighbour) positions in its frames.
+        wanted_pairs: which flows a clip needs, as (target, neighbour) positions in its frames.
         options: the section `flow` of the configuration: estimator, options, stride_px, masks, on_overflow,
             batch_pairs.
         store: entries that it has are not made again; where it has all, no estimator is built.
@@ -41,29 +41,24 @@ def compute_flow(
 
     Returns:
         Clip id -> key of its entry; clips without pairs are left out. Arrays of an entry, P pairs in the
-        order of `pairs_of`: `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid (see
+        order of `wanted_pairs`: `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid (see
         `read_flow`), and, where masks are asked for, `valid` (P, h, w) uint8 with the bits of MASKS.
 
     Raises:
         ValueError: an unknown option, a frame that cannot be read, or a flow beyond FLOW_LIMIT_PX of the grid
             while `on_overflow` is "error".
     """
-    jobs = _jobs(manifest, pairs_of, options)
+    jobs = _jobs(manifest, wanted_pairs, options)
     _compute(manifest, jobs, options, store, device)
     return {job.clip.id: job.key for job in jobs}
 
 
-def flow_keys(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: FlowSection) -> dict[str, str]:
-    """Clip id -> key of its entry, as `compute_flow` returns it, without computing anything."""
-    return {job.clip.id: job.key for job in _jobs(manifest, pairs_of, options)}
-
-
-def _jobs(manifest: Manifest, pairs_of: Callable[[Clip], Pairs], options: FlowSection) -> list[Job]:
+def _jobs(manifest: Manifest, wanted_pairs: Callable[[Clip], Pairs], options: FlowSection) -> list[Job]:
     digest = estimator_digest(options["estimator"], **options["options"])
     return [
         Job(clip, pairs, key_inputs(clip, pairs, digest, options))
         for clip in manifest.clips
-        if (pairs := pairs_of(clip))
+        if (pairs := wanted_pairs(clip))
     ]
 
 

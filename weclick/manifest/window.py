@@ -5,7 +5,6 @@ Gaps are counted in frames of the source video (`Frame.number`), never across a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,13 +79,3 @@ def consistency_pairs(clip: Clip, max_gap_frames: int) -> tuple[tuple[int, int],
             if clip.frames[t].number - clip.frames[nearest].number <= max_gap_frames:
                 pairs.append((t, nearest))
     return tuple(pairs)
-
-
-def stored_pairs(window: Window, max_gap_frames: int) -> Callable[[Clip], tuple[tuple[int, int], ...]]:
-    """Which pairs of a clip get a flow: those that training may draw, and those that are scored.
-
-    Args:
-        window: of the training.
-        max_gap_frames: between frames whose consistency is scored.
-    """
-    return lambda clip: tuple(dict.fromkeys((*window.pairs(clip), *consistency_pairs(clip, max_gap_frames))))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
-from weclick.common.files import read_json
+from weclick.common import stages
+from weclick.common.files import read_json, write_text
 from weclick.common.sections import Selection
+from weclick.runs.layout import SUMMARY, Layout
 
 VARIANTS: dict[str, tuple[str, dict[Literal["kd", "mfd"], float]]] = {
     "weakly": ("clicks and Gated CRF alone", {"kd": 0.0, "mfd": 0.0}),
@@ -57,8 +60,8 @@ def summarise_variant(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
     runs = []
     for seed in seeds:
         run = folder / str(seed)
-        metrics = read_json(run / "evaluation" / "metrics.json", "evaluate", "metrics.json")
-        card = read_json(run / "model.json", "student", "model.json")
+        metrics = read_json(Layout(run).scores, "evaluate", stages.SCORES)
+        card = read_json(run / stages.CARD, "student", stages.CARD)
         runs.append({**metrics, **{name: card[name] for name in ("train_seconds", "steps")}})
     return {name: _spread([run[name] for run in runs]) for name in SCORES}
 
@@ -78,6 +81,14 @@ def summarise(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
         "variants": {"teacher": teacher, **variants},
         "note": "Mean and sample standard deviation over seeds. Differences within the spread are noise.",
     }
+
+
+def write_summary(folder: Path, seeds: Sequence[int]) -> None:
+    """Write `summarise` into the folder of an ablation, and each variant's part into the variant's folder."""
+    summary = summarise(folder, seeds)
+    for name, scores in summary["variants"].items():
+        write_text(folder / name / stages.SCORES, json.dumps(scores, indent=1) + "\n")
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from weclick import __version__
-from weclick.store import Entry, EntryWriter, Store, entry_key
+from weclick.store import Entry, EntryWriter, Store, entry_key, write_index
 
 SUFFIX = ".cost.jsonl"
 
@@ -77,3 +77,24 @@ def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None
     }
     with output.with_suffix(SUFFIX).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def make_index(
+    kind: str, output: Path, store: Store, make: Callable[[Store], dict[str, str]]
+) -> dict[str, str]:
+    """Run a stage that makes an entry for each clip, and write its index and what it cost.
+
+    Args:
+        kind: of the entries.
+        output: index file to write.
+        store: to find entries in and to add them to.
+        make: the stage; takes the store, gives clip id -> key.
+
+    Returns:
+        What the stage gave.
+    """
+    metered = MeteredStore(store, kind)
+    with stage_cost(output, metered):
+        made = make(metered)
+        write_index(output, kind, made)
+    return made

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from weclick.common.errors import InputError
 from weclick.common.sections import Config
+from weclick.common.stages import CARD, MODELS
+from weclick.runs.layout import is_index, stage_of
 
 
-def wanted_of(
-    listed: Iterable[Path], complete: Config, *, planned: bool = False
-) -> Iterator[tuple[str, str]]:
+def wanted_of(listed: Iterable[Path], config: Config, *, planned: bool = False) -> Iterator[tuple[str, str]]:
     """Kind and key of the entries that files name; a folder stands for all indexes and models in it.
 
     Args:
         listed: files, and folders of results.
-        complete: the configuration.
+        config: complete.
         planned: folders stand also for the manifests in them, and so for what is still to be computed.
 
     Raises:
@@ -25,7 +25,7 @@ def wanted_of(
     """
     for path in listed:
         for file in files_of(path, planned=planned) if path.is_dir() else [path]:
-            yield from _named(file, complete, planned=planned)
+            yield from _named(file, config, planned=planned)
 
 
 def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
@@ -34,7 +34,6 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
     Raises:
         InputError: a folder in it cannot be read.
     """
-    from weclick.store.meta import KINDS
 
     def refuse(error: OSError) -> None:
         raise InputError(
@@ -42,47 +41,34 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
             "its rights, or list the folders of results one by one"
         ) from error
 
-    stages = (*KINDS, "manifest") if planned else KINDS
     found = []
     for here, _, names in os.walk(folder, onerror=refuse, followlinks=True):
         paths = (Path(here) / name for name in names)
         found += [
             path
             for path in paths
-            if path.name == "model.json" or (path.suffix == ".json" and path.parts[-3:][0] in stages)
+            if path.name == CARD or is_index(path) or (planned and stage_of(path) == "manifest")
         ]
     return sorted(found)
 
 
-def _named(file: Path, complete: Config, *, planned: bool) -> Iterator[tuple[str, str]]:
+def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, str]]:
     from weclick.common.files import read_json
+    from weclick.manifest import read_manifest
+    from weclick.runs.wanted import Wanted
     from weclick.store import read_index
 
     raw = read_json(file, "one that writes indexes")
-    if raw.get("kind") == "frames" and not complete["frames"]["pack"] and not planned:
+    if raw.get("kind") == "frames" and not config["frames"]["pack"] and not planned:
         return  # its keys name frames that stay in their files
     if "entries" in raw:
         yield from ((str(raw.get("kind")), key) for key in read_index([file], raw.get("kind", "")).values())
-    elif "key" in raw and raw.get("kind") == "models":
-        yield "models", raw["key"]
+    elif "key" in raw and raw.get("kind") == MODELS:
+        yield MODELS, raw["key"]
     elif "clips" in raw:
-        yield from _needed(file, complete)
+        wanted, clips = Wanted(config), read_manifest(file).clips
+        yield from ((kind, key) for kind in ("frames", "flow") for key in wanted.keys(kind, clips).values())
     else:
         raise InputError(
             f"{file}: names no entries; give an index, a manifest, a model.json, or a folder of results"
         )
-
-
-def _needed(manifest: Path, complete: Config) -> Iterator[tuple[str, str]]:
-    """Kind and key of the frames and flows that a run needs of a manifest under the configuration."""
-    from weclick.datasets.frames import frames_key
-    from weclick.flow.stage import flow_keys
-    from weclick.manifest import read_manifest
-    from weclick.manifest.window import Window, stored_pairs
-
-    read, options = read_manifest(manifest), complete["frames"]
-    if options["pack"]:
-        for clip in read.clips:
-            yield "frames", frames_key(clip, options["chunk_px"], options["codec"])
-    pairs_of = stored_pairs(Window(**complete["window"]), complete["evaluate"]["max_gap_frames"])
-    yield from (("flow", key) for key in flow_keys(read, pairs_of, complete["flow"]).values())

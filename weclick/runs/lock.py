@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
 from weclick.common.sections import DataSection
+from weclick.common.stages import INDEXED, ROLES
 from weclick.manifest import Clip, read_manifests
+from weclick.runs.layout import LOCK, Layout
 from weclick.store import canonical_json, file_digest, read_index
 
-LOCK = "run.lock.json"
-"""Name of the lock in a results folder."""
 SCHEMA_VERSION = 1
 OUTCOME = ("data", "clicks", "entries", "models", "metrics")
 """Parts of a lock that say what went in and what came out: equal runs agree in them to the last bit."""
@@ -54,8 +54,8 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
         MissingFileError: a stage has not run; names the file and the stage.
         InputError: a file is not what its stage writes.
     """
-    path = results / "report.json"
-    card = read_json(path, "report", "report.json")
+    path = Layout(results).report_card
+    card = read_json(path, "report", path.name)
     config = complete_config(card["config"], source=str(path))
     return {
         "schema_version": SCHEMA_VERSION,
@@ -80,7 +80,7 @@ def read_lock(path: Path) -> dict[str, Any]:
         InputError: the file is no lock of a known schema version.
     """
     if path.is_dir():
-        lock = read_lock(path / LOCK)
+        lock = read_lock(Layout(path).lock)
         return {**lock, **read_outcome(path, lock["config"]["data"])}
     lock = read_json(path, "lock")
     if fault := schema_fault(lock, "lock"):
@@ -101,21 +101,18 @@ def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
     Raises:
         MissingFileError, InputError: as in `make_lock`.
     """
-    train, val, shards = data["train"], data["val"], data["shards"]
-    splits = list(dict.fromkeys((train, val)))
-    stages = {"frames": [train], "flow": splits, "soft_labels": [train]}
-    metrics = _metrics(results)
+    layout, metrics = Layout(results), _metrics(results)
     return {
         "data": data_digests(results, data),
-        "clicks": clicks_digest(read_clicks(results / "clicks" / f"{train}.h5")),
+        "clicks": clicks_digest(read_clicks(layout.clicks(data["train"]))),
         "entries": {
-            stage: {
-                split: {str(shard): _index(results, stage, split, shard) for shard in range(shards)}
-                for split in held
+            stage.name: {
+                split: _indexes(layout.shards(stage.name, split, data["shards"]), stage.name)
+                for split in dict.fromkeys(data[name] for name in stage.splits)
             }
-            for stage, held in stages.items()
+            for stage in INDEXED
         },
-        "models": {role: _model(results / role, role) for role in ("teacher", "student")},
+        "models": {role: _model(layout, role) for role in ROLES},
         "metrics": {"student": _scores(metrics), "teacher": _scores(metrics.get("teacher", {}))},
     }
 
@@ -130,8 +127,7 @@ def data_digests(results: Path, data: DataSection) -> dict[str, dict[str, dict[s
     """
     found = {}
     for split in (data["train"], data["val"]):
-        folder = results / "manifest" / split
-        manifest = read_manifests([folder / f"{shard}.json" for shard in range(data["shards"])])
+        manifest = read_manifests(Layout(results).shards("manifest", split, data["shards"]))
         found[split] = {clip.id: _clip(clip) for clip in manifest.clips}
     return found
 
@@ -146,18 +142,20 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def _index(results: Path, stage: str, split: str, shard: int) -> dict[str, str]:
-    return read_index([results / stage / split / f"{shard}.json"], stage)
+def _indexes(paths: Sequence[Path], stage: str) -> dict[str, dict[str, str]]:
+    return {str(shard): read_index([path], stage) for shard, path in enumerate(paths)}
 
 
-def _model(folder: Path, role: str) -> dict[str, str]:
+def _model(layout: Layout, role: str) -> dict[str, str]:
     """Its key, and the digest of the weights as they are in the folder, whatever the card says."""
-    key = read_json(folder / "model.json", role, "model.json").get("key")
-    return {"key": str(key), "weights_sha256": file_digest(folder / "model.safetensors")}
+    card = layout.card(role)
+    key = read_json(card, role, card.name).get("key")
+    return {"key": str(key), "weights_sha256": file_digest(layout.weights(role))}
 
 
 def _metrics(results: Path) -> dict[str, Any]:
-    return read_json(results / "evaluation" / "metrics.json", "evaluate", "metrics.json")
+    path = Layout(results).scores
+    return read_json(path, "evaluate", path.name)
 
 
 def _scores(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from typing import Any
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
 from weclick.common.sections import Config
-from weclick.runs.lock import LOCK, data_digests, read_lock
+from weclick.runs.layout import Layout
+from weclick.runs.lock import data_digests, read_lock
 from weclick.runs.report.provenance import flatten, spell
 
-CONFIG = "run.config.json"
-"""Name of the configuration that a repeated run is given, in its results folder."""
 _STDERR = 2
 
 
@@ -39,14 +38,14 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, A
         MissingFileError: weclick is installed without its workflow.
         InputError: the workflow ended with an error, which stands above.
     """
-    results = Path(config["results"])
-    write_text(results / CONFIG, json.dumps(config, indent=1) + "\n")
-    _snakemake("manifest", results / CONFIG, cores)
-    data = data_digests(results, config["data"])
+    layout = Layout(Path(config["results"]))
+    write_text(layout.config, json.dumps(config, indent=1) + "\n")
+    _snakemake("manifest", layout.config, cores)
+    data = data_digests(layout.folder, config["data"])
     if data != lock["data"]:
         return {"data": data}
-    _snakemake("all", results / CONFIG, cores)
-    return read_lock(results / LOCK)
+    _snakemake("all", layout.config, cores)
+    return read_lock(layout.lock)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> list[str]:

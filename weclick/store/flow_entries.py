@@ -121,7 +121,7 @@ def checked_stride(entry: Entry, image_size: Sequence[int] | None = None) -> int
     return stride_px
 
 
-def pairs_of(entry: Entry, clip: Clip) -> list[tuple[int, int]]:
+def stored_pairs(entry: Entry, clip: Clip) -> list[tuple[int, int]]:
     """Positions in a clip of the (target, neighbour) of every pair of its entry, in the entry's order.
 
     Frames are found by content: an entry that a colleague made may know them by other names.

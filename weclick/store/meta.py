@@ -21,10 +21,10 @@ import google_crc32c
 
 from weclick import __version__
 from weclick.common.errors import InputError
+from weclick.common.stages import KINDS
 from weclick.store.keys import entry_key
 
 LAYOUT = "v1"
-KINDS = ("frames", "flow", "soft_labels", "models")
 META = "entry.json"
 META_BYTES = 64 * 2**20
 """The longest entry.json that is read."""

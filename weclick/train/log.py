@@ -10,8 +10,8 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from weclick.common.files import read_lines, write_text
+from weclick.common.stages import METRICS
 
-METRICS = "metrics.jsonl"
 SHORT = {
     "wait": "wait",
     "assemble": "asm",

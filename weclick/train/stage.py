@@ -16,6 +16,7 @@ import torch
 
 from weclick.common.errors import InputError, room_to_write
 from weclick.common.files import remove_unfinished, write_text, written_whole
+from weclick.common.stages import CARD, METRICS, WEIGHTS
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
@@ -23,12 +24,8 @@ from weclick.train.build import build_network, make_losses, make_objective
 from weclick.train.checkpoint import BEST, CHECKPOINT
 from weclick.train.data.stream import Stream
 from weclick.train.devices import make_fabric, micro_batch_size
-from weclick.train.log import METRICS
 from weclick.train.loop import fit
 from weclick.train.recipe import Recipe
-
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
 
 
 def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1) -> Entry:

@@ -24,6 +24,7 @@ from weclick.manifest.read import read_label
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
 from weclick.runs.doctor.machine import Finding
+from weclick.runs.wanted import Wanted
 
 SAMPLE = 64
 """Frames, and labels, of a split that a quick check looks at."""
@@ -49,18 +50,17 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     if data["name"] == "toy" and not Path(data["root"]).is_dir():
         todo = "nothing: the workflow draws it; `weclick toy` draws it now"
         return [Finding("warning", "data set", f"the toy street is not yet drawn at {data['root']}", todo)]
-    window = Window(**config["window"])
-    reach = max(window.reach_frames, config["evaluate"]["max_gap_frames"])
+    wanted = Wanted(config)
     try:
         dataset = open_dataset(data)
         splits = {
-            split: [cut for clip in dataset.clips(split) if (cut := trim(clip, reach)).frames]
+            split: [cut for clip in dataset.clips(split) if (cut := trim(clip, wanted.reach_frames)).frames]
             for split in dict.fromkeys((data["train"], data["val"]))
         }
     except (ValueError, OSError) as error:
         return [Finding("error", "data set", str(error), "mend what the line names")]
     findings = [_told(split, clips) for split, clips in splits.items()]
-    findings += _neighbours(splits[data["train"]], window)
+    findings += _neighbours(splits[data["train"]], wanted.window)
     for split, clips in splits.items():
         findings += _check_frames(dataset, split, clips, quick)
         if not dataset.click_file:

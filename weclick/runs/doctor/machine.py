@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from weclick.common.config import ConfigError, check_masks
-from weclick.common.sections import ROLES, Config
+from weclick.common.sections import Config
+from weclick.common.stages import ROLES
 from weclick.common.words import count_bytes
 from weclick.store import Bucket, Store, UnreachableRootError
 

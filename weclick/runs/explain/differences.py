@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from weclick.common.stages import INDEXED, MODELS
 from weclick.store import Summary
 
 AT_MOST = 4
 """Frames, pairs or clips that are told one by one; the rest is counted."""
 
-_BY_CLIP = ("frames", "flow", "soft_labels", "targets", "validation")
+_BY_CLIP = (*(stage.kind for stage in INDEXED), "targets", "validation")
 """Inputs of a network that are told clip by clip."""
 
 _DIGEST = re.compile("'[0-9a-f]{64}'")
@@ -26,7 +27,7 @@ def differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summ
         names: digest of every frame in them -> its name.
         entry: of the same kind.
     """
-    if entry.kind == "models":
+    if entry.kind == MODELS:
         yield from _clip_differences(inputs, entry.inputs)
     elif any(inputs.get(part) != entry.inputs.get(part) for part in ("frames", "pairs")):
         yield from _frame_differences(inputs, names, entry)

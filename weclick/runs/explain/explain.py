@@ -12,19 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from weclick.clicks import read_clicks
-from weclick.common.config import select
 from weclick.common.errors import InputError
-from weclick.datasets.frames import frames_inputs
-from weclick.flow.estimators import estimator_digest
-from weclick.flow.jobs import key_inputs
+from weclick.common.stages import INDEXED, MODELS, Stage
 from weclick.manifest import Clip, Manifest, read_manifests
-from weclick.manifest.window import Window, stored_pairs
-from weclick.proxy_labels.soft_labels import soft_labels_inputs
 from weclick.runs.explain.differences import AT_MOST, differences
+from weclick.runs.layout import Layout
+from weclick.runs.wanted import Wanted
 from weclick.store import Store, Summary, entry_key, file_digest, look_up, read_index, read_ledger
 from weclick.train.data.stream import Caches
-from weclick.train.online import OnlineSection
-from weclick.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -85,18 +80,23 @@ def clip_questions(
             f"{', '.join(known[:AT_MOST])}"
         )
     manifest, clip = found[0]
-    names = {frame.digest: frame.name for frame in clip.frames}
-    asked: list[Question] = []
-    trained = manifest.split == config["data"]["train"]
-    for kind, inputs in (
-        ("frames", _frames(clip, config) if trained else _untrained(manifest)),
-        ("flow", _flow(clip, config)),
-        ("soft_labels", _soft_labels(clip, config, teacher) if trained else _untrained(manifest)),
-    ):
-        asked.append(
-            Question(kind, None, inputs) if isinstance(inputs, str) else Question(kind, inputs, names=names)
-        )
-    return asked
+    wanted = Wanted(config, file_digest(teacher) if teacher.is_file() else "")
+    return [_clip_question(stage, wanted, manifest, clip, teacher) for stage in INDEXED]
+
+
+def _clip_question(stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip, teacher: Path) -> Question:
+    if "val" not in stage.splits and manifest.split != wanted.config["data"]["train"]:
+        why = f"the clip is of split {manifest.split!r}, and a run makes them for the training split alone"
+        return Question(stage.kind, None, why)
+    if inputs := wanted.inputs(stage.kind, clip):
+        return Question(stage.kind, inputs, names={frame.digest: frame.name for frame in clip.frames})
+    why_not = {
+        "frames": "frames.pack is false, so frames stay in their files",
+        "flow": "the clip has no target with a neighbour in the window, so no flow is asked for",
+        "soft_labels": f"{teacher} is not there: soft labels are named by their teacher, "
+        "which must be trained first",
+    }
+    return Question(stage.kind, None, why_not[stage.kind])
 
 
 def network_question(role: str, results: Path, config: Mapping[str, Any], store: Store) -> Question:
@@ -111,24 +111,21 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
     Raises:
         InputError: a stage has not run yet; it is named.
     """
-    chosen, split = select(config, role), config["data"]["train"]
-    in_loop = OnlineSection.of(chosen)
-    stages = ("frames",) if role == "teacher" or in_loop else ("frames", "flow", "soft_labels")
-    indexes = {stage: read_index(_shards(results, stage, split, config), stage) for stage in stages}
-    recipe = Recipe(
-        role=role,
-        config=chosen,
-        manifest=read_manifests(_shards(results, "manifest", split, config)),
-        clicks=read_clicks(results / "clicks" / f"{split}.h5"),
+    layout, wanted, data = Layout(results), Wanted(config), config["data"]
+
+    def shards(stage: str, split: str) -> list[Path]:
+        return layout.shards(stage, split, data["shards"])
+
+    train, val = data["train"], data["val"]
+    indexes = {stage: read_index(shards(stage, train), stage) for stage in wanted.caches_of(role)}
+    recipe = wanted.recipe(
+        role,
+        train=read_manifests(shards("manifest", train)),
+        val=read_manifests(shards("manifest", val)),
+        clicks=read_clicks(layout.clicks(train)),
         caches=Caches(store, indexes["frames"], indexes.get("flow", {}), indexes.get("soft_labels", {})),
-        validation=read_manifests(_shards(results, "manifest", config["data"]["val"], config)),
-        in_loop=in_loop,
     )
-    return Question("models", recipe.inputs())
-
-
-def _shards(results: Path, stage: str, split: str, config: Mapping[str, Any]) -> list[Path]:
-    return [results / stage / split / f"{shard}.json" for shard in range(config["data"]["shards"])]
+    return Question(MODELS, recipe.inputs())
 
 
 def answer(questions: Iterable[Question], store: Store) -> list[Answer]:
@@ -154,35 +151,9 @@ def answer(questions: Iterable[Question], store: Store) -> list[Answer]:
     return answers
 
 
-def _frames(clip: Clip, config: Mapping[str, Any]) -> Mapping[str, Any] | str:
-    options = config["frames"]
-    if not options["pack"]:
-        return "frames.pack is false, so frames stay in their files"
-    return frames_inputs(clip, options["chunk_px"], options["codec"])
-
-
-def _flow(clip: Clip, config: Mapping[str, Any]) -> Mapping[str, Any] | str:
-    pairs = stored_pairs(Window(**config["window"]), config["evaluate"]["max_gap_frames"])(clip)
-    if not pairs:
-        return "the clip has no target with a neighbour in the window, so no flow is asked for"
-    options = config["flow"]
-    return key_inputs(clip, pairs, estimator_digest(options["estimator"], **options["options"]), options)
-
-
-def _soft_labels(clip: Clip, config: Mapping[str, Any], teacher: Path) -> Mapping[str, Any] | str:
-    if not teacher.is_file():
-        return f"{teacher} is not there: soft labels are named by their teacher, which must be trained first"
-    options = config["soft_labels"]
-    return soft_labels_inputs(clip, file_digest(teacher), options["chunk_px"], options["codec"])
-
-
-def _untrained(manifest: Manifest) -> str:
-    return f"the clip is of split {manifest.split!r}, and a run makes them for the training split alone"
-
-
 def _nearest(question: Question, entries: Iterable[Summary]) -> Summary | None:
     """The entry that shares most frames with what is asked for, or the role; of equals, the most alike."""
-    if question.inputs and question.kind == "models":
+    if question.inputs and question.kind == MODELS:
         best = [entry for entry in entries if entry.inputs.get("role") == question.inputs["role"]]
     else:
         shared = [(len(question.names.keys() & entry.frames), entry) for entry in entries]

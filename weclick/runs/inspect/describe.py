@@ -16,15 +16,10 @@ from weclick.clicks.table import clicks_digest
 from weclick.common.files import read_json
 from weclick.common.words import count_bytes
 from weclick.manifest import Manifest, read_manifest
+from weclick.runs.inspect.kind import kind_of
 from weclick.store import Store, file_digest, open_entry, read_index, verify_entry
-from weclick.store.entries import META
 from weclick.store.model_file import load_model
 
-UNDERSTOOD = (
-    "a manifest (results/manifest/train/0.json), a click table (results/clicks/train.h5), an index of store "
-    "entries (results/flow/train/0.json), the folder of a store entry (with its entry.json), or a checkpoint "
-    "(results/student/model.safetensors)"
-)
 AT_MOST = 40
 """Rows of a table that are told one by one; the rest is counted."""
 
@@ -43,7 +38,7 @@ class Description:
     """What is known of a path.
 
     Attributes:
-        kind: manifest, clicks, index, entry or checkpoint.
+        kind: as `kind_of` tells it.
         title: in words.
         facts: name -> value.
         tables: the details.
@@ -55,27 +50,6 @@ class Description:
     facts: Mapping[str, str]
     tables: tuple[Table, ...] = ()
     faults: tuple[str, ...] = ()
-
-
-def kind_of(path: Path) -> str:
-    """Which of the understood kinds a path is, judged by its content where the name leaves it open.
-
-    Raises:
-        FileNotFoundError: there is nothing at the path.
-        ValueError: the path is of none of the kinds; they are named.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is nothing here; expected {UNDERSTOOD}")
-    if path.is_dir():
-        found = "a folder without entry.json"
-        kind = "entry" if (path / META).is_file() else ""
-    elif path.suffix in (".h5", ".safetensors"):
-        return {".h5": "clicks", ".safetensors": "checkpoint"}[path.suffix]
-    else:
-        kind, found = _json_kind(path)
-    if not kind:
-        raise ValueError(f"{path}: is {found}; expected {UNDERSTOOD}")
-    return kind
 
 
 def describe(path: Path, store: Store) -> Description:
@@ -98,20 +72,6 @@ def describe(path: Path, store: Store) -> Description:
         case "checkpoint":
             return _checkpoint(path)
     return _entry(path)
-
-
-def _json_kind(path: Path) -> tuple[str, str]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return "", "no JSON, HDF5 or safetensors file"
-    if isinstance(raw, dict) and "clips" in raw:
-        return "manifest", ""
-    if isinstance(raw, dict) and {"kind", "entries"} <= raw.keys():
-        return "index", ""
-    if isinstance(raw, dict) and path.name == META:
-        return "", f"the description inside a store entry; give its folder, {path.parent}"
-    return "", "JSON of another kind"
 
 
 def _manifest(path: Path) -> Description:

@@ -15,7 +15,7 @@ from weclick.common.files import read_json
 from weclick.common.spread import spread_to_ends
 from weclick.manifest import Manifest, read_manifest, read_manifests
 from weclick.manifest.read import read_clip
-from weclick.runs.inspect.describe import kind_of
+from weclick.runs.inspect.kind import kind_of
 from weclick.runs.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
 from weclick.runs.report.pictures import draw_clicks
 from weclick.store import (

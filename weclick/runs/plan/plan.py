@@ -8,17 +8,20 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from weclick.clicks import ClickTable, generate_clicks
-from weclick.common.config import check_masks, select
-from weclick.common.sections import ROLES, Config, Role
+from weclick.common.config import check_masks
+from weclick.common.sections import Config, Role
+from weclick.common.stages import MODELS, ROLES, WEIGHTS
 from weclick.datasets import build_manifest, open_dataset
-from weclick.datasets.frames import frames_key, pack_frames, unpacked_key
-from weclick.flow.stage import compute_flow, flow_keys
+from weclick.datasets.frames import pack_frames, unpacked_key
+from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
-from weclick.manifest.window import Window, consistency_pairs, stored_pairs
-from weclick.proxy_labels.soft_labels import compute_soft_labels, soft_labels_key
+from weclick.manifest.window import consistency_pairs
+from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.runs.layout import Layout
 from weclick.runs.plan.probe import (
     ENTRY_OVERHEAD_BYTES,
     Rate,
@@ -30,11 +33,9 @@ from weclick.runs.plan.probe import (
     train_probe,
     untrained,
 )
+from weclick.runs.wanted import Wanted
 from weclick.store import Entry, Store, entry_key
 from weclick.train.data.stream import Caches
-from weclick.train.online import OnlineSection
-from weclick.train.recipe import Recipe
-from weclick.train.stage import WEIGHTS
 
 CLICKS_AT_MOST = 2000
 """Targets up to which the clicks are made, since the keys of the networks follow from them."""
@@ -102,9 +103,10 @@ class _Run:
     val: Manifest
     notes: list[str] = field(default_factory=list)
 
-    def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
-        """See `stored_pairs`."""
-        return stored_pairs(Window(**self.config["window"]), self.config["evaluate"]["max_gap_frames"])(clip)
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What it asks the store for, as far as that is known without a teacher."""
+        return Wanted(self.config)
 
     def lacking(self, kind: str, keys: Mapping[str, str]) -> set[str]:
         """Ids of the clips whose entry no root has."""
@@ -145,7 +147,7 @@ def make_plan(config: Config, store: Store, *, device: str = "cpu", probe_s: flo
 
 def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
     scratch = Store([folder / "store"])
-    part = sample(run.train, run.pairs)
+    part = sample(run.train, run.wanted.pairs)
     clicks, table = _clicks(run)
     frames, frame_keys = _frames(run, part, scratch)
     flow, pair_keys = _flow(run, part, scratch)
@@ -177,8 +179,7 @@ def free_bytes(root: Path) -> int:
 
 
 def _manifest(config: Config, split: str) -> Manifest:
-    reach = max(Window(**config["window"]).reach_frames, config["evaluate"]["max_gap_frames"])
-    memory = Path(config["results"]) / "manifest" / "digests.sqlite"
+    memory, reach = Layout(Path(config["results"])).digests, Wanted(config).reach_frames
     remember = memory if memory.is_file() else None
     return build_manifest(open_dataset(config["data"]), split, 0, 1, reach_frames=reach, remember=remember)
 
@@ -195,12 +196,10 @@ def _clicks(run: _Run) -> tuple[StagePlan, ClickTable | None]:
 
 
 def _frames(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
-    options = run.config["frames"]
-    if options["pack"]:
-        keys = {clip.id: frames_key(clip, options["chunk_px"], options["codec"]) for clip in run.train.clips}
-        missing = run.lacking("frames", keys)
-    else:
-        keys, missing = {clip.id: unpacked_key(clip) for clip in run.train.clips}, set()
+    keys = run.wanted.keys("frames", run.train.clips)
+    missing = run.lacking("frames", keys)
+    if not run.config["frames"]["pack"]:
+        keys = {clip.id: unpacked_key(clip) for clip in run.train.clips}
     rate = frames_rate(run.config, part, scratch, run.budget_s)
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
     plan = _stored(run, "frames", "frames", run.train.clips, counts, missing, rate)
@@ -212,10 +211,10 @@ def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[st
     plans: list[StagePlan] = []
     train_keys: dict[str, str] = {}
     for manifest in {m.split: m for m in (run.train, run.val)}.values():
-        keys = flow_keys(manifest, run.pairs, run.config["flow"])
-        cut = part if manifest is run.train else sample(manifest, run.pairs)
-        rate = flow_rate(run.config, cut, run.pairs, scratch, run.device, run.budget_s)
-        counts = {clip.id: len(run.pairs(clip)) for clip in manifest.clips}
+        keys = run.wanted.keys("flow", manifest.clips)
+        cut = part if manifest is run.train else sample(manifest, run.wanted.pairs)
+        rate = flow_rate(run.config, cut, run.wanted.pairs, scratch, run.device, run.budget_s)
+        counts = {clip.id: len(run.wanted.pairs(clip)) for clip in manifest.clips}
         clips = [clip for clip in manifest.clips if clip.id in keys]
         plans.append(_stored(run, "flow", "pairs", clips, counts, run.lacking("flow", keys), rate))
         train_keys = keys if manifest is run.train else train_keys
@@ -234,10 +233,9 @@ def _soft_labels(
     run: _Run, part: Manifest, scratch: Store, weights: Path, teacher: Entry | None
 ) -> tuple[StagePlan, dict[str, str]]:
     rate = soft_labels_rate(run.config, part, weights, scratch, run.device, run.budget_s)
-    chunk_px, codec = run.config["soft_labels"]["chunk_px"], run.config["soft_labels"]["codec"]
-    digest = teacher.attributes["weights_sha256"] if teacher else None
-    keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in run.train.clips if digest}
-    missing = run.lacking("soft_labels", keys) if digest else {clip.id for clip in run.train.clips}
+    wanted = Wanted(run.config, teacher.attributes["weights_sha256"] if teacher else "")
+    keys = wanted.keys("soft_labels", run.train.clips)
+    missing = run.lacking("soft_labels", keys) if teacher else {clip.id for clip in run.train.clips}
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
     return _stored(run, "soft_labels", "frames", run.train.clips, counts, missing, rate), keys
 
@@ -271,13 +269,12 @@ def _model_key(run: _Run, role: str, table: ClickTable | None, caches: Caches) -
     """The key of a network, or None where it cannot be known beforehand."""
     if table is None:
         return None
-    chosen = select(run.config, role)
-    recipe = Recipe(role, chosen, run.train, table, caches, run.val, OnlineSection.of(chosen))
-    return entry_key("models", recipe.inputs())
+    recipe = run.wanted.recipe(role, train=run.train, val=run.val, clicks=table, caches=caches)
+    return entry_key(MODELS, recipe.inputs())
 
 
 def _find(run: _Run, key: str | None) -> Entry | None:
-    return run.store.find("models", key) if key else None
+    return run.store.find(MODELS, key) if key else None
 
 
 def _paces(
@@ -296,7 +293,7 @@ def _paces(
     probe = (scratch, folder / "teacher", run.device, run.budget_s)
     pace = train_probe(run.config, "teacher", small, caches, *probe)
     caches["flow"] = compute_flow(
-        small, run.pairs, options=run.config["flow"], store=scratch, device=run.device
+        small, run.wanted.pairs, options=run.config["flow"], store=scratch, device=run.device
     )
     caches["soft_labels"] = compute_soft_labels(small, random, store=scratch, device=run.device, **options)
     probe = (scratch, folder / "student", run.device, run.budget_s)

@@ -19,6 +19,7 @@ from weclick.clicks import generate_clicks
 from weclick.common.config import select
 from weclick.common.sections import Config, Role
 from weclick.common.spread import spread_over
+from weclick.common.stages import METRICS
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
@@ -29,7 +30,7 @@ from weclick.store import Store
 from weclick.store.model_file import model_bytes
 from weclick.train.build import build_network
 from weclick.train.data.stream import Caches
-from weclick.train.log import METRICS, read_metrics
+from weclick.train.log import read_metrics
 from weclick.train.recipe import Recipe
 from weclick.train.stage import train_recipe
 
@@ -41,7 +42,7 @@ LOGIT_SPREAD = 6.0
 """Standard deviation of the logits of the plausible teacher. Its soft labels take more bytes than those that
 trained teachers wrote: a quarter more for the demo, four times as many for config/davis.yaml."""
 
-PairsOf = Callable[[Clip], tuple[tuple[int, int], ...]]
+WantedPairs = Callable[[Clip], tuple[tuple[int, int], ...]]
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Rate:
     seconds_per_px: float
 
 
-def sample(manifest: Manifest, pairs_of: PairsOf) -> Manifest:
+def sample(manifest: Manifest, wanted_pairs: WantedPairs) -> Manifest:
     """Some clips, spread over the split, each cut to one target or scored frame and its neighbours."""
     usable = [clip for clip in manifest.clips if clip.targets or clip.scored]
     chosen = spread_over(usable, AT_MOST_CLIPS)
     per_clip = max(1, AT_MOST_CLIPS // max(len(chosen), 1))
-    return replace(manifest, clips=tuple(_cut(clip, pairs_of, per_clip) for clip in chosen))
+    return replace(manifest, clips=tuple(_cut(clip, wanted_pairs, per_clip) for clip in chosen))
 
 
 def rate_of(
@@ -110,15 +111,20 @@ def frames_rate(config: Config, part: Manifest, store: Store, budget_s: float) -
 
 
 def flow_rate(
-    config: Config, part: Manifest, pairs_of: PairsOf, store: Store, device: str, budget_s: float
+    config: Config,
+    part: Manifest,
+    wanted_pairs: WantedPairs,
+    store: Store,
+    device: str,
+    budget_s: float,
 ) -> Rate | None:
     """Of the stage `flow`."""
 
     def make(clips: Sequence[Clip]) -> dict[str, str]:
         cut = replace(part, clips=tuple(clips))
-        return compute_flow(cut, pairs_of, options=config["flow"], store=store, device=device)
+        return compute_flow(cut, wanted_pairs, options=config["flow"], store=store, device=device)
 
-    return rate_of("flow", part.clips, lambda clip: len(pairs_of(clip)), make, store, budget_s)
+    return rate_of("flow", part.clips, lambda clip: len(wanted_pairs(clip)), make, store, budget_s)
 
 
 def soft_labels_rate(
@@ -225,8 +231,8 @@ def _scored(clip: Clip) -> Clip:
     return replace(clip, scored=clip.targets[:1])
 
 
-def _cut(clip: Clip, pairs_of: PairsOf, anchors: int) -> Clip:
-    all_pairs = pairs_of(clip)
+def _cut(clip: Clip, wanted_pairs: WantedPairs, anchors: int) -> Clip:
+    all_pairs = wanted_pairs(clip)
     wanted = clip.targets or clip.scored
     keep: set[int] = set()
     for anchor in spread_over(wanted, anchors):

@@ -13,6 +13,7 @@ from weclick.common.errors import InputError
 from weclick.common.files import read_json, write_text
 from weclick.common.sections import Config
 from weclick.manifest import Manifest
+from weclick.runs.layout import Layout
 from weclick.runs.report.compare_gallery import example_rows
 from weclick.runs.report.figures import MAX_RUNS, Curve, curve_chart
 from weclick.runs.report.page import environment
@@ -101,8 +102,8 @@ def _labelled(runs: Sequence[str]) -> list[tuple[Path, str]]:
 
 
 def _read(folder: Path, label: str) -> Run:
-    card = require(folder / "report.json", "report")
-    config = complete_config(read_json(card, "report", "report.json")["config"], source=str(card))
+    card = require(Layout(folder).report_card, "report")
+    config = complete_config(read_json(card, "report", card.name)["config"], source=str(card))
     results = read_results(folder, config)
     return Run(label, config, replace(results, val=_found(results.val, folder)))
 

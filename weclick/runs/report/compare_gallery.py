@@ -40,7 +40,7 @@ def example_rows(runs: Mapping[str, Results], at_most: int) -> list[list[Caption
 
 def _students(results: Results) -> dict[Frame, Path]:
     examples = results.evaluation.get("examples", [])
-    folder = results.folder / "evaluation"
+    folder = results.layout.of("evaluate")
     return {(item["clip"], item["frame"]): folder / item["student"] for item in examples}
 
 

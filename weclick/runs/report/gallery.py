@@ -12,6 +12,7 @@ from PIL import Image
 from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.spread import spread_over
+from weclick.common.stages import ROLES
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.images import read_ids
 from weclick.manifest.read import read_clip, read_label
@@ -19,7 +20,7 @@ from weclick.runs.report.flow_color import flow_to_rgb, legend_scale, wheel_lege
 from weclick.runs.report.pictures import Picture, draw_clicks, fit, overlay, picture
 from weclick.runs.report.results import Results, require
 from weclick.store import Entry, Store
-from weclick.store.flow_entries import checked_stride, grid_flow, pairs_of
+from weclick.store.flow_entries import checked_stride, grid_flow, stored_pairs
 
 MAX_EXAMPLES = 12
 """Rows of predictions at most, so that the page stays small."""
@@ -97,7 +98,7 @@ def _choose_pairs(clips: Sequence[Clip], keys: Mapping[str, str], store: Store, 
     pairs = []
     for clip in chosen:
         entry = store.get("flow", keys[clip.id])
-        indices = range(len(pairs_of(entry, clip)))
+        indices = range(len(stored_pairs(entry, clip)))
         pairs += [_read_pair(clip, entry, i) for i in spread_over(indices, -(-count // len(chosen)))]
     return pairs[:count]
 
@@ -106,7 +107,9 @@ def _read_pair(clip: Clip, entry: Entry, index: int) -> FlowPair:
     stride_px = checked_stride(entry, clip.size)
     flow, valid = grid_flow(entry, index)
     flow = np.where(valid, flow * stride_px, np.nan)
-    return FlowPair(clip, *pairs_of(entry, clip)[index], flow, stride_px, tuple(entry.attributes["masks"]))
+    return FlowPair(
+        clip, *stored_pairs(entry, clip)[index], flow, stride_px, tuple(entry.attributes["masks"])
+    )
 
 
 def _flow_row(manifest: Manifest, pair: FlowPair, max_px: float) -> list[Captioned]:
@@ -140,9 +143,9 @@ def _prediction_row(results: Results, example: Mapping[str, str]) -> list[Captio
     if frame.label is not None:
         truth = overlay(image, read_label(val, frame), palette)
         row.append((picture(truth, f"True classes of {where}"), "truth"))
-    for role in ("teacher", "student"):
+    for role in ROLES:
         if role in example:
-            path = require(results.folder / "evaluation" / example[role], "evaluate")
+            path = require(results.layout.of("evaluate") / example[role], "evaluate")
             predicted = overlay(image, read_ids(path), palette)
             row.append((picture(predicted, f"Classes that the {role} sees in {where}"), role))
     return row
@@ -154,10 +157,9 @@ def _find(results: Results, clip_id: str, name: str) -> tuple[Clip, int]:
             for t, frame in enumerate(clip.frames):
                 if frame.name == name:
                     return clip, t
-    metrics = results.folder / "evaluation" / "metrics.json"
     raise InputError(
-        f"{metrics}: has an example of clip {clip_id!r}, frame {name!r}, which split {results.val.split!r} "
-        "has not; it is of another run: run the stage evaluate again"
+        f"{results.layout.scores}: has an example of clip {clip_id!r}, frame {name!r}, which split "
+        f"{results.val.split!r} has not; it is of another run: run the stage evaluate again"
     )
 
 

@@ -19,22 +19,13 @@ from weclick.common import words
 from weclick.common.config import complete_config
 from weclick.common.files import read_lines
 from weclick.common.sections import Config
+from weclick.common.stages import STEPS
 from weclick.runs.cost import SUFFIX
+from weclick.runs.layout import Layout
 from weclick.runs.report.results import Results
 from weclick.store import Store, canonical_json, file_digest
 from weclick.train.network_code import network_code
 
-STAGES = {
-    "manifest": "manifest",
-    "clicks": "clicks",
-    "frames": "frames",
-    "flow": "flow",
-    "teacher": "teacher",
-    "soft_labels": "soft_labels",
-    "student": "student",
-    "evaluate": "evaluation",
-}
-"""Stage -> its folder in the results."""
 COMMAND = "WECLICK_COMMAND"
 """Environment variable in which a workflow says by what command it was started."""
 
@@ -86,8 +77,8 @@ def digests(results: Results, config: Config) -> dict[str, str]:
         "Training code": network_code("weclick.train.loop", "weclick.models"),
         "Clicks": clicks_digest(results.clicks),
     }
-    for stage in ("manifest", "frames", "flow", "soft_labels"):
-        for path in sorted((results.folder / stage).glob("*/*.json")):
+    for step in STEPS:
+        for path in results.layout.found(step.name) if step.sharded else ():
             pinned[str(path.relative_to(results.folder))] = file_digest(path)
     for role, card in results.models.items():
         pinned[f"{role}, weights"] = str(card.get("weights_sha256", words.DASH))
@@ -108,11 +99,11 @@ def producers(results: Results, store: Store) -> dict[str, str]:
 def costs(folder: Path) -> list[dict[str, str]]:
     """One row per stage that left a cost file: all its runs in this folder summed, and its latest run."""
     rows = []
-    for stage, place in STAGES.items():
-        files = sorted((folder / place).rglob(f"*{SUFFIX}"))
-        runs = [read_lines(path, stage, SUFFIX.strip(".")) for path in files]
+    for step in STEPS:
+        files = sorted(Layout(folder).of(step.name).rglob(f"*{SUFFIX}"))
+        runs = [read_lines(path, step.name, SUFFIX.strip(".")) for path in files]
         if any(runs):
-            rows.append({"stage": stage, **_row([lines for lines in runs if lines])})
+            rows.append({"stage": step.name, **_row([lines for lines in runs if lines])})
     return rows
 
 

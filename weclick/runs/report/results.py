@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from weclick.clicks.table import ClickTable, read_clicks
+from weclick.common import stages
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import is_inside, read_json
 from weclick.common.sections import Config
+from weclick.common.stages import CARD, SCORES
 from weclick.manifest import Manifest, read_manifests
+from weclick.runs.layout import SUMMARY, Layout
 from weclick.store import read_index
 from weclick.train.log import read_metrics
 
-ROLES = ("student", "teacher")
+ROLES = stages.ROLES[::-1]
+"""The student first, whose scores a run is about."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class Results:
     curves: Mapping[str, list[dict[str, Any]]]
     ablation: Mapping[str, Any] | None
 
+    @property
+    def layout(self) -> Layout:
+        """Where its files lie."""
+        return Layout(self.folder)
+
     def scores(self, role: str) -> Mapping[str, Any]:
         """A network's part of metrics.json; empty where it was not scored."""
         return self.evaluation if role == "student" else self.evaluation.get(role, {})
@@ -64,23 +73,24 @@ def read_results(folder: Path, config: Config) -> Results:
         MissingFileError: a file that the page needs is missing; says which stage writes it.
         InputError: a file is not what its stage writes.
     """
-    data = config["data"]
-    roles = [role for role in ROLES if role == "student" or (folder / role / "model.json").is_file()]
-    summary = folder / "ablation" / "summary.json"
+    data, layout = config["data"], Layout(folder)
+    train, val = data["train"], data["val"]
+    roles = [role for role in ROLES if role == "student" or layout.card(role).is_file()]
+    summary = layout.ablation / SUMMARY
     return Results(
         folder=folder,
-        train=_manifest(folder, data["train"], data["shards"]),
-        val=_manifest(folder, data["val"], data["shards"]),
-        clicks=read_clicks(require(folder / "clicks" / f"{data['train']}.h5", "clicks")),
-        flow={split: _index(folder, "flow", split) for split in dict.fromkeys((data["train"], data["val"]))},
-        frames=_index(folder, "frames", data["train"]),
-        soft_labels=_index(folder, "soft_labels", data["train"]),
-        evaluation=_evaluation(require(folder / "evaluation" / "metrics.json", "evaluate")),
-        models={
-            role: read_json(require(folder / role / "model.json", role), role, "model.json") for role in roles
+        train=_manifest(layout.shards("manifest", train, data["shards"])),
+        val=_manifest(layout.shards("manifest", val, data["shards"])),
+        clicks=read_clicks(require(layout.clicks(train), "clicks")),
+        flow={
+            split: read_index(layout.found("flow", split), "flow") for split in dict.fromkeys((train, val))
         },
-        curves={role: [*read_metrics(require(folder / role / "metrics.jsonl", role))] for role in roles},
-        ablation=read_json(summary, "ablation", "summary.json") if summary.is_file() else None,
+        frames=read_index(layout.found("frames", train), "frames"),
+        soft_labels=read_index(layout.found("soft_labels", train), "soft_labels"),
+        evaluation=_evaluation(require(layout.scores, "evaluate")),
+        models={role: read_json(require(layout.card(role), role), role, CARD) for role in roles},
+        curves={role: [*read_metrics(require(layout.curves(role), role))] for role in roles},
+        ablation=read_json(summary, "ablation", SUMMARY) if summary.is_file() else None,
     )
 
 
@@ -98,17 +108,12 @@ def require(path: Path, stage: str) -> Path:
     return path
 
 
-def _manifest(folder: Path, split: str, shards: int) -> Manifest:
-    paths = [folder / "manifest" / split / f"{shard}.json" for shard in range(shards)]
+def _manifest(paths: Sequence[Path]) -> Manifest:
     return read_manifests([require(path, "manifest") for path in paths])
 
 
-def _index(folder: Path, stage: str, split: str) -> dict[str, str]:
-    return read_index(sorted((folder / stage / split).glob("*.json")), stage)
-
-
 def _evaluation(path: Path) -> dict[str, Any]:
-    evaluation = read_json(path, "evaluate", "metrics.json")
+    evaluation = read_json(path, "evaluate", SCORES)
     for example in evaluation.get("examples", []):
         for name in (example[role] for role in ROLES if role in example):
             if not is_inside(name):

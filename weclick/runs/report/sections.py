@@ -133,7 +133,7 @@ def classes(results: Results) -> dict[str, Any]:
     counts = results.evaluation.get("confusion_matrix")
     if counts and (len(counts), {*map(len, counts)} - {len(names), len(names) + 1}) != (len(names), set()):
         raise InputError(
-            f"{results.folder / 'evaluation' / 'metrics.json'}: its confusion_matrix is not of {len(names)} "
+            f"{results.layout.scores}: its confusion_matrix is not of {len(names)} "
             "classes; it is of another run, or was edited: run the stage evaluate again"
         )
     alt = "Confusion matrix of the student: share of each true class by predicted class, in per cent"

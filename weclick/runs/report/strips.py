@@ -18,7 +18,7 @@ from weclick.manifest import Clip
 from weclick.manifest.window import Window
 from weclick.runs.report.results import Results, require
 from weclick.store import Store
-from weclick.store.flow_entries import MASK_BITS, checked_stride, pairs_of
+from weclick.store.flow_entries import MASK_BITS, checked_stride, stored_pairs
 from weclick.store.model_file import load_model
 from weclick.train.data.assemble import assemble
 from weclick.train.data.batch import Batch
@@ -75,7 +75,7 @@ def compute_strips(results: Results, config: Config, store: Store, at_most: int)
     pairs = _pairs(results, Window(**config["window"]), store)
     if not (pairs and results.frames and results.soft_labels):
         return []
-    model, _ = load_model(require(results.folder / "student" / "model.safetensors", "student"))
+    model, _ = load_model(require(results.layout.weights("student"), "student"))
     stride_px = cast("int", model.stride)
     student: NetworkSection = config["student"]
     occlusion = config["mfd"]["occlusion"] if config["mfd"]["weight"] else "none"
@@ -134,7 +134,7 @@ def _pairs(results: Results, window: Window, store: Store) -> list[tuple[Clip, i
             continue
         entry = store.get("flow", keys[clip.id])
         checked_stride(entry, clip.size)
-        stored = pairs_of(entry, clip)
+        stored = stored_pairs(entry, clip)
         for target in clip.targets:
             nearest = next((n for n in window.candidates(clip, target) if (target, n) in stored), None)
             if nearest is not None:

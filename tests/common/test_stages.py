@@ -1,0 +1,64 @@
+"""One stage, one word: every stage of the table has its rule, verb, sections and schema."""
+
+import json
+import re
+
+import pytest
+
+from weclick import cli
+from weclick.common.stages import INDEXED, KINDS, MODELS, ROLES, STAGES, STEPS, Stage
+
+OTHER_FILE = {"toy": "manifest"}
+"""Stages whose rule lies in the file of another one."""
+
+ONE_SCHEMA = {"evaluate", "report", "ablation"}
+"""Stages whose files are described in results.schema.json."""
+
+
+@pytest.fixture(params=STAGES, ids=lambda stage: stage.name)
+def stage(request) -> Stage:
+    return request.param
+
+
+def test_it_has_a_rule(repository, stage):
+    file = repository / "pipeline" / "rules" / f"{OTHER_FILE.get(stage.name, stage.name)}.smk"
+    assert stage.rule in re.findall(r"^rule (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_its_rule_calls_its_verb(repository, stage):
+    file = repository / "pipeline" / "rules" / f"{OTHER_FILE.get(stage.name, stage.name)}.smk"
+    assert f"weclick {stage.name.replace('_', '-')} --" in file.read_text(encoding="utf-8")
+
+
+def test_it_has_a_verb(stage):
+    verbs = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    assert stage.name.replace("_", "-") in verbs
+
+
+def test_what_it_reads_is_in_the_configuration(repository, stage):
+    schema = json.loads((repository / "data_schema" / "config.schema.json").read_text(encoding="utf-8"))
+    for path in stage.reads:
+        part = schema
+        for name in path.split("."):
+            part = part["properties"][name]
+
+
+def test_its_files_have_a_schema(repository, stage):
+    if stage.name != "toy":  # which draws a data set as others publish theirs
+        name = "results" if stage.name in ONE_SCHEMA else stage.kind or stage.name
+        assert (repository / "data_schema" / f"{name}.schema.json").is_file()
+
+
+def test_no_rule_of_a_step_is_forgotten(repository):
+    """A rule that is given a stage's part of the configuration is a stage's, or one of the ablation."""
+    files = (repository / "pipeline" / "rules").glob("*.smk")
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sorted(files))
+    assert set(re.findall(r'config=stage_config\("(\w+)"\)', text)) == {s.name for s in STAGES if s.reads}
+
+
+def test_names_folders_and_kinds_do_not_clash():
+    assert len({stage.name for stage in STAGES}) == len(STAGES)
+    assert len({step.folder for step in STEPS}) == len(STEPS)
+    assert KINDS == ("frames", "flow", "soft_labels", "models")
+    assert tuple(stage.name for stage in STEPS if stage.kind == MODELS) == ROLES == ("teacher", "student")
+    assert all(stage.kind == stage.name for stage in INDEXED), "an index is read by the name of its stage"

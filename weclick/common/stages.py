@@ -1,0 +1,107 @@
+"""The stages, in the order of the data: the one table of what each reads, makes and leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from weclick.common.sections import Role
+
+MODELS = "models"
+"""Kind of the store entries that hold a trained network."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the workflow.
+
+    Attributes:
+        name: its one word: the rule file, the verb and the section of the configuration are called so.
+        reads: the sections that it may read of the configuration, or single keys as `section.key`. What it
+            reads is what makes it run again.
+        folder: in the results folder, where its files lie; empty where the stage is no step from the data to
+            the scores.
+        splits: keys of the section `data` that name the splits it works on.
+        sharded: whether it writes one file for each shard of a split.
+        kind: of the store entries that it makes; empty where it makes none.
+    """
+
+    name: str
+    reads: tuple[str, ...] = ()
+    folder: str = ""
+    splits: tuple[Literal["train", "val"], ...] = ()
+    sharded: bool = False
+    kind: str = ""
+
+    @property
+    def rule(self) -> str:
+        """Name of the Snakemake rule that does the work."""
+        return f"{self.name}_shard" if self.sharded else self.name
+
+
+STAGES = (
+    Stage("toy", reads=("data",)),
+    Stage(
+        "manifest",
+        reads=("data", "window", "evaluate.max_gap_frames"),
+        folder="manifest",
+        splits=("train", "val"),
+        sharded=True,
+    ),
+    Stage("clicks", reads=("clicks", "seed"), folder="clicks", splits=("train",)),
+    Stage(
+        "frames", reads=("cache", "frames"), folder="frames", splits=("train",), sharded=True, kind="frames"
+    ),
+    Stage(
+        "flow",
+        reads=("cache", "flow", "window", "evaluate.max_gap_frames"),
+        folder="flow",
+        splits=("train", "val"),
+        sharded=True,
+        kind="flow",
+    ),
+    Stage(
+        "teacher",
+        reads=("cache", "seed", "teacher", "partial_cross_entropy", "gated_crf"),
+        folder="teacher",
+        splits=("train",),
+        kind=MODELS,
+    ),
+    Stage(
+        "soft_labels",
+        reads=("cache", "soft_labels"),
+        folder="soft_labels",
+        splits=("train",),
+        sharded=True,
+        kind="soft_labels",
+    ),
+    Stage(
+        "student",
+        reads=("cache", "seed", "student", "window", "partial_cross_entropy", "gated_crf", "mfd", "kd"),
+        folder="student",
+        splits=("train",),
+        kind=MODELS,
+    ),
+    Stage("evaluate", reads=("cache", "evaluate"), folder="evaluation", splits=("val",)),
+    Stage("report"),  # shows the whole configuration
+    Stage("lock"),
+    Stage("ablation", reads=("ablation",)),
+)
+
+STEPS = tuple(stage for stage in STAGES if stage.folder)
+"""Those that lead from the data to the scores. A plan foretells them, and a lock pins their code down."""
+
+INDEXED = tuple(stage for stage in STEPS if stage.sharded and stage.kind)
+"""Those that make a store entry for each clip, and leave indexes: clip id -> key."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+"""Networks that are trained, each by the stage of its name."""
+
+KINDS = (*(stage.kind for stage in INDEXED), MODELS)
+"""Kinds of store entries."""
+
+WEIGHTS, CARD, METRICS = "model.safetensors", "model.json", "metrics.jsonl"
+"""Files that a training leaves in its folder: the network, what is known of it, and a line for each look."""
+
+SCORES = "metrics.json"
+"""File of an evaluation; its folder also holds the pictures that it names."""

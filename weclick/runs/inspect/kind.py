@@ -1,0 +1,49 @@
+"""What kind of file or folder a path is, judged by its content where the name leaves it open."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from weclick.store.entries import META
+
+UNDERSTOOD = (
+    "a manifest (results/manifest/train/0.json), a click table (results/clicks/train.h5), an index of store "
+    "entries (results/flow/train/0.json), the folder of a store entry (with its entry.json), or a checkpoint "
+    "(results/student/model.safetensors)"
+)
+
+
+def kind_of(path: Path) -> str:
+    """Which of the understood kinds a path is: manifest, clicks, index, entry or checkpoint.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path.
+        ValueError: the path is of none of the kinds; they are named.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is nothing here; expected {UNDERSTOOD}")
+    if path.is_dir():
+        found = "a folder without entry.json"
+        kind = "entry" if (path / META).is_file() else ""
+    elif path.suffix in (".h5", ".safetensors"):
+        return {".h5": "clicks", ".safetensors": "checkpoint"}[path.suffix]
+    else:
+        kind, found = _json_kind(path)
+    if not kind:
+        raise ValueError(f"{path}: is {found}; expected {UNDERSTOOD}")
+    return kind
+
+
+def _json_kind(path: Path) -> tuple[str, str]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return "", "no JSON, HDF5 or safetensors file"
+    if isinstance(raw, dict) and "clips" in raw:
+        return "manifest", ""
+    if isinstance(raw, dict) and {"kind", "entries"} <= raw.keys():
+        return "index", ""
+    if isinstance(raw, dict) and path.name == META:
+        return "", f"the description inside a store entry; give its folder, {path.parent}"
+    return "", "JSON of another kind"

@@ -1,0 +1,105 @@
+"""Where the files of a run lie in its results folder; the rules in `pipeline/` write them there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from weclick.common.stages import CARD, INDEXED, METRICS, SCORES, STEPS, WEIGHTS
+
+LOCK = "run.lock.json"
+SUMMARY = "summary.json"
+"""File of an ablation, in its folder."""
+
+DIGESTS = "digests.sqlite"
+"""File beside the manifests that remembers the digests of frames."""
+
+_FOLDERS = {step.name: step.folder for step in STEPS}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of one run. None of them needs to be there.
+
+    Attributes:
+        folder: of the results.
+    """
+
+    folder: Path
+
+    def of(self, stage: str) -> Path:
+        """The folder of a stage."""
+        return self.folder / _FOLDERS[stage]
+
+    def shards(self, stage: str, split: str, count: int) -> list[Path]:
+        """Manifests, or indexes of store entries, of all `count` shards of a split."""
+        return [self.of(stage) / split / f"{shard}.json" for shard in range(count)]
+
+    def found(self, stage: str, split: str = "") -> list[Path]:
+        """Those manifests or indexes that are there; of one split, or of all."""
+        folder = self.of(stage)
+        return sorted((folder / split).glob("*.json") if split else folder.glob("*/*.json"))
+
+    @property
+    def digests(self) -> Path:
+        """What the manifest stage remembers of the frames that it has read."""
+        return self.of("manifest") / DIGESTS
+
+    def clicks(self, split: str) -> Path:
+        """The click table of a split."""
+        return self.of("clicks") / f"{split}.h5"
+
+    def weights(self, role: str) -> Path:
+        """The network of a role."""
+        return self.of(role) / WEIGHTS
+
+    def card(self, role: str) -> Path:
+        """What is known of the network of a role."""
+        return self.of(role) / CARD
+
+    def curves(self, role: str) -> Path:
+        """The log of a training."""
+        return self.of(role) / METRICS
+
+    @property
+    def scores(self) -> Path:
+        """Figures of the evaluation; the pictures that they name lie beside them."""
+        return self.of("evaluate") / SCORES
+
+    @property
+    def report_card(self) -> Path:
+        """What `weclick compare` and the lock must know of the run."""
+        return self.folder / "report.json"
+
+    @property
+    def lock(self) -> Path:
+        """All that pins the run down."""
+        return self.folder / LOCK
+
+    @property
+    def config(self) -> Path:
+        """The configuration that a repeated run was given."""
+        return self.folder / "run.config.json"
+
+    @property
+    def ablation(self) -> Path:
+        """The folder of an ablation."""
+        return self.folder / "ablation"
+
+
+DEFAULT = Layout(Path("results"))
+"""The run that verbs look at unless they are told otherwise."""
+
+STUDENT = DEFAULT.weights("student")
+"""Its student."""
+
+
+def stage_of(path: Path) -> str:
+    """Which stage's manifest or index a file is, by where it lies; empty for any other file."""
+    sharded = {step.folder: step.name for step in STEPS if step.sharded}
+    return sharded.get(path.parts[-3:][0], "") if path.suffix == ".json" else ""
+
+
+def is_index(path: Path) -> bool:
+    """Whether a file is an index of store entries, by where it lies."""
+    return stage_of(path) in {stage.name for stage in INDEXED}

@@ -1,0 +1,113 @@
+"""What a run under a configuration asks the store for: frames, flows, soft labels and networks.
+
+What computes is imported where it is needed: verbs that only ask how far a window reaches load no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from weclick.common.config import select
+from weclick.common.stages import INDEXED
+from weclick.manifest import Clip, Manifest
+from weclick.manifest.window import Window, consistency_pairs
+from weclick.store import entry_key
+
+if TYPE_CHECKING:
+    from weclick.clicks import ClickTable
+    from weclick.train.data.stream import Caches
+    from weclick.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run asks for.
+
+    Attributes:
+        config: the sections that are asked about, complete.
+        teacher_sha256: digest of the weights that soft labels are made with; empty while there are none.
+    """
+
+    config: Mapping[str, Any]
+    teacher_sha256: str = ""
+
+    @property
+    def window(self) -> Window:
+        """Of the training."""
+        return Window(**self.config["window"])
+
+    @property
+    def reach_frames(self) -> int:
+        """How far from its targets and scored frames a clip is read."""
+        return max(self.window.reach_frames, self.config["evaluate"]["max_gap_frames"])
+
+    def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
+        """The pairs of a clip that get a flow: those that training may draw, then those that are scored.
+
+        Returns:
+            (target, neighbour) positions in the frames of the clip.
+        """
+        scored = consistency_pairs(clip, self.config["evaluate"]["max_gap_frames"])
+        return tuple(dict.fromkeys((*self.window.pairs(clip), *scored)))
+
+    def inputs(self, kind: str, clip: Clip) -> Mapping[str, Any] | None:
+        """What the entry of a clip is made of.
+
+        Args:
+            kind: frames, flow or soft_labels.
+            clip: of a manifest, with the digests of its frames.
+
+        Returns:
+            What its key is the digest of. None where the run asks for no such entry: frames stay in their
+            files, the clip has no pairs, or there is no teacher yet.
+        """
+        from weclick.datasets.frames import frames_inputs
+        from weclick.flow.jobs import key_inputs
+        from weclick.proxy_labels.soft_labels import soft_labels_inputs
+
+        options = self.config[kind]
+        if kind == "frames":
+            return frames_inputs(clip, options["chunk_px"], options["codec"]) if options["pack"] else None
+        if kind == "flow":
+            pairs = self.pairs(clip)
+            return key_inputs(clip, pairs, self._estimator, options) if pairs else None
+        if not self.teacher_sha256:
+            return None
+        return soft_labels_inputs(clip, self.teacher_sha256, options["chunk_px"], options["codec"])
+
+    def keys(self, kind: str, clips: Iterable[Clip]) -> dict[str, str]:
+        """Clip id -> key of its entry; clips of which none is asked for are left out. See `inputs`."""
+        made = ((clip.id, self.inputs(kind, clip)) for clip in clips)
+        return {clip: entry_key(kind, inputs) for clip, inputs in made if inputs is not None}
+
+    def recipe(
+        self, role: str, *, train: Manifest, val: Manifest, clicks: ClickTable, caches: Caches
+    ) -> Recipe:
+        """The recipe of a network.
+
+        Args:
+            role: teacher or student.
+            train, val: manifests of the splits.
+            clicks: on the targets of `train`.
+            caches: what the indexes of `caches_of` name.
+        """
+        from weclick.train.online import OnlineSection
+        from weclick.train.recipe import Recipe
+
+        chosen = select(self.config, role)
+        return Recipe(role, chosen, train, clicks, caches, val, OnlineSection.of(chosen))
+
+    def caches_of(self, role: str) -> tuple[str, ...]:
+        """The stages whose indexes a training reads."""
+        in_loop = role == "student" and self.config["student"]["online"]["teacher"]
+        return ("frames",) if role == "teacher" or in_loop else tuple(stage.name for stage in INDEXED)
+
+    @cached_property
+    def _estimator(self) -> Mapping[str, Any]:
+        from weclick.flow.estimators import estimator_digest
+
+        options = self.config["flow"]
+        return estimator_digest(options["estimator"], **options["options"])
