@@ -15,7 +15,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's grey
 def forward_backward_valid(flow_fw: Tensor, flow_bw: Tensor) -> Tensor:
     """Where two opposite flows cancel (Sundaram et al. 2010).
 
-    |fw + bw(fw)|^2 < 0.01 (|fw|^2 + |bw(fw)|^2) + 0.5, bw(fw) being the backward flow warped by fw.
+    |fw + bw(fw)|^2 < 0.01 (|fw|^2 + |bw(fw)|^2) + 0.5, where bw(fw) is the backward flow warped by fw.
 
     Args:
         flow_fw: (B, 2, H, W) px, from the grid to be judged to the other frame.
