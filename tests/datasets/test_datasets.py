@@ -332,7 +332,7 @@ class TestFolder:
         with pytest.raises(ValueError, match=r"cat_077.png: belongs to no frame; clip 'cat' has 6 frames"):
             dataset.clips("train")
         write_ids(folder / "labels" / "cow" / "0.png")
-        with pytest.raises(ValueError, match=r"labels without frames; .* the clips are cat, dog"):
+        with pytest.raises(ValueError, match="labels without frames; the clips are cat, dog"):
             dataset.clips("train")
 
     def test_held_out_clips_must_exist(self, folder):

@@ -171,8 +171,8 @@ def _list_clips(root: Path) -> list[Clip]:
     lost = [folder.name for folder in list_folders(root / "labels") if folder.name not in names]
     if lost:
         raise InputError(
-            f"{root / 'labels' / lost[0]}: holds labels without frames; give the folder a clip's name or remove it; "
-            f"the clips are {', '.join(names[:20])}"
+            f"{root / 'labels' / lost[0]}: holds labels without frames; the clips are "
+            f"{', '.join(names[:20])}; give the folder the name of its clip, or remove it"
         )
     return [_image_clip(root, folder) for folder in folders] + [_video_clip(root, video) for video in videos]
 
