@@ -32,7 +32,7 @@ def read_flow_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         MissingFileError: there is no such file.
-        ValueError: the name ends in something else, or as in `read_flo` and `read_kitti_flow`.
+        ValueError: the name has another ending, or as in `read_flo` and `read_kitti_flow`.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,7 +106,7 @@ def read_kitti_flow(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_kitti_flow(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
-    """Write a flow as a KITTI PNG, to the nearest 1/64 px (the official kit cuts down instead).
+    """Write a flow as a KITTI PNG, rounded to the nearest 1/64 px (the official kit rounds down).
 
     Args:
         path: a name that ends in .png.
@@ -128,7 +128,7 @@ def write_kitti_flow(path: Path, flow: np.ndarray, valid: np.ndarray | None = No
     bgr = np.stack([valid, codes[1], codes[0]], -1).astype(np.uint16)
     if Path(path).suffix != ".png" or not Path(path).parent.is_dir():
         raise ValueError(f"{path}: cannot be written; does its folder exist, and does the name end in .png?")
-    Path(path).write_bytes(cv2.imencode(".png", bgr)[1].tobytes())  # imwrite does not tell a full disk
+    Path(path).write_bytes(cv2.imencode(".png", bgr)[1].tobytes())  # imwrite would not report a full disk
 
 
 def _check_shape(flow: np.ndarray) -> tuple[int, int, int]:
