@@ -17,7 +17,7 @@ CROP_MULTIPLE = 16
 
 
 class Jitter(NamedTuple):
-    """Factors on the colours of a sample, 1 leaving them as they are.
+    """Factors on the colours of a sample; 1 leaves them as they are.
 
     Attributes:
         brightness: of all values.
@@ -51,7 +51,7 @@ def draw_crop(image_size: tuple[int, int], options: Mapping[str, Any], rng: np.r
     Args:
         image_size: (H, W) of the frames, px.
         options: scale, the range of a log-uniform draw; crop, (height, width) px; flip.
-        rng: drawn from three or four times.
+        rng: gives three or four draws.
 
     Returns:
         A crop of the size asked for, padded to CROP_MULTIPLE.

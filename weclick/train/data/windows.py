@@ -29,7 +29,7 @@ class Reading:
         """Wait for the windows.
 
         Raises:
-            DamagedEntryError: one cannot be decoded.
+            DamagedEntryError: a window cannot be decoded.
         """
         try:
             self.future.result()
@@ -104,7 +104,7 @@ def _first(error: Exception) -> str:
 
 
 def _remember(pool: OrderedDict, key: Any, make: Any, bound: int) -> Any:
-    """The value of `key`, made if need be; the least recently used one goes when the pool is full."""
+    """The value of `key`, made if missing; the least recently used one goes when the pool is full."""
     if key not in pool:
         pool[key] = make()
         if len(pool) > bound:
