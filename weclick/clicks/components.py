@@ -14,7 +14,7 @@ POINT = np.dtype([("y", "<i4"), ("x", "<i4"), ("class_id", "u1"), ("area", "<i4"
 """A click: pixel (y, x) counted from 0, class id, and area of the clicked object in px (0: not known)."""
 
 FIRST_INSTANCE = 1000
-"""From this value on, an instance map holds objects; smaller values tell none apart (Cityscapes)."""
+"""Values of an instance map from here on are objects; smaller ones do not tell objects apart (Cityscapes)."""
 
 
 def clicks_from_labels(

@@ -34,7 +34,7 @@ def visible_gpus() -> list[str]:
 
 
 def take_gpus(wanted: int, gpus: Sequence[str]) -> list[str]:
-    """Take GPUs that no other process of this user has taken, and let CUDA see those alone.
+    """Take GPUs that no other process of this user has taken, and let CUDA see only those.
 
     It waits, with a line on stderr, until enough are free. With one GPU there is nothing to choose, and
     nothing is locked. A process takes GPUs once. The processes that a training starts for its other GPUs

@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 
 
 def schema_path(name: str) -> Path:
-    """Where a schema of `data_schema/` lies, in a checkout or in an installed package."""
+    """The path of a schema of `data_schema/`, in a checkout or in an installed package."""
     here = Path(__file__).resolve().parents[1]
     for folder in (here / "data_schema", here.parent / "data_schema"):
         if (folder / f"{name}.schema.json").is_file():

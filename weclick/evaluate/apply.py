@@ -33,7 +33,7 @@ class Predicted:
     Attributes:
         frames: how many.
         seconds: from the first frame read to the last file written.
-        network_seconds: the part of them spent in the network.
+        network_seconds: the part of these spent in the network.
         share: (K,) part of all pixels that each class got.
         classes: of the checkpoint.
     """

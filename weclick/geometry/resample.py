@@ -87,7 +87,7 @@ def taps_at(position: np.ndarray, cells: int, source_stride: int, start: int = 0
 
 
 def resample_nearest(image: Tensor, rows: Taps, columns: Taps, out: Tensor) -> None:
-    """Takes the cell nearest to each position, halfway the second: (C, h, w) -> out (C, H, W)."""
+    """Takes the cell nearest to each position (halfway: the second): (C, h, w) -> out (C, H, W)."""
     y, x = (torch.from_numpy(np.where(tap.weight >= 0.5, tap.high, tap.low)) for tap in (rows, columns))
     torch.index_select(image.index_select(1, y), 2, x, out=out)
 

@@ -22,8 +22,8 @@ def fused_for_inference(model: nn.Module) -> nn.Module:
     """A copy in eval mode with its batch norms folded into their convolutions.
 
     The outputs are the same up to rounding. The copy cannot be trained, and its state has other keys. Group
-    norm stays as it is. This relies on the order of registration: in our networks and torchvision's
-    backbones, only the batch norm registered right after a convolution takes its output.
+    norm stays as it is. This relies on the order of registration: in all our networks and torchvision's
+    backbones, a batch norm registered right after a convolution takes its output, and nothing else does.
 
     Args:
         model: on any device, in float32 or float64; stays as it is.

@@ -59,8 +59,8 @@ def deterministic(wanted: bool) -> Iterator[None]:
 def share_statistics(model: nn.Module, fabric: Fabric) -> None:
     """Let batch norm, of backbone and head, see the batch of all GPUs; in place, under the same keys.
 
-    On one GPU it stays as it is. On CPUs too, since torch has no such layer for them: a process then sees its
-    share.
+    On one GPU it stays as it is. So it does on CPUs, since torch has no such layer for them: each process
+    sees its share.
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -85,7 +85,7 @@ class Online:
         device: where teacher and estimator run.
 
     Raises:
-        InputError: the teacher knows other classes, or its file holds none.
+        InputError: the teacher knows other classes, or its file holds no network.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from weclick.common.files import write_bytes
 
 TRACE = "trace.json"
 PARTS = ("wait", "assemble", "online", "forward", "losses", "backward", "optimizer")
-"""Of a step: wait for reads; upload, decode and resample; teacher and flow of an online training."""
+"""Parts of a step: wait for reads; upload, decode and resample; teacher and flow of an online training."""
 
 
 class Stopwatch:

@@ -39,7 +39,7 @@ _MARK = "clip.json"  # written last; a clip without it, or with other parameters
 def generate(
     root: Path, *, seed: int, height: int, width: int, clips: dict[str, int], frames: int
 ) -> dict[str, list[str]]:
-    """Write the data set, or what is missing of it.
+    """Write the data set, or the part of it that is missing.
 
     Layout; flow is on the first frame's grid, in KITTI's 16-bit PNG (third channel 1 where the second frame
     shows the point):

@@ -70,7 +70,7 @@ def _outlines(projections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The unit square of each plane, cut at the near plane.
 
     Returns:
-        (N, 5, 2) corners on the grid; the last is repeated if there are fewer, and a plane behind gets NaN.
+        (N, 5, 2) corners on the grid; the last is repeated if there are fewer. NaN if all of a plane is cut.
         (N, 3) middle (a, b, 1) of the rest, in the plane.
     """
     corners = np.repeat(_CORNERS[None, [0, 1, 2, 3, 3]], len(projections), axis=0)

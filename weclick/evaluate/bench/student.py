@@ -57,7 +57,7 @@ SIZES = (CITYSCAPES, CAMVID)
 
 
 class Mode(NamedTuple):
-    """How a network is run.
+    """A way to run a network.
 
     Attributes:
         channels_last: the memory order in which convolutions are fastest.

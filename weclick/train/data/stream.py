@@ -43,7 +43,7 @@ AHEAD_STEPS = 2
 
 @dataclass(frozen=True)
 class Caches:
-    """Where a stream reads: the store and, for each kind, clip id -> key.
+    """The sources of a stream: the store and, for each kind, clip id -> key.
 
     Frames whose key is their clip's `unpacked_key` are read from the files that the manifest names.
     """

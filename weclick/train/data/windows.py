@@ -50,7 +50,7 @@ class WindowReader:
     def __init__(self, store: Store, *, max_open: int = 16384):
         self._store, self._max_open = store, max_open
         self.pinned = False
-        """Whether windows go into page-locked memory, from where a GPU copies beside its work."""
+        """Whether windows go into page-locked memory; a GPU copies from there beside its work."""
         self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._arrays: OrderedDict[tuple[str, str, str], ts.TensorStore] = OrderedDict()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
