@@ -42,7 +42,7 @@ def imported_modules(*modules: str, without: Collection[str] = ()) -> set[str]:
 
     Args:
         modules: dotted names.
-        without: packages and modules whose imports are not followed.
+        without: packages and modules that are left out unless `modules` names them.
     """
     left_out = tuple(f"{name}." for name in without)
     found: set[str] = set()

@@ -39,7 +39,7 @@ def scores(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any]:
 
 
 def _thinned(clips: tuple[Clip, ...], at_most: int | None) -> Iterator[Clip]:
-    """Clips with at most so many scored frames in all, and no other frames."""
+    """Clips with at most `at_most` scored frames in all, and no other frames."""
     scored = [(clip, t) for clip in clips for t in clip.scored]
     if at_most is not None and len(scored) > at_most:
         scored = [scored[i] for i in np.linspace(0, len(scored) - 1, at_most).round().astype(int)]

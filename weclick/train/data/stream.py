@@ -2,7 +2,7 @@
 
 A step's plan is a function of (seed, step) alone, so a resumed run sees what the whole run would have
 seen. Reads run ahead in one thread; TensorStore's own threads do the decoding. On a GPU that thread also
-uploads and assembles, beside the step: the next step finds its batch ready.
+uploads and assembles, beside the step: the next one finds its batch ready.
 """
 
 from __future__ import annotations
