@@ -242,10 +242,10 @@ def test_what_cannot_be_drawn_is_told(tmp_path, kind, array, lie, told):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda raw: raw["clips"][0].update(scored=[10**9]), "has . frames, but names that at 1000000000"),
-        (lambda raw: raw["clips"][0].update(targets=[-1]), "has . frames, but names that at -1"),
+        (lambda raw: raw["clips"][0].update(scored=[10**9]), "has . frames, but names one at 1000000000"),
+        (lambda raw: raw["clips"][0].update(targets=[-1]), "has . frames, but names one at -1"),
         (lambda raw: raw["clips"][0].update(height_px="x"), "is of size"),
-        (lambda raw: raw.update(shrink=0), "shrink is 0, expected a number from 1 on"),
+        (lambda raw: raw.update(shrink=0), "shrink is 0, expected a whole number from 1"),
         (
             lambda raw: raw["classes"].update(names=["a"] * 10**5, palette=[[1, 2, 3]] * 10**5),
             "100000 classes",

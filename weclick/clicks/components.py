@@ -14,7 +14,7 @@ POINT = np.dtype([("y", "<i4"), ("x", "<i4"), ("class_id", "u1"), ("area", "<i4"
 """A click: pixel (y, x) counted from 0, class id, and area of the clicked object in px (0: not known)."""
 
 FIRST_INSTANCE = 1000
-"""Values of an instance map from here on are objects; smaller ones are not told apart (Cityscapes)."""
+"""Values of an instance map from here on are objects; smaller ones do not tell objects apart (Cityscapes)."""
 
 
 def clicks_from_labels(
@@ -31,11 +31,12 @@ def clicks_from_labels(
     """One click per object.
 
     Objects of `instance_classes` are the instance masks, however small: all pixels of one class with one
-    value >= 1000 in `instances`. All other pixels go by 8-connected components of one class, of which
-    those under `min_pixels` are dropped. So a Cityscapes group (value < 1000) is clicked by components.
+    value >= 1000 in `instances`. All other objects are 8-connected components of one class; those under
+    `min_pixels` are dropped. So a Cityscapes group (value < 1000) is clicked by components.
 
-    The click is the centroid, rounded half up, if that pixel belongs to the object, else a random pixel
-    of it, drawn by `seed`, the class and the object's first pixel: other objects do not change it.
+    The click is the centroid, rounded half up, if that pixel belongs to the object. Else it is a random
+    pixel of the object. The draw depends on `seed`, the class and the object's first pixel, not on other
+    objects.
 
     Args:
         labels: (H, W) uint8 class ids.
@@ -51,8 +52,8 @@ def clicks_from_labels(
         (N,) array of dtype POINT, sorted by (class_id, y, x).
 
     Raises:
-        ValueError: labels are not (H, W) uint8, instances are not of the same size, or the device is none of
-            the two or not there.
+        ValueError: labels are not (H, W) uint8, instances are not of the same size, or the device is unknown
+            or missing.
     """
     _check(labels, instances)
     find = _finder(device)
@@ -92,16 +93,16 @@ def _check(labels: np.ndarray, instances: np.ndarray | None) -> None:
 def find_objects(
     values: np.ndarray, named: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, int, Mapping[str, Any]]:
-    """Number the 8-connected components of equal value, and after them the objects that have names.
+    """Number the 8-connected components of equal value, and after them the objects known already.
 
     Args:
         values: (H, W) uint8 or uint16, 0 for no component.
-        named: where objects are known already, (H, W) bool, and of those pixels in raster order, in which of
-            them each is, 0..m - 1; `values` is 0 there. Or None.
+        named: the mask (H, W) bool of objects known already, and for each of its pixels in raster order the
+            object 0..m - 1; `values` is 0 there. Or None.
 
     Returns:
-        Numbers of the objects (H, W) uint32, 0 none, 1..n components, n + 1..n + m named ones; n; and for
-        every number what `cc3d.statistics` tells.
+        Numbers of the objects (H, W) uint32, 0 none, 1..n components, n + 1..n + m known ones; n; and the
+        `cc3d.statistics` of every number.
     """
     # One call labels all classes at once.
     objects, num_components = cc3d.connected_components(
@@ -125,7 +126,7 @@ def _finder(device: str) -> Callable[..., tuple[np.ndarray, int, Mapping[str, An
 def _split(
     labels: np.ndarray, instances: np.ndarray | None, instance_classes: Collection[int], ignore: int
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-    """`values` and `named` of `find_objects`: what goes by components, and the instances."""
+    """`values` and `named` of `find_objects`: the classes to split into components, and the instances."""
     # 0 is background, hence the shift by one.
     shifted = labels + np.uint8(1) if ignore == 255 else np.where(labels == ignore, 0, labels + np.uint16(1))
     if instances is None or not len(instance_classes):

@@ -15,8 +15,8 @@ import numpy as np
 from weclick.common.errors import InputError
 
 AUTO_DEVICE = "cpu"
-"""What `weclick clicks --device auto` stands for. The GPU finds the same objects, but no machine has shown it
-to be faster yet; where benchmarks/components.py does, "auto" here takes a GPU that is there."""
+"""The device that `weclick clicks --device auto` takes. The GPU finds the same objects, but no machine has
+shown it to be faster yet. If benchmarks/components.py shows it, "auto" here takes a GPU if there is one."""
 
 THREADS = 256
 """Threads of a block; the kernels work with any number."""
@@ -127,8 +127,8 @@ def find_objects(
         named: mask and numbers of objects that are known already, or None.
 
     Returns:
-        Numbers of the objects (H, W) uint32, how many of them are components, and the statistics, which
-        count nothing for number 0.
+        Numbers of the objects (H, W) uint32, the number of components, and the statistics, which count
+        nothing for number 0.
 
     Raises:
         ValueError: CuPy is not installed, or finds no GPU.
@@ -167,7 +167,7 @@ def _spread(mask: np.ndarray, named: np.ndarray) -> np.ndarray:
 
 
 def _statistics(sums: np.ndarray, least: np.ndarray, most: np.ndarray) -> dict[str, np.ndarray]:
-    """In cc3d's names. The sums are exact, and so are cc3d's: both divide the same numbers."""
+    """Statistics by cc3d's names. The sums are exact, as are cc3d's: both divide the same numbers."""
     area = sums[:, 0]
     return {
         "voxel_counts": area,

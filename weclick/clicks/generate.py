@@ -25,7 +25,7 @@ def generate_clicks(
 ) -> ClickTable:
     """Clicks of every target of a split.
 
-    Where the manifest names a click file, its clicks are taken, and neither labels nor options count.
+    If the manifest names a click file, its clicks are taken; labels and options do not count then.
 
     Args:
         manifest: a whole split, see `read_manifests`.
@@ -34,7 +34,7 @@ def generate_clicks(
         device: where to find the objects, cpu or cuda; the clicks are the same.
 
     Raises:
-        ValueError: a target has no label, a label or the click file is malformed, or no click comes of it.
+        ValueError: a target has no label, a label or the click file is malformed, or there is not one click.
     """
     frames = import_clicks(manifest) if manifest.click_file else _make(manifest, options, seed, device)
     if not frames:

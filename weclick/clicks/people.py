@@ -1,4 +1,4 @@
-"""Clicks that people made: a table of theirs, checked against the manifest."""
+"""Clicks that people made: their table, checked against the manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Points = dict[tuple[str, str], np.ndarray]
 
 
 def import_clicks(manifest: Manifest) -> Points:
-    """The click file's rows for the targets of this split; rows of other frames are another split's."""
+    """The click file's rows for the targets of this split; other rows belong to another split."""
     assert manifest.click_file is not None
     path = manifest.path(manifest.click_file)
     clips = {clip.id: (clip, clip.positions()) for clip in manifest.clips}

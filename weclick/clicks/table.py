@@ -63,7 +63,7 @@ class ClickTable:
 
 
 def clicks_digest(table: ClickTable) -> str:
-    """SHA-256 (hex) of what the clicks say: classes, and every frame's points; not of how they were made."""
+    """SHA-256 (hex) over classes and every frame's points; how they were made does not count."""
     digest = hashlib.sha256(canonical_json([table.classes, table.ignore]).encode())
     for (clip, frame), points in sorted(table.frames.items()):
         digest.update(canonical_json([clip, frame, len(points)]).encode())
@@ -152,7 +152,7 @@ def _attributes(table: ClickTable) -> dict[str, Any]:
 
 
 def _digest(rows: np.ndarray, attributes: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of what the file says."""
+    """SHA-256 (hex) over the content of the file."""
     told = {name: str(value) for name, value in attributes.items()}
     digest = hashlib.sha256(canonical_json([str(rows.dtype.names), told]).encode())
     digest.update(np.ascontiguousarray(rows).tobytes())
@@ -160,7 +160,7 @@ def _digest(rows: np.ndarray, attributes: Mapping[str, Any]) -> str:
 
 
 def _rows(table: ClickTable) -> np.ndarray:
-    """The table as rows of the HDF5 dataset. Strings of fixed length, since those are compressed."""
+    """The table as rows of the HDF5 dataset. Strings have a fixed length, since only those are compressed."""
     named = [(c.encode(), f.encode(), points) for (c, f), points in sorted(table.frames.items())]
     lengths = [max((len(row[i]) for row in named), default=1) for i in (0, 1)]
     text = [h5py.string_dtype("utf-8", length) for length in lengths]

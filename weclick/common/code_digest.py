@@ -1,4 +1,4 @@
-"""What code a stage runs, as a digest: an edit of what computes changes it, an edit of words does not.
+"""A digest of the code that a stage runs: edits of what computes change it, edits of words do not.
 
 Modules are read as text and their imports followed; nothing is imported. The digest is taken over the set of
 top-level statements, without module names and import lines. So a definition may move to another file.
@@ -28,7 +28,8 @@ def code_digest(*modules: str, without: Collection[str] = ()) -> str:
 
     Args:
         modules: dotted names such as "weclick.flow".
-        without: packages and modules that do not count unless they are named, nor what they alone import.
+        without: packages and modules that do not count unless `modules` names them. What they alone import
+            does not count either.
 
     Raises:
         ValueError: a name is no module of weclick.
@@ -43,7 +44,7 @@ def imported_modules(*modules: str, without: Collection[str] = ()) -> set[str]:
 
     Args:
         modules: dotted names.
-        without: packages and modules that are not followed into.
+        without: packages and modules that are left out unless `modules` names them.
     """
     left_out = tuple(f"{name}." for name in without)
     found: set[str] = set()
@@ -60,7 +61,7 @@ def imported_modules(*modules: str, without: Collection[str] = ()) -> set[str]:
 def direct_imports(module: str) -> tuple[str, ...]:
     """The weclick modules that one module imports.
 
-    What a package's `__init__` only passes on counts as imported from the module that defines it.
+    A name that a package's `__init__` passes on counts as imported from the module that defines it.
     """
     names: list[str] = []
     for node in ast.walk(_tree(_source(module))):
@@ -106,12 +107,12 @@ def _tree(path: Path) -> ast.Module:
 @cache
 def _statements(path: Path) -> tuple[str, ...]:
     """The top-level statements of a file, reduced to what computes, each as a text."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))  # of its own, for it is changed
+    tree = ast.parse(path.read_text(encoding="utf-8"))  # its own tree, since the visitor changes it
     return tuple(_spell(node) for node in _Computing(tree).visit(tree).body if not _is_all(node))
 
 
 def _spell(value: Any) -> str:
-    """A syntax tree as text, alike under every version of Python: what is empty is left out."""
+    """A syntax tree as text, the same under every version of Python, since empty parts are left out."""
     if isinstance(value, ast.AST):
         fields = [(name, part) for name, part in ast.iter_fields(value) if name != "ctx"]
         told = [f"{name}={_spell(part)}" for name, part in fields if part is not None and part != []]
@@ -127,7 +128,7 @@ def _is_all(node: ast.stmt) -> bool:
 
 
 class _Computing(ast.NodeTransformer):
-    """Takes out of a tree what is there for people: words, annotations, prints and progress."""
+    """Takes out of a tree what serves people: words, annotations, prints and progress."""
 
     def __init__(self, tree: ast.Module):
         items = (item for node in ast.walk(tree) if isinstance(node, ast.With) for item in node.items)
@@ -193,7 +194,7 @@ class _Computing(ast.NodeTransformer):
 
 
 def _drop_unused_words(function: ast.FunctionDef) -> bool:
-    """Take out assignments of texts that nothing reads, since an error did; whether there were any."""
+    """Take out assignments of texts that only an error read; whether there were any."""
     names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
     read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
 
@@ -216,7 +217,7 @@ def _drop_unused_words(function: ast.FunctionDef) -> bool:
 
 
 def _is_words(value: ast.expr) -> bool:
-    """Whether an expression makes nothing but a text out of literals and what is put into them."""
+    """Whether an expression only makes a text, out of literals and values put into them."""
     if isinstance(value, ast.IfExp):
         return _is_words(value.body) and _is_words(value.orelse)
     if isinstance(value, ast.BinOp):
@@ -229,7 +230,7 @@ def _is_words(value: ast.expr) -> bool:
 
 
 def _callee(value: ast.expr | None) -> str:
-    """Name of the function that an expression calls, without its module; empty where it is no call."""
+    """Name of the function that an expression calls, without its module; empty if it is no call."""
     if not isinstance(value, ast.Call):
         return ""
     return value.func.attr if isinstance(value.func, ast.Attribute) else _name(value.func)

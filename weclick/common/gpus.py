@@ -1,8 +1,8 @@
-"""Which GPUs this process uses, so that the processes of one user on one machine use different ones.
+"""Choice of GPUs: the processes of one user on one machine take different ones.
 
-A slot is a file named after a GPU and locked by the kernel (flock) for as long as its process lives: a killed
-process frees its GPUs, and nothing is left to clean up. CUDA reads CUDA_VISIBLE_DEVICES once, when it is
-initialised, so slots are taken before; nothing here loads torch or initialises CUDA.
+A slot is a file named after a GPU. The kernel locks it (flock) as long as its process lives: a killed process
+frees its GPUs, and nothing is left to clean up. CUDA reads CUDA_VISIBLE_DEVICES once, when it is initialised.
+So slots are taken before, and nothing here loads torch or initialises CUDA.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from urllib.parse import quote
 from weclick.common.errors import InputError
 
 POLL_S = 0.5
-_HELD: list[IO[str]] = []  # open until the process ends, and the kernel lets go of their locks
+_HELD: list[IO[str]] = []  # open until the process ends; then the kernel releases their locks
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs that this process may use: of CUDA_VISIBLE_DEVICES where it is set, else 0, 1, ..."""
+    """Names of the GPUs that this process may use: in CUDA_VISIBLE_DEVICES if it is set, else 0, 1, ..."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return [str(index) for index in range(_count())]
@@ -34,11 +34,11 @@ def visible_gpus() -> list[str]:
 
 
 def take_gpus(wanted: int, gpus: Sequence[str]) -> list[str]:
-    """Take GPUs that no other process of this user has taken, and let CUDA see those alone.
+    """Take GPUs that no other process of this user has taken, and let CUDA see only those.
 
-    Waits, with a line on stderr, until there are enough. With one GPU there is nothing to choose and nothing
-    is locked. A process takes once; those that a training starts for its other GPUs (LOCAL_RANK is set) use
-    what it has taken.
+    It waits, with a line on stderr, until enough are free. With one GPU there is nothing to choose, and
+    nothing is locked. A process takes GPUs once. The processes that a training starts for its other GPUs
+    (LOCAL_RANK is set) use what it has taken.
 
     Args:
         wanted: how many.
@@ -48,7 +48,7 @@ def take_gpus(wanted: int, gpus: Sequence[str]) -> list[str]:
         The names of those taken, as they stand in CUDA_VISIBLE_DEVICES from now on.
 
     Raises:
-        InputError: more are wanted than there are; or the folder of the locks is somebody else's.
+        InputError: more are wanted than there are, or the folder of the locks belongs to somebody else.
     """
     if not gpus or _HELD or "LOCAL_RANK" in os.environ:
         return list(gpus)
@@ -89,7 +89,7 @@ def _gather(wanted: int, slots: Mapping[str, IO[str]]) -> list[str]:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Whether the lock was free; it is now ours."""
+    """Take the lock if it is free; whether it was."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -98,7 +98,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _sign(slot: IO[str]) -> None:
-    """Write down who holds the slot, for those that wait, and hold it."""
+    """Hold the slot, and write this process into it for those that wait."""
     slot.truncate(0)
     slot.write(str(os.getpid()))
     slot.flush()
@@ -119,9 +119,9 @@ def _tell_waiting(wanted: int, slots: Mapping[str, IO[str]]) -> None:
 
 
 def _folder() -> Path:
-    """Where the locks lie: of this user, on this machine, and inside the Slurm job that was given the GPUs.
+    """The folder of the locks: one per user, machine, and Slurm job that was given the GPUs.
 
-    Not XDG_RUNTIME_DIR, which goes with the user's last login while trainings go on.
+    It is not in XDG_RUNTIME_DIR: that goes with the user's last login, while trainings go on.
     """
     given = os.environ.keys() & {"SLURM_JOB_GPUS", "SLURM_STEP_GPUS"}
     job = f"-{os.environ['SLURM_JOB_ID']}" if given else ""  # in two jobs, 0 may be two different GPUs
@@ -137,7 +137,7 @@ def _folder() -> Path:
 
 
 def _count() -> int:
-    """GPUs that the driver's management library (NVML) tells of; asking it does not initialise CUDA."""
+    """Number of GPUs by the driver's management library (NVML), which does not initialise CUDA."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:  # no driver, no GPU

@@ -1,4 +1,4 @@
-"""What measured times depend on: the machine, and the versions of what ran on it."""
+"""The machine and the versions of packages that measured times depend on."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of Python, of weclick and of packages that the figures depend on."""
+    """Versions of Python, of weclick and of the packages that the figures depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in (*packages, "weclick")}}

@@ -1,4 +1,4 @@
-"""What files say, by the schemas of `data_schema/`."""
+"""The schemas of `data_schema/`, and values checked against them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 
 
 def schema_path(name: str) -> Path:
-    """Where a schema of `data_schema/` lies, in a checkout or in an installed package."""
+    """The path of a schema of `data_schema/`, in a checkout or in an installed package."""
     here = Path(__file__).resolve().parents[1]
     for folder in (here / "data_schema", here.parent / "data_schema"):
         if (folder / f"{name}.schema.json").is_file():
@@ -28,7 +28,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def schema_fault(value: Any, name: str) -> str:
-    """What is most wrong with a value by a schema of `data_schema/`, and where; empty where nothing is."""
+    """The worst fault of a value by a schema of `data_schema/`, and its place; empty if there is none."""
     try:
         fault = best_match(_validator(name).iter_errors(value))
         if fault is None:

@@ -1,4 +1,4 @@
-"""What every data set adapter gives, and how a manifest is made of it."""
+"""The data set that an adapter gives, and the manifest made of it."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def build_manifest(
         split: e.g. train.
         shard: which part, 0 .. shards - 1; a shard may be empty.
         shards: parts of the split.
-        reach_frames: frames farther from every target and scored frame than this (by number) are left out,
-            as are clips with neither.
+        reach_frames: frames farther than this (by number) from every target and scored frame are left out,
+            and so are clips without such frames.
         remember: file that keeps digests between runs (see `file_digests`); None reads every file.
 
     Raises:
@@ -107,10 +107,10 @@ def build_manifest(
 
 
 def listing_digest(dataset: Dataset, split: str, shard: int, shards: int) -> str:
-    """SHA-256 (hex) over names and sizes of all files of a shard: says cheaply that something changed.
+    """SHA-256 (hex) over names and sizes of all files of a shard: a cheap sign that something changed.
 
     Classes and click table count by content, since one edited name or coordinate seldom changes a size.
-    The time of change does not count, so that a copied or freshly checked out data set is the same one.
+    The time of change does not count: a copy or a fresh checkout is the same data set.
 
     Raises:
         ValueError, FileNotFoundError: as `build_manifest`.
@@ -134,7 +134,7 @@ def trim(clip: Clip, reach_frames: int) -> Clip:
 
 
 def assign_roles(clip: Clip, labelled: Iterable[int], *, training: bool) -> Clip:
-    """The clip with its labelled frames as targets of training, else as scored frames."""
+    """The clip with its labelled frames as targets in training, and as scored frames elsewhere."""
     positions = tuple(labelled)
     return replace(clip, targets=positions) if training else replace(clip, scored=positions)
 
@@ -168,7 +168,7 @@ def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str]) -> Clip:
     height, width = shrunk_size(whole, dataset.shrink)
     if not height or not width:
         raise InputError(
-            f"{dataset.root / clip.frames[0].image}: of {whole[0]}x{whole[1]} px (HxW) data.shrink "
+            f"{dataset.root / clip.frames[0].image}: is {whole[0]}x{whole[1]} px (HxW), of which data.shrink "
             f"{dataset.shrink} leaves nothing; lower it"
         )
     _check_label_sizes(clip, dataset.root, whole)

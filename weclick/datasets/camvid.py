@@ -4,10 +4,10 @@ Two layouts are read:
 
 - that of the SegNet tutorial: `train/`, `trainannot/` and likewise for val and test, labels as ids 0..11;
 - the original one: `701_StillsRaw_full/<stem>.png`, `LabeledApproved_full/<stem>_L.png` in 32 colours, and
-  lists `train.txt`, `val.txt`, `test.txt` of stems (or paths), which the original does not come with.
+  lists `train.txt`, `val.txt`, `test.txt` of stems (or paths). The original comes without these lists.
 
-Unlabelled neighbours may lie beside either in `frames30/<sequence>/<sequence>_<number>.png` (or .jpg), of the
-same size as the labelled frames. Names are `<sequence>_<number>` or `<sequence>_f<number>`; the number
+Either layout may have unlabelled neighbours in `frames30/<sequence>/<sequence>_<number>.png` (or .jpg), of
+the same size as the labelled frames. Names are `<sequence>_<number>` or `<sequence>_f<number>`; the number
 counts frames of the 30 Hz source video. Gaps between numbers are legal: labels come once a second.
 """
 
@@ -65,7 +65,7 @@ COLORS: dict[str, tuple[str, ...]] = {
     "pedestrian": ("64,64,0", "192,128,64", "64,0,192", "64,128,64"),  # and Child, CartLuggagePram, Animal
     "bicyclist": ("0,128,192", "192,0,192"),  # Bicyclist, MotorcycleScooter
 }
-"""Colours of the original labels, grouped into 11 classes as in SegNet; the first is shown in pictures."""
+"""Colours of the original labels, grouped into 11 classes as in SegNet; pictures show the first."""
 
 STILLS, STILL_LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 DENSE = "frames30"
@@ -73,10 +73,10 @@ _STEM = re.compile(r"(?P<sequence>.+)_f?(?P<number>\d+)")
 
 
 def open_camvid(root: Path, data: DataSection) -> Dataset:
-    """CamVid in either layout; one clip per sequence and split, so that no window crosses a split.
+    """CamVid in either layout; every sequence of a split is a clip, so no window crosses a split.
 
     Raises:
-        ValueError: the folder holds neither layout, or no list says what is in a split of the original one.
+        ValueError: the folder holds neither layout, or holds the original one without lists of its splits.
     """
     original = (root / STILLS).is_dir()
     splits = _splits_by_list(root) if original else _splits_by_folder(root)
@@ -160,7 +160,7 @@ def _labelled_frames(root: Path, original: bool, split: str) -> list[Frame]:
 
 
 def _read_list(path: Path) -> list[str]:
-    """Stems named by a list: the first word of each line, be it a name or a path."""
+    """Stems in a list: the first word of each line, a name or a path."""
     if not path.is_file():
         return []
     lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
@@ -202,6 +202,6 @@ def _add_dense(root: Path, frames: dict[str, list[Frame]]) -> None:
 
 
 def _nearest(numbers: list[int], number: int) -> int:
-    """The member of sorted `numbers` nearest to `number`; of two as near, the earlier."""
+    """The one of sorted `numbers` that is nearest to `number`; the earlier one in a tie."""
     after = bisect_left(numbers, number)
     return min(numbers[max(after - 1, 0) : after + 1], key=lambda other: abs(other - number))

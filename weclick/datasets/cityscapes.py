@@ -4,9 +4,9 @@
     leftImg8bit/...                                                       the annotated frames alone
     gtFine/{split}/{city}/{city}_{sequence:06}_{frame:06}_gtFine_labelIds.png, ..._gtFine_instanceIds.png
 
-Where the sequences lack a frame, that of leftImg8bit is taken; missing neighbours do no harm. The twentieth
-frame of a snippet is annotated: its neighbours run from -19 to +10. Some cities count frames from the start
-of the recording, not of the snippet, hence offsets from the annotated frame are used for all.
+If the sequences lack a frame, leftImg8bit's is taken; missing neighbours do no harm. The twentieth frame of a
+snippet is annotated: its neighbours run from -19 to +10. Some cities count frames from the start of the
+recording, not of the snippet. So neighbours go by their offset from the annotated frame.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _only(files: dict[Address, str], at: Address) -> dict[Address, str]:
 def _index(root: Path, folder: str, ending: str) -> dict[Address, str]:
     """All files below a folder with an ending, by address: their paths from the root.
 
-    Paths are texts here, since a `Path` for each of 90,000 files takes longer than listing them.
+    Paths are strings here: to make a `Path` for each of 90,000 files takes longer than to list them.
     """
     found = {}
     for inner in list_folders(root / folder):

@@ -1,4 +1,4 @@
-"""Content digests of files, remembered so that an unchanged file is not read again."""
+"""Content digests of files. They are remembered: an unchanged file is not read again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weclick.common.progress import progress_bar
 from weclick.store import file_digest
 
 WAIT_S = 60
-"""How long a writer waits for another one to finish with the memory."""
+"""How long a writer waits until another one has finished with the memory."""
 
 
 def file_size(path: Path | str) -> int:

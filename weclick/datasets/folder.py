@@ -6,10 +6,10 @@
     instances/<clip>/<stem>.png  optional: class id * 1000 + k as in Cityscapes; values < 1000: no objects
     classes.yaml                 names and colours, see CLASSES_EXAMPLE; `data.classes` may name another file
 
-Names of images need not count without gaps: numbers tell the time between frames, and a window takes only
-neighbours that are there. A clip of one frame trains without neighbours; one of none is an error.
+The numbers in names of images may have gaps. They tell the time between frames, and a window takes only
+neighbours that exist. A clip of one frame trains without neighbours; a clip without frames is an error.
 
-Clicks made by people come as a table, `data.clicks`: CSV with the header clip,frame,y,x,class.
+People's clicks come as a table, `data.clicks`: CSV with the header clip,frame,y,x,class.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class _Folder:
 def open_folder(root: Path, data: DataSection) -> Dataset:
     """A plain folder; `data.held_out` says what the validation split is.
 
-    clips: the clips whose names match `data.val_clips`, all their labelled frames are scored; the others
-    train. other_frames: every clip trains, and its labelled frames that are no targets are scored.
-    Targets are every `data.target_every`-th frame from the first on, as far as labelled; with a click table,
-    as far as named there.
+    clips: the clips whose names match `data.val_clips` are held out, and all their labelled frames scored;
+    the others train. other_frames: every clip trains, and its labelled frames that are no targets are scored.
+    Every `data.target_every`-th frame from the first on is a target if it has a label or, with a click table,
+    if the table names it.
 
     Raises:
         ValueError, FileNotFoundError: the classes file or the click table is missing or malformed.
@@ -155,7 +155,7 @@ def _color(value: Any) -> tuple[int, int, int]:
 
 
 def _relative(path: Path, root: Path) -> str:
-    """The path from the root where it lies inside it, else the absolute path."""
+    """The path from the root if it lies inside, else the absolute path."""
     path, root = path.resolve(), root.resolve()
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
@@ -173,7 +173,8 @@ def _list_clips(root: Path) -> list[Clip]:
     lost = [folder.name for folder in list_folders(root / "labels") if folder.name not in names]
     if lost:
         raise InputError(
-            f"{root / 'labels' / lost[0]}: labels without frames; the clips are {', '.join(names[:20])}"
+            f"{root / 'labels' / lost[0]}: holds labels without frames; the clips are "
+            f"{', '.join(names[:20])}; give the folder the name of its clip, or remove it"
         )
     return [_image_clip(root, folder) for folder in folders] + [_video_clip(root, video) for video in videos]
 
@@ -203,7 +204,7 @@ def _video_clip(root: Path, video: Path) -> Clip:
 
 
 def _numbers(stems: list[str]) -> list[int]:
-    """The last number in every stem where these tell all frames apart, else positions in order of names."""
+    """The last number in every stem if these tell all frames apart, else positions in order of names."""
     matches = [_LAST_NUMBER.search(stem) for stem in stems]
     numbers = [int(match[1]) for match in matches if match]
     return numbers if len(set(numbers)) == len(stems) else list(range(len(stems)))

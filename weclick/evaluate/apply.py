@@ -1,4 +1,4 @@
-"""Class maps of images, folders and videos from a checkpoint alone: nothing else of a run is needed."""
+"""Class maps of images, folders and videos from a checkpoint alone; they need nothing else of a run."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Write = Callable[[str, np.ndarray, np.ndarray], None]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a prediction came to.
+    """The outcome of a prediction.
 
     Attributes:
         frames: how many.
         seconds: from the first frame read to the last file written.
-        network_seconds: of it, in the network.
+        network_seconds: the part of these spent in the network.
         share: (K,) part of all pixels that each class got.
         classes: of the checkpoint.
     """
@@ -54,9 +54,9 @@ def predict_files(
     Args:
         source: an image, a folder of images (at any depth) or a video.
         checkpoint: model.safetensors of a teacher or student.
-        folder: gets masks/<name>.png, palette PNGs of class ids, and overlay/<name>.jpg; of a video,
+        folder: gets masks/<name>.png, palette PNGs of class ids, and overlay/<name>.jpg. A video gives
             masks/<video>/<frame>.png and overlay/<video>.mp4 (H.264 at the source's rate; an odd last row or
-            column is doubled, since that format has none).
+            column is doubled, since that format needs even sides).
         masks: write class maps.
         overlay: write frames with the classes' colours over them and lines between the classes.
         opacity: of the colours, 0..1.
@@ -64,7 +64,7 @@ def predict_files(
 
     Raises:
         MissingFileError: there is no such source or checkpoint.
-        InputError: the source has no frames or cannot be read, or the checkpoint is none; or the name of a
+        InputError: the source has no frames or cannot be read, the file is no checkpoint, or the name of a
             file leads out of the folder.
         DiskFullError: there is no room.
     """
@@ -86,7 +86,7 @@ def predict_files(
             writers.append(_overlay_writer(folder / "overlay", source, paint, open_files))
         for name, image in frames:
             began_network = time.perf_counter()
-            small = shrink_image(image, card.shrink)  # as the network has learned to see
+            small = shrink_image(image, card.shrink)  # the network learned from frames of this size
             class_ids = predict(model, small, device, size=image.shape[:2]).cpu().numpy()
             network_seconds += time.perf_counter() - began_network
             for write in writers:
@@ -146,7 +146,7 @@ def _overlay_writer(
     paint: Callable[[np.ndarray, np.ndarray], np.ndarray],
     open_files: ExitStack,
 ) -> Write:
-    """Of a video one .mp4, opened at the first frame and closed with `open_files`; else a .jpg a frame."""
+    """Writes a video into one .mp4, open from its first frame until `open_files` closes; else .jpg files."""
     if source.is_file() and source.suffix.lower() not in IMAGE_SUFFIXES:
         rate = video_info(source).rate
         add = open_files.enter_context(video_writer(folder / f"{source.stem}.mp4", rate))

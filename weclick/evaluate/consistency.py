@@ -22,7 +22,7 @@ def add_consistency(
 
     Args:
         matrix: gets the counts.
-        clip: that is scored.
+        clip: the clip to score.
         predictions: position in the clip -> (H, W) uint8 class ids.
         store: holds the flow entry.
         key: of the clip's flow.

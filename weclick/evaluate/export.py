@@ -2,8 +2,8 @@
 
 Both take plain images and give logits at the image's own size, so their arg-max is what
 `weclick.models.inference.predict` gives: rgb float32 (B, 3, H, W), RGB 0..255 -> logits float32 (B, K, H, W).
-Normalisation and upsampling are part of the graph, and batch norm is folded into the convolutions. Batch
-and, where it is exact, height and width are free.
+Normalisation and upsampling are part of the graph, and batch norm is folded into the convolutions. The batch
+size is free; height and width are free where that is exact.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from weclick.models.inference import fused_for_inference
 from weclick.store.model_file import ModelCard, load_model
 
 TOLERANCE = 1e-4
-"""Largest difference of logits that is let through, relative to the largest logit."""
+"""Largest difference of logits that is accepted, relative to the largest logit."""
 
 CARD = "weclick.json"
 """Name of the card inside a .pt2 file; in ONNX it is the metadata `weclick`."""
@@ -44,12 +44,12 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written and agreed with the network.
+    """An exported file whose outputs agree with the network's.
 
     Attributes:
         path: the file.
         difference: largest absolute difference of logits.
-        relative: of it, to the largest absolute logit.
+        relative: that difference over the largest absolute logit.
     """
 
     path: Path
@@ -85,11 +85,12 @@ def export_model(
         folder: gets model.onnx and model.pt2.
         formats: of `SUFFIXES`.
         size: (H, W) px that the files will take; None leaves both free.
-        check: image to compare outputs on; None makes one of noise.
+        check: image on which outputs are compared; None makes one of noise.
 
     Raises:
         MissingFileError: there is no such checkpoint or image.
-        InputError: the checkpoint is none, the size cannot be, a package is missing, or outputs differ.
+        InputError: the file is no checkpoint, the size cannot be taken, a package is missing, or outputs
+            differ.
     """
     if "onnx" in formats:
         _check_onnx_is_there()
@@ -104,7 +105,7 @@ def export_model(
 
 
 def describe(card: ModelCard, size: tuple[int, int] | None) -> dict[str, Any]:
-    """What an exported file says of itself: classes, palette, its input and output, and the model card."""
+    """The description inside an exported file: classes, palette, input, output, and the model card."""
     height, width = size or ("height", "width")
     return {
         "classes": list(card.classes.names),
@@ -154,15 +155,15 @@ def _write(
         if not relative <= TOLERANCE:
             raise InputError(
                 f"{path}: was not kept, its logits are off the network's by {difference:.2g}, {relative:.2g} "
-                f"of the largest, and at most {TOLERANCE:g} is let through; another version of torch or "
-                "onnxruntime may be exact, or another --format"
+                f"of the largest, and at most {TOLERANCE:g} is accepted; try another version of torch or "
+                "onnxruntime, or another --format"
             )
     return Exported(path, difference, relative)
 
 
 def _save_onnx(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own parts, which no user can mend
+        warnings.simplefilter("ignore")  # they concern the exporter's own parts, which no user can mend
         converted = torch.onnx.export(
             program, dynamo=True, verbose=False, input_names=["rgb"], output_names=["logits"]
         )
@@ -178,7 +179,7 @@ def _load_onnx(path: Path) -> Run:
 
 
 def _save_torch(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
-    with path.open("wb") as file:  # by name, torch would insist on the suffix .pt2
+    with path.open("wb") as file:  # given a name, torch insists on the suffix .pt2
         torch.export.save(program, file, extra_files={CARD: told})
 
 
@@ -200,7 +201,7 @@ def _largest_difference(network: nn.Module, run: Run, images: list[np.ndarray]) 
 
 
 def _check_images(check: Path | None, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
-    """Batches (B, 3, H, W) float32 to compare on: the image; beside its mirror; and of another, odd size."""
+    """Batches (B, 3, H, W) float32 to compare on: the image, it and its mirror, and a crop of odd size."""
     if check is None:
         height, width = size or (120, 161)
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
@@ -224,8 +225,8 @@ def _check_images(check: Path | None, size: tuple[int, int] | None) -> Iterator[
 def _check_size(card: ModelCard, size: tuple[int, int] | None) -> None:
     if size is None and card.options["architecture"] == "pspnet":
         raise InputError(
-            "a PSPNet pools into 1, 2, 3 and 6 bins whose borders depend on the image's size, which a graph "
-            "of free size cannot hold exactly; give --size HxW, e.g. --size 360x480"
+            "a PSPNet pools into 1, 2, 3 and 6 bins whose borders depend on the image's size, and a graph "
+            "of free size is not exact there; give --size HxW, e.g. --size 360x480"
         )
     if size is not None and min(size) < SMALLEST_PX:
         raise InputError(f"size is {size[0]}x{size[1]} px, expected at least {SMALLEST_PX} a side")

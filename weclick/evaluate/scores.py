@@ -19,7 +19,7 @@ from weclick.models.inference import predict
 def score_frames(
     model: nn.Module, manifest: Manifest, *, at_most: int | None = None, device: torch.device | str = "cpu"
 ) -> ConfusionMatrix:
-    """The confusion matrix over a split's scored frames, or `at_most` evenly chosen ones of them."""
+    """The confusion matrix over a split's scored frames, or over `at_most` of them, evenly chosen."""
     matrix = ConfusionMatrix(manifest.num_classes)
     for clip in _thinned(manifest.clips, at_most):
         for t, image in enumerate(read_clip(manifest, clip)):
@@ -40,7 +40,7 @@ def scores(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any]:
 
 
 def _thinned(clips: tuple[Clip, ...], at_most: int | None) -> Iterator[Clip]:
-    """Clips with at most so many scored frames in all, and no frame besides."""
+    """Clips with at most `at_most` scored frames in all, and no other frames."""
     scored = [(clip, t) for clip in clips for t in clip.scored]
     if at_most is not None:
         scored = spread_to_ends(scored, at_most)

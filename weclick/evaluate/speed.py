@@ -1,4 +1,4 @@
-"""How fast a network is on this machine."""
+"""The speed of a network on this machine."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def evaluate_models(
         device: where to run.
         folder: gets metrics.json and examples/, and predictions/ if asked.
         examples: how many frames' predictions to keep for the report.
-        write_predictions: keep those of all scored frames.
+        write_predictions: keep the predictions of all scored frames.
     """
     chosen = choose_examples(manifest, examples)
     metrics: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def evaluate(
     """All scores of a network on a split, run with its batch norms folded (see `fused_for_inference`).
 
     Temporal consistency is the mIoU between the prediction of a frame and that of an earlier frame,
-    warped by nearest along the cached flow, over pixels that the flow and its masks call valid.
+    warped to the nearest pixel along the cached flow, over pixels that the flow and its masks call valid.
 
     Args:
         model: in eval mode, on `device`.

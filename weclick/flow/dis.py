@@ -31,9 +31,9 @@ class Dis:
 
     Args:
         preset: ultrafast, fast or medium, from quick to good; medium is some four times the work of fast.
-        finest_scale: the pyramid level to stop at, 0 being full resolution; None leaves it to the preset
+        finest_scale: the pyramid level to stop at; 0 is full resolution, None leaves it to the preset
             (medium 1, the others 2).
-        device: where the flow is wanted; the work is always done by the CPU.
+        device: where the flow is wanted; the CPU always does the work.
 
     Raises:
         ValueError: an unknown preset or scale.
@@ -62,7 +62,7 @@ class Dis:
     def estimate(self, target: Tensor, neighbour: Tensor) -> Tensor:
         """The flow target -> neighbour; see `FlowEstimator.estimate`. Pairs are spread over torch's threads.
 
-        OpenCV's own threads are switched off, for the whole process: they gain little here, and some
+        OpenCV's own threads are switched off for the whole process. They gain little here, and some
         versions split an image into as many stripes as there are threads, which changes the flow.
         """
         cv2.setNumThreads(1)
@@ -80,10 +80,10 @@ class Dis:
         return flow[:height, :width]
 
     def _engine(self, height: int, width: int) -> Any:
-        """A new DIS object (that costs nothing, and threads share none), stopping at a scale the image has.
+        """A new DIS object that stops at a scale the image has. It costs nothing, and threads share none.
 
-        Asked for a scale that is too coarse for the image, OpenCV picks others by the width alone, and
-        reads outside a low, wide image (seen in 5.0: the process dies).
+        If the scale is too coarse for the image, OpenCV picks others by the width alone, and reads outside
+        a low, wide image (seen in 5.0: the process dies).
         """
         engine = cv2.DISOpticalFlow.create(PRESETS[self._preset])
         wanted = engine.getFinestScale() if self._finest_scale is None else self._finest_scale

@@ -1,4 +1,4 @@
-"""What every flow estimator offers, and the table of those that the config may name.
+"""The interface of flow estimators, and the table of those that the config may name.
 
 A new estimator is a class like `Dis`: a `FlowEstimator` with a class method `describe(**options)`, which
 gives its digest without loading anything, and one line in `_ESTIMATORS`.
@@ -61,9 +61,10 @@ def build_estimator(name: str, *, device: str = "cpu", **options: Any) -> FlowEs
 
 
 def estimate_both(estimator: FlowEstimator, target: Tensor, neighbour: Tensor) -> tuple[Tensor, Tensor]:
-    """The flows target -> neighbour and neighbour -> target, by what an estimator can share between them.
+    """The flows target -> neighbour and neighbour -> target.
 
-    An estimator that can has a method `estimate_both`, with the arguments of `estimate`.
+    An estimator that can share work between them has a method `estimate_both`, with the arguments of
+    `estimate`.
     """
     if hasattr(estimator, "estimate_both"):
         return estimator.estimate_both(target, neighbour)
@@ -71,7 +72,7 @@ def estimate_both(estimator: FlowEstimator, target: Tensor, neighbour: Tensor) -
 
 
 def estimator_digest(name: str, **options: Any) -> dict[str, Any]:
-    """The `digest` of an estimator without building it: what a key needs to know of it.
+    """The `digest` of an estimator, for a key, without building it.
 
     Raises:
         ValueError: an unknown name or option, or a value it cannot have.

@@ -33,7 +33,7 @@ def read_flow_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         MissingFileError: there is no such file.
-        ValueError: the name ends in something else, or as in `read_flo` and `read_kitti_flow`.
+        ValueError: the name has another ending, or as in `read_flo` and `read_kitti_flow`.
     """
     path = Path(path)
     if not path.is_file():
@@ -107,7 +107,7 @@ def read_kitti_flow(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_kitti_flow(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
-    """Write a flow as a KITTI PNG, to the nearest 1/64 px (the official kit cuts down instead).
+    """Write a flow as a KITTI PNG, rounded to the nearest 1/64 px (the official kit rounds down).
 
     Args:
         path: a name that ends in .png.

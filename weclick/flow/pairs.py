@@ -20,7 +20,7 @@ from weclick.store.flow_entries import MASKS
 
 @dataclass(frozen=True)
 class PairImages:
-    """A pair of frames, each (H, W, 3) uint8 RGB; its index in its clip's list of pairs; and which clip."""
+    """A pair of frames, each (H, W, 3) uint8 RGB; its index among its clip's pairs; its clip's number."""
 
     index: int
     target: np.ndarray
@@ -31,12 +31,12 @@ class PairImages:
 def match_pairs(
     images: Iterable[np.ndarray], pairs: Sequence[tuple[int, int]], *, clip: int = 0
 ) -> Iterator[PairImages]:
-    """Every pair as soon as both of its frames have come; a frame is held only while a pair waits for it.
+    """Yield every pair once both of its frames have come; a frame is held only while a pair waits for it.
 
     Args:
         images: frames in order.
         pairs: (target, neighbour) positions in `images`.
-        clip: what every pair is told to be of.
+        clip: number of the clip, which every pair gets.
     """
     complete_at: dict[int, list[int]] = defaultdict(list)
     last_use: dict[int, int] = {}
@@ -53,9 +53,9 @@ def match_pairs(
 
 
 def batches(items: Iterable[PairImages], size: int) -> Iterator[list[PairImages]]:
-    """Lists of at most `size` pairs in a row whose images are equally large, over the ends of clips.
+    """Lists of at most `size` successive pairs of images of one size; a list may hold pairs of several clips.
 
-    The next list is made in a thread meanwhile.
+    A thread makes the next list meanwhile.
     """
     groups = _group(items, size)
     with ThreadPoolExecutor(1) as ahead:
@@ -95,11 +95,11 @@ class BatchEstimator:
     def __call__(self, batch: Sequence[PairImages]) -> list[tuple[Tensor, Tensor | None]]:
         """The batch's pieces in order, each (b, 2, h, w) float32 px of the grid, and (b, h, w) uint8.
 
-        The latter are the bits of the masks that hold, or None where no mask is asked. Both lie on the
-        estimator's device and may still be in the making there.
+        The uint8 are the bits of the masks that hold, or None if no mask is asked for. Both lie on the
+        estimator's device, which may still be computing them.
 
         Raises:
-            InputError: there is not even memory for one pair.
+            InputError: the memory does not even hold one pair.
         """
         size = batch[0].target.shape
         done: list[tuple[Tensor, Tensor | None]] = []

@@ -19,8 +19,8 @@ DEFAULT_WEIGHTS = {
     "small": ("Raft_Small_Weights", "C_T_V2", "01064c6d"),
     "large": ("Raft_Large_Weights", "C_T_SKHT_V2", "ff5fadd5"),
 }
-"""Model -> torchvision's class and name of the weights, and how their SHA-256 begins. Named here, so that
-another torchvision with other defaults gives an error and not another flow under the same key."""
+"""Model -> torchvision's class, the name of its weights, and the start of their SHA-256. A torchvision with
+other defaults then gives an error, and not another flow under the same key."""
 
 LICENCE = (
     "torchvision's RAFT weights (BSD-3-Clause), trained on FlyingChairs, FlyingThings3D and, for the large "
@@ -79,7 +79,7 @@ class Raft:
         return flow[:, :, :height, :width].contiguous()
 
     def _prepare(self, images: Tensor) -> Tensor:
-        """uint8 -> -1..1, the border repeated at the right and at the bottom up to sides that RAFT takes."""
+        """uint8 -> -1..1, padded at the right and bottom by the border, up to sides that RAFT takes."""
         bottom, right = (
             -(-max(side, MINIMUM_PX) // MULTIPLE_PX) * MULTIPLE_PX - side for side in images.shape[2:]
         )

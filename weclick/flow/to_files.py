@@ -1,4 +1,4 @@
-"""Flows of the store as files that other tools read, and the names under which they lie in a folder."""
+"""Flows of the store as files that other tools read, and their names in a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDING = {"flo": ".flo", "kitti": ".png"}
 
 
 def flow_path(folder: Path, clip: str, target: str, neighbour: str) -> Path:
-    """Where the flow target -> neighbour of a clip lies in a folder of flow files, without its ending."""
+    """The path of the flow target -> neighbour of a clip in a folder of flow files, without its ending."""
     return folder / clip / f"{target}__{neighbour}"
 
 
@@ -36,15 +36,15 @@ def export_flow(
 ) -> int:
     """Write every stored flow into `folder` as `<clip>/<target>__<neighbour>` with the format's ending.
 
-    Frames are named as in the clip that made the entry: where a colleague's clip of the same frames did,
-    by his names.
+    Frames are named as in the clip that made the entry. That may be a colleague's clip of the same frames,
+    with his names.
 
     Args:
         index: clip id -> key, as from `read_index`.
-        folder: made where it is not there; files of the same name are replaced, and nothing outside of it.
+        folder: made if missing; files of the same name are replaced. Nothing is written outside of it.
         store: holds the entries.
-        file_format: flo for Middlebury's float32, or kitti for PNGs of 1/64 px. Only these say what is valid:
-            the pixels for which all masks of the entry hold.
+        file_format: flo for Middlebury's float32, or kitti for PNGs of 1/64 px. Only PNGs mark valid pixels:
+            those for which all masks of the entry hold.
         full: at the size of the image, in its pixels; else on the stride grid, in px of the grid.
         clips: ids to write; none: all.
 
@@ -54,7 +54,7 @@ def export_flow(
     Raises:
         InputError: the index has no such clip, or the name of a clip or frame leads out of the folder.
         EntryMissingError: the store lacks an entry.
-        DamagedEntryError: an entry says of itself what its arrays do not hold.
+        DamagedEntryError: the description of an entry does not fit its arrays.
         ValueError: a flow does not fit KITTI's ±512 px.
         DiskFullError: there is no room.
     """

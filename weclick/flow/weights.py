@@ -22,14 +22,14 @@ _NUMPY_SCALARS: Sequence[Any] = [
     np.dtypes.Float32DType,
     np.dtypes.Int64DType,
 ]
-"""What training loops leave beside the state dict, e.g. the best error as a numpy number."""
+"""Types that training loops store beside the state dict, e.g. the best error as a numpy number."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """A state dict: bare, or under "state_dict" as training loops store it.
 
     Args:
-        path: a .safetensors file, or what torch.save wrote, old or new format.
+        path: a .safetensors file, or one that torch.save wrote in its old or new format.
 
     Raises:
         ValueError: the file cannot be read, or holds something else.
@@ -41,7 +41,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         with torch.serialization.safe_globals(list(_NUMPY_SCALARS)):
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:  # whose own text advises to run what is in it
+    except UnpicklingError as error:  # its own text advises to run the code in the file
         raise ValueError(
             f"{path}: cannot be read as weights: it is a damaged pickle, or one that wants to run code, "
             "which was refused and not run; save the bare state_dict, best as .safetensors"
@@ -66,11 +66,11 @@ def check_state(
         state: as read.
         expected: the network's own.
         path: named in the error.
-        network: what it should be the weights of.
-        hint: what may be the matter.
+        network: the network that it should belong to.
+        hint: the likely cause.
 
     Raises:
-        ValueError: with the number of keys that differ, and the first of them.
+        ValueError: some differ; the error tells how many, and the first of them.
     """
     shapes = {key: tuple(value.shape) for key, value in expected.items()}
     found = {key: tuple(value.shape) for key, value in state.items()}

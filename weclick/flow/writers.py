@@ -1,4 +1,4 @@
-"""From flows of batches to entries of clips: encoded and written in a thread, behind the estimator."""
+"""From flows of batches to entries of clips: a thread encodes and writes them, behind the estimator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from weclick.store.flow_entries import allocate_flow, write_flow
 
 @dataclass
 class _OpenEntry:
-    """An entry that is being filled, how many of its pairs are still to come, and how many values clipped."""
+    """An entry that is being filled, the number of its pairs still to come, and of its values clipped."""
 
     manager: AbstractContextManager[EntryWriter]
     writer: EntryWriter
@@ -35,12 +35,12 @@ class _OpenEntry:
 class Writers:
     """The entries that are being filled: a batch may end one and begin the next. One thread does the work.
 
-    Leaving the block waits for what the thread was given, so that whole clips are kept even after an error
-    elsewhere; what is not whole by then leaves nothing behind.
+    Leaving the block waits for the thread. So whole clips are kept even after an error elsewhere; unfinished
+    ones leave nothing behind.
     """
 
     AHEAD = 2
-    """Batches that may wait for the thread, which bounds the memory."""
+    """Batches that may wait for the thread; this bounds the memory."""
 
     def __init__(self, jobs: Sequence[Job], estimator: FlowEstimator, options: FlowSection, store: Store):
         self._jobs, self._estimator, self._options, self._store = jobs, estimator, options, store
@@ -61,7 +61,7 @@ class Writers:
                 entry.manager.__exit__(RuntimeError, RuntimeError("left unfinished"), None)
 
     def write(self, batch: Sequence[PairImages], pieces: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Hand a batch over; here is raised what went wrong with an earlier one."""
+        """Hand a batch over. Raises the error of an earlier one, if there was any."""
         self._waiting.append(self._thread.submit(self._write, batch, pieces))
         while len(self._waiting) > self.AHEAD:
             self._waiting.popleft().result()
@@ -77,7 +77,7 @@ class Writers:
         entry = self._open.get(pair.clip) or self._begin(pair.clip)
         try:
             self._fill(entry, pair, flow, valid)
-        except OSError as error:  # told by the store, and nothing of the entry stays
+        except OSError as error:  # the store words it, and nothing of the entry stays
             self._open.pop(pair.clip).manager.__exit__(type(error), error, error.__traceback__)
             raise
         if not entry.left:

@@ -4,7 +4,7 @@ Pixel centres lie at integers, so an image of H rows covers y in [-0.5, H-0.5]. 
 of the grid it lives on. A grid of stride s has ceil(H/s) rows; its cell i is centred at (i + 0.5) * s - 0.5
 full-resolution pixels, which is what `align_corners=False` means.
 
-Values outside an image repeat its border; a mask always tells which ones those are.
+Values outside an image repeat its border; a mask always marks them.
 """
 
 from weclick.geometry.crop import (

@@ -68,9 +68,8 @@ def sample_crop(
 ) -> tuple[Tensor, Tensor]:
     """Shows each image through its crop: scale, cut and flip in one exact resampling.
 
-    Crops are axis-aligned. On a CPU rows and columns are interpolated one after the other, an image at a
-    time, so that it stays in the cache; elsewhere all images at once, by four gathers. Both are exact at
-    whole pixels.
+    Crops are axis-aligned. A CPU interpolates one image after the other, first rows, then columns: the image
+    stays in the cache. Elsewhere four gathers interpolate all images at once. Both are exact at whole pixels.
 
     Args:
         images: (B, C, h, w) tensor, or B tensors (C, h, w) of differing sizes; any dtype. They live on the
@@ -82,15 +81,15 @@ def sample_crop(
         origin: (B, 2), the (y0, x0) cell at which each of `images` starts, where they are windows of the full
             array (see `crop_window`); None for whole arrays.
         mode: bilinear gives floating point, nearest keeps the dtype.
-        decode: what stored values mean, cell by cell: (..., C, h, w) -> floating point (..., C', h, w).
-            Its result is what is interpolated.
+        decode: turns stored cells (..., C, h, w) into the values to interpolate, floating point
+            (..., C', h, w).
 
     Returns:
         out (B, C, ceil(H/stride), ceil(W/stride)), border values outside; and inside (B, 1, ...) bool, see
         `inside_image`.
 
     Raises:
-        ValueError: where sizes disagree or a window does not cover what its crop needs.
+        ValueError: sizes disagree, or a window does not cover what its crop needs.
 
     Example:
         >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
@@ -205,11 +204,12 @@ def _per_image(
     if len(shapes) != len(crops) or len({crop.size for crop in crops}) != 1:
         sizes = sorted({crop.size for crop in crops})
         raise ValueError(
-            f"{len(shapes)} images with {len(crops)} crops of sizes {sizes}: one crop each, one size"
+            f"{len(shapes)} images with {len(crops)} crops of sizes {sizes}; give every image a crop, all of "
+            "one size"
         )
     if image_size is None and (origin is not None or source_stride != 1):
         raise ValueError(
-            "image_size is missing: windows and coarse grids do not tell the size of the full image"
+            "image_size is missing; pass it, since windows and coarse grids do not tell the full image's size"
         )
     full = np.broadcast_to(shapes if image_size is None else np.asarray(image_size), shapes.shape)
     if origin is not None:
@@ -227,8 +227,5 @@ def _check_covered(low: np.ndarray, high: np.ndarray, cells: int, axis: str, cro
     if low.min() < 0 or high.max() >= cells:
         raise ValueError(
             f"the window has cells 0..{cells - 1} along {axis}, but {crop} needs {low.min()}..{high.max()} "
-            f"of it; read the window that crop_window tells"
+            f"of it; read the window that crop_window gives"
         )
-
-
-# --- which flow vectors to believe ------------------------------------------------------------------------

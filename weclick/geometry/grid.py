@@ -15,7 +15,7 @@ def grid_size(image_size: Sequence[int], stride: int) -> tuple[int, int]:
 
 
 def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes a flow (B, 2, H, W) to `size` = (h, w) bilinearly, its values scaled along."""
+    """Resizes a flow (B, 2, H, W) to `size` = (h, w) bilinearly, and scales its values with it."""
     height, width = four_axes(flow, "flow")[2:]
     factor = flow.new_tensor([size[1] / width, size[0] / height]).view(1, 2, 1, 1)
     return F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * factor
@@ -35,12 +35,12 @@ def downsample_flow(flow: Tensor, stride: int) -> Tensor:
 
 
 def downsample_mask(mask: Tensor, stride: int, *, min_share: float = 0.5) -> Tensor:
-    """Cells (B, 1, ceil(H/s), ceil(W/s)) bool of which at least `min_share` of the pixels are set."""
+    """Cells (B, 1, ceil(H/s), ceil(W/s)) bool, true where at least `min_share` of the pixels are set."""
     return _cell_mean(mask.float(), stride) >= min_share - 1e-6
 
 
 def _cell_mean(values: Tensor, stride: int) -> Tensor:
-    """Area mean over cells; the last, incomplete ones are filled up by repeating the edge."""
+    """Area mean over cells; the edge is repeated to fill up the last, incomplete ones."""
     height, width = four_axes(values, "values")[2:]
     padded = F.pad(values, (0, -width % stride, 0, -height % stride), mode="replicate")
     return F.avg_pool2d(padded, stride)
@@ -50,7 +50,7 @@ def four_axes(values: Tensor, name: str) -> torch.Size:
     """The shape of a tensor of four axes.
 
     Raises:
-        ValueError: it has more or fewer; says `name` and the shape.
+        ValueError: it has another number of axes; the error says `name` and the shape.
     """
     if values.ndim != 4:
         raise ValueError(f"{name} has shape {tuple(values.shape)}, expected four axes (B, C, H, W)")

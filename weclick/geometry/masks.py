@@ -21,8 +21,8 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's grey
 def forward_backward_valid(flow_fw: Tensor, flow_bw: Tensor) -> Tensor:
     """Where two opposite flows cancel (Sundaram et al. 2010).
 
-    |fw + bw(fw)|^2 < RELATIVE (|fw|^2 + |bw(fw)|^2) + ABSOLUTE_PX2, bw(fw) being the backward flow warped by
-    fw. The numbers are those of the paper.
+    |fw + bw(fw)|^2 < RELATIVE (|fw|^2 + |bw(fw)|^2) + ABSOLUTE_PX2, where bw(fw) is the backward flow
+    warped by fw. The numbers are those of the paper.
 
     Args:
         flow_fw: (B, 2, H, W) px, from the grid to be judged to the other frame.

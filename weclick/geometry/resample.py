@@ -13,11 +13,11 @@ BAND = 32
 """Output columns of one product in `sample_crop` on a CPU; 64 and 16 are slower."""
 
 Decode = Callable[[Tensor], Tensor]
-"""Stored cells (..., C, h, w) -> what they mean, (..., C', h, w) floating point."""
+"""Stored cells (..., C, h, w) -> their values (..., C', h, w), floating point."""
 
 
 class Taps(NamedTuple):
-    """Along one axis, the two source cells around each sampling position, and the weight of the second."""
+    """The two source cells around each sampling position along one axis, and the weight of the second."""
 
     low: np.ndarray
     high: np.ndarray
@@ -31,16 +31,16 @@ def sample_together(
     mode: Literal["bilinear", "nearest"] = "bilinear",
     decode: Decode | None = None,
 ) -> Tensor:
-    """`sample_crop` in a dozen operations for the whole batch, whatever the sizes: gathers in one flat array.
+    """`sample_crop` for images of any sizes in a dozen operations: gathers from one flat array.
 
     Args:
-        images: B of (C, h, w), the sizes of h and w differing.
-        taps: for each, those of rows and columns.
+        images: B images (C, h, w); h and w may differ.
+        taps: for each image, the taps of its rows and of its columns.
         mode: as in `sample_crop`.
         decode: as in `sample_crop`; applied to the gathered cells.
 
     Returns:
-        (B, C', H, W), H and W being the numbers of taps.
+        (B, C', H, W), where H and W are the numbers of taps.
     """
     flat = torch.cat([image.reshape(-1) for image in images])
     channels = images[0].shape[0]
@@ -87,15 +87,15 @@ def taps_at(position: np.ndarray, cells: int, source_stride: int, start: int = 0
 
 
 def resample_nearest(image: Tensor, rows: Taps, columns: Taps, out: Tensor) -> None:
-    """The nearest cell of each position: (C, h, w) -> out (C, H, W). Halfway, the second cell is taken."""
+    """Takes the cell nearest to each position (halfway: the second): (C, h, w) -> out (C, H, W)."""
     y, x = (torch.from_numpy(np.where(tap.weight >= 0.5, tap.high, tap.low)) for tap in (rows, columns))
     torch.index_select(image.index_select(1, y), 2, x, out=out)
 
 
 def resample_bilinear(image: Tensor, rows: Taps, columns: Taps, out: Tensor) -> None:
-    """Rows by two copies and a lerp, columns by products with bands of weights: (C, h, w) -> out (C, H, W).
+    """Interpolates (C, h, w) -> out (C, H, W): rows by a lerp of two copies, columns by banded products.
 
-    Gathering columns one by one costs five times as much as the products, which read what is contiguous.
+    The products read contiguous memory. To gather columns one by one costs five times as much.
     """
     image = image.contiguous()
     upper, lower = (

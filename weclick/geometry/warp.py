@@ -11,8 +11,8 @@ from weclick.geometry.grid import four_axes
 def backward_warp(source: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
     """Fetches, for every pixel of the flow's grid, the source value it points at (bilinear).
 
-    Four gathers instead of `grid_sample`, whose normalised coordinates cost 1e-5 to 1e-4 in float32: here the
-    identity and whole-pixel shifts are exact. Price: about three times its time on a CPU.
+    This gathers four times. The identity and whole-pixel shifts are exact. With `grid_sample`, normalised
+    coordinates cost 1e-5 to 1e-4 in float32. On a CPU this takes about three times as long as that.
 
     Args:
         source: (B, C, H, W) floating point; receives gradient.

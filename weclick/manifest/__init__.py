@@ -1,6 +1,6 @@
-"""What is on disk: clips, their frames, which are targets, and content digests.
+"""The clips on disk, with their frames, targets and content digests.
 
-A manifest is written per split and shard. It is the only thing the later stages know of a data set.
+Every split and shard has one manifest. Later stages know nothing else of a data set.
 """
 
 from weclick.manifest.clips import IGNORE, Classes, Clip, Frame, Manifest, shard_of

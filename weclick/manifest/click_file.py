@@ -15,22 +15,22 @@ def read_click_file(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a click table that people made, as (line number, column -> text).
 
     The table is CSV in UTF-8 with a header; `frame` is a frame's name or number, `class` a name or id,
-    `y` and `x` are pixels counted from 0 at the centre of the upper left pixel. More columns do no harm.
+    `y` and `x` are pixels counted from 0 at the centre of the upper left pixel. Other columns are ignored.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing in the header, or a value in a row.
+        ValueError: the header lacks a column, or a row lacks a value.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such click table; correct data.clicks") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no CSV in UTF-8 ({error}); save the table as that") from error
+        raise InputError(f"{path}: is no CSV in UTF-8 ({error}); save the table as such") from error
     try:
         rows = _rows(path, csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
     except csv.Error as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}); save the table as that") from error
+        raise InputError(f"{path}: cannot be read as CSV ({error}); save the table as CSV") from error
     for line, row in rows:
         if "" in row.values():
             raise InputError(

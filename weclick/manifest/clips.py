@@ -1,6 +1,6 @@
-"""What is on disk: clips, their frames, which are targets, and content digests.
+"""The clips on disk, with their frames, targets and content digests.
 
-A manifest is written per split and shard. It is the only thing the later stages know of a data set.
+Every split and shard has one manifest. Later stages know nothing else of a data set.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ IGNORE = 255
 class Frame:
     """One image of a clip. Paths are relative to the data set's root, digests are SHA-256 of content.
 
-    `number` counts frames of the source video, so that differences of numbers are gaps in time.
-    `video_frame` is set where `image` is a video file: the zero-based frame to decode from it.
+    `number` counts frames of the source video: differences of numbers are gaps in time.
+    If `image` is a video file, `video_frame` is the frame to decode from it, counted from 0.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Clip:
         return self.height_px, self.width_px
 
     def positions(self) -> dict[str, int]:
-        """Where in `frames` a frame lies that people name by its name or its number; the name wins."""
+        """Name or number by which people call a frame -> its position in `frames`; names win over numbers."""
         by_number = {str(frame.number): i for i, frame in enumerate(self.frames)}
         return by_number | {frame.name: i for i, frame in enumerate(self.frames)}
 
@@ -75,7 +75,7 @@ class Classes:
     Attributes:
         names: class names; the position is the class id in every array that weclick makes.
         palette: one (R, G, B) per class, 0..255.
-        instance_classes: ids of the classes whose objects are told apart by instance masks.
+        instance_classes: ids of the classes whose objects the instance masks tell apart.
         label_map: how label files encode classes. None: pixel values are class ids. Else either
             {"ids": {"7": 0, ...}} for grey or palette values, or {"colors": {"128,64,128": 0, ...}}
             for RGB files. Values not listed are ignored.
@@ -92,7 +92,7 @@ class Manifest:
     """One shard of one split of a data set.
 
     With `shrink` s, frames and labels are read at 1/s of their size; clips' sizes and frames' digests say so.
-    `click_file` is set where people clicked: a CSV table that takes the place of clicks made from labels.
+    `click_file` is a CSV table of clicks that people made; it replaces clicks made from labels.
     """
 
     dataset: str
@@ -112,10 +112,10 @@ class Manifest:
         return len(self.classes.names)
 
     def path(self, relative: str) -> Path:
-        """Where a file that the manifest names lies on this machine."""
+        """The path on this machine of a file that the manifest names."""
         return Path(self.root) / relative
 
 
 def shard_of(clip_id: str, shards: int) -> int:
-    """The shard a clip belongs to: a stable hash of its id, so that a new clip moves no other."""
+    """The shard of a clip, by a stable hash of its id: a new clip moves no other."""
     return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % shards

@@ -1,4 +1,4 @@
-"""Reading of images, labels and videos that a manifest names."""
+"""Reads the images and labels that a manifest names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is no image, damaged, or of more than 8 bits a channel.
+        InputError: the file is no image, is damaged, or has more than 8 bits a channel.
     """
     return _read(path, _rgb)
 
@@ -69,7 +69,7 @@ def _read(path: Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarra
         raise MissingFileError(
             f"{path}: cannot be read as an image (there is no such file); restore the file or drop the frame"
         ) from error
-    except Exception as error:  # a damaged file fails anywhere in Pillow, in any words
+    except Exception as error:  # a damaged file may fail anywhere in Pillow, with any error
         raise _no_image(path, error) from error
 
 

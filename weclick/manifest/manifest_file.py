@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write a manifest as JSON, one clip a line, so that it can be read, compared and diffed."""
+    """Write a manifest as JSON, one clip a line: people can read and diff it."""
     head = asdict(replace(manifest, clips=()))
     del head["clips"]
     lines = [json.dumps(asdict(clip)) for clip in manifest.clips]
@@ -47,15 +47,15 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
     if strange:
         raise InputError(
-            f"{path}: names {strange[0]!r}, which leads out of the data set's root or of a folder that is "
-            "written; expected a relative name without '..': rename that clip or file, and run "
+            f"{path}: names {strange[0]!r}, which leads out of the data set's root or of an output folder; "
+            "expected a relative name without '..': rename that clip or file, and run "
             "`weclick manifest` again"
         )
     return manifest
 
 
 def _names(clip: Clip) -> Iterator[str]:
-    """What becomes part of a path: the id, and names and files of the frames."""
+    """All names that become part of a path: the clip's id, and names and files of its frames."""
     yield clip.id
     for frame in clip.frames:
         yield frame.name
@@ -65,7 +65,7 @@ def _names(clip: Clip) -> Iterator[str]:
 
 def _manifest(raw: dict[str, Any]) -> Manifest:
     if type(raw["shrink"]) is not int or raw["shrink"] < 1:
-        raise ValueError(f"shrink is {raw['shrink']!r}, expected a number from 1 on")
+        raise ValueError(f"shrink is {raw['shrink']!r}, expected a whole number from 1")
     return Manifest(
         dataset=raw["dataset"],
         root=raw["root"],
@@ -84,7 +84,7 @@ def read_class_list(raw: Mapping[str, Any]) -> Classes:
     """The label space as a manifest or a checkpoint writes it down.
 
     Raises:
-        KeyError, TypeError, ValueError: a part of it is not there, or not one label space.
+        KeyError, TypeError, ValueError: a part is missing, or the parts are not one label space.
     """
     names, palette = tuple(raw["names"]), tuple(tuple(color) for color in raw["palette"])
     if not 0 < len(names) == len(palette) < IGNORE:
@@ -124,7 +124,7 @@ def _clip(raw: dict[str, Any]) -> Clip:
     clip = Clip(**{**raw, "frames": frames, "targets": tuple(raw["targets"]), "scored": tuple(raw["scored"])})
     strange = {*clip.targets, *clip.scored} - set(range(len(frames)))
     if not all(type(side) is int and side >= 0 for side in clip.size):
-        raise ValueError(f"clip {clip.id!r} is of size {clip.size}, expected numbers")
+        raise ValueError(f"clip {clip.id!r} is of size {clip.size}, expected two whole numbers from 0")
     if strange:
-        raise ValueError(f"clip {clip.id!r} has {len(frames)} frames, but names that at {min(strange)}")
+        raise ValueError(f"clip {clip.id!r} has {len(frames)} frames, but names one at {min(strange)}")
     return clip

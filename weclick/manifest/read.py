@@ -22,7 +22,10 @@ def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
         ValueError: the frame has no label, or its file holds values outside the data set's classes.
     """
     if frame.label is None:
-        raise InputError(f"frame {frame.name} of {manifest.split} has no label file, but one is needed here")
+        raise InputError(
+            f"frame {frame.name} of {manifest.split} has no label file; add one and run "
+            "`weclick manifest` again"
+        )
     path = manifest.path(frame.label)
     return shrink_array(
         _to_classes(read_ids(path), manifest, path), manifest.shrink, Image.Resampling.NEAREST
@@ -60,7 +63,7 @@ def read_frame(manifest: Manifest, clip: Clip, position: int) -> np.ndarray:
     """One frame of a clip of image files: (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: it is missing, or of another size than its clip.
+        ValueError: the frame is missing, or has another size than its clip.
     """
     return next(read_clip(manifest, clip.restrict([position])))
 
@@ -87,13 +90,13 @@ def _read_video_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
 
 
 def _known_ids(values: np.ndarray, ids: Iterable[str], path: Path) -> None:
-    """Raises InputError where a label holds not one of the values that its data set knows."""
+    """Raises InputError if a label holds none of the values that its data set knows."""
     found = np.unique(values)
     known = np.array([int(value) for value in ids])
     strange = np.setdiff1d(found, [*known, 0, IGNORE])
     if strange.size and not np.isin(found, known).any():
         raise InputError(
-            f"{path}: holds values {strange[:8].tolist()}, not one of the data set's ({known.min()}.."
+            f"{path}: holds values {strange[:8].tolist()}, and none of the data set's ({known.min()}.."
             f"{known.max()}); is it a label file at all? Restore the file"
         )
 

@@ -15,7 +15,7 @@ from weclick.common.files import written_whole
 
 
 class VideoInfo(NamedTuple):
-    """What the header of a video file tells: number of frames, size, and frames a second."""
+    """The header of a video file: number of frames, size, and frames a second."""
 
     frames: int
     height_px: int
@@ -42,7 +42,7 @@ def decode_video(path: Path) -> Iterator[np.ndarray]:
 
 
 def video_info(path: Path) -> VideoInfo:
-    """Size and length of a video file; frames are counted in packets where the header does not tell.
+    """Size and length of a video file; counts packets if the header does not tell the number of frames.
 
     Raises:
         ValueError: the file holds no video.
@@ -62,7 +62,7 @@ def video_info(path: Path) -> VideoInfo:
 
 @contextmanager
 def video_writer(path: Path, rate: Fraction) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write frames (H, W, 3) uint8 RGB as H.264 in MP4; the file appears when all of it is written.
+    """Write frames (H, W, 3) uint8 RGB as H.264 in MP4; the file appears once it is whole.
 
     Args:
         path: of the .mp4 file.

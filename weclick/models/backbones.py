@@ -16,7 +16,7 @@ class Backbone(nn.Module):
 
     Attributes:
         low_channels: C1 of the low-level features, at stride 4.
-        middle_channels: C2 of the middle features: before the last stage that halves the size, or would.
+        middle_channels: C2 of the middle features, before the last stage that would halve the size undilated.
         channels: C3 of the deepest features.
         stride: of the deepest features, in input pixels.
     """
@@ -35,7 +35,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def set_batch_norm(self, how: str) -> None:
-        """`frozen` fixes the statistics and affine weights of batch norm from now on, others free them."""
+        """Fix the statistics and affine weights of batch norm from now on (frozen), or free them."""
         if how not in BATCH_NORMS:
             raise ValueError(f"batch_norm is {how!r}, expected one of {', '.join(BATCH_NORMS)}")
         self._frozen = how == "frozen"
@@ -106,7 +106,7 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "mobilenetv2": partial(MobileNetV2Backbone, 19),
     "mobilenetv2_compact": partial(MobileNetV2Backbone, 9),
 }
-"""name -> backbone of an output stride."""
+"""Name -> what builds the backbone for an output stride."""
 
 
 def dilate(stages: Sequence[nn.Module], native: int, output_stride: int) -> int:
@@ -114,7 +114,7 @@ def dilate(stages: Sequence[nn.Module], native: int, output_stride: int) -> int:
 
     Args:
         stages: each halves the resolution once, in order.
-        native: stride of the last one's output as it is, px.
+        native: output stride of the last stage before the change, px.
         output_stride: wanted, px.
 
     Returns:
@@ -145,5 +145,5 @@ def _halves(module: nn.Module) -> bool:
 
 
 def _out_channels(module: nn.Module) -> int:
-    """Channels after the last convolution (of a ResNet stage, its shortcut has as many)."""
+    """Channels after the last convolution; the shortcut of a ResNet stage has as many."""
     return _convolutions(module)[-1].out_channels

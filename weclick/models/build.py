@@ -33,8 +33,8 @@ def build_model(
 ) -> DeepLabV3Plus | PSPNet:
     """Builds a network: (B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/stride), ceil(W/stride)).
 
-    The network has `.stride` (pixels per logit), `.num_classes`, `.backbone`, and `.options`: all arguments
-    but `pretrained`, so that `build_model(**model.options)` has the same structure.
+    The network has `.stride` (pixels per logit), `.num_classes`, `.backbone` and `.options`. The options are
+    all arguments but `pretrained`: `build_model(**model.options)` builds the same structure again.
 
     Args:
         architecture: one of `ARCHITECTURES`.
@@ -43,11 +43,11 @@ def build_model(
         pretrained: backbone weights: None (random), "imagenet" (torchvision's, downloaded once), or a
             .safetensors or .pth file with torchvision's key names. The head always starts at random (Xavier).
         channels: width of the head; 256 is the published size.
-        batch_norm: frozen keeps the backbone's statistics and affine weights, in training too; sync is train
-            here, and asks the trainer to take statistics over all GPUs.
+        batch_norm: frozen keeps the backbone's statistics and affine weights, in training too. sync acts as
+            train here, and asks the trainer to take statistics over all GPUs.
         head_norm: of the head; group norm looks at one image alone, so it suits small batches of clicks.
-        output_stride: of the deepest features, px; None takes DeepLabV3+ 16, PSPNet 8 (MobileNetV2 16).
-        auxiliary_head: an FCN head on the middle features, heard in training mode alone.
+        output_stride: of the deepest features, px; None: 16 for DeepLabV3+, 8 for PSPNet (MobileNetV2 16).
+        auxiliary_head: whether to add an FCN head on the middle features, used in training mode alone.
         dropout: whether the head has dropout while training.
 
     Raises:
@@ -65,7 +65,7 @@ def build_model(
     model = ARCHITECTURES[architecture](
         features, num_classes, channels=channels, norm=head_norm, dropout=dropout
     )
-    if auxiliary_head:  # last, so that the rest begins with the weights that it has without
+    if auxiliary_head:  # made last: the other layers then draw the same weights as without it
         model.auxiliary = fcn_head(features.middle_channels, num_classes, norm=head_norm, dropout=dropout)
     model.options = {
         "architecture": architecture,

@@ -1,7 +1,7 @@
 """A network at work: class ids of a frame, and a copy of the network that runs faster.
 
-`weclick.models` does not import this. So an edit here changes the keys of those networks alone whose best
-weights are kept, or that are trained online.
+`weclick.models` does not import this. So an edit here changes keys only for networks whose best weights are
+kept or that are trained online.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from weclick.models import normalize
 def fused_for_inference(model: nn.Module) -> nn.Module:
     """A copy in eval mode with its batch norms folded into their convolutions.
 
-    The outputs are the same up to rounding. The copy cannot be trained, and its keys are others; group norm
-    stays as it is. Relies on what holds for all our networks and torchvision's backbones: a batch norm
-    registered right after a convolution takes that convolution's output, and nothing else does.
+    The outputs are the same up to rounding. The copy cannot be trained, and its state has other keys. Group
+    norm stays as it is. This relies on the order of registration: in all our networks and torchvision's
+    backbones, a batch norm registered right after a convolution takes its output, and nothing else does.
 
     Args:
         model: on any device, in float32 or float64; stays as it is.
@@ -45,7 +45,7 @@ def predict(
     *,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Class ids of one frame at its full size, or another.
+    """Class ids of one frame, at its full size or at `size`.
 
     Args:
         model: in eval mode, on `device`.

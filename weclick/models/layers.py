@@ -20,7 +20,7 @@ def conv_norm_relu(
 
 
 def make_norm(norm: str, channels: int) -> nn.Module:
-    """Batch norm, or group norm (Wu and He 2018): groups of eight channels, or one where eight do not fit."""
+    """Batch norm, or group norm (Wu and He 2018) in groups of eight channels (one group if 8 do not fit)."""
     if norm not in HEAD_NORMS:
         raise ValueError(f"head_norm is {norm!r}, expected one of {', '.join(HEAD_NORMS)}")
     if norm == "batch":
@@ -29,7 +29,7 @@ def make_norm(norm: str, channels: int) -> nn.Module:
 
 
 def fcn_head(channels_in: int, num_classes: int, *, norm: str, dropout: bool) -> nn.Sequential:
-    """A small head of its own, as PSPNet's auxiliary one (Zhao et al. 2017, Sec. 3.3) and torchvision's.
+    """A small FCN head, like PSPNet's auxiliary one (Zhao et al. 2017, Sec. 3.3) and torchvision's.
 
     3x3 to a quarter of the channels, norm, ReLU, dropout 0.1, 1x1: (B, C, h, w) -> logits (B, K, h, w).
     """

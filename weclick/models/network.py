@@ -1,4 +1,4 @@
-"""What all networks are: a backbone, a head, and perhaps an auxiliary head that only training hears."""
+"""The base of all networks: a backbone, a head, and perhaps an auxiliary head for training."""
 
 from __future__ import annotations
 

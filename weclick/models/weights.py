@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone: torchvision's own by name, or a file of its key names."""
+"""Pretrained weights of a backbone: torchvision's own by name, or a file with its key names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASSIFIER = ("fc.", "classifier.")
 """Prefixes of the keys of torchvision's ImageNet classifiers, which a backbone does not have."""
 
 _DIGEST_IN_NAME = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})$")
-"""torch.hub's habit: resnet18-f37072fd.pth begins its SHA-256 with f37072fd. Digits alone may be a date."""
+"""torch.hub puts the start of the SHA-256 into names: resnet18-f37072fd.pth. Digits alone may be a date."""
 
 
 def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) -> None:
@@ -26,13 +26,13 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
     Args:
         backbone: with torchvision's key names.
         name: e.g. resnet18; for "imagenet" it names torchvision's weights, which are downloaded once.
-        source: "imagenet", or the path of a .safetensors or .pth file; nothing in it is run. Where its name
-            ends in a digest, as torchvision's files do, the content has to have it. Classifier keys are
-            passed over, and so are deeper blocks than the backbone has.
+        source: "imagenet", or the path of a .safetensors or .pth file; no code in it is run. If its name
+            ends in a digest, as with torchvision's files, the content must match. Classifier keys are
+            ignored. A compact backbone also ignores the deeper blocks that it lacks.
 
     Raises:
-        ValueError: no such file, an unreadable one, or one of another digest; or missing keys or
-            wrong shapes, the first few of them named.
+        ValueError: the file is missing, unreadable, of another digest or of a deeper network; or keys are
+            missing or have wrong shapes.
     """
     state = _download(name) if source == "imagenet" else _read(Path(source))
     own = backbone.state_dict()

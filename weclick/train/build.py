@@ -1,4 +1,4 @@
-"""What a recipe is trained with: network, objective and class weights."""
+"""Network, objective and class weights of a recipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def class_weights(setting: Any, clicks: ClickTable, num_classes: int) -> torch.T
         num_classes: K.
 
     Raises:
-        ValueError: the list has not K numbers, or the text is not "balanced".
+        ValueError: the setting is neither K numbers nor "balanced".
     """
     if setting is None:
         return None
@@ -43,7 +43,7 @@ def class_weights(setting: Any, clicks: ClickTable, num_classes: int) -> torch.T
 def build_network(
     options: NetworkSection, num_classes: int, *, pretrained: str | None = None
 ) -> SegmentationNetwork:
-    """The network that a section of the configuration describes; its weights are random, or begin with some.
+    """The network that a section of the configuration describes, with random or pretrained weights.
 
     Args:
         options: the section `teacher` or `student`.
@@ -71,7 +71,7 @@ def make_objective(recipe: Recipe) -> Objective:
 
 
 def make_losses(recipe: Recipe, objective: Objective) -> Losses:
-    """The objective, and with an auxiliary head that head's loss at the clicks.
+    """The objective; with an auxiliary head also that head's loss at the clicks.
 
     Raises:
         InputError: there is an auxiliary head, but no loss at the clicks.

@@ -45,10 +45,10 @@ def micro_batch_size(options: NetworkSection, processes: int) -> int:
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Let torch use only algorithms that give the same bits every time; it raises where it has none."""
+    """Let torch use only algorithms that give the same bits every time; torch raises where it has none."""
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which torch asks for on GPUs
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for this on GPUs
     torch.use_deterministic_algorithms(wanted or before)
     try:
         yield
@@ -59,7 +59,8 @@ def deterministic(wanted: bool) -> Iterator[None]:
 def share_statistics(model: nn.Module, fabric: Fabric) -> None:
     """Let batch norm, of backbone and head, see the batch of all GPUs; in place, under the same keys.
 
-    On one GPU, and on CPUs, for which torch has no such layer, it stays as it is: a process sees its share.
+    On one GPU it stays as it is. So it does on CPUs, since torch has no such layer for them: each process
+    sees its share.
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -21,15 +21,15 @@ SHORT = {
     "backward": "bwd",
     "optimizer": "opt",
 }
-"""The parts of a step (`weclick.train.stopwatch.PARTS`) as the progress line has room for them."""
+"""Short names of the parts of a step (`weclick.train.stopwatch.PARTS`), for the progress line."""
 
 
 class MetricsLog:
     """Writes metrics.jsonl and tensorboard/ into a folder.
 
     Args:
-        folder: made if need be.
-        after_step: step of the checkpoint gone on from; lines beyond it are dropped, for they come again.
+        folder: made if missing.
+        after_step: step of the checkpoint to go on from; later lines are dropped, for they come again.
     """
 
     def __init__(self, folder: Path, *, after_step: int):
@@ -80,7 +80,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """Lines of a metrics.jsonl; none where it does not exist, and an unfinished last line is left out.
+    """Lines of a metrics.jsonl; none if it does not exist. An unfinished last line is left out.
 
     Raises:
         InputError: it holds something else.

@@ -1,7 +1,7 @@
-"""Teacher and flow in the training's loop: for comparison with the caches, and where no disk has room.
+"""Teacher and flow in the training loop: for comparison with the caches, and where no disk has room.
 
-They see what the student sees: crops, scaled, flipped and jittered. Stored soft labels and flow were made of
-whole frames instead and are cropped afterwards, which knows more of the surroundings and costs no network.
+They see what the student sees: crops, scaled, flipped and jittered. Stored soft labels and flow are made of
+whole frames and cropped afterwards. So they know more of the surroundings, and cost no network in the loop.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class OnlineSection:
 
     @classmethod
     def of(cls, config: sections.Selection) -> OnlineSection | None:
-        """That of a configuration; None where it names no teacher, or has no student."""
+        """The section of a configuration; None if it names no teacher, or has no student."""
         section = config["student"]["online"] if "student" in config else None
         return cls(section) if section and section["teacher"] else None
 
     def key_inputs(self, *, flow: bool) -> dict[str, Any]:
-        """What the key of a student is made of: the contents of teacher and estimator, and the code.
+        """Inputs of a student's key: the contents of teacher and estimator, and the code.
 
         Args:
-            flow: whether a loss looks at it.
+            flow: whether a loss looks at flow.
 
         Raises:
             MissingFileError: there is no such teacher.
@@ -86,7 +86,7 @@ class Online:
         device: where teacher and estimator run.
 
     Raises:
-        InputError: the teacher knows other classes, or its file is none.
+        InputError: the teacher knows other classes, or its file holds no network.
     """
 
     def __init__(

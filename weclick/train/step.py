@@ -33,7 +33,7 @@ def add_gradients(
     options: NetworkSection,
     watch: Stopwatch,
 ) -> dict[str, Tensor]:
-    """Forward and backward of a step's micro-batches; the terms of the step on this process, detached."""
+    """Forward and backward of a step's micro-batches; returns this process's terms of the step, detached."""
     total: dict[str, Tensor] = {}
     for i, (batch, weight) in enumerate(zip(micro, weights, strict=True)):
         _check_batch_norm(batch, options, fabric)
@@ -54,7 +54,7 @@ def add_gradients(
 
 
 def part_weights(fabric: Fabric, shares: Shares, micro: Sequence[Batch]) -> list[dict[str, Tensor]]:
-    """What each micro-batch's terms count in the step's; DDP divides gradients by the number of processes."""
+    """Weights of each micro-batch's terms in the step's; DDP divides gradients by the number of processes."""
     processes = fabric.world_size
     if len(micro) == processes == 1:
         return [{}]
@@ -67,11 +67,11 @@ def part_weights(fabric: Fabric, shares: Shares, micro: Sequence[Batch]) -> list
 
 
 def _check_batch_norm(batch: Batch, options: NetworkSection, fabric: Fabric) -> None:
-    """The heads pool an image to one value per channel, which has no variance by itself."""
+    """The heads pool an image to one value per channel, and a single value has no variance."""
     shared = options["batch_norm"] == "sync" and fabric.world_size > 1 and fabric.device.type == "cuda"
     if len(batch.images) == 1 and options["head_norm"] == "batch" and not shared:
         raise InputError(
-            "a micro-batch holds a single image, of which batch norm would see one value per channel; set "
+            "a micro-batch holds a single image, and batch norm would see one value per channel; set "
             "head_norm: group, or a batch_size of two targets for each of the micro-batches (accumulate) on "
             "each of the devices"
         )
@@ -80,7 +80,7 @@ def _check_batch_norm(batch: Batch, options: NetworkSection, fabric: Fabric) -> 
 def look_at_losses(
     fabric: Fabric, unseen: list[tuple[int, dict[str, Tensor]]], folder: Path
 ) -> dict[str, float]:
-    """Take the steps since the last look off the device, and check them; the terms of the last one.
+    """Fetch the losses since the last look from the device and check them; returns the last step's terms.
 
     Raises:
         NonFiniteLossError: the loss of a step is NaN or infinite, on any process.

@@ -16,14 +16,14 @@ from weclick.common.files import write_bytes
 
 TRACE = "trace.json"
 PARTS = ("wait", "assemble", "online", "forward", "losses", "backward", "optimizer")
-"""Of a step: waiting for reads; upload, decoding and resampling; teacher and flow of an online training."""
+"""Parts of a step: wait for reads; upload, decode and resample; teacher and flow of an online training."""
 
 
 class Stopwatch:
-    """Seconds of a training, and what they go into; it stands still while `paused`.
+    """Seconds of a training, and the parts that they go into; it stands still while `paused`.
 
-    Parts are timed by the clock, on a GPU by events in its stream: there a part is the time that the GPU
-    spends until it is through with it, and the host waits for the GPU in `shares` alone.
+    On a CPU the clock times the parts. On a GPU events in its stream do: a part takes until the GPU is done
+    with it, and the host waits for the GPU in `shares` alone.
 
     Args:
         device: of the training.
@@ -37,12 +37,12 @@ class Stopwatch:
         self._spans: list[tuple[str, float | torch.cuda.Event, float | torch.cuda.Event]] = []
 
     def seconds(self) -> float:
-        """So far, pauses left out."""
+        """Seconds so far, without pauses."""
         return time.perf_counter() - self._began
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count what is done within as a part of the step: of PARTS, or `batch`, which `shares` divides."""
+        """Count the block as a part of the step: one of PARTS, or `batch`, which `shares` divides."""
         began = self._now()
         with record_function(name):
             yield
@@ -50,7 +50,7 @@ class Stopwatch:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Count nothing of what is done within."""
+        """Do not count the block."""
         stopped = time.perf_counter()
         yield
         away = time.perf_counter() - stopped
@@ -58,11 +58,11 @@ class Stopwatch:
         self._since += away
 
     def shares(self, waited_s: float) -> dict[str, float]:
-        """What the time since the last call went into; the rest went into logging and checkpoints.
+        """Shares of the time since the last call; the rest went into logging and checkpoints.
 
         Args:
-            waited_s: seconds that the stream has kept the training waiting, so far. A GPU's batches are
-                assembled beside the step, and all that it has to wait for them is waiting.
+            waited_s: seconds that the stream has kept the training waiting, so far; not used on a GPU. There
+                batches are assembled beside the step, and all time in `batch` is waiting.
 
         Returns:
             Part -> 0..1, all of PARTS.
@@ -99,7 +99,7 @@ def traced(span: Sequence[int] | None, folder: Path, *, done: int) -> Iterator[C
         done: steps of earlier sessions.
 
     Yields:
-        What to call after every step.
+        A function to call after every step.
 
     Raises:
         InputError: the first step comes after the last.
@@ -110,11 +110,11 @@ def traced(span: Sequence[int] | None, folder: Path, *, done: int) -> Iterator[C
         yield lambda: None
         return
     before = max(span[0] - 1 - done, 0)
-    warmup = min(before, 1)  # the profiler's own first step would count its beginning
+    warmup = min(before, 1)  # else the first step would count the profiler's own start
     steps = schedule(wait=before - warmup, warmup=warmup, active=span[1] - done - before, repeat=1)
 
     def write(finished: profile) -> None:
-        # A full disk cuts short what the profiler writes, and it says nothing.
+        # The profiler says nothing when a full disk cuts its file short.
         with TemporaryDirectory() as scratch:
             finished.export_chrome_trace(f"{scratch}/{TRACE}")
             write_bytes(folder / TRACE, Path(scratch, TRACE).read_bytes())

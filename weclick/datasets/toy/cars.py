@@ -41,12 +41,12 @@ class CarShape:
 
     @property
     def length_m(self) -> float:
-        """From bumper to bumper."""
+        """The length from bumper to bumper."""
         return self.profile[-1][0]
 
     @property
     def height_m(self) -> float:
-        """Of the roof."""
+        """The height of the roof."""
         return max(y for _, y in self.profile)
 
 

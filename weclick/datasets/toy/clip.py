@@ -25,7 +25,7 @@ class Clip:
         labels: (T, H, W) uint8 class ids, positions in `toy.CLASSES`.
         instances: (T, H, W) int32, class id * 1000 + k on people and cars, stable over the clip; 0 elsewhere.
         surface_ids: (T, H, W) int16, the plane that each pixel shows.
-        projections: (T, N, 3, 3) from each plane to pixels, see `toy_geometry.Planes.plane_to_pixel`.
+        projections: (T, N, 3, 3) from each plane to pixels, see `geometry.Planes.plane_to_pixel`.
         bodies: (N,) the thing that each plane is part of.
     """
 

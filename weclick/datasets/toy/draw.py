@@ -1,7 +1,7 @@
 """toy: a synthetic street with exact labels, instances and optical flow, drawn from a seed.
 
 Nine Cityscapes classes in the Cityscapes colours and folder layout. A clip is a function of its parameters
-alone, so the data set needs no download, and grows without touching what is there.
+alone. So the data set needs no download, and grows without a change of existing clips.
 """
 
 from __future__ import annotations
@@ -39,18 +39,17 @@ _MARK = "clip.json"  # written last; a clip without it, or with other parameters
 def generate(
     root: Path, *, seed: int, height: int, width: int, clips: dict[str, int], frames: int
 ) -> dict[str, list[str]]:
-    """Write the data set, or what is missing of it.
+    """Write the data set, or the part of it that is missing.
 
-    Layout, with flow on the first frame's grid, in KITTI's 16-bit PNG (third channel 1 where the point is
-    seen in the second frame):
+    Layout; flow is on the first frame's grid, in KITTI's 16-bit PNG (third channel 1 where the second frame
+    shows the point):
 
         leftImg8bit/{split}/{clip}/{clip}_{frame:06d}_leftImg8bit.png
         gtFine/{split}/{clip}/{clip}_{frame:06d}_gtFine_labelIds.png and _gtFine_instanceIds.png
         flow/{split}/{clip}/{clip}_{frame:06d}_to_{frame:06d}.png
 
-    Clips that are there with the same parameters are kept as they are; clips of the same split with other
-    parameters, left half-written, or beyond the number asked for, are replaced or removed. Other files are
-    left alone.
+    Existing clips with the same parameters are kept. Clips of the same split are replaced or removed if they
+    have other parameters, are half-written, or exceed the number asked for. Other files are left alone.
 
     Args:
         root: folder of the data set, made if missing.
@@ -141,7 +140,7 @@ def _is_complete(root: Path, recipe: dict) -> bool:
 
 
 def _read_mark(folder: Path) -> dict | None:
-    """The recipe that a clip was made by; None where there is no readable mark."""
+    """The recipe of a clip; None without a readable mark."""
     try:
         return json.loads((folder / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -149,7 +148,7 @@ def _read_mark(folder: Path) -> dict | None:
 
 
 def _remove_surplus(root: Path, names: dict[str, list[str]]) -> None:
-    """Remove clips which an earlier, larger data set left in the splits asked for, known by their mark."""
+    """Remove clips that an earlier, larger data set left in these splits; their mark tells them."""
     for split, wanted in names.items():
         for mark in (root / KINDS[-1] / split).glob(f"*/{_MARK}"):
             if mark.parent.name not in wanted:
@@ -170,4 +169,4 @@ def _write_flow(path: Path, flow: np.ndarray, visible: np.ndarray) -> None:
     u, v = stored[..., 0], stored[..., 1]
     made, content = cv2.imencode(".png", cv2.merge([visible.astype(np.uint16), v, u]))
     assert made
-    path.write_bytes(content.tobytes())  # not cv2.imwrite, which tells nothing of a full disk
+    path.write_bytes(content.tobytes())  # cv2.imwrite would not report a full disk

@@ -110,7 +110,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Planes:
-    """All surfaces of a scene as arrays: what projection and painter's order need.
+    """All surfaces of a scene as arrays, for projection and painter's order.
 
     Attributes:
         sides: (N, 2, 3) vectors `right` and `down`, metres.
@@ -180,10 +180,10 @@ def flow_between(
     projections_s: np.ndarray,
     bodies: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Exact flow from frame t to frame s, and what of t is seen in s.
+    """Exact flow from frame t to frame s, and which pixels of t are seen in s.
 
-    A pixel is seen when it lands inside s and the surface painted there belongs to the same body and passes
-    within 3 % of its depth; so a car's flank hidden behind its own tail counts as hidden.
+    A pixel is seen when it lands inside s, and the surface painted there belongs to the same body and passes
+    within 3 % of its depth. So a car's flank behind its own tail counts as hidden.
 
     Args:
         ids_t: (H, W) index of the surface that each pixel of t shows.

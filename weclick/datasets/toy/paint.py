@@ -1,7 +1,7 @@
 """Paint for the toy street: noise, colours, and a canvas whose units are metres.
 
-A texture is a (h, w, 4) uint8 array of premultiplied RGBA: colour times alpha, so that averaging texels is
-right also at the rim of a silhouette.
+A texture is a (h, w, 4) uint8 array of premultiplied RGBA: colour times alpha. So a mean of texels is right
+at the rim of a silhouette, too.
 """
 
 from __future__ import annotations

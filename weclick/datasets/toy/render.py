@@ -21,12 +21,12 @@ def paint(surfaces: list[Surface], planes: Planes, camera: Camera, frame: int) -
     Args:
         surfaces: the scene.
         planes: its geometry.
-        camera: who looks.
-        frame: when.
+        camera: takes the frame.
+        frame: its number.
 
     Returns:
         image (H, W, 3) uint8; ids (H, W) int16, the surface seen at each pixel centre; projections (N, 3, 3),
-        see `toy_geometry.Planes.plane_to_pixel`.
+        see `geometry.Planes.plane_to_pixel`.
     """
     projections = planes.plane_to_pixel(camera, frame)
     image = np.zeros((2 * camera.height - 1, 2 * camera.width - 1, 3), np.uint8)
@@ -70,8 +70,8 @@ def _outlines(projections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The unit square of each plane, cut at the near plane.
 
     Returns:
-        (N, 5, 2) corners on the grid, the last repeated where there are fewer, NaN for what lies behind;
-        (N, 3) middle (a, b, 1) of what is left, in the plane.
+        (N, 5, 2) corners on the grid; the last is repeated if there are fewer. NaN if all of a plane is cut.
+        (N, 3) middle (a, b, 1) of the rest, in the plane.
     """
     corners = np.repeat(_CORNERS[None, [0, 1, 2, 3, 3]], len(projections), axis=0)
     depths = projections[:, 2] @ _CORNERS.T
@@ -105,13 +105,13 @@ def _windows(outlines: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _worth_painting(outlines: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """(N,) bool: on the grid, and not too thin to see."""
+    """(N,) bool: whether a plane is on the grid and thick enough to see."""
     extent = np.nan_to_num(outlines.max(axis=1) - outlines.min(axis=1))
     return np.all(windows[:, 2:] > windows[:, :2], axis=1) & np.all(extent > _LEAST_SIDE, axis=1)
 
 
 def _levels(texels: np.ndarray, projections: np.ndarray, middles: np.ndarray) -> np.ndarray:
-    """(N, 2) how often to halve columns and rows of each texture for texels of about a grid point."""
+    """(N, 2) how often to halve columns and rows of each texture until a texel is about a grid point."""
     points = np.einsum("nij,nj->ni", projections, np.nan_to_num(middles, nan=0.5))
     depth = np.where(points[:, 2] > 0, points[:, 2], 1.0)[:, None, None]
     steps = (projections[:, :2, :2] - points[:, :2, None] / depth * projections[:, 2:, :2]) / depth
@@ -121,7 +121,7 @@ def _levels(texels: np.ndarray, projections: np.ndarray, middles: np.ndarray) ->
 
 
 def _grid_to_texel(texels: np.ndarray, back: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """(N, 3, 3) from points of each window, given its upper left corner, to texels of its reduced texture."""
+    """(N, 3, 3) from points of each window (corner: its upper left) to texels of its reduced texture."""
     maps = back.copy()
     maps[:, :2] = back[:, :2] * texels[..., None] - 0.5 * back[:, 2:]
     maps[:, :, 2] += np.einsum("nij,nj->ni", maps[:, :, :2], corners)

@@ -1,4 +1,4 @@
-"""The toy street's stage: sky, ground, houses; `build_street` then puts the cars, trees and people."""
+"""The toy street's stage: sky, ground, houses. `build_street` then puts the cars, trees and people."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _put_ground(street: Street) -> None:
 
 
 def _put_foundation(street: Street, colour: Colour, class_id: int, body: int, *, half_width_m: float) -> None:
-    """A plain sheet under all tiles, for what lies beyond them and where they get too thin to see."""
+    """A plain sheet under all tiles; it shows beyond them, and where they get too thin to see."""
     texture = np.full((8, 8, 4), 255, np.uint8)
     texture[..., :3] = np.multiply(colour, 0.9).astype(np.uint8)
     far, low = street.end_m + 40, -0.03 if class_id == SIDEWALK else -0.02

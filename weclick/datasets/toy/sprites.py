@@ -69,7 +69,7 @@ def _leaf_colours(rng: Rng, shape: tuple[int, int], sun: int) -> np.ndarray:
 
 
 def _cut(rgb: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """Premultiplied texture whose silhouette is where `cover`, in texels inside the rim, is positive."""
+    """Premultiplied texture; its silhouette is where `cover`, in texels inside the rim, is positive."""
     alpha = np.clip(cover + 0.5, 0, 1)[..., None]
     alpha[0], alpha[:, 0], alpha[:, -1] = 0, 0, 0
     return np.concatenate([rgb * alpha, 255 * alpha], axis=2).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The toy street as it is being built: its light, its surfaces, and which places are taken."""
+"""The toy street while it is being built: its light, its surfaces, and the places taken."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Street:
     Attributes:
         rng: source of all its randomness.
         frames: length of the clip.
-        camera: who looks at it.
+        camera: drives through it.
         sun: -1 if the light comes from x < 0, +1 from x > 0.
         overcast: 0 a clear sky, 1 clouds and weak shadows.
         surfaces: the planes, in the order of creation.
@@ -46,11 +46,11 @@ class Street:
 
     @property
     def end_m(self) -> float:
-        """Where the street ends: as far from the last frame as the eye needs."""
+        """The z at which the street ends: AHEAD_M beyond the camera's last place."""
         return self.camera.speed * self.frames + AHEAD_M
 
     def sunlight(self, side: int) -> float:
-        """Brightness of what stands on one side: houses towards the sun lie in their own shade."""
+        """Brightness of one side's things: houses towards the sun lie in their own shade."""
         return 1.0 if side == -self.sun else 1.0 - 0.3 * (1 - 0.7 * self.overcast)
 
     def body(self) -> int:
@@ -78,7 +78,7 @@ class Street:
         self.add(texture, origin, X * width, -Y * height, anchor=foot, **more)
 
     def is_free(self, position: np.ndarray, half_size: np.ndarray, velocity: np.ndarray) -> bool:
-        """Whether a thing meets none of those placed so far in any frame; if so its place is taken."""
+        """Whether a thing meets no earlier thing in any frame; if so, it takes the place."""
         if self._occupied:
             others = np.array(self._occupied)[
                 :, :, [0, 2]

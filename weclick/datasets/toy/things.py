@@ -1,4 +1,4 @@
-"""What stands and moves in the toy street: cars, trees, poles, signs, people."""
+"""The things that stand and move in the toy street: cars, trees, poles, signs, people."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def put_walkers(street: Street, side: int) -> None:
 
 
 def _put_person(street: Street, foot: np.ndarray, velocity: np.ndarray, stride_m: float) -> bool:
-    """One person and the shadow below, if their way is free; says whether they stand there now."""
+    """One person and the shadow below, if their way is free; whether it was."""
     if not street.is_free(foot, np.array([0.3, 0, 0.3]), velocity):
         return False
     rng = street.rng
@@ -181,7 +181,7 @@ def _put_person(street: Street, foot: np.ndarray, velocity: np.ndarray, stride_m
 
 
 def put_crossing(street: Street) -> None:
-    """One or two people crossing the road beyond where the camera ends, where no car comes."""
+    """One or two people who cross the road beyond the camera's last place, where no car comes."""
     rng = street.rng
     wanted = int(rng.integers(1, 3))
     for _ in range(30):

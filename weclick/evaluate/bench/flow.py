@@ -1,9 +1,10 @@
-"""How good is a flow? By the labels and colours that it carries along, and by true flow where that is known.
+"""How good a flow is: by the labels and colours that it carries along, and by true flow where that is known.
 
-For every pair (t - gap, t) of frames, what is at t - gap is fetched along the flow t -> t - gap. Labels come
-by nearest and are compared with those of t: one confusion matrix over all pairs, so mIoU is what segmentation
-papers report. Colours come bilinearly; their mean absolute difference is the photometric error. Zero flow is
-the yardstick: a flow that does not beat it is of no use, or points the wrong way.
+For every pair (t - gap, t) of frames, labels and colours of t - gap are fetched along the flow t -> t - gap
+and compared with those of t. Labels are fetched from the nearest pixel and counted in one confusion matrix
+over all pairs: their mIoU is what segmentation papers report. Colours are fetched bilinearly; their mean
+absolute difference is the photometric error. Zero flow is the yardstick: a flow that does not beat it is of
+no use, or points the wrong way.
 
 A mask leaves pixels out; coverage is the share that stays.
 """
@@ -68,7 +69,7 @@ class WarpTally:
 
 @dataclass
 class TruthTally:
-    """Sums over the pairs of one mask, of pixels whose flow is known."""
+    """Sums over the pairs of one mask, at pixels whose true flow is known."""
 
     known: int = 0
     valid: int = 0
@@ -109,7 +110,7 @@ def bench_flow(
         `truth` with a row for each estimator, set and mask.
 
     Raises:
-        InputError: an estimator that is none, or no pair to measure at any gap.
+        InputError: an estimator is unknown, or no gap has a pair to measure.
     """
     for spec in specs:
         check_estimator(spec)
@@ -135,7 +136,7 @@ def bench_flow(
 
 
 def check_estimator(spec: str) -> None:
-    """Look at an estimator's name and options without building it.
+    """Check an estimator's name and options without building it.
 
     Raises:
         InputError: it is unknown, or has no such option.
@@ -166,7 +167,7 @@ def measure_warp(
     at_most: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Rows of one gap, one for each mask: what labels and colours are worth after the warp."""
+    """Rows of one gap, one for each mask: how well labels and colours agree after the warp."""
     scored = bool(video.labels)
     tallies = {
         mask: WarpTally(ConfusionMatrix(video.classes, ignore=video.ignore) if scored else None)
@@ -235,7 +236,7 @@ def _parse(spec: str) -> tuple[str, dict[str, Any]]:
     if not name or not all(key and sign for key, sign, _ in parts):
         raise InputError(
             f"--estimator {spec!r} is not of the form name:option=value,option=value; "
-            "expected such as zero, dis, dis:preset=fast"
+            "expected e.g. zero, dis or dis:preset=fast"
         )
     return name, {key: yaml.safe_load(value) for key, _, value in parts}
 

@@ -1,4 +1,4 @@
-"""What a flow benchmark runs on: frames in order with the labels that there are, and pairs of known flow."""
+"""The data of a flow benchmark: frames in order, labels where there are any, and pairs of known flow."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class Video:
     ignore: int = 255
 
     def targets(self, gap: int, at_most: int | None = None) -> list[int]:
-        """Positions t for which (t - gap, t) is a pair; with labels only those where both frames have one."""
+        """Positions t for which (t - gap, t) is a pair; if there are labels, both frames have one."""
         positions = list(range(gap, len(self.names)))
         if self.labels:
             positions = [t for t in positions if t in self.labels and t - gap in self.labels]
         return positions if at_most is None else spread_to_ends(positions, at_most)
 
     def pairs(self, gap: int, at_most: int | None = None) -> Iterator[Pair]:
-        """The pairs of `targets`; frames are decoded as they come, and gap + 1 of them are held.
+        """The pairs of `targets`; frames are decoded one by one, and gap + 1 of them are held.
 
         Raises:
             InputError: a frame or label cannot be read, or is of another size than the first frame.
@@ -103,7 +103,7 @@ class Truth(NamedTuple):
         """First and second image (1, 3, H, W) uint8 RGB, flow (1, 2, H, W) px, known (1, 1, H, W) bool.
 
         Raises:
-            InputError: one cannot be read, or they are of different sizes.
+            InputError: a file cannot be read, or their sizes differ.
         """
         first, second = (_to_tensor(read_image(path)) for path in (self.first, self.second))
         flow, known = (torch.from_numpy(array)[None] for array in read_flow_file(self.flow))
@@ -118,7 +118,7 @@ def open_video(
     """List frames and labels.
 
     Args:
-        frames: a folder of images, whose names count as people would (2 before 10), or a video file.
+        frames: a folder of images, ordered as people count (2 before 10), or a video file.
         labels: a folder of label images by the names of their frames; any subset of the frames.
         classes: K; None reads all labels and takes one more than their largest value below `ignore`.
         ignore: label of pixels that do not count.
@@ -159,8 +159,8 @@ def open_truth(firsts: Sequence[str], seconds: Sequence[str], flows: Sequence[st
         The text that names the flows -> their pairs.
 
     Raises:
-        MissingFileError: nothing is there by a name.
-        InputError: there are not as many of each.
+        MissingFileError: a name matches no file.
+        InputError: their numbers differ.
     """
     if not len(firsts) == len(seconds) == len(flows):
         raise _unequal(f"--first {len(firsts)} times, --second {len(seconds)}, --truth {len(flows)}")

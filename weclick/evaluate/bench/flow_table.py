@@ -1,4 +1,4 @@
-"""What a flow benchmark measured, as tables on a terminal."""
+"""The figures of a flow benchmark, as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADS = {
 
 
 def tables(result: dict[str, Any]) -> Iterator[Table]:
-    """What `bench_flow` measured, for a terminal; shares in per cent, absent figures as a dash."""
+    """The figures of `bench_flow`, for a terminal; shares in per cent, absent figures as a dash."""
     for part, title in TITLES.items():
         rows = result.get(part, [])
         keys = [key for key in HEADS if any(row.get(key) is not None for row in rows)]
@@ -45,7 +45,7 @@ def tables(result: dict[str, Any]) -> Iterator[Table]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the tables, whole also where the output is no terminal."""
+    """Print the tables; they are not cut off where the output is no terminal."""
     console = Console()
     console = console if console.is_terminal else Console(width=120)
     for table in tables(result):

@@ -1,9 +1,8 @@
-"""How fast is a student? Frames a second of the published networks, or of one's own, by how they are run.
+"""How fast a student is: frames a second of the published networks, or of your own, in several modes.
 
-A frame is what `weclick.evaluate.speed` counts: a normalised image in, a class map of its size out, one at a
-time.
-Weights are random: they do not change the time. What runs is measured in turn, round after round, so that a
-busy moment of the machine meets all alike; figures are medians.
+A frame is counted as in `weclick.evaluate.speed`: a normalised image in, a class map of its size out, one at
+a time. Weights are random: they do not change the time. The modes are measured in turn, round after round: a
+busy moment of the machine meets all alike. Figures are medians.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ Size = tuple[int, int]
 
 
 class Paper(NamedTuple):
-    """A network of the paper: how it is built, and frames a second that are printed for a V100, by size."""
+    """A network of the paper: how to build it, and the printed frames a second on a V100, by size."""
 
     architecture: str
     backbone: str
@@ -59,10 +58,10 @@ SIZES = (CITYSCAPES, CAMVID)
 
 
 class Mode(NamedTuple):
-    """How a network is run.
+    """A way to run a network.
 
     Attributes:
-        channels_last: the memory order that convolutions like best.
+        channels_last: the memory order in which convolutions are fastest.
         fused: batch norms folded into the convolutions.
         bf16: weights and features in bfloat16; logits are float32 again.
         compiled: by torch.compile, for this very size.
@@ -90,7 +89,7 @@ FEWEST, MOST = 3, 100
 
 
 class ClassMap(nn.Module):
-    """A network up to what a frame is wanted for."""
+    """A network that gives class ids at the size of the image."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -118,15 +117,15 @@ def bench_students(
         sizes: of the frames.
         modes: of `MODES`; None takes `default_modes`.
         device: cpu or cuda.
-        seconds: to go on measuring one network at one size, in `FEWEST` to `MOST` rounds of all modes.
+        seconds: how long to measure one network at one size, in `FEWEST` to `MOST` rounds of all modes.
 
     Returns:
         machine, versions, and `table` with a row for each network, size and mode: parameters, multiply_adds,
         ms_per_frame, frames_per_second, rounds, and the paper's frames_per_second or None.
 
     Raises:
-        InputError: a mode that is none, or that this machine cannot run.
-        ValueError: a network that is none.
+        InputError: a mode is unknown, or this machine cannot run it.
+        ValueError: a network is unknown.
     """
     modes = modes or default_modes(device)
     for mode in modes:
@@ -186,7 +185,7 @@ def configured(config: Config) -> tuple[dict[str, Any], Size]:
 
 
 def default_modes(device: str) -> tuple[str, ...]:
-    """Those worth a look: on a GPU all; on a CPU none that compiles for minutes, bf16 where it is native."""
+    """The modes worth a look: all on a GPU; on a CPU none that compiles for minutes, and bf16 if native."""
     if device.startswith("cuda"):
         return tuple(mode for mode in MODES if not MODES[mode].compiled or _compiler())
     native = torch.cpu._is_avx512_bf16_supported()  # elsewhere it is emulated, and four times slower
@@ -194,7 +193,7 @@ def default_modes(device: str) -> tuple[str, ...]:
 
 
 def check_mode(mode: str, device: str) -> None:
-    """Look at a mode before anything runs.
+    """Check a mode before anything runs.
 
     Raises:
         InputError: there is no such mode, or this machine lacks what it needs.
@@ -204,11 +203,11 @@ def check_mode(mode: str, device: str) -> None:
     if MODES[mode].graph and not device.startswith("cuda"):
         raise InputError(f"--mode {mode}: needs a GPU, but the device is {device}; leave this mode out")
     if MODES[mode].compiled and not _compiler():
-        raise InputError(f"--mode {mode}: needs a C++ compiler, and finds no g++; install it, or set CXX")
+        raise InputError(f"--mode {mode}: needs a C++ compiler, but finds no g++; install it, or set CXX")
 
 
 def prepare(network: nn.Module, mode: Mode, image: Tensor) -> Callable[[], Tensor]:
-    """What runs one frame in a mode; the network stays as it is.
+    """A call that runs one frame in a mode; the network stays as it is.
 
     Args:
         network: in float32.
@@ -216,7 +215,7 @@ def prepare(network: nn.Module, mode: Mode, image: Tensor) -> Callable[[], Tenso
         image: (1, 3, H, W) ImageNet-normalised, on the device to run on.
 
     Returns:
-        A call that gives the class ids (1, H, W) uint8 of the image.
+        It gives the class ids (1, H, W) uint8 of the image.
     """
     model = fused_for_inference(network) if mode.fused else deepcopy(network).eval()
     dtype = torch.bfloat16 if mode.bf16 else torch.float32
@@ -246,7 +245,7 @@ def measure(
         size: of the frame.
         modes: of `MODES`.
         device: cpu or cuda.
-        seconds: to go on, in `FEWEST` to `MOST` rounds.
+        seconds: how long to measure, in `FEWEST` to `MOST` rounds.
 
     Returns:
         Mode -> seconds of every round.
@@ -272,7 +271,7 @@ def measure(
 
 
 def multiply_adds(options: Mapping[str, Any], size: Size) -> int:
-    """Multiplications with addition that the convolutions of a network take for one frame; nothing is run."""
+    """Multiply-adds of a network's convolutions for one frame; nothing is run."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build_model(**options).eval()(torch.empty(1, 3, *size))
     return counter.get_total_flops() // 2

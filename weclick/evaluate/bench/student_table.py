@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Print what `bench_students` measured, whole also where the output is no terminal."""
+    """Print the figures of `bench_students`; they are not cut off where the output is no terminal."""
     console = Console()
     console = console if console.is_terminal else Console(width=120)
     heads = ("network", "size", "parameters", "mult.-adds", "mode", "ms a frame", "frames/s", "paper, V100")

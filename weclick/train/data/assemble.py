@@ -1,6 +1,6 @@
-"""Windows as stored -> a batch: one joint affine per sample for frames, clicks, flow and soft labels.
+"""Stored windows -> a batch: one joint affine per sample for frames, clicks, flow and soft labels.
 
-What crosses to the device is as small as on the disk; it is decoded, resampled and normalised there.
+Windows go to the device as small as they are on the disk; they are decoded, resampled and normalised there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Part:
         data: (n, ...), of the target and its neighbours, or of the pairs.
         origin: (row, column) of the array at which the windows begin.
         stride_px: of the array's grid.
-        attributes: of the entry, which tell the codec.
+        attributes: of the entry; they tell the codec.
     """
 
     data: Tensor
@@ -61,7 +61,7 @@ def assemble(reads: list[Read], *, stride_px: int, mask_bits: int, device: torch
     Args:
         reads: one per sample.
         stride_px: of the logit grid.
-        mask_bits: cached validity bits that a flow needs to count; 0 asks none.
+        mask_bits: cached validity bits that a flow needs to count; 0 asks for none.
         device: where the batch is wanted.
 
     Raises:

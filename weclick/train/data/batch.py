@@ -1,4 +1,4 @@
-"""What a training step sees: frames of one crop each, and everything known of them on the logit grid."""
+"""The input of a training step: one crop of each frame, and everything known of it on the logit grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Batch:
         classes: (N,) int64 class of each click.
         target_of: (M,) int64, the target that each neighbour belongs to.
         flow: (M, 2, h, w) float32 px of the logit grid, on the target's grid, pointing to the neighbour.
-        flow_valid: (M, 1, h, w) bool, what the cached masks say of it.
+        flow_valid: (M, 1, h, w) bool, where the cached masks call it valid.
         teacher: (S, K, h, w) float32 probabilities, or None where a run has no teacher.
     """
 

@@ -28,7 +28,7 @@ class FileReading:
         """Wait for the windows.
 
         Raises:
-            InputError: a file is missing or damaged, or of another size than its clip.
+            InputError: a file is missing or damaged, or has another size than its clip.
         """
         return torch.from_numpy(np.stack([frame.result()[self.window] for frame in self.frames]))
 

@@ -18,7 +18,7 @@ CROP_MULTIPLE = 16
 
 
 class Jitter(NamedTuple):
-    """Factors on the colours of a sample, 1 leaving them as they are.
+    """Factors on the colours of a sample; 1 leaves them as they are.
 
     Attributes:
         brightness: of all values.
@@ -52,7 +52,7 @@ def draw_crop(image_size: tuple[int, int], options: NetworkSection, rng: np.rand
     Args:
         image_size: (H, W) of the frames, px.
         options: scale, the range of a log-uniform draw; crop, (height, width) px; flip.
-        rng: drawn from three or four times.
+        rng: gives three or four draws.
 
     Returns:
         A crop of the size asked for, padded to CROP_MULTIPLE.

@@ -2,7 +2,7 @@
 
 A step's plan is a function of (seed, step) alone, so a resumed run sees what the whole run would have
 seen. Reads run ahead in one thread; TensorStore's own threads do the decoding. On a GPU that thread also
-uploads and assembles, beside the step, so that a step finds its batch ready.
+uploads and assembles, beside the step: the next one finds its batch ready.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ CHANNELS_FIRST = ("flow", "probabilities")
 
 
 AHEAD_STEPS = 2
-"""Steps that wait read while one more is being read; with the step in work, all that the stream holds."""
+"""Steps that are read and wait, while one more is being read. Beside the step in work, no others are held."""
 
 
 @dataclass(frozen=True)
 class Caches:
-    """Where a stream reads: the store and, for each kind, clip id -> key.
+    """The sources of a stream: the store and, for each kind, clip id -> key.
 
     Frames whose key is their clip's `unpacked_key` are read from the files that the manifest names.
     """
@@ -194,7 +194,7 @@ class Stream:
     def _begin_array(self, kind: str, array: str, sample: Sample, wanted: list) -> _Pending:
         """Begin to read the sample's window of one array at all the wanted frames or pairs.
 
-        Frames are told by content: the entry may be a colleague's, whose files have other names.
+        Frames are found by content: the entry may be a colleague's, with other file names.
         """
         key = self._key(kind, sample)
         entry = self._reader.entry(kind, key)
@@ -212,7 +212,7 @@ class Stream:
         return _Pending(reading, origin, stride_px, entry.attributes)
 
     def _prepare(self, reads: list[Read], device: torch.device, side: Any) -> Callable[[], Batch]:
-        """What is left to do for a batch: all of it, or on a GPU to wait for the stream that does it."""
+        """A call that gives the batch: on a CPU it assembles, on a GPU it waits for the stream that does."""
         make = partial(assemble, reads, stride_px=self._stride, mask_bits=self._mask_bits, device=device)
         if side is None:
             return make
@@ -257,13 +257,13 @@ def _await(batch: Batch, whole: torch.cuda.Event) -> Batch:
 def _window(
     crop: Crop, image_size: tuple[int, int], stride_px: int
 ) -> tuple[tuple[int, int], tuple[slice, slice]]:
-    """Origin, and rows and columns, of the window on a grid of that stride, which several arrays share."""
+    """Origin, and rows and columns, of the window on a grid of that stride; several arrays share it."""
     y, x, rows, columns = crop_window(crop, image_size, source_stride=stride_px)
     return (y, x), (slice(y, y + rows), slice(x, x + columns))
 
 
 def _put(ready: queue.Queue, item: object, closed: threading.Event) -> None:
-    """Put unless nobody will take it any more."""
+    """Put the item, unless nobody will take it any more."""
     while not closed.is_set():
         with suppress(queue.Full):
             ready.put(item, timeout=0.1)

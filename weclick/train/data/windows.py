@@ -29,7 +29,7 @@ class Reading:
         """Wait for the windows.
 
         Raises:
-            DamagedEntryError: one cannot be decoded.
+            DamagedEntryError: a window cannot be decoded.
         """
         try:
             self.future.result()
@@ -50,7 +50,7 @@ class WindowReader:
     def __init__(self, store: Store, *, max_open: int = 16384):
         self._store, self._max_open = store, max_open
         self.pinned = False
-        """Whether windows go into page-locked memory, from where a GPU copies beside its work."""
+        """Whether windows go into page-locked memory; a GPU copies from there beside its work."""
         self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._arrays: OrderedDict[tuple[str, str, str], ts.TensorStore] = OrderedDict()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -104,7 +104,7 @@ def _first(error: Exception) -> str:
 
 
 def _remember(pool: OrderedDict, key: Any, make: Any, bound: int) -> Any:
-    """The value of `key`, made if need be; the least recently used one goes when the pool is full."""
+    """The value of `key`, made if missing; the least recently used one goes when the pool is full."""
     if key not in pool:
         pool[key] = make()
         if len(pool) > bound:
