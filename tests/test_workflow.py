@@ -40,6 +40,20 @@ def test_the_run_leaves_what_others_read(project):
     }
 
 
+def test_every_job_left_a_log(project):
+    folder = project.root / "results" / "logs"
+    logs = {str(path.relative_to(folder)): path for path in folder.rglob("*.log")}
+    stages = ("toy", "clicks", "teacher", "student", "evaluate", "report", "lock")
+    shards = [("manifest", "train"), ("manifest", "val"), ("frames", "train"), ("soft_labels", "train")]
+    shards += [("flow", "train"), ("flow", "val")]
+    expected = {f"{stage}.log" for stage in stages}
+    assert logs.keys() == expected | {f"{stage}_shard/{split}/0.log" for stage, split in shards}
+    for path in logs.values():
+        said = path.read_text(encoding="utf-8").splitlines()
+        assert " begins: weclick --log results/logs/" in said[0]
+        assert " ends after " in said[-1]
+
+
 def test_a_second_run_does_nothing(project):
     assert project.jobs() == set()
 
