@@ -8,7 +8,7 @@ rule clicks:
     threads: 2
     params:
         config=stage_config("clicks"),
-        code=code_digest("weclick.clicks"),
+        code=code_digest("weclick.clicks", "weclick.manifest.manifest_file"),
         manifests=lambda wildcards, input: flags("--manifest", input.manifests),
     shell:
         "weclick --log {log:q} clicks --config {params.config:q} {params.manifests} --output {output:q}"

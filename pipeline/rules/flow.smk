@@ -15,7 +15,11 @@ rule flow_shard:
         gpu=1,
     params:
         config=stage_config("flow"),
-        code=code_digest("weclick.flow.stage"),
+        code=code_digest(
+            "weclick.flow.stage",
+            "weclick.manifest.manifest_file",
+            "weclick.manifest.window",
+        ),
     shell:
         "weclick --log {log:q} flow --config {params.config:q} --device {config[device]:q}"
         " --manifest {input:q} --output {output:q}"

@@ -13,6 +13,6 @@ rule frames_shard:
     threads: 2
     params:
         config=stage_config("frames"),
-        code=code_digest("weclick.datasets.frames"),
+        code=code_digest("weclick.datasets.frames", "weclick.manifest.manifest_file"),
     shell:
         "weclick --log {log:q} frames --config {params.config:q} --manifest {input:q} --output {output:q}"

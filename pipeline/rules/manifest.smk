@@ -28,7 +28,11 @@ rule manifest_shard:
         f"{RESULTS}/logs/manifest_shard/{{split}}/{{shard}}.log",
     params:
         config=stage_config("manifest"),
-        code=code_digest("weclick.datasets"),
+        code=code_digest(
+            "weclick.datasets",
+            "weclick.manifest.manifest_file",
+            "weclick.manifest.window",
+        ),
         listing=listing,
     shell:
         "weclick --log {log:q} manifest --config {params.config:q} --split {wildcards.split:q}"
