@@ -4,6 +4,9 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +43,20 @@ def test_the_run_leaves_what_others_read(project):
     }
 
 
+def test_every_job_left_a_log(project):
+    folder = project.root / "results" / "logs"
+    logs = {str(path.relative_to(folder)): path for path in folder.rglob("*.log")}
+    stages = ("toy", "clicks", "teacher", "student", "evaluate", "report", "lock")
+    shards = [("manifest", "train"), ("manifest", "val"), ("frames", "train"), ("soft_labels", "train")]
+    shards += [("flow", "train"), ("flow", "val")]
+    expected = {f"{stage}.log" for stage in stages}
+    assert logs.keys() == expected | {f"{stage}_shard/{split}/0.log" for stage, split in shards}
+    for path in logs.values():
+        said = path.read_text(encoding="utf-8").splitlines()
+        assert " begins: weclick --log results/logs/" in said[0]
+        assert " ends after " in said[-1]
+
+
 def test_a_second_run_does_nothing(project):
     assert project.jobs() == set()
 
@@ -60,16 +77,59 @@ def test_a_change_reruns_its_stage_and_what_follows(project, change, jobs):
     assert project.jobs(change) == jobs
 
 
-def test_code_reruns_its_stage_but_comments_do_not(project):
-    module = project.root / "weclick" / "flow" / "dis.py"
-    text = module.read_text(encoding="utf-8")
+@contextmanager
+def edited(project: Project, *changes: tuple[str, str, str]) -> Iterator[None]:
+    """Modules of weclick/, each with a text replaced where it first stands; for "" it goes to the end."""
+    before = {}
     try:
-        module.write_text(text + "\n# a remark\n")
-        assert project.jobs() == set()
-        module.write_text(text + "\nUNUSED = 1\n")
-        assert project.jobs() == {"flow_shard", "student", "evaluate", "report", "lock", "all"}
+        for name, old, new in changes:
+            path = project.root / "weclick" / name
+            text = path.read_text(encoding="utf-8")
+            before.setdefault(path, text)
+            assert old in text, f"{name} no longer says {old!r}"
+            path.write_text(text.replace(old, new, 1) if old else text + new, encoding="utf-8")
+        yield
     finally:
-        module.write_text(text)
+        for path, text in before.items():
+            path.write_text(text, encoding="utf-8")
+
+
+def test_words_rerun_nothing(project):
+    estimator, loop, step = "flow/dis.py", "train/loop.py", "train/step.py"
+    words = [
+        (estimator, "Dense inverse search on grey images.", "Dense inverse search."),
+        (estimator, "cv2.setNumThreads(1)", "cv2.setNumThreads(1)  # a remark"),
+        (estimator, "expected one of", "but should be one of"),
+        (loop, "Random numbers of a step follow", "The random numbers of a step follow"),
+        (loop, "    network.train()", "    # a remark\n    network.train()"),
+        (loop, 'f"train {folder.name}"', 'f"trains {folder.name}"'),
+        (step, "a micro-batch holds a single image", "one image is all that a micro-batch holds"),
+    ]
+    with edited(project, *words):
+        assert project.jobs() == set()
+
+
+@pytest.mark.parametrize(
+    ("computes", "other"),
+    [("PATCH_PX = 8", "PATCH_PX = 4"), ("flow[:height, :width]", "flow[:height, :width] + 0")],
+    ids=["a constant", "a line"],
+)
+def test_an_estimator_reruns_flow_and_student_and_no_teacher(project, computes, other):
+    with edited(project, ("flow/dis.py", computes, other)):
+        assert project.jobs() == {"flow_shard", "student", "evaluate", "report", "lock", "all"}
+
+
+def test_the_loop_reruns_both_trainings(project):
+    with edited(project, ("train/loop.py", "1_000_003", "1_000_033")):
+        assert project.jobs() == TRAINING_AND_AFTER
+
+
+def test_the_ledger_reruns_nothing(project):
+    ledger = sorted((project.root / "weclick/store/ledger").glob("*.py"))
+    names = [str(path.relative_to(project.root / "weclick")) for path in ledger]
+    assert {Path(name).name for name in names} >= {"gc.py", "reach.py", "read.py"}
+    with edited(project, *((name, "", "\nUNUSED = 1\n") for name in names)):
+        assert project.jobs() == set()
 
 
 def test_touched_frames_rerun_nothing(project):

@@ -9,40 +9,25 @@ wildcard_constraints:
     model="|".join(["teacher", *VARIANTS]),
 
 
-rule ablation_teacher:
-    input:
-        **dict(rules.teacher.input.items()),
+# Each rule is that of the run but for what stands after `with`; of params, only what is named there changes.
+use rule teacher as ablation_teacher with:
     output:
         weights=f"{ABLATION}/teacher/{{seed}}/model.safetensors",
         card=f"{ABLATION}/teacher/{{seed}}/model.json",
-    threads: cores_of(config["devices"])
-    resources:
-        gpu=config["devices"],
+    log:
+        f"{RESULTS}/logs/ablation_teacher/{{seed}}.log",
     params:
-        config=stage_config("teacher"),
-        code=code_digest("weclick.train.stage"),
-        data=training_data,
         folder=f"{ABLATION}/teacher/{{seed}}",
-    shell:
-        "weclick teacher --config {params.config:q} --device {config[device]} --devices {config[devices]}"
-        " {params.data} --output {params.folder:q}"
 
 
-rule ablation_soft_labels:
+use rule soft_labels_shard as ablation_soft_labels with:
     input:
-        manifest=f"{RESULTS}/manifest/{TRAIN}/{{shard}}.json",
+        manifest=rules.soft_labels_shard.input.manifest,
         teacher=rules.ablation_teacher.output.weights,
     output:
         f"{ABLATION}/soft_labels/{{seed}}/{{shard}}.json",
-    threads: cores_of(1)
-    resources:
-        gpu=1,
-    params:
-        config=stage_config("soft_labels"),
-        code=code_digest("weclick.proxy_labels.soft_labels"),
-    shell:
-        "weclick soft-labels --config {params.config:q} --device {config[device]}"
-        " --manifest {input.manifest:q} --teacher {input.teacher:q} --output {output:q}"
+    log:
+        f"{RESULTS}/logs/ablation_soft_labels/{{seed}}/{{shard}}.log",
 
 
 def time_budget(wildcards):
@@ -55,7 +40,19 @@ def time_budget(wildcards):
     ]
 
 
-rule ablation_student:
+def variant_data(wildcards, input):
+    """The options of a variant's training: which one, how long it may take, and its data."""
+    budget = zip(("--pace", "--same-time-as"), input.budget)
+    return " ".join(
+        [
+            f"--variant {quote(wildcards.variant)}",
+            *(flags(option, [card]) for option, card in budget),
+            training_data(wildcards, input),
+        ]
+    )
+
+
+use rule student as ablation_student with:
     input:
         **dict(item for item in rules.student.input.items() if item[0] != "soft_labels"),
         soft_labels=[
@@ -66,70 +63,52 @@ rule ablation_student:
     output:
         weights=f"{ABLATION}/{{variant}}/{{seed}}/model.safetensors",
         card=f"{ABLATION}/{{variant}}/{{seed}}/model.json",
-    threads: cores_of(config["devices"])
-    resources:
-        gpu=config["devices"],
+    log:
+        f"{RESULTS}/logs/ablation_student/{{variant}}/{{seed}}.log",
     params:
-        config=stage_config("student"),
-        code=code_digest("weclick.train.stage", "weclick.runs.ablation"),
-        data=training_data,
-        budget=lambda wildcards, input: (
-            "--pace {} --same-time-as {}".format(*map(quote, map(str, input.budget)))
-            if input.budget
-            else ""
-        ),
+        code=code_digest(*STUDENT_CODE, "weclick.runs.ablation"),
+        data=variant_data,
         folder=f"{ABLATION}/{{variant}}/{{seed}}",
-    shell:
-        "weclick student --config {params.config:q} --device {config[device]} --devices {config[devices]}"
-        " --variant {wildcards.variant} {params.budget} {params.data} --output {params.folder:q}"
 
 
-rule ablation_evaluate:
+use rule evaluate as ablation_evaluate with:
     input:
         manifests=rules.evaluate.input.manifests,
         flow=rules.evaluate.input.flow,
-        model=f"{ABLATION}/{{model}}/{{seed}}/model.safetensors",
+        student=f"{ABLATION}/{{model}}/{{seed}}/model.safetensors",
     output:
         f"{ABLATION}/{{model}}/{{seed}}/evaluation/metrics.json",
-    threads: cores_of(1)
-    resources:
-        gpu=1,
+    log:
+        f"{RESULTS}/logs/ablation_evaluate/{{model}}/{{seed}}.log",
     params:
-        config=stage_config("evaluate"),
-        code=code_digest("weclick.evaluate.stage"),
-        data=scored_data,
         folder=f"{ABLATION}/{{model}}/{{seed}}/evaluation",
-    shell:
-        "weclick evaluate --config {params.config:q} --device {config[device]} {params.data}"
-        " --student {input.model:q} --output {params.folder:q}"
 
 
 rule ablation_summary:
     input:
         expand(
-            f"{ABLATION}/{{model}}/{{seed}}/evaluation/metrics.json",
+            rules.ablation_evaluate.output,
             model=["teacher", *VARIANTS],
             seed=SEEDS,
         ),
     output:
         SUMMARY,
         expand(f"{ABLATION}/{{model}}/metrics.json", model=["teacher", *VARIANTS]),
+    log:
+        f"{RESULTS}/logs/ablation_summary.log",
     localrule: True
     params:
         config=stage_config("ablation"),
         code=code_digest("weclick.runs.ablation"),
     shell:
-        "weclick ablation --config {params.config:q} --folder {ABLATION:q}"
+        "weclick --log {log:q} ablation --config {params.config:q} --folder {ABLATION:q}"
 
 
-rule ablation:
+use rule report as ablation with:
     input:
         **dict(item for item in rules.report.input.items() if item[0] != "ablation"),
         summary=SUMMARY,
     output:
-        f"{ABLATION}/report.html",
-    params:
-        config=lambda wildcards: json.dumps(config, sort_keys=True),
-        code=code_digest("weclick.runs.report"),
-    shell:
-        "weclick report --config {params.config:q} --results {RESULTS:q} --output {output:q}"
+        page=f"{ABLATION}/report.html",
+    log:
+        f"{RESULTS}/logs/ablation.log",

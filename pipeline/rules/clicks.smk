@@ -3,10 +3,12 @@ rule clicks:
         manifests=shards_of("manifest", TRAIN),
     output:
         f"{RESULTS}/clicks/{TRAIN}.h5",
+    log:
+        f"{RESULTS}/logs/clicks.log",
     threads: 2
     params:
         config=stage_config("clicks"),
-        code=code_digest("weclick.clicks"),
+        code=code_digest("weclick.clicks", "weclick.manifest.manifest_file"),
         manifests=lambda wildcards, input: flags("--manifest", input.manifests),
     shell:
-        "weclick clicks --config {params.config:q} {params.manifests} --output {output:q}"
+        "weclick --log {log:q} clicks --config {params.config:q} {params.manifests} --output {output:q}"

@@ -99,5 +99,12 @@ def training_data(wildcards, input):
 
 
 def scored_data(wildcards, input):
-    """The options of an evaluation that name its data, from the rule's inputs."""
-    return " ".join([flags("--manifest", input.manifests), flags("--flow", input.flow)])
+    """The options of an evaluation that name its data and its networks, from the rule's inputs."""
+    return " ".join(
+        [
+            flags("--manifest", input.manifests),
+            flags("--flow", input.flow),
+            flags("--student", [input.student]),
+            flags("--teacher", input.get("teacher", [])),
+        ]
+    )

@@ -3,9 +3,11 @@ rule evaluate:
         manifests=shards_of("manifest", VAL),
         flow=shards_of("flow", VAL),
         student=rules.student.output.weights,
-        teacher=rules.teacher.output.weights,
+        teacher=[rules.teacher.output.weights],
     output:
         f"{RESULTS}/evaluation/metrics.json",
+    log:
+        f"{RESULTS}/logs/evaluate.log",
     threads: cores_of(1)
     resources:
         gpu=1,
@@ -15,5 +17,5 @@ rule evaluate:
         data=scored_data,
         folder=f"{RESULTS}/evaluation",
     shell:
-        "weclick evaluate --config {params.config:q} --device {config[device]} {params.data}"
-        " --student {input.student:q} --teacher {input.teacher:q} --output {params.folder:q}"
+        "weclick --log {log:q} evaluate --config {params.config:q} --device {config[device]:q}"
+        " {params.data} --output {params.folder:q}"

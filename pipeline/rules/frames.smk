@@ -8,9 +8,11 @@ rule frames_shard:
         f"{RESULTS}/manifest/{{split}}/{{shard}}.json",
     output:
         f"{RESULTS}/frames/{{split}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/frames_shard/{{split}}/{{shard}}.log",
     threads: 2
     params:
         config=stage_config("frames"),
-        code=code_digest("weclick.datasets.frames"),
+        code=code_digest("weclick.datasets.frames", "weclick.manifest.manifest_file"),
     shell:
-        "weclick frames --config {params.config:q} --manifest {input:q} --output {output:q}"
+        "weclick --log {log:q} frames --config {params.config:q} --manifest {input:q} --output {output:q}"

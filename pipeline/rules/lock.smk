@@ -13,6 +13,8 @@ rule lock:
         report=rules.report.output.card,
     output:
         LOCK,
+    log:
+        f"{RESULTS}/logs/lock.log",
     threads: cores_of(config["devices"])
     params:
         stages=lambda wildcards: json.dumps(
@@ -20,5 +22,5 @@ rule lock:
         ),
         code=code_digest("weclick.runs.lock"),
     shell:
-        "weclick lock --results {RESULTS:q} --code {params.stages:q} --threads {threads}"
+        "weclick --log {log:q} lock --results {RESULTS:q} --code {params.stages:q} --threads {threads:q}"
         " --output {output:q}"

@@ -4,12 +4,14 @@ TOY = f"{config['data']['root']}/toy.json"
 rule toy:
     output:
         TOY,
+    log:
+        f"{RESULTS}/logs/toy.log",
     threads: 2
     params:
         config=stage_config("toy"),
         code=code_digest("weclick.datasets.toy.draw"),
     shell:
-        "weclick toy --config {params.config:q}"
+        "weclick --log {log:q} toy --config {params.config:q}"
 
 
 rule manifest:
@@ -22,10 +24,16 @@ rule manifest_shard:
         [TOY] if config["data"]["name"] == "toy" else [],
     output:
         f"{RESULTS}/manifest/{{split}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/manifest_shard/{{split}}/{{shard}}.log",
     params:
         config=stage_config("manifest"),
-        code=code_digest("weclick.datasets"),
+        code=code_digest(
+            "weclick.datasets",
+            "weclick.manifest.manifest_file",
+            "weclick.manifest.window",
+        ),
         listing=listing,
     shell:
-        "weclick manifest --config {params.config:q} --split {wildcards.split} --shard {wildcards.shard}"
-        " --output {output:q}"
+        "weclick --log {log:q} manifest --config {params.config:q} --split {wildcards.split:q}"
+        " --shard {wildcards.shard:q} --output {output:q}"

@@ -24,8 +24,11 @@ rule report:
     output:
         page=f"{RESULTS}/report.html",
         card=f"{RESULTS}/report.json",
+    log:
+        f"{RESULTS}/logs/report.log",
     params:
         config=lambda wildcards: json.dumps(config, sort_keys=True),
         code=code_digest("weclick.runs.report"),
     shell:
-        "weclick report --config {params.config:q} --results {RESULTS:q} --output {output.page:q}"
+        "weclick --log {log:q} report --config {params.config:q} --results {RESULTS:q}"
+        " --output {output.page:q}"

@@ -9,6 +9,8 @@ rule soft_labels_shard:
         teacher=rules.teacher.output.weights,
     output:
         f"{RESULTS}/soft_labels/{TRAIN}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/soft_labels_shard/{TRAIN}/{{shard}}.log",
     threads: cores_of(1)
     resources:
         gpu=1,
@@ -16,5 +18,5 @@ rule soft_labels_shard:
         config=stage_config("soft_labels"),
         code=code_digest("weclick.proxy_labels.soft_labels"),
     shell:
-        "weclick soft-labels --config {params.config:q} --device {config[device]}"
+        "weclick --log {log:q} soft-labels --config {params.config:q} --device {config[device]:q}"
         " --manifest {input.manifest:q} --teacher {input.teacher:q} --output {output:q}"

@@ -1,4 +1,5 @@
 ONLINE_TEACHER = config["student"]["online"]["teacher"]
+STUDENT_CODE = ["weclick.train.stage", *["weclick.train.online"] * bool(ONLINE_TEACHER)]
 
 
 rule student:
@@ -14,16 +15,16 @@ rule student:
         weights=f"{RESULTS}/student/model.safetensors",
         card=f"{RESULTS}/student/model.json",
         metrics=f"{RESULTS}/student/metrics.jsonl",
+    log:
+        f"{RESULTS}/logs/student.log",
     threads: cores_of(config["devices"])
     resources:
         gpu=config["devices"],
     params:
         config=stage_config("student"),
-        code=code_digest(
-            "weclick.train.stage", *["weclick.train.online"] * bool(ONLINE_TEACHER)
-        ),
+        code=code_digest(*STUDENT_CODE),
         data=training_data,
         folder=f"{RESULTS}/student",
     shell:
-        "weclick student --config {params.config:q} --device {config[device]} --devices {config[devices]}"
-        " {params.data} --output {params.folder:q}"
+        "weclick --log {log:q} student --config {params.config:q} --device {config[device]:q}"
+        " --devices {config[devices]:q} {params.data} --output {params.folder:q}"

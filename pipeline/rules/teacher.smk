@@ -8,6 +8,8 @@ rule teacher:
         weights=f"{RESULTS}/teacher/model.safetensors",
         card=f"{RESULTS}/teacher/model.json",
         metrics=f"{RESULTS}/teacher/metrics.jsonl",
+    log:
+        f"{RESULTS}/logs/teacher.log",
     threads: cores_of(config["devices"])
     resources:
         gpu=config["devices"],
@@ -17,5 +19,5 @@ rule teacher:
         data=training_data,
         folder=f"{RESULTS}/teacher",
     shell:
-        "weclick teacher --config {params.config:q} --device {config[device]} --devices {config[devices]}"
-        " {params.data} --output {params.folder:q}"
+        "weclick --log {log:q} teacher --config {params.config:q} --device {config[device]:q}"
+        " --devices {config[devices]:q} {params.data} --output {params.folder:q}"

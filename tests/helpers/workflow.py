@@ -9,8 +9,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.rules import Rule
+from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 from weclick.store import list_entries
 from weclick.store.entries import KINDS
@@ -55,3 +59,12 @@ def make_project(root: Path, repository: Path, config: dict) -> Project:
     shutil.copy(repository / "Snakefile", root)
     (root / "config" / "tiny.yaml").write_text(yaml.safe_dump(config))
     return Project(root)
+
+
+def load_rules(root: Path, **config: Any) -> dict[str, Rule]:
+    """Name -> rule of the workflow in a folder, as Snakemake reads it; nothing is planned or run."""
+    quiet, one_core = OutputSettings(quiet={Quietness.ALL}), ResourceSettings(cores=1)
+    with SnakemakeApi(quiet) as api:
+        settings = ConfigSettings(config=config)
+        opened = api.workflow(one_core, config_settings=settings, snakefile=root / "Snakefile")
+        return {rule.name: rule for rule in opened._workflow.rules}

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from weclick.cli.log_file import open_log
 from weclick.common import sections
 from weclick.common.config import load_config, select
 
@@ -22,12 +23,19 @@ app = typer.Typer(
 
 
 @app.callback()
-def prepare() -> None:
+def prepare(
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="Append what is said on stderr to this file, too, as plain lines."),
+    ] = None,
+) -> None:
     """Before any verb loads torch: threads wait for each other by 10,000 turns of a loop, not by 300,000.
 
     On a quiet machine that costs nothing. Beside another busy process, the long wait takes the very core
     that the awaited thread needs, and training is three times slower.
     """
+    if log:
+        open_log(log)
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if os.environ.get("SLURM_NTASKS") == "1":
         # Lightning's sign that a process starts those of its other GPUs itself. Without it, a training on

@@ -1,0 +1,148 @@
+"""The rules, as Snakemake reads them: each has a log, and the code of its verb in its digest."""
+
+import ast
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from string import Formatter
+
+import pytest
+
+from helpers.places import ROOT
+from helpers.workflow import Rule, load_rules
+from weclick.common import code_digest as digests
+from weclick.common.code_digest import imported_modules
+
+COMPUTES_NOTHING = ("weclick.cli.", "weclick.common.", "weclick.store.", "weclick.runs.cost.")
+"""What only opens, checks, keeps and meters: an edit there reruns no stage for the verb's sake."""
+ONLINE = {"student": {"online": {"teacher": "a teacher.safetensors"}}}
+QUOTED = {"params.data", "params.manifests"}
+"""Texts of many words, whose words are quoted already."""
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Reads the rules with the names of modules in the place of their digest."""
+    monkeypatch.setattr(digests, "code_digest", lambda *modules: " ".join(modules))
+    monkeypatch.setenv("WECLICK_COMMAND", "pytest")  # which the workflow would set for good
+
+    def with_a_shell(root=ROOT, **config) -> dict[str, Rule]:
+        return {name: rule for name, rule in load_rules(root, **config).items() if rule.shellcmd}
+
+    return with_a_shell
+
+
+def verb_of(rule: Rule) -> str:
+    """The verb in `weclick --log FILE <verb> ...`."""
+    program, option, _, verb, *_ = rule.shellcmd.split()
+    assert (program, option) == ("weclick", "--log")
+    return verb
+
+
+def test_every_rule_has_a_log_of_its_own(load):
+    rules = load(results="my results")
+    assert rules.keys() >= {"toy", "flow_shard", "teacher", "lock", "ablation_student", "ablation"}
+    for name, rule in rules.items():
+        (log,) = map(str, rule.log)
+        assert log.startswith((f"my results/logs/{name}.log", f"my results/logs/{name}/"))
+        assert log.endswith(".log")
+        assert "--log {log:q} " in rule.shellcmd
+
+
+def test_a_verb_has_one_shell_line_whose_fields_are_quoted(load):
+    lines: dict[str, set[str]] = {}
+    for rule in load().values():
+        lines.setdefault(verb_of(rule), set()).add(rule.shellcmd)
+    for verb, (line, *others) in lines.items():
+        assert not others, f"{verb} is spelled twice"
+        fields = {name: spec for _, name, spec, _ in Formatter().parse(line) if name}
+        assert {name for name, spec in fields.items() if spec != "q"} <= QUOTED, verb
+
+
+def functions_of(verb: str) -> Iterator[tuple[ast.FunctionDef, ast.Module]]:
+    """A verb's function in weclick/cli and those of the same file that it calls, each with the file."""
+    for path in sorted((ROOT / "weclick" / "cli").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        here = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        waiting = [name for name, node in here.items() if verb in verbs_of(node)]
+        done: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            done.add(name)
+            yield here[name], tree
+            calls = (node for node in ast.walk(here[name]) if isinstance(node, ast.Call))
+            called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+            waiting += sorted((called & here.keys()) - done - set(waiting))
+
+
+def verbs_of(function: ast.FunctionDef) -> list[str]:
+    """The verbs that `@app.command()` makes of a function."""
+    calls = [node for node in function.decorator_list if isinstance(node, ast.Call)]
+    names = [call.args[0].value if call.args else function.name for call in calls if is_command(call)]
+    return [name.replace("_", "-") for name in names]
+
+
+def is_command(call: ast.Call) -> bool:
+    return ast.unparse(call.func) == "app.command"
+
+
+@cache
+def computing_modules(verb: str) -> frozenset[str]:
+    """The modules that a verb imports, inside its functions or for them, to compute its result."""
+    found = set()
+    for function, file in functions_of(verb):
+        used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+        for node in (*ast.walk(function), *file.body):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("weclick."):
+                names = [alias.name for alias in node.names if (alias.asname or alias.name) in used]
+                found |= {digests._home(node.module or "", name) for name in names}
+    assert found, f"there is no verb {verb}, or it imports nothing"
+    return frozenset(module for module in found if not f"{module}.".startswith(COMPUTES_NOTHING))
+
+
+def not_asked_for(rule: Rule, online: bool) -> set[str]:
+    """What a training verb imports for the sake of options that the rule does not give."""
+    left_out = set()
+    if verb_of(rule) == "student" and "variant" not in rule.wildcard_names:
+        left_out.add("weclick.runs.ablation")
+    if verb_of(rule) == "teacher" or not online:
+        left_out.add("weclick.train.online")
+    return left_out
+
+
+def uncovered(rules: dict[str, Rule], online: bool = False) -> dict[str, set[str]]:
+    """Rule -> the modules its verb computes with that its digest does not see; only rules that lack some."""
+    lacking = {}
+    for name, rule in rules.items():
+        needed = computing_modules(verb_of(rule)) - not_asked_for(rule, online)
+        lacking[name] = needed - imported_modules(*rule.params.get("code", "").split())
+    return {name: modules for name, modules in lacking.items() if modules}
+
+
+@pytest.mark.parametrize("config", [{}, ONLINE], ids=["stored", "online"])
+def test_the_digest_of_a_rule_sees_what_its_verb_computes_with(load, config):
+    assert uncovered(load(**config), online=bool(config)) == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "lacking"),
+    [
+        ("flow", "weclick.flow.stage", "weclick.flow.dis", {"flow_shard"}),
+        ("manifest", "weclick.manifest.window", "weclick.datasets", {"manifest_shard"}),
+        ("clicks", ', "weclick.manifest.manifest_file"', "", {"clicks"}),
+        ("teacher", "weclick.train.stage", "weclick.train.loop", {"teacher", "ablation_teacher"}),
+        ("student", "weclick.train.online", "weclick.train.log", {"student", "ablation_student"}),
+        ("ablation", 'STUDENT_CODE, "weclick.runs.ablation"', "STUDENT_CODE", {"ablation_student"}),
+        ("report", "weclick.runs.report", "weclick.runs.lock", {"report", "ablation"}),
+    ],
+    ids=["flow", "manifest", "clicks", "teacher", "student", "ablation", "report"],
+)
+def test_a_rule_that_names_the_wrong_module_is_found(load, tmp_path, file, right, wrong, lacking):
+    for name in ("pipeline", "config"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    rules = tmp_path / "pipeline" / "rules" / f"{file}.smk"
+    text = rules.read_text(encoding="utf-8")
+    assert right in text
+    rules.write_text(text.replace(right, wrong), encoding="utf-8")
+    assert uncovered(load(tmp_path, **ONLINE), online=True).keys() == lacking
