@@ -13,8 +13,10 @@ from helpers.workflow import Rule, load_rules
 from weclick.common import code_digest as digests
 from weclick.common.code_digest import imported_modules
 
-COMPUTES_NOTHING = ("weclick.cli.", "weclick.common.", "weclick.store.", "weclick.runs.cost.")
-"""What only opens, checks, keeps and meters: an edit there reruns no stage for the verb's sake."""
+COMPUTES_NOTHING = tuple(
+    f"weclick.{name}." for name in ("cli", "common", "store", "runs.cost", "runs.layout", "runs.wanted")
+)
+"""What only opens, checks, keeps, meters and asks: an edit there reruns no stage for the verb's sake."""
 ONLINE = {"student": {"online": {"teacher": "a teacher.safetensors"}}}
 QUOTED = {"params.data", "params.manifests"}
 """Texts of many words, whose words are quoted already."""
@@ -70,9 +72,27 @@ def functions_of(verb: str) -> Iterator[tuple[ast.FunctionDef, ast.Module]]:
             name = waiting.pop()
             done.add(name)
             yield here[name], tree
+            yield from asked_by(here[name])
             calls = (node for node in ast.walk(here[name]) if isinstance(node, ast.Call))
             called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
             waiting += sorted((called & here.keys()) - done - set(waiting))
+
+
+def asked_by(function: ast.FunctionDef) -> Iterator[tuple[ast.FunctionDef, ast.Module]]:
+    """The methods of `Wanted` that a verb's function uses, and those that they use."""
+    tree = ast.parse((ROOT / "weclick" / "runs" / "wanted.py").read_text(encoding="utf-8"))
+    (wanted,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    methods = {node.name: node for node in wanted.body if isinstance(node, ast.FunctionDef)}
+    if wanted.name not in {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}:
+        return
+    waiting, done = {function.name: function}, set()
+    while waiting:
+        _, user = waiting.popitem()
+        used = {node.attr for node in ast.walk(user) if isinstance(node, ast.Attribute)}
+        for name in (used & methods.keys()) - done:
+            done.add(name)
+            waiting[name] = methods[name]
+            yield methods[name], tree
 
 
 def verbs_of(function: ast.FunctionDef) -> list[str]:

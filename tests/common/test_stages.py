@@ -22,12 +22,14 @@ def stage(request) -> Stage:
 
 def test_it_has_a_rule(repository, stage):
     file = repository / "pipeline" / "rules" / f"{OTHER_FILE.get(stage.name, stage.name)}.smk"
-    assert stage.rule in re.findall(r"^rule (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
+    rules = r"^(?:rule|use rule \w+ as) (\w+)"
+    assert stage.rule in re.findall(rules, file.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_its_rule_calls_its_verb(repository, stage):
     file = repository / "pipeline" / "rules" / f"{OTHER_FILE.get(stage.name, stage.name)}.smk"
-    assert f"weclick {stage.name.replace('_', '-')} --" in file.read_text(encoding="utf-8")
+    call = f"weclick --log {{log:q}} {stage.name.replace('_', '-')} --"
+    assert call in file.read_text(encoding="utf-8")
 
 
 def test_it_has_a_verb(stage):

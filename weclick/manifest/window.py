@@ -79,3 +79,22 @@ def consistency_pairs(clip: Clip, max_gap_frames: int) -> tuple[tuple[int, int],
             if clip.frames[t].number - clip.frames[nearest].number <= max_gap_frames:
                 pairs.append((t, nearest))
     return tuple(pairs)
+
+
+def wanted_pairs(clip: Clip, window: Window, max_gap_frames: int) -> tuple[tuple[int, int], ...]:
+    """The pairs of a clip that get a flow: those that training may draw, then those that are scored.
+
+    Args:
+        clip: of either split.
+        window: of the training.
+        max_gap_frames: largest gap between frames whose consistency is scored.
+
+    Returns:
+        (target, neighbour) positions in the frames of the clip.
+    """
+    return tuple(dict.fromkeys((*window.pairs(clip), *consistency_pairs(clip, max_gap_frames))))
+
+
+def reach_frames(window: Window, max_gap_frames: int) -> int:
+    """How far from its targets and scored frames a clip is read, in frames of the source video."""
+    return max(window.reach_frames, max_gap_frames)

@@ -1,5 +1,8 @@
 """What a run under a configuration asks the store for: frames, flows, soft labels and networks.
 
+This room only asks. What it asks with lies below, in manifest.window and in the stages, where the digests of
+the rules see it.
+
 What computes is imported where it is needed: verbs that only ask how far a window reaches load no torch.
 """
 
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from weclick.common.config import select
 from weclick.common.stages import INDEXED
 from weclick.manifest import Clip, Manifest
-from weclick.manifest.window import Window, consistency_pairs
+from weclick.manifest.window import Window, reach_frames, wanted_pairs
 from weclick.store import entry_key
 
 if TYPE_CHECKING:
@@ -42,16 +45,11 @@ class Wanted:
     @property
     def reach_frames(self) -> int:
         """How far from its targets and scored frames a clip is read."""
-        return max(self.window.reach_frames, self.config["evaluate"]["max_gap_frames"])
+        return reach_frames(self.window, self.config["evaluate"]["max_gap_frames"])
 
     def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
-        """The pairs of a clip that get a flow: those that training may draw, then those that are scored.
-
-        Returns:
-            (target, neighbour) positions in the frames of the clip.
-        """
-        scored = consistency_pairs(clip, self.config["evaluate"]["max_gap_frames"])
-        return tuple(dict.fromkeys((*self.window.pairs(clip), *scored)))
+        """The pairs of a clip that get a flow, see `wanted_pairs`."""
+        return wanted_pairs(clip, self.window, self.config["evaluate"]["max_gap_frames"])
 
     def inputs(self, kind: str, clip: Clip) -> Mapping[str, Any] | None:
         """What the entry of a clip is made of.
