@@ -31,8 +31,8 @@ def file_inside(folder: Path, name: str) -> Path:
     path = folder / name
     if not is_inside(name) or not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(
-            f"{path}: leads out of {folder}, so it is not written; clips and frames need names that are "
-            "relative and without '..', and the folder no symbolic link to elsewhere"
+            f"{path}: leads out of {folder}, so it is not written; give clips and frames relative names "
+            "without '..', and remove symbolic links that lead out of the folder"
         )
     return path
 

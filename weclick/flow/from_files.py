@@ -75,8 +75,8 @@ class Files:
         (flow, known), *back = (_read(path, self._clip, stride_px) for path in paths)
         if not self._masks and not known.all():
             raise InputError(
-                f"{paths[0]}: knows the flow of {float(known.mean()):.0%} of its pixels only, and without "
-                "masks nothing can say so; set flow.masks: [photometric]"
+                f"{paths[0]}: knows the flow of {float(known.mean()):.0%} of its pixels only, and only "
+                "masks can mark the others; set flow.masks: [photometric]"
             )
         unknown_fails = (torch.where(k > 0, f, torch.nan) for f, k in back)
         self._flows = [_fill(flow, known, stride_px), *unknown_fails]
@@ -184,8 +184,8 @@ def _find(folder: Path, clip: Clip, pairs: Sequence[tuple[int, int]], why: str) 
     missing = [stem for stem, paths in zip(stems, found, strict=True) if not paths]
     if missing:
         raise MissingFileError(
-            f"{missing[0]}: there is no such flow file, neither {' nor '.join(SUFFIXES)}, as are "
-            f"{len(missing)} of {len(stems)} of clip {clip.id}; {why}"
+            f"{missing[0]}: there is no such flow file, neither {' nor '.join(SUFFIXES)}; "
+            f"{len(missing)} of {len(stems)} files of clip {clip.id} are missing; {why}"
         )
     for paths in found:
         if len(paths) > 1:

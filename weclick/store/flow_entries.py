@@ -112,7 +112,9 @@ def checked_stride(entry: Entry, image_size: Sequence[int] | None = None) -> int
     rows, columns = grid_size((height, width), stride_px)
     told = f"images of {height}x{width} px (HxW) in cells of {stride_px} px"
     if stride_px > max(height, width) or rows * columns * stride_px**2 > MAX_PIXELS:
-        raise damaged(entry.path, f"{told}; a cell is at most an image, and that at most {MAX_PIXELS} pixels")
+        raise damaged(
+            entry.path, f"{told}; expected cells no larger than the image, and at most {MAX_PIXELS} pixels"
+        )
     expected: dict[str, tuple[int, ...]] = {"flow": (pairs, 2, rows, columns)}
     expected |= {"valid": (pairs, rows, columns)} if entry.attributes["masks"] else {}
     for name, shape in expected.items():

@@ -53,7 +53,7 @@ def damaged(where: Path | str, what: str) -> DamagedEntryError:
     heal = (
         "delete all objects below this address and publish the entry again"
         if str(where).startswith("s3://")
-        else "delete this folder and run again, then the stage makes it anew"
+        else "delete this folder and run again: the stage makes a new one"
     )
     return DamagedEntryError(
         f"{where}: damaged entry: {what}; {heal} (`weclick cache verify` finds all such)"
@@ -179,7 +179,7 @@ def _check_files(meta: Mapping[str, Any], where: Path | str) -> None:
     """Check names and sizes before anything opens a file or takes memory."""
     for name, file in meta["files"].items():
         if not is_safe_name(name) or name == META:
-            raise damaged(where, f"{META} names the file {name[:80]!r}, which is none of an entry")
+            raise damaged(where, f"{META} names the file {name[:80]!r}, which no entry may hold")
         size = file.get("bytes") if isinstance(file, dict) else None
         digest = file.get("sha256") if isinstance(file, dict) else None
         if type(size) is not int or not 0 <= size <= ENTRY_BYTES or not _KEY.fullmatch(str(digest)):

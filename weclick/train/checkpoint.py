@@ -112,7 +112,7 @@ def load_best(
     """
     if load_checkpoint(path, model, optimizer, key, average).best_step != now.best_step:
         raise InputError(
-            f"{path}: is lost, or of another training, but keep: best asks for its state of step "
+            f"{path}: is missing or of another training, but keep: best needs its state of step "
             f"{now.best_step}; restore the file, or delete {path.with_name(CHECKPOINT)} and train again"
         )
 
