@@ -1,10 +1,10 @@
 """How long does it take to list a root of many entries, from the command to the last line?
 
-The root is drawn: entries of frames, flow and soft labels in equal parts, whose entry.json are described and
-spelled by the code that describes real ones, with a file for every frame or pair, but whose arrays are left
-out, since no verb of the ledger reads them. Each round is a process of its own, as a person starts it. The
-first one reads from the disk: the pages of the files are given up before it (Linux only). `cpu` is what all
-threads of the process were busy, which other work on the machine lengthens less than the wall time.
+The root is made up of frames, flow and soft labels in equal parts. The store's own code writes the
+entry.json, with a file for every frame or pair. The arrays are left out, since no verb of the ledger reads
+them. Each round is a separate process, as a person starts it. The first round reads from the disk: before it
+the system drops the cached pages of the files (Linux only). `cpu` is the busy time of all threads of the
+process. Other work on the machine lengthens it less than the wall time.
 
     python benchmarks/cache_ls.py
 """
@@ -72,7 +72,7 @@ def measure(root: Path, frames: int, options: argparse.Namespace) -> dict[str, A
     forget(root)
     first = run(root, verbs["ls"])
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in verbs}
-    for _ in range(options.rounds):  # in turns, so that other work on the machine meets all alike
+    for _ in range(options.rounds):  # in turns, so that other work on the machine affects all alike
         for name, words in verbs.items():
             rounds[name].append(run(root, words))
     row = {"frames_of_a_clip": frames, "entry_json_mib": round(meta_bytes / 2**20, 1)}
@@ -84,7 +84,7 @@ def measure(root: Path, frames: int, options: argparse.Namespace) -> dict[str, A
 
 
 def run(root: Path, words: list[str]) -> tuple[float, float]:
-    """Seconds from the start of a process to its end, and those that it was busy."""
+    """Seconds from the start of a process to its end, and its busy seconds."""
     weclick = str(Path(sys.executable).with_name("weclick"))
     began, busy = time.perf_counter(), busy_s()
     done = subprocess.run(
@@ -101,13 +101,13 @@ def run(root: Path, words: list[str]) -> tuple[float, float]:
 
 
 def busy_s() -> float:
-    """CPU seconds of all processes that were started here and have ended."""
+    """CPU seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def draw(root: Path, frames: int, count: int) -> int:
-    """Write a root of entries without their arrays; bytes of all entry.json."""
+    """Write a root of entries without their arrays. Returns the bytes of all entry.json."""
     total = 0
     for number, (kind, inputs, attributes) in enumerate(
         track(clips(frames, count), f"draw {frames} frames", total=count)
@@ -124,7 +124,7 @@ def draw(root: Path, frames: int, count: int) -> int:
 
 
 def clips(frames: int, count: int) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Kind, inputs and attributes of entries, three for a clip."""
+    """Kind, inputs and attributes of entries, three entries for each clip."""
     for number in range(count):
         kind, clip = KINDS[number % 3], number // 3
         names = [f"city_{clip:06}_{t:06}" for t in range(frames)]
@@ -152,7 +152,7 @@ def clips(frames: int, count: int) -> Iterator[tuple[str, dict[str, Any], dict[s
 
 
 def files(number: int, steps: int) -> dict[str, Any]:
-    """What an entry.json says of the arrays' files."""
+    """The arrays' files in an entry.json."""
     made = {
         f"rgb/c/{t}/0/0/0": {"bytes": FILE_BYTES, "sha256": digest(number, t, "file"), "crc32": 2**31 + t}
         for t in range(steps)
@@ -165,7 +165,7 @@ def digest(*parts: object) -> str:
 
 
 def forget(root: Path) -> None:
-    """Let the system give up the pages of the root's files, so that they are read from the disk."""
+    """Let the system drop cached pages of the root's files, so that the next read goes to the disk."""
     os.sync()
     for file in root.rglob(META):
         descriptor = os.open(file, os.O_RDONLY)

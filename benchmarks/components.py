@@ -1,9 +1,10 @@
 """How fast are the objects of a label map found, on the CPU (cc3d) and on a GPU (union-find)?
 
-Both take turns in one process, and must find the same: the fastest run of each counts, and all are told.
-`find` numbers and measures all objects, with the way to the GPU and back; `clicks` is the whole of
-`clicks_from_labels`, whose rest is the CPU's on both. The labels are drawn: blobs of 19 classes with ragged
-borders, some stray pixels. Without a GPU, or without CuPy, only the CPU is measured.
+Both take turns in one process and must find the same objects. The fastest run of each counts; the report
+lists all runs. `find` numbers and measures all objects, including the way to the GPU and back. `clicks` is
+the whole of `clicks_from_labels`; its remaining part runs on the CPU in both cases. The labels are made up:
+blobs of 19 classes with ragged borders and some stray pixels. Without a GPU or CuPy, only the CPU is
+measured.
 
     python benchmarks/components.py
 """
@@ -65,7 +66,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def draw_labels(height: int, width: int) -> np.ndarray:
-    """(H, W) uint8: the class whose smooth random field is highest, and stray pixels of any class."""
+    """(H, W) uint8: the class with the highest smooth random field, and stray pixels of any class."""
     generator = np.random.default_rng(0)
     labels, highest = np.zeros((height, width), np.uint8), np.full((height, width), -np.inf, np.float32)
     for class_id in range(CLASSES):
@@ -113,7 +114,7 @@ def compare(size: tuple[int, int], devices: list[str], rounds: int) -> dict[str,
 
 
 def gpu_name() -> str | None:
-    """The GPU that CuPy takes, if there is one."""
+    """The name of the GPU that CuPy uses, or None."""
     try:
         import cupy
     except ImportError:

@@ -1,8 +1,8 @@
-"""How fast and how large is FlowNet2? Against its plain form; and against the machine's own limit on a GPU.
+"""How fast and how large is FlowNet2? Compares it with its plain form, and on a GPU with the hardware limit.
 
-The plain form has the same numbers, with what is usual in place of what is ours: weights in torch's default
-order, and a correlation that goes through its 441 displacements one after the other. Both run in turn, each
-time in a process of its own, so that the peak of memory is its own too. Weights are random.
+The plain form computes the same numbers in the usual way: weights in torch's default order, and a correlation
+that goes through its 441 displacements one after another. Both run in turn, each time in a separate process,
+so that each has its own peak of memory. Weights are random.
 
     python benchmarks/flownet2.py                # what this machine has: on a CPU a few minutes
     python benchmarks/flownet2.py --device cuda  # pairs a second by precision and batch, beside the limit
@@ -81,7 +81,7 @@ def parse() -> argparse.Namespace:
 
 
 def compare_correlations(device: str) -> list[dict[str, Any]]:
-    """The plain form and ours in turn, forward, and forward with backward."""
+    """Run the plain form and ours in turn: forward, and forward with backward."""
     forms: dict[str, Callable[..., Tensor]] = {"plain": correlation_plain, "banded": correlation_banded}
     if device.startswith("cuda"):
         forms["kernel"] = correlation
@@ -101,7 +101,7 @@ def compare_correlations(device: str) -> list[dict[str, Any]]:
 
 
 def correlation_plain(first: Tensor, second: Tensor) -> Tensor:
-    """The usual form: FlowNet2's 441 displacements, one after the other."""
+    """The usual form: FlowNet2's 441 displacements, one after another."""
     height, width = first.shape[2:]
     around = F.pad(second, (20,) * 4)
     steps = range(0, 41, 2)
@@ -125,7 +125,7 @@ def time_correlation(form: Callable[..., Tensor], maps: Tensor, gradient: bool) 
 
 
 def compare_wholes(threads: int) -> list[dict[str, Any]]:
-    """The plain form and ours in turn; medians."""
+    """Run the plain form and ours in turn. Returns medians."""
     forms = ("plain", "ours")
     measured = [{form: run_alone(form, COMPARED, threads) for form in forms} for _ in range(ROUNDS)]
     return [
@@ -145,7 +145,7 @@ def run_alone(form: str, size: tuple[int, int], threads: int) -> dict[str, Any]:
 
 
 def measure_alone(form: str, height: str, width: str) -> dict[str, Any]:
-    """One pair to warm up, one to measure, and what the process took of memory in all."""
+    """Run one pair to warm up and one to measure. Returns also the memory of the process."""
     estimator = random_estimator()
     if form == "plain":
         flownet2_parts.correlation = correlation_plain
@@ -167,7 +167,7 @@ def measure_alone(form: str, height: str, width: str) -> dict[str, Any]:
 
 
 def peak_mib() -> int:
-    """The process's peak of resident memory. Not `getrusage`: that still remembers the parent's."""
+    """The process's peak of resident memory. `getrusage` would still remember the parent's."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 
@@ -192,7 +192,7 @@ def describe(error: Tensor, exact: Tensor) -> dict[str, float]:
 
 
 def random_estimator(precision: str = "fp32", device: str = "cpu") -> FlowNet2Estimator:
-    """With weights that keep activations near 1, made in place: no file, no second copy."""
+    """FlowNet2 with weights that keep activations near 1. They are made in place, without file or copy."""
     with torch.device("meta"):
         network: nn.Module = FlowNet2()
     network = network.to_empty(device=device).to(memory_format=torch.channels_last)
@@ -262,7 +262,7 @@ def count_operations() -> int:
 
 
 def matrix_rate(precision: str, side: int = 8192) -> float:
-    """Operations a second of a large matrix product in that precision: nothing here can be faster."""
+    """Operations a second of a large matrix product in that precision: the limit for all else here."""
     dtype = PRECISIONS[precision] or torch.float32
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     a, b = torch.randn(2, side, side, device="cuda", dtype=dtype)

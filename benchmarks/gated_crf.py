@@ -1,13 +1,13 @@
-"""How fast, and in how much memory, is Gated CRF? Against the public definition, which unfolds the window.
+"""How much time and memory does Gated CRF take? Compares it with the public code, which unfolds the window.
 
-Forward and backward of both, taking turns in one process: medians, and all runs are told.
-The memory of each in a process of its own: the peak of its resident set above what it held with its inputs.
+Forward and backward of both take turns in one process. The report gives medians and all runs. The memory of
+each is measured in a separate process: the peak of its resident set minus what it held with its inputs.
 The images are patches of one colour with some noise, and every pixel is valid, so both must agree.
 
     python benchmarks/gated_crf.py --sizes 192 384
 
-The unfolding needs 11 GiB and more than half a minute at 384. Linux only; beside other programs, set
-GOMP_SPINCOUNT=10000, or threads that wait for each other take their time.
+At 384, unfolding needs 11 GiB and more than half a minute. Linux only. If other programs run, set
+GOMP_SPINCOUNT=10000, or threads that wait for each other slow it down.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def weclick_form(probs: Tensor, rgb: Tensor, valid: Tensor, radius: int) -> Tens
 
 
 def unfolded_form(probs: Tensor, rgb: Tensor, valid: Tensor, radius: int) -> Tensor:
-    """The published code's steps: features, mask and probabilities as (2r+1)^2 shifted copies."""
+    """The steps of the published code: features, mask and probabilities as (2r+1)^2 shifted copies."""
     batch, _, height, width = probs.shape
     side = 2 * radius + 1
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -147,7 +147,7 @@ def compare(size: int, memory: dict[str, int], options: argparse.Namespace) -> d
 
 
 def run_apart(name: str, size: int, options: argparse.Namespace) -> int:
-    """`extra_memory` in a process of its own."""
+    """`extra_memory` in a separate process."""
     command = [sys.executable, __file__, "--measure", name, "--sizes", str(size)]
     for key in ("batch", "classes", "radius", "threads"):
         command += [f"--{key}", str(getattr(options, key))]
@@ -155,8 +155,8 @@ def run_apart(name: str, size: int, options: argparse.Namespace) -> int:
 
 
 def extra_memory(loss: Loss, size: int, options: argparse.Namespace) -> int:
-    """Bytes by which the peak of this process is above what it holds before."""
-    run_once(loss, make_inputs(16, options), options.radius)  # loads what torch loads late
+    """The peak memory of this process minus what it holds before, in bytes."""
+    run_once(loss, make_inputs(16, options), options.radius)  # makes torch load its lazy parts
     inputs = make_inputs(size, options)
     held = from_proc("self/status", "VmRSS")
     run_once(loss, inputs, options.radius)
@@ -164,7 +164,7 @@ def extra_memory(loss: Loss, size: int, options: argparse.Namespace) -> int:
 
 
 def from_proc(file: str, key: str) -> int:
-    """Bytes that a line of a file tells in kB. (The peak that getrusage tells may be that of the parent.)"""
+    """A value in kB from a line of a file, as bytes. (getrusage may give the peak of the parent.)"""
     lines = Path("/proc", file).read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 

@@ -1,7 +1,7 @@
 """How far do flows carry labels on CamVid? `weclick flow-bench` with what CamVid needs.
 
-The validation clip (SegNet layout, 101 frames at 15 Hz, 11 classes, void 11). What the figures mean is told
-by `weclick flow-bench --help`, which is also for other frames. More estimators:
+It uses the validation clip (SegNet layout, 101 frames at 15 Hz, 11 classes, void 11).
+`weclick flow-bench --help` explains the figures; use that verb for other frames. More estimators:
 
     python benchmarks/label_warp.py --estimator dis --estimator "raft:model=large,weights=raft_large.pth"
 """

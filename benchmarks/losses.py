@@ -1,17 +1,18 @@
-"""What do the student's losses cost beside the student? Eq. 5 against forward and backward of the network.
+"""What do the student's losses cost, compared with forward and backward of the student itself?
 
-All terms (partial cross-entropy, Gated CRF, knowledge and memory-flow distillation) through
-`weclick.train.objective.Objective` at its defaults, forward and backward to the logits; the DeepLabV3+
-ResNet-18 student on the same images (float32, channels_last, a gradient put on its logits); and the two
-distillations in the plain form that autograd differentiates. All take turns in one process: medians, and all
-runs are told. The extra memory of the distillations is measured in processes of their own.
+Three things take turns in one process. First, all terms of Eq. 5 (partial cross-entropy, Gated CRF, knowledge
+and memory-flow distillation) through `weclick.train.objective.Objective` at its defaults, forward and
+backward to the logits. Second, the DeepLabV3+ ResNet-18 student on the same images (float32, channels_last, a
+given gradient on its logits). Third, the two distillations in the plain form that autograd differentiates.
+The report gives medians and all runs. The extra memory of the distillations is measured in separate
+processes.
 
     python benchmarks/losses.py --rounds 3
     python benchmarks/losses.py --device cuda --at-once 12
 
-The student takes --at-once images, one group after the other, adding up its gradients: its time is that of
-the whole batch, its memory is not (about 1 GiB an image of 768x768). Linux only; beside other programs, set
-GOMP_SPINCOUNT=10000, or threads that wait for each other take their time.
+The student takes groups of --at-once images one after another and adds up its gradients. So its time is that
+of the whole batch, but its memory is not (about 1 GiB an image of 768x768). Linux only. If other programs
+run, set GOMP_SPINCOUNT=10000, or threads that wait for each other slow it down.
 """
 
 from __future__ import annotations
@@ -94,14 +95,14 @@ def parse_options() -> argparse.Namespace:
 
 
 def eq_5(*terms: str) -> Loss:
-    """The objective at its defaults, with all other terms switched off."""
+    """The objective at its defaults, with only these terms on."""
     off: dict[str, Any] = {term: {"weight": 0.0} for term in TERMS if term not in terms}
     objective = Objective(complete_config(off), steps=1, class_weights=None)
     return lambda logits, batch: torch.stack(list(objective(logits, batch, step=1).values())).sum()
 
 
 def plain_distillations(logits: Tensor, batch: Batch) -> Tensor:
-    """Eqs. 3 and 4 as one writes them down, every step kept for autograd."""
+    """Eqs. 3 and 4 written down directly; autograd keeps every step."""
     assert batch.teacher is not None
     teacher = batch.teacher / batch.teacher.sum(1, keepdim=True)
     log_student = logits.log_softmax(1)
@@ -128,7 +129,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def make_inputs(size: int, options: argparse.Namespace) -> tuple[Tensor, Batch]:
-    """Logits as a student gives them, and a batch: smooth random fields, a border of padding, masks."""
+    """Logits like those of a student, and a batch: smooth random fields, a border of padding, masks."""
     generator = torch.Generator().manual_seed(0)
     targets, side = options.samples, -(-size // STRIDE_PX)
     frames = targets * options.frames
@@ -200,7 +201,7 @@ def take_turns(options: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def run_apart(name: str, options: argparse.Namespace) -> int:
-    """`extra_memory` in a process of its own."""
+    """`extra_memory` in a separate process."""
     command = [sys.executable, __file__, "--measure", name]
     for key in ("size", "samples", "frames", "classes", "threads", "device"):
         command += [f"--{key}", str(getattr(options, key))]
@@ -208,8 +209,8 @@ def run_apart(name: str, options: argparse.Namespace) -> int:
 
 
 def extra_memory(loss: Loss, options: argparse.Namespace) -> int:
-    """Bytes by which the peak of this process is above what it holds before; on a GPU, of the GPU."""
-    run_loss(loss, *make_inputs(64, options))  # loads what torch loads late
+    """The peak memory of this process, or of the GPU, minus what it holds before, in bytes."""
+    run_loss(loss, *make_inputs(64, options))  # makes torch load its lazy parts
     inputs = make_inputs(options.size, options)
     if options.device == "cuda":
         held = torch.cuda.memory_allocated()
@@ -222,7 +223,7 @@ def extra_memory(loss: Loss, options: argparse.Namespace) -> int:
 
 
 def table(runs: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """Medians, and their shares of the student's."""
+    """Medians, and their ratios to the student's."""
     medians = {name: statistics.median(values) for name, values in runs.items()}
     return [
         {
@@ -236,7 +237,7 @@ def table(runs: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def compare(runs: dict[str, list[float]], memory: dict[str, int]) -> dict[str, Any]:
-    """Eq. 5 beside the student, and the distillations beside their plain form."""
+    """Compare Eq. 5 with the student, and the distillations with their plain form."""
     medians = {name: statistics.median(values) for name, values in runs.items()}
     names = "distillations", "plain distillations"
     (ours, theirs), (ours_bytes, theirs_bytes) = ([from_[n] for n in names] for from_ in (medians, memory))

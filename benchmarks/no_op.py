@@ -1,15 +1,15 @@
 """What does `snakemake --cores 8 all` cost when nothing is to be done, for a data set as large as Cityscapes?
 
-Drawn are 2,975 training clips of 30 frames (89,250 files) and 500 validation clips, in the layout of
-Cityscapes, every image a tiny PNG of its own content. The manifests are made by the real stage; indexes,
-models and report are files with the right names, which `snakemake --touch` declares to be done.
+The script makes up 2,975 training clips of 30 frames (89,250 files) and 500 validation clips in the layout of
+Cityscapes. Every image is a tiny PNG with its own content. The real stage makes the manifests. Indexes,
+models and report are files with the right names; `snakemake --touch` declares them done.
 
     python benchmarks/no_op.py
 
-Measured are wall time, CPU time, the largest resident set of one process, and the largest sum over the whole
-tree of processes, looked at twenty times a second: of the manifest stage, of the run that does nothing, and
-of a dry run after a clip was added, of which also the jobs are told. What the kernel keeps of folders in
-memory stays there between the runs. Linux only; about ten minutes, 1.5 GiB of disk, no GPU.
+It measures three runs: the manifest stage, the run that does nothing, and a dry run after a clip was added;
+it also lists the jobs of the dry run. It measures wall time, CPU time, the largest resident set of one
+process, and the largest sum over the tree of processes, sampled twenty times a second. The kernel's cache of
+folders stays warm between the runs. Linux only; about ten minutes, 1.5 GiB of disk, no GPU.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from weclick.common.machine import machine, versions
 
 HERE = Path(__file__).resolve().parent
 CITIES, SNIPPET, ANNOTATED = 18, 30, 19
-"""Cityscapes has 18 cities of training; the twentieth of 30 frames is annotated."""
+"""Cityscapes has 18 training cities. The twentieth of 30 frames is annotated."""
 
 CHECKOUT = ("weclick", "pipeline", "profiles", "data_schema", "config", "Snakefile")
 TRAINING = ("model.safetensors", "model.json", "metrics.jsonl")
@@ -85,7 +85,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def make_project(folder: Path, options: argparse.Namespace) -> Path:
-    """A checkout of its own, so that an edit in the meantime changes nothing."""
+    """Make a separate checkout, so that an edit in the meantime changes nothing."""
     for name in CHECKOUT:
         source = HERE.parent / name
         if source.is_dir():
@@ -99,7 +99,7 @@ def make_project(folder: Path, options: argparse.Namespace) -> Path:
 
 
 def draw(split: Path, clips: Iterable[int]) -> None:
-    """Clips of a split, at `data/cityscapes/<kind>/<split>/<city>/<city>_<clip>_<frame>_<kind>.png`."""
+    """Make clips of a split, at `data/cityscapes/<kind>/<split>/<city>/<city>_<clip>_<frame>_<kind>.png`."""
     root, name = split.parent / "cityscapes", split.name
     for clip in clips:
         city = f"city{clip % CITIES:02d}"
@@ -119,7 +119,7 @@ def save(path: Path, seed: str) -> None:
 
 
 def make_the_rest(project: Path) -> None:
-    """What the stages after the manifest would leave; keys and contents are made up, of the true length."""
+    """Write what the later stages would leave. Keys and contents are made up, but have the true length."""
     results = project / "results"
     for split in ("train", "val"):
         for path in sorted((results / "manifest" / split).glob("*.json")):
@@ -141,7 +141,7 @@ def write(path: Path, text: str) -> None:
 
 
 def measure(project: Path, *words: str) -> dict[str, Any]:
-    """Run snakemake, and look at its time, its memory, and what it says."""
+    """Run snakemake, and measure its time and memory and read what it says."""
     command = [sys.executable, "-m", "snakemake", "--cores", "8", *words, "--configfile", "config/no_op.yaml"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(project), "PATH": path}
@@ -169,7 +169,7 @@ def measure(project: Path, *words: str) -> dict[str, Any]:
 
 
 def watch(pid: int, sums: list[int]) -> None:
-    """Collect the resident bytes of a process and all below it until it has ended."""
+    """Collect the resident bytes of a process and its descendants until it ends."""
     with suppress(psutil.NoSuchProcess):
         top = psutil.Process(pid)
         while top.status() != psutil.STATUS_ZOMBIE:

@@ -1,17 +1,17 @@
-"""How long does a sample take from the disk to the batch? Against other ways to keep the same arrays.
+"""How long does a sample take from the disk to the batch, compared with other ways to keep the same arrays?
 
-A sample is that of Cityscapes training: 3 frames of 1024x2048, 2 flows with their masks and 3 soft labels of
-19 classes on the grid of stride 4, through one crop of 768 px at a random scale of 0.5 to 2. All readers are
-given the same plan and end in the same arrays, windows as stored, which then go through the same `assemble`.
-They take turns sample by sample, in one process for each number of cores: once through all samples, where
-weclick looks at the whole content of each file (`first_read_ms`), and once more, as in all later epochs;
-medians of wall time and of the time that all cores together were busy.
+A sample is one of Cityscapes training: 3 frames of 1024x2048, 2 flows with their masks and 3 soft labels of
+19 classes on the grid of stride 4, through one crop of 768 px at a random scale of 0.5 to 2. All readers get
+the same plan and return the same arrays, windows as stored, which then go through the same `assemble`. They
+take turns sample by sample, in one process for each number of cores. The first pass over all samples is
+separate (`first_read_ms`), since weclick then checks the whole content of each file. The second pass is like
+all later epochs. The report gives medians of wall time and of the busy time of all cores together.
 
     python benchmarks/reads.py
 
-Then: what codec and size of chunk suit frames, in the page cache and out of it; whether memory grows over
-2,000 steps, and whether a sample's time depends on the number of clips. With hdf5plugin installed, HDF5
-chunks are compressed as ours are. Linux only; about five minutes and 3 GiB of disk.
+Then the script measures which codec and chunk size suit frames, in the page cache and out of it; whether
+memory grows over 2,000 steps; and whether a sample's time depends on the number of clips. With hdf5plugin
+installed, HDF5 chunks are compressed as ours are. Linux only; about five minutes and 3 GiB of disk.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def wanted(sample: Sample) -> Iterator[tuple[str, list[int], tuple[slice, slice]
 
 
 def read_steps(open_array: Callable[[str, str], Any]) -> Callable[[Sample], Windows]:
-    """A reader of windows step by step, from arrays that stay open."""
+    """A reader that reads windows step by step, from arrays that stay open."""
     opened = cache(open_array)
 
     def read(sample: Sample) -> Windows:
@@ -213,7 +213,7 @@ def npz_png(folder: Path, caches: Caches) -> Callable[[Sample], Windows]:
 
 
 def tar_shards(folder: Path, caches: Caches) -> Callable[[Sample], Windows]:
-    """Members compressed as our chunks are, but whole; found by an index that is kept in memory."""
+    """Whole members, compressed as our chunks are. An index in memory finds them."""
     shards = cache(lambda clip: tarfile.open(folder / f"{clip}.tar"))  # noqa: SIM115  (kept open)
     dtypes = {"flow": np.int16}
     size = SIZE[0] // STRIDE, SIZE[1] // STRIDE
@@ -246,7 +246,7 @@ def assemble_seconds(stream: Stream, sample: Sample) -> float:
 
 
 def time_parts(stream: Stream, plans: list[Sample]) -> dict[str, float]:
-    """Medians over samples of the steps on a sample's way, ms."""
+    """The time of each step on a sample's way, medians over samples, ms."""
     parts: dict[str, list[float]] = {}
 
     def note(name: str, work: Callable[[], Any]) -> Any:
@@ -358,14 +358,14 @@ def drop_from_page_cache(folder: Path) -> None:
 
 
 def measure_growth(options: argparse.Namespace) -> dict[str, Any]:
-    """Small frames, so that thousands of entries and steps take seconds: what grows shows all the more."""
+    """Use small frames: thousands of entries and steps take only seconds, and growth shows more clearly."""
     folder = options.folder / "small"
     manifest, caches = make_store(folder, (128, 256), 1)
     rows, memory = [], {}
     for clips in (10, 100, 1000, 3000):
         many = multiply(manifest, caches, clips)
         stream = open_stream(*many, 96, (0.75, 1.5))
-        for step in range(clips):  # an epoch to look at every file once
+        for step in range(clips):  # one epoch, to check every file once
             stream.read(stream.plan(step))
         times = []
         for step in range(clips, clips + 600):
@@ -392,7 +392,7 @@ MEASURES = {"readers": compare_readers, "chunks": compare_chunks, "growth": meas
 
 
 def run_apart(measure: str, cores: int, options: argparse.Namespace) -> Any:
-    """One measurement in a process of its own, which may use only so many cores."""
+    """One measurement in a separate process that may use only `cores` cores."""
     command = [sys.executable, __file__, "--measure", measure, "--cores", str(cores)]
     for key in ("folder", "samples", "steps"):
         command += [f"--{key}", str(getattr(options, key))]

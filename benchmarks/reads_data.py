@@ -1,4 +1,4 @@
-"""Drawn data of Cityscapes' sizes for `reads.py`, in weclick's store and as other readers would keep it."""
+"""Made-up data of Cityscapes' sizes for `reads.py`, in weclick's store and in other readers' formats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from weclick.train.data.stream import Caches, Stream
 
 CLASSES, STRIDE = 19, 4
 FRAMES = 5
-"""Of a clip: its last one is the target, the others are its possible neighbours."""
+"""Frames of a clip. The last one is the target, the others are its possible neighbours."""
 
 KINDS = {"rgb": "frames", "probabilities": "soft_labels", "flow": "flow", "valid": "flow"}
 PHOTOMETRIC = 2
@@ -50,14 +50,14 @@ def draw_clip(seed: int, size: tuple[int, int], codec: str = "root6") -> dict[st
 
 
 def draw_frame(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8: waves and some noise; its PNG has about the bytes of a Cityscapes frame's, 2.2 MiB."""
+    """(H, W, 3) uint8: waves and some noise. Its PNG is about as large as a Cityscapes frame's, 2.2 MiB."""
     grey = waves(rng, size, 1, 0.62) + 0.3 * waves(rng, size, 3, 0.62, octaves=4)
     noise = rng.standard_normal((3, *size), np.float32)
     return np.clip(110 + 45 * grey / grey.std() + noise, 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
 def draw_probabilities(rng: np.random.Generator, grid: tuple[int, int]) -> np.ndarray:
-    """(K, h, w): the softmax of smooth logits, whose likeliest class has 0.75 on average."""
+    """(K, h, w): the softmax of smooth logits. The likeliest class has 0.75 on average."""
     logits = 4 * waves(rng, grid, CLASSES, 0.75, octaves=6)
     exponentials = np.exp(logits - logits.max(0))
     return exponentials / exponentials.sum(0)
@@ -77,7 +77,7 @@ def waves(
 
 
 def make_store(folder: Path, size: tuple[int, int], clips: int) -> tuple[Manifest, Caches]:
-    """Draw clips and store them by the stages' own code; frames lie beside the store as PNG files."""
+    """Make up clips and store them by the stages' own code. Frames also lie beside the store as PNG files."""
     store, made = Store([folder / "store"]), []
     flow_keys, label_keys = {}, {}
     for number in range(clips):
@@ -146,7 +146,7 @@ def open_stream(
 
 
 def multiply(manifest: Manifest, caches: Caches, clips: int) -> tuple[Manifest, Caches]:
-    """The same store as if it had so many clips: entries of their own, whose data files are hard links."""
+    """Multiply the store to `clips` clips: each has its own entries, with hard links as data files."""
     root, first = Path(str(caches.store.roots[-1])), manifest.clips[0]
     made, keys = [], {"frames": {}, "flow": {}, "soft_labels": {}}
     for number in range(clips):
@@ -168,7 +168,7 @@ def multiply(manifest: Manifest, caches: Caches, clips: int) -> tuple[Manifest, 
 
 
 def write_peers(folder: Path, manifest: Manifest, caches: Caches) -> str:
-    """The same arrays as raw memory maps, HDF5, npz beside the PNG files, and tar shards.
+    """Write the same arrays as raw memory maps, HDF5, npz beside the PNG files, and tar shards.
 
     Returns:
         The codec of the HDF5 chunks.
@@ -231,7 +231,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def described(manifest: Manifest) -> dict[str, Any]:
-    """What the drawn data are, for the report."""
+    """A description of the made-up data, for the report."""
     return json.loads(
         json.dumps({"clips": len(manifest.clips), "frames": FRAMES, "size_px": manifest.clips[0].size})
     )

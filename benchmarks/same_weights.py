@@ -1,11 +1,11 @@
 """Does today's code train the same weights as an older one, bit for bit? Prints the rows that say so.
 
-A network's key holds a digest of the code that trains it. An edit that changes no weight changes that digest
-all the same. A row in `TRAINS_LIKE` (weclick/train/network_code.py) then lets people's networks be found.
+A network's key holds a digest of the code that trains it. Some edits change that digest but no weight. With a
+row in `TRAINS_LIKE` (weclick/train/network_code.py), weclick still finds the networks that people have.
 
-This script backs such a row. It checks out the older code and trains the same small networks with both codes
-on this machine. It prints a row for each digest whose networks all came out equal to the last bit, and fails
-where one differs.
+This script proves such a row. It checks out the older code and trains the same small networks with both codes
+on this machine. It prints a row for each digest whose networks are all equal to the last bit, and fails if
+one differs.
 
     python benchmarks/same_weights.py --against v0.1.0
 
@@ -27,7 +27,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 RAW = "from weclick.train import network_code; network_code.TRAINS_LIKE.clear(); "
-"""Lets today's code write its own digests into the keys, instead of those that it is known to train like."""
+"""Makes today's code write its own digests into the keys, not those of older code that trains alike."""
 VERB = "import sys; from weclick.cli import main; sys.argv[0] = 'weclick'; main()"
 
 NETWORK = {
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def train_all(checkout: Path, folder: Path, start: str) -> dict[str, tuple[str, str]]:
-    """Prepare the street, train a teacher and all students; case -> digests of code and weights."""
+    """Prepare the street, train a teacher and all students. Returns case -> digests of code and weights."""
     folder.mkdir()
     data = {**CONFIG["data"], "root": str(folder / "data")}
     config = {**CONFIG, "data": data, "device": "cpu", "cache": {"roots": [str(folder / "store")]}}

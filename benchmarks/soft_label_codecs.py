@@ -1,15 +1,15 @@
-"""What do soft labels cost on disk, and what do their codecs lose? Every codec, under two compressors.
+"""What do soft labels cost on disk, and what do their codecs lose? Measures all codecs under two compressors.
 
-Two sources: a small teacher, trained here from CamVid's clicks for a few minutes, on frames that it has not
-seen; and drawn, smooth logits of 19 classes. Their maps are set side by side, mirrored, to the grid of a
-Cityscapes frame, 256x512 cells. Told are the Kullback-Leibler divergence from the original, the share of
-cells whose likeliest class stays, MiB a frame with and without a flow (DIS, CamVid enlarged to Cityscapes'
-height), and the time to read and decode a crop of 192x192 cells.
+There are two sources. One is a small teacher, trained here from CamVid's clicks for a few minutes, on frames
+that it has not seen. The other is made-up smooth logits of 19 classes. Their maps are set side by side,
+mirrored, to the grid of a Cityscapes frame, 256x512 cells. The report gives the Kullback-Leibler divergence
+from the original, the share of cells that keep their likeliest class, MiB a frame with and without a flow
+(DIS, CamVid enlarged to Cityscapes' height), and the time to read and decode a crop of 192x192 cells.
 
     python benchmarks/soft_label_codecs.py
 
-CamVid and the backbone's weights lie beside this checkout, or are named: `--set data.root=...`,
-`--set teacher.pretrained=...`. `--teacher` takes a trained one.
+CamVid and the backbone's weights lie beside this checkout. Otherwise name them with `--set data.root=...` and
+`--set teacher.pretrained=...`. `--teacher` takes a trained teacher.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ SMALL = {
     "teacher.optimizer": "adamw",
     "teacher.learning_rate": 1e-3,
 }
-"""How the teacher of config/camvid.yaml is made small enough to train here."""
+"""Options that make the teacher of config/camvid.yaml small enough to train here."""
 
 GRID, CROP, CHUNK, STRIDE = (256, 512), 192, 64, 4
 
@@ -124,7 +124,7 @@ def manifest_of(config: dict[str, Any], split: str) -> Manifest:
 
 
 def train_teacher(config: dict[str, Any], steps: int, folder: Path) -> Path:
-    """Train the configured teacher for some steps, from clicks alone."""
+    """Train the configured teacher for some steps, from clicks only."""
     train = manifest_of(config, config["data"]["train"])
     store = Store([folder / "store"])
     chosen = select(config, "teacher")
@@ -144,7 +144,7 @@ def teacher_card(weights: Path) -> dict[str, Any]:
 
 @torch.inference_mode()
 def teacher_maps(manifest: Manifest, weights: Path, count: int) -> np.ndarray:
-    """(count, K, 256, 512): what the teacher says of frames spread over the split, mirrored side by side."""
+    """(count, K, 256, 512): the teacher's maps of frames spread over the split, mirrored side by side."""
     model, _ = load_model(weights)
     model.eval()
     frames = [(clip, t) for clip in manifest.clips for t in range(len(clip.frames))]
@@ -160,7 +160,7 @@ def teacher_maps(manifest: Manifest, weights: Path, count: int) -> np.ndarray:
 
 
 def measure_flow(manifest: Manifest, folder: Path) -> float:
-    """MiB of a stored flow, of Cityscapes' grid: DIS on neighbouring frames, enlarged to 1024 rows."""
+    """MiB of a stored flow on Cityscapes' grid: DIS on neighbouring frames, enlarged to 1024 rows."""
     clip = max(manifest.clips, key=lambda clip: len(clip.frames))
     factor = 4 * GRID[0] / clip.height_px
     first, second = (
@@ -204,7 +204,7 @@ def measure(
 
 
 def divergence(maps: np.ndarray, decoded: np.ndarray) -> float:
-    """Mean KL(original || decoded) over cells; nothing is less likely than 1e-7."""
+    """Mean KL(original || decoded) over cells. Probabilities are at least 1e-7."""
     return float((maps * np.log(np.maximum(maps, 1e-7) / np.maximum(decoded, 1e-7))).sum(1).mean())
 
 

@@ -1,18 +1,20 @@
-"""What does a training step cost beside the student itself? Cached against online, and the wait for data.
+"""What does a training step cost beside the student itself? Cached and online are compared.
 
-A step from the caches (reads, student, Eq. 5, optimizer) against the same step with the DeepLabV3+ ResNet-101
-teacher and FlowNet2 run in the loop (`student.online`), on the same crops, for two students. They take turns
-in one process; medians, and all runs are told. Beside the ratio of their times stands that of the operations
-counted by torch.utils.flop_counter (convolutions and matrix products): what caching would win at most if
-all operations took equally long. Where those of teacher and estimator take longer, more is reached than that.
+It compares a step from the caches (reads, student, Eq. 5, optimizer) with the same step that runs the
+DeepLabV3+ ResNet-101 teacher and FlowNet2 in the loop (`student.online`), on the same crops, for two
+students. Both steps take turns in one process. The report gives medians and all runs. Beside the ratio of
+times it gives the ratio of the operations that torch.utils.flop_counter counts (convolutions and matrix
+products). That is the most that caching would win if all operations took equally long. If those of teacher
+and estimator take longer, it wins more.
 
-Then some steps of `weclick.train.loop.fit` with the ResNet-18 student at full size, and what took their time.
+Then it runs some steps of `weclick.train.loop.fit` with the ResNet-18 student at full size, and shows where
+their time went.
 
     python benchmarks/step.py
     python benchmarks/step.py --device cuda --crop 768 --batch 4 --accumulate 1 --steps 30
 
-Data are drawn, of Cityscapes' sizes; weights are random. About five minutes on two cores, 4 GiB of memory and
-2 GiB of disk. Beside other programs, set GOMP_SPINCOUNT=10000.
+Data are made up, of Cityscapes' sizes; weights are random. About five minutes on two cores, 4 GiB of memory
+and 2 GiB of disk. If other programs run, set GOMP_SPINCOUNT=10000.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ HERE = Path(__file__).resolve().parent
 SIZE, SCALE = (1024, 2048), (0.5, 2.0)
 STUDENTS = {"R18": "resnet18", "MobileNetV2": "mobilenetv2"}
 STEPS = 1000
-"""Of which each step is taken for one."""
+"""Length of a training. Each measured step counts as its last one, so that warm-ups are over."""
 
 Complete = Callable[[Batch], Batch]
 
@@ -110,7 +112,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def make_online(folder: Path, manifest: Manifest, device: str) -> Online:
-    """Teacher and FlowNet2 with random weights, from files as a training would load them."""
+    """Teacher and FlowNet2 with random weights, from files like those that a training loads."""
     torch.manual_seed(0)
     teacher, flow = folder / "teacher.safetensors", folder / "flownet2.pth"
     teacher.write_bytes(model_bytes(build_model("deeplabv3plus", "resnet101", CLASSES), manifest.classes))
@@ -136,12 +138,12 @@ def compare(
     }
     completes: dict[str, Complete] = {"cached": lambda batch: batch, "online": online}
     counted, runs = {}, {what: [] for what in streams}
-    for what, batches in streams.items():  # a first step, which does not count in the times
+    for what, batches in streams.items():  # a first step that the times leave out
         batch, others = count_operations(completes[what], next(batches))
         with torch.no_grad():
             _, own = count_operations(network, batch.images)
         take(batch)
-        counted[what] = others + 3 * own  # backward takes two forwards; the counter knows no groups there
+        counted[what] = others + 3 * own  # backward takes two forwards; the counter ignores groups there
     for _ in range(options.rounds):
         for what, batches in streams.items():
             synchronize(options.device)
@@ -162,7 +164,7 @@ def compare(
 
 
 def count_operations(run: Callable[[Any], Any], given: Any) -> tuple[Any, int]:
-    """What a call gives, and the multiplications and additions it takes."""
+    """The result of a call, and its number of multiplications and additions."""
     with FlopCounterMode(display=False) as counter:
         result = run(given)
     return result, counter.get_total_flops()
@@ -174,7 +176,7 @@ def open_batches(manifest: Manifest, caches: Caches, options: argparse.Namespace
 
 
 def make_step(backbone: str, device: str) -> tuple[Any, Callable[[Batch], None]]:
-    """A student, and what takes a whole step with it."""
+    """A student, and a function that takes a whole step with it."""
     torch.manual_seed(0)
     settings = complete_config({})
     model = build_model("deeplabv3plus", backbone, CLASSES).to(device, memory_format=torch.channels_last)
@@ -195,7 +197,7 @@ def make_step(backbone: str, device: str) -> tuple[Any, Callable[[Batch], None]]
 def time_shares(
     folder: Path, manifest: Manifest, caches: Caches, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Train with the ResNet-18 student at full size; medians over the steps but the first."""
+    """Train with the ResNet-18 student at full size. Returns medians over all steps but the first."""
     settings = complete_config({"gated_crf": {"warmup": 0.0}})
     objective = Objective(settings, steps=options.steps, class_weights=None)
     chosen = settings["student"] | {
@@ -231,7 +233,7 @@ def time_shares(
 
 
 def speed_up(rows: list[dict[str, Any]], student: str) -> dict[str, float]:
-    """Online over cached: of times, of counted operations, and the one by the other."""
+    """The ratio online / cached of times and of counted operations, and the ratio of these two."""
     cached, online = ([row for row in rows if row["student"] == student][i] for i in (0, 1))
     measured = online["seconds"] / cached["seconds"]
     limit = online["giga_operations"] / cached["giga_operations"]

@@ -1,6 +1,6 @@
-"""How fast are the students here? What `weclick bench student` measures, with its figures kept.
+"""How fast are the students here? Runs `weclick bench student` and keeps its figures.
 
-The four students at 1024x2048 and 352x480, in the modes that suit the machine; let nothing else run.
+It measures the four students at 1024x2048 and 352x480, in the modes that suit the machine. Run nothing else.
 
     python benchmarks/student.py                 # on a CPU about five minutes
     python benchmarks/student.py --device cuda   # all modes, torch.compile and CUDA graphs among them

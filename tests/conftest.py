@@ -1,4 +1,4 @@
-"""One tiny street, prepared once a session by the real stages; tests that train copy nothing of it."""
+"""One tiny street. The real stages prepare it once a session, and tests that train share it."""
 
 import os
 from pathlib import Path
@@ -17,8 +17,8 @@ from weclick.flow.stage import compute_flow
 from weclick.manifest.window import Window, consistency_pairs
 from weclick.store import Store
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the verbs do, for the processes that tests start
-if "PYTEST_XDIST_WORKER" in os.environ:  # others test beside this process, so it takes one core
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the verbs set it, for processes that tests start
+if "PYTEST_XDIST_WORKER" in os.environ:  # other processes test beside this one, so it takes one core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
@@ -35,7 +35,7 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no process is left alone with one at the end."""
+    """Run the longest files first, so that none is left over for a single process at the end."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 

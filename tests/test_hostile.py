@@ -136,15 +136,15 @@ def test_a_video_named_dots_predicts_into_its_folder(street, tmp_path):
 def test_a_flow_that_promises_a_huge_image_takes_no_memory(tmp_path, lie):
     entry = write_entry(tmp_path / "store", "flow", {**ATTRIBUTES, **lie})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DamagedEntryError, match=r"images of .* in cells of .* px; a cell is at most"):
+    with pytest.raises(DamagedEntryError, match=r"images of .* in cells of .* px; expected cells no larger"):
         export_flow({"a": entry.name}, tmp_path / "out", store=Store([tmp_path / "store"]), full=True)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # KiB
     assert files_of(tmp_path / "out") == {}
 
 
 LIES = {
-    "huge cells": ({"stride_px": 10**9}, (8, 16), "in cells of 1000000000 px; a cell is at most an image"),
-    "one huge cell": ({"stride_px": 10**9}, (1, 1), "in cells of 1000000000 px; a cell is at most an image"),
+    "huge cells": ({"stride_px": 10**9}, (8, 16), "in cells of 1000000000 px; expected cells no larger"),
+    "one huge cell": ({"stride_px": 10**9}, (1, 1), "in cells of 1000000000 px; expected cells no larger"),
     "smaller cells": (
         {"stride_px": 2},
         (8, 16),

@@ -10,24 +10,24 @@ import numpy as np
 class ConfusionMatrix:
     """Counts pixels by true and by predicted class.
 
-    Rules of the official Cityscapes score: pixels that the truth ignores do not count; a prediction that is
-    no class, on a pixel that has one, is a false negative; a class absent from truth and prediction is NaN
-    and left out of means; one predicted but absent from the truth scores 0.
+    It follows the rules of the official Cityscapes score. Pixels that the truth ignores do not count. A
+    prediction that is no class, on a pixel that has one, is a false negative. A class absent from truth and
+    prediction is NaN and left out of means. A class that is predicted but absent from the truth scores 0.
 
     Args:
         num_classes: K.
-        ignore: label in the truth of pixels that do not count.
+        ignore: label of the pixels in the truth that do not count.
 
     Attributes:
         matrix: (K, K + 1) int64, rows true classes, columns predicted ones; the last column counts
             predictions that are no class.
 
     Example:
-        Of four pixels one is ignored; of the others the second is wrong.
+        One of the four pixels is ignored, and the second is wrong.
 
         >>> scores = ConfusionMatrix(num_classes=2)
         >>> scores.update(pred=[0, 1, 1, 0], truth=[0, 0, 1, 255])
-        >>> scores.iou().tolist()  # each class: one pixel found, of two that are it or are taken for it
+        >>> scores.iou().tolist()  # each class: one pixel is found, of two in the union
         [0.5, 0.5]
         >>> scores.miou(), scores.mean_accuracy(), round(scores.pixel_accuracy(), 4)
         (0.5, 0.75, 0.6667)
@@ -44,7 +44,7 @@ class ConfusionMatrix:
         self.matrix = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
 
     def update(self, pred: Any, truth: Any) -> None:
-        """Adds images.
+        """Add images.
 
         Args:
             pred: integer class ids, numpy or torch, any shape.
@@ -84,7 +84,7 @@ class ConfusionMatrix:
         return _mean_of_known(self.iou())
 
     def mean_accuracy(self) -> float:
-        """Mean over the classes of the truth of the share of their pixels that was found (mPA)."""
+        """Share of a class's pixels that was found, mean over the classes of the truth (mPA)."""
         return _mean_of_known(_ratio(self._hits(), self._true()))
 
     def pixel_accuracy(self) -> float:

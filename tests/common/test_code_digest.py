@@ -143,7 +143,7 @@ OTHER = {
     ),
     "how crops are drawn": ("train/data/sample.py", "rng.random() < 0.5", "rng.random() < 0.4"),
     "how soft labels are decoded": ("store/codecs.py", "ZERO = 0.25", "ZERO = 0.5"),
-    "what a mask asks": ("store/flow_entries.py", '"both": sum(', '"both": min('),
+    "what a mask asks": ("store/flow_entries.py", '"both": sum(_BITS.values())', '"both": 1'),
     "a step": ("train/step.py", "fabric.backward(loss)", "fabric.backward(2 * loss)"),
     "a warp": (
         "geometry/warp.py",

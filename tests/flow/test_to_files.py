@@ -219,11 +219,11 @@ class TestImport:
         write_flows(street.train, tmp_path / "in", smooth)
         masked = {**options, "masks": ["forward_backward"]}
         with pytest.raises(
-            InputError, match=r"no such flow file, .* as are \d+ of \d+ .* needs the flows back"
+            InputError, match=r"no such flow file, .*; \d+ of \d+ files .* needs the flows back"
         ):
             import_flow(street.train, pairs_of, tmp_path / "in", options=masked, store=store)
         next((tmp_path / "in").rglob("*.flo")).unlink()
-        with pytest.raises(InputError, match=r"no such flow file, neither .flo nor .png, as are 1 of \d+"):
+        with pytest.raises(InputError, match=r"no such flow file, neither .flo nor .png; 1 of \d+ files"):
             import_flow(street.train, pairs_of, tmp_path / "in", options=options, store=store)
         assert not store.roots[0].exists()
 

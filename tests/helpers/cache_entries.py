@@ -38,7 +38,7 @@ MODEL_ATTRIBUTES = {
 
 
 def write_flow_entry(root: Path, inputs: dict[str, Any] = INPUTS, value: int = 7) -> str:
-    """A flow entry of two pairs, filled with `value` and noise that depends on it; its key."""
+    """Write a flow entry of two pairs, filled with `value` and noise that depends on it. Returns its key."""
     noise = np.random.default_rng(value).integers(-3, 4, (2, 2, 5, 7), np.int16)
     with Store([root]).create("flow", inputs) as entry:
         array = entry.create_array(

@@ -1,6 +1,6 @@
-"""Runs CUDA kernels without a GPU: g++ compiles their source, threads of one block run as threads of the CPU.
+"""Runs CUDA kernels without a GPU: g++ compiles them, and the CPU runs the threads of one block at a time.
 
-And asks NVIDIA's own compiler, which comes with torch's CUDA wheels, whether it takes the source.
+It also asks NVIDIA's own compiler, which comes with torch's CUDA wheels, whether it accepts the source.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def compile_for_cpu(source: str, call: str, folder: Path) -> ctypes.CDLL:
 
 
 def launch(library: ctypes.CDLL, grid, block, pointers, numbers) -> None:
-    """Run every block, one after the other, and every thread of a block at once."""
+    """Run the blocks one after another, and all threads of a block at once."""
     library.launch(
         (ctypes.c_int * 3)(*grid),
         (ctypes.c_int * 3)(*block),
@@ -73,7 +73,7 @@ def launch(library: ctypes.CDLL, grid, block, pointers, numbers) -> None:
 
 
 def nvrtc_log(source: str) -> tuple[int, str]:
-    """Status (0: compiled) and log of NVIDIA's run-time compiler, for the oldest GPUs it still knows."""
+    """Status (0: compiled) and log of NVIDIA's run-time compiler, for the oldest GPUs that it supports."""
     found = [
         path for folder in site.getsitepackages() for path in Path(folder).glob("nvidia/*/lib/libnvrtc.so*")
     ]

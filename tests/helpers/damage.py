@@ -1,4 +1,4 @@
-"""Entries that somebody changed after they were committed."""
+"""Changes entries after they were committed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weclick.store.meta import _digest, spell_meta
 
 
 def forge(folder: Path, change: Callable[[dict], None]) -> None:
-    """Change entry.json as an attacker would who knows the format: sums, digests and key fit again."""
+    """Change entry.json as an attacker who knows the format: sums, digests and key fit again."""
     meta = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
     change(meta)
     meta = {name: value for name, value in meta.items() if name != "digest"}

@@ -1,4 +1,4 @@
-"""The loss and the row of the table of terms that docs/extending.md shows."""
+"""The example of docs/extending.md: a loss and its row in the table of terms."""
 
 import re
 
@@ -7,7 +7,7 @@ from weclick.train.terms import Term
 
 
 def example_term() -> Term:
-    """The row, made by the page's own code."""
+    """The row, made by the code on the page."""
     text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     loss, row = re.findall(r"```python\n(.*?)```", text, re.S)[2:4]
     space: dict = {}

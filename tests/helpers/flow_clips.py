@@ -1,4 +1,4 @@
-"""Clips that move by whole pixels, what the flow stage is asked of them, and an estimator that knows."""
+"""Clips that move by whole pixels, options of the flow stage for them, and a constant estimator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = (62, 98)
 
 
 STEP_PX = (4, 2)
-"""The whole image moves so far (dx, dy) from a frame to the next."""
+"""The motion (dx, dy) of the whole image from one frame to the next."""
 
 
 def write_clip(root: Path, name: str, *, seed: int, frames: int = 4) -> Clip:
@@ -40,7 +40,7 @@ def manifest_of(root: Path, *clips: Clip) -> Manifest:
 
 
 def pairs_of(clip: Clip) -> tuple[tuple[int, int], ...]:
-    """Forward, then backward: not in the order in which frames are decoded."""
+    """First forward, then backward pairs. Frames are decoded in another order."""
     return tuple((t, other) for t in clip.targets for other in (t + 1, t - 1, t - 2))
 
 

@@ -1,4 +1,4 @@
-"""A network that answers what it was told."""
+"""A network that gives prescribed answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Oracle(nn.Module):
-    """Answers with the label map whose turn it is, so that scores can be told by hand."""
+    """Gives the label maps one after another, so that scores can be computed by hand."""
 
     def __init__(self, labels: list[np.ndarray]):
         super().__init__()

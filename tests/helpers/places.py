@@ -1,4 +1,4 @@
-"""Where things lie: the checkout, the tests' own data, and real data that stand beside a checkout."""
+"""Paths: the checkout, the tests, and the real data beside a checkout."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The correlation layer as it is defined, patches and steps included: slow, to compare with."""
+"""The correlation layer by its definition, with patches and steps. It is slow; tests compare with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def correlation_plain(
     kernel_size: int = 1,
     first_stride: int = 1,
 ) -> Tensor:
-    """The definition, one displacement after the other.
+    """The definition, one displacement after another.
 
     Args:
         first: (B, C, h, w).
@@ -25,7 +25,7 @@ def correlation_plain(
         max_displacement: as in `weclick.flow.flownet2.correlation`.
         stride: as in `weclick.flow.flownet2.correlation`.
         padding: zeros around both maps; None: max_displacement.
-        kernel_size: side of the patches that are compared, odd; their products are averaged too.
+        kernel_size: side of the compared patches, odd; the mean also goes over a patch.
         first_stride: cells between the outputs.
 
     Returns:
@@ -38,7 +38,7 @@ def correlation_plain(
     first, second = (F.pad(each, (padding + half,) * 4) for each in (first, second))
 
     def patches(features: Tensor, dy: int, dx: int) -> Tensor:
-        """What the patches around every output's centre cover, shifted."""
+        """The patches around the centre of every output, shifted by (dy, dx)."""
         top, left = max_displacement + dy, max_displacement + dx
         return features[:, :, top : top + height + 2 * half, left : left + width + 2 * half]
 

@@ -1,6 +1,6 @@
-"""The losses as their formulas read: loops over pixels and classes of numbers, differentiated by torch.
+"""The losses as in their formulas: loops over pixels and classes, differentiated by torch.
 
-Slow and obviously right. Nothing here is shared with the package.
+They are slow and obviously right. They share no code with the package.
 """
 
 from math import exp, floor
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 
 def value_and_gradients(loss, *sources):
-    """The loss of the sources, and its gradient by each."""
+    """The loss of the sources, and its gradient with respect to each."""
     sources = [source.detach().clone().requires_grad_() for source in sources]
     value = loss(*sources)
     gradients = torch.autograd.grad(value, sources, allow_unused=True, materialize_grads=True)
@@ -19,7 +19,7 @@ def value_and_gradients(loss, *sources):
 
 
 def assert_agree(found, expected, rtol, atol=None):
-    """Values and gradients agree; `atol` is a tenth of `rtol` unless it is told."""
+    """Values and gradients agree. `atol` is a tenth of `rtol` unless it is given."""
     for ours, theirs in zip(found, expected, strict=True):
         ours, theirs = ours.double().cpu(), theirs.double().cpu()
         torch.testing.assert_close(ours, theirs, rtol=rtol, atol=rtol / 10 if atol is None else atol)
@@ -32,7 +32,7 @@ def softmax(numbers):
 
 
 def knowledge_distillation(logits, teacher, direction="teacher_student", temperature=1.0, valid=None):
-    """t^2 KL(T || S) or t^2 KL(S || T), mean over the valid pixels; both sides softened."""
+    """t^2 KL(T || S) or t^2 KL(S || T) of softened sides, mean over the valid pixels."""
     batch, classes, height, width = logits.shape
     total, count = 0 * logits.sum(), 0
     for b, y, x in np.ndindex(batch, height, width):
@@ -58,7 +58,7 @@ def consistency(warped, teacher, mode="exp_neg"):
 
 
 def memory_flow_distillation(target, warped, teacher, valid, target_of, mode="exp_neg", reduction="mean"):
-    """sum_c W_c (p_c - w_c)^2 of each valid pixel; W is a number, so nothing learns through it."""
+    """sum_c W_c (p_c - w_c)^2 of each valid pixel. W is a number, so no gradient flows through it."""
     pixels = {}
     for m, y, x in np.ndindex(len(warped), *warped.shape[2:]):
         if valid[m, 0, y, x]:
@@ -71,7 +71,7 @@ def memory_flow_distillation(target, warped, teacher, valid, target_of, mode="ex
 
 
 def partial_cross_entropy(logits, points, classes, input_size, class_weights=None):
-    """-log softmax of bilinearly read logits at each click, the weighted mean."""
+    """The weighted mean over clicks of -log softmax of bilinearly read logits."""
     total, weights = 0 * logits.nan_to_num(0, 0, 0).sum(), 0.0
     for (b, *position), kind in zip(points.tolist(), classes.tolist(), strict=True):
         corners = [[], []]
@@ -91,7 +91,7 @@ def partial_cross_entropy(logits, points, classes, input_size, class_weights=Non
 
 
 def cross_entropy_of_upsampled(logits, points, classes, input_size, class_weights=None):
-    """The same for clicks on whole pixels, by really upsampling all logits."""
+    """The same for clicks on whole pixels, by upsampling all logits."""
     full = F.interpolate(logits, size=input_size, mode="bilinear", align_corners=False)
     batch, y, x = points.long().T
     return F.cross_entropy(full[batch, :, y, x], classes, weight=class_weights)

@@ -1,4 +1,4 @@
-"""A results folder as the stages leave it, small enough to be made in every test of the report."""
+"""A results folder as the stages leave it, small enough to make in every test of the report."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ CLASSES = Classes(("road", "car", "lamp <b>"), ((128, 64, 128), (0, 0, 142), (25
 
 @dataclass(frozen=True)
 class Run:
-    """A results folder as the stages leave it, and what goes with it."""
+    """A results folder as the stages leave it, with its configuration and store."""
 
     folder: Path
     config: dict[str, Any]
@@ -133,7 +133,7 @@ def write_model(folder: Path, terms: tuple[str, ...]) -> None:
 
 
 def write_caches(folder: Path, store: Store, manifest: Manifest) -> None:
-    """Networks that were never trained, and what the real stages make of the training split."""
+    """Untrained networks, and what the real stages make of the training split."""
     torch.manual_seed(0)
     for role in ("teacher", "student"):
         model = build_model("deeplabv3plus", "mobilenetv2_compact", 3, channels=16)

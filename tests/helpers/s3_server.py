@@ -1,4 +1,4 @@
-"""An S3 server on loopback, and the environment that names it, as a user would set it."""
+"""An S3 server on loopback, and the environment that points to it, as a user would set it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ from moto.server import ThreadedMotoServer
 
 
 def start_server(port: int = 0) -> ThreadedMotoServer:
-    """A server that listens; port 0 takes one that is free."""
+    """Start a server. Port 0 takes any free port."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     return server
 
 
 def name_server(patch: pytest.MonkeyPatch, server: ThreadedMotoServer) -> str:
-    """Point the AWS environment to a server; its address."""
+    """Point the AWS environment to a server. Returns its address."""
     url = "http://{}:{}".format(*server.get_host_and_port())
     for name, value in {
         "AWS_ENDPOINT_URL": url,
@@ -31,7 +31,7 @@ def name_server(patch: pytest.MonkeyPatch, server: ThreadedMotoServer) -> str:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """A server and its environment, for as long as the block lasts; gives its address."""
+    """A server and its environment until the block ends. Yields its address."""
     server = start_server()
     try:
         with pytest.MonkeyPatch.context() as patch:

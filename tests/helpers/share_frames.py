@@ -1,8 +1,8 @@
-"""A run of the frames stage that others run beside: it decodes slowly, and logs every clip that it decodes.
+"""One of several runs of the frames stage. It decodes slowly, and logs every clip that it decodes.
 
-Arguments: a manifest, the root of the store, the log, and how many such runs have to be at work before one of
-them makes anything: so none is late on a busy machine. It says that it is ready, and begins at a line or the
-end of its input.
+Arguments: a manifest, the root of the store, the log, and how many such runs must be at work before any of
+them makes an entry, so that none is late on a busy machine. The run says that it is ready, and begins at a
+line or the end of its input.
 """
 
 import os

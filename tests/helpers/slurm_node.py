@@ -1,4 +1,4 @@
-"""A Slurm of one node on the loopback interface, all of whose files lie in one folder."""
+"""A Slurm of one node on the loopback interface, with all its files in one folder."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd")
 SBIN = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
 
-# Sizes and GPUs are what the profile asks for, not what is there: the GPUs are /dev/null and /dev/zero.
+# Sizes and GPUs are those that the profile asks for, not real ones: the GPUs are /dev/null and /dev/zero.
 SLURM_CONF = """
 ClusterName=weclick
 SlurmctldHost={host}(127.0.0.1)
@@ -52,10 +52,10 @@ def slurm_node(folder: Path) -> Iterator[dict[str, str]]:
     """Run munged, slurmctld and slurmd until the block ends.
 
     Args:
-        folder: of a short path, for sockets of Unix allow 107 characters.
+        folder: with a short path, since paths of Unix sockets have at most 107 characters.
 
     Yields:
-        The environment in which Slurm's commands and the workflow find this Slurm.
+        An environment in which Slurm's commands and the workflow find this Slurm.
     """
     _write_settings(folder)
     bin_folders = f"{folder}/bin{os.pathsep}{Path(sys.executable).parent}"
@@ -69,12 +69,12 @@ def slurm_node(folder: Path) -> Iterator[dict[str, str]]:
         stack.enter_context(_daemon(["slurmctld", "-D"], folder, environment))
         stack.enter_context(_daemon(["slurmd", "-D"], folder, environment))
         _wait(lambda: "idle" in _told(["sinfo", "-h", "-o", "%T"], environment), folder)
-        stack.callback(_told, ["scancel", "--me"], environment)  # slurmd's end would leave them running
+        stack.callback(_told, ["scancel", "--me"], environment)  # jobs would go on after slurmd ends
         yield environment
 
 
 def jobs_of(environment: Mapping[str, str]) -> list[dict[str, str]]:
-    """What Slurm's controller knows of every job: its fields by name."""
+    """The fields of every job by name, as Slurm's controller knows them."""
     lines = _told(["scontrol", "show", "jobs", "-o"], environment).splitlines()
     return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
 

@@ -1,4 +1,4 @@
-"""The prepared toy street, as tests are handed it."""
+"""The prepared toy street that tests get."""
 
 from __future__ import annotations
 

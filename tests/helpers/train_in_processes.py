@@ -1,6 +1,6 @@
-"""What a process of a training by several does; Fabric starts the others with the same arguments.
+"""The first process of a training by several. Fabric starts the others with the same arguments.
 
-Arguments: a pickled `Street`, the folder to train in, and JSON of what to give to `helpers.training.run`.
+Arguments: a pickled `Street`, the folder to train in, and the arguments of `helpers.training.run` as JSON.
 """
 
 import json

@@ -33,11 +33,11 @@ def run(
     read=None,
     **changed,
 ):
-    """One training on the tiny street; `stop_at` breaks it off before that step.
+    """One training on the tiny street; `stop_at` stops it before that step.
 
-    Fills `validated` with the weights that each validation sees, which scores them by `mious`, and `read`
-    with the samples that are read. With `eq_5` it has all terms, a made-up teacher and no dropout. With
-    `entropy` the table has the row that docs/extending.md shows, at this weight.
+    It fills `validated` with the weights that each validation sees, and `read` with the samples that are
+    read. `mious` are the scores of the validations. With `eq_5` it has all terms, a made-up teacher and no
+    dropout. With `entropy` the table has the row of docs/extending.md, at this weight.
     """
     options = {**street.config["student"], "steps": 5, **changed}
     fabric = make_fabric("cpu", "32", devices)
@@ -110,10 +110,10 @@ def run(
 
 
 class StoppedError(Exception):
-    """Stands for a kill in the middle of a training."""
+    """Plays the part of a kill in the middle of a training."""
 
 
 def with_teacher(batch):
-    """The batch with soft labels that follow from each image alone."""
+    """The batch with soft labels that depend only on each image."""
     small = nn.functional.avg_pool2d(batch.images, 4)
     return replace(batch, teacher=torch.cat([small, -small, small.roll(1, -1)], 1).softmax(1))

@@ -1,4 +1,4 @@
-"""A checkout of its own in which Snakemake runs."""
+"""A separate checkout in which Snakemake runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from weclick.store.entries import KINDS
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout of its own, so that its modules can be edited."""
+    """A separate checkout, so that tests can edit its modules."""
 
     root: Path
 
@@ -42,7 +42,7 @@ class Project:
         return done.stdout + done.stderr
 
     def jobs(self, *config: str) -> set[str]:
-        """Names of the rules that would run, with these changes of the configuration."""
+        """Names of the rules that would run with these changes of the configuration."""
         told = self.snakemake("all", "-n", *(["--config", *config] if config else []))
         if "Nothing to be done" in told:
             return set()

@@ -141,7 +141,7 @@ def test_names_cannot_leave_the_entry(entry, name):
         meta["files"][name] = {"bytes": 0, "sha256": "0" * 64, "crc32c": 0}
 
     forge(entry, add)
-    refused(entry, r"entry\.json names the file .*, which is none of an entry")
+    refused(entry, r"entry\.json names the file .*, which no entry may hold")
 
 
 @pytest.mark.parametrize("key", ["../../../../secret", "/etc", "0" * 63, "0" * 63 + "G", "", "*" * 64])

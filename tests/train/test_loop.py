@@ -142,7 +142,7 @@ def test_a_lost_best_checkpoint_is_told(street, tmp_path):
     with pytest.raises(StoppedError):
         run(street, tmp_path, validated=[], stop_at=4, **options)
     (tmp_path / BEST).unlink()
-    with pytest.raises(InputError, match=r"best\.pt: is lost.*step 1; restore"):
+    with pytest.raises(InputError, match=r"best\.pt: is missing.*step 1; restore"):
         run(street, tmp_path, validated=[], **{**options, "mious": [0.1]})
 
 

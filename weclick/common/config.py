@@ -22,10 +22,10 @@ from weclick.common.sections import Config, Selection
 from weclick.common.stages import STAGES
 
 VERSION = 1
-"""Of the configuration's keys and their meaning: the key `version`; raised when an old file would mislead."""
+"""Version of the configuration's keys and their meaning. It rises when an old file would mislead."""
 
 SECTIONS = {stage.name: stage.reads for stage in STAGES}
-"""What each stage reads of the configuration, and so what makes it run again."""
+"""What each stage reads of the configuration. A change there runs it again. The report shows all."""
 
 RENAMED = {"flow.stride": "flow.stride_px"}
 """Old name of a key -> its name now, in the same section. The old one is still read, with a hint."""
@@ -42,12 +42,12 @@ def complete_config(given: Mapping[str, Any], *, source: str = "configuration") 
     """Check a configuration and fill in the defaults.
 
     Args:
-        given: sections as read from YAML; any key may be left out, or have its name of before (RENAMED).
-        source: named in errors, e.g. the file.
+        given: sections as read from YAML; any key may be left out, or have its old name (RENAMED).
+        source: the name for errors, e.g. the file.
 
     Raises:
-        ConfigError: an unknown key, a value of the wrong type or range; all of them are listed. Or the
-            configuration is of another version, or gives a key under two names with two values.
+        ConfigError: a key is unknown, or a value has a wrong type or range; all faults are listed. Or the
+            configuration has another version, or gives a key under two names with two values.
     """
     schema = load_schema("config")
     values: dict[str, Any] = _typed(_renamed(given, source), schema)
@@ -57,11 +57,11 @@ def complete_config(given: Mapping[str, Any], *, source: str = "configuration") 
     told += [f"{path}: {value} is not a finite number" for path, value in _not_finite(values)]
     if told:
         raise ConfigError(f"{source}: " + "; ".join(told))
-    return cast("Config", _fill(values, schema))  # the schema was met, and the types are those of the schema
+    return cast("Config", _fill(values, schema))  # it meets the schema, and the types are those of the schema
 
 
 def check_masks(config: Config) -> None:
-    """Check, in a whole configuration, that the flow stage makes the masks which the student asks for.
+    """Check that the flow stage makes the masks that the student wants.
 
     Raises:
         ConfigError: `mfd.occlusion` names a mask that is not in `flow.masks`.
@@ -81,10 +81,10 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         source: path of a YAML file, or a text that begins with '{'.
-        overrides: `section.key=value` texts, the values in YAML; they win, by a key's old name too.
+        overrides: `section.key=value` texts, the values in YAML. They win, also under a key's old name.
 
     Raises:
-        ConfigError: unreadable source, malformed override, or as in `complete_config`.
+        ConfigError: the source cannot be read, an override is malformed, or as in `complete_config`.
     """
     text = str(source)
     name = "configuration" if text.startswith("{") else text
@@ -118,11 +118,11 @@ def select(config: Mapping[str, Any], stage: str) -> Selection:
             chosen.setdefault(section, {})[key] = config[section][key]
         else:
             chosen[section] = deepcopy(config[section])
-    return cast("Selection", chosen)  # sections are looked up by name, which mypy cannot follow
+    return cast("Selection", chosen)  # mypy cannot follow sections that are looked up by name
 
 
 def _typed(given: Any, schema: Mapping[str, Any]) -> Any:
-    """The same values, with numbers, switches and nulls for texts where the schema has no text.
+    """The same values, but texts become numbers, switches and nulls where the schema has no text.
 
     YAML 1.1 reads 1e-3 as a text, and Snakemake's --config leaves the values inside {...} as texts.
     """
@@ -140,7 +140,7 @@ def _typed(given: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults under the given values, in the schema's order."""
+    """The given values with the defaults filled in, in the schema's order."""
     complete = {}
     for key, part in schema["properties"].items():
         value = given.get(key, deepcopy(part["default"]))
@@ -149,17 +149,17 @@ def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(given: Mapping[str, Any], source: str, path: str = "") -> dict[str, Any]:
-    """The same values under the names that keys have now.
+    """The same values under the current names of keys.
 
-    Every section becomes a dict of its own: a YAML alias makes two of them one, and then an override of the
-    one would change the other.
+    Every section becomes a dict of its own. A YAML alias makes one dict of two sections, and an override of
+    one would then change the other.
     """
     renamed = {}
     for key, value in given.items():
         old = f"{path}{key}"
         if old in RENAMED:
             key = _name_now(old).rpartition(".")[2]
-            if str(given.get(key, value)) != str(value):  # as texts, since Snakemake gives 8 also as '8'
+            if str(given.get(key, value)) != str(value):  # as texts, since Snakemake may give 8 as '8'
                 raise ConfigError(
                     f"{source}: {old} is {value!r}, but {RENAMED[old]}, its name now, is {given[key]!r}; "
                     f"leave {old} out"
@@ -177,7 +177,7 @@ def _name_now(path: str) -> str:
 
 @cache
 def _hint(old: str, now: str) -> None:
-    """Tell of a key's new name, once in a process."""
+    """Tell a key's new name, once in a process."""
     print(f"weclick: {old} is now {now}; rename it, the old name is still read", file=sys.stderr)
 
 
@@ -207,7 +207,7 @@ def _check_version(found: Any, source: str) -> None:
 
 
 def _not_finite(values: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """Path and value of every NaN and infinity, which no schema refuses."""
+    """Path and value of every NaN and infinity; a schema does not refuse these."""
     if isinstance(values, float) and not math.isfinite(values):
         yield path, values
     inner = (

@@ -1,4 +1,4 @@
-"""What goes wrong by what a user gave: one family of errors, whose texts name the path and what to do."""
+"""Errors in what a user gave: one family. Their texts name the path and say what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from weclick.common.words import count_bytes
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says when there is no room: on the disk, in the quota, in the largest file allowed."""
+"""The system's errors for no room: on the disk, in the quota, in the largest allowed file."""
 
 _FORBIDDEN = "you have no right to write there: ask who keeps that folder"
 _SILENT = "its disk or share does not answer: bring it back"
@@ -28,28 +28,28 @@ _REFUSALS = {
 
 
 class InputError(ValueError):
-    """A file, a value or a folder is not as it should be; the text says what was found and what to do."""
+    """A file, a value or a folder is not as it should be. The text says what was found and what to do."""
 
 
 class MissingFileError(FileNotFoundError, InputError):
-    """A file or folder that something names is not there."""
+    """A named file or folder does not exist."""
 
 
 class DiskFullError(OSError, InputError):
-    """There was no room to write; nothing half-written stays."""
+    """There was no room to write. Nothing half-written stays."""
 
 
 class UnwritableError(OSError, InputError):
-    """A folder may not be written to, or its disk or share has gone; nothing half-written stays."""
+    """Writing to a folder is forbidden, or its disk or share has gone. Nothing half-written stays."""
 
 
 @contextmanager
 def room_to_write(path: Path) -> Iterator[None]:
-    """Writing to `path` inside the block; what the system says of a disk in one word becomes a full sentence.
+    """Write to `path` inside the block. The system's terse errors of a disk become full sentences.
 
     Raises:
         DiskFullError: the block found no room.
-        UnwritableError: it may not write there, or the disk or share does not answer.
+        UnwritableError: writing there is forbidden, or the disk or share does not answer.
     """
     try:
         yield
@@ -62,7 +62,7 @@ def room_to_write(path: Path) -> Iterator[None]:
 
 
 def unwritable(path: Path, error: object, what_to_do: str) -> UnwritableError:
-    """The error for a write to `path` that was refused."""
+    """The error for a refused write to `path`."""
     return UnwritableError(
         f"{path}: cannot be written ({error}); {what_to_do}, or name another folder (cache.roots, results, "
         "data.root), and run again: what is finished stays"
@@ -70,7 +70,7 @@ def unwritable(path: Path, error: object, what_to_do: str) -> UnwritableError:
 
 
 def _concerns(error: OSError, path: Path) -> bool:
-    """Whether an error does not tell of a file elsewhere, which was only read."""
+    """Whether an error may concern `path`; False if it names a file elsewhere, which was only read."""
     if not isinstance(error.filename, str) or error.filename2:
         return True
     named = Path(error.filename).absolute()
@@ -78,7 +78,7 @@ def _concerns(error: OSError, path: Path) -> bool:
 
 
 def full_disk(path: Path, error: Exception) -> DiskFullError:
-    """The error for a write to `path` that found no room; it says how much is free there."""
+    """The error for a write to `path` that found no room. It says how much is free there."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     free = count_bytes(shutil.disk_usage(there).free)
     return DiskFullError(

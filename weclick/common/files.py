@@ -1,4 +1,4 @@
-"""Small files: written whole or not at all, and read with errors that say what to do."""
+"""Small files: they are written whole or not at all, and errors of reading say what to do."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ def is_inside(name: str) -> bool:
 
 
 def file_inside(folder: Path, name: str) -> Path:
-    """Where a file of that name is to be written below a folder.
+    """The path of a file of that name below a folder.
 
     Raises:
-        InputError: it would lie elsewhere: by an absolute name, by `..`, or by a symbolic link.
+        InputError: an absolute name, `..` or a symbolic link leads elsewhere.
     """
     path = folder / name
     if not is_inside(name) or not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(
-            f"{path}: leads out of {folder}, so it is not written; clips and frames need names that are "
-            "relative and without '..', and the folder no symbolic link to elsewhere"
+            f"{path}: leads out of {folder}, so it is not written; give clips and frames relative names "
+            "without '..', and remove symbolic links that lead out of the folder"
         )
     return path
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to be filled, which takes the place of `path` at once when the block ends without an error.
+    """A file to fill. It replaces `path` at once when the block ends without an error.
 
-    Readers see the old file or the new one, never half of it. Of several writers the last one wins, whole.
-    What is being written lies hidden in the same folder, under a random name that no other process opens. No
-    symbolic link is followed there, and nothing that has such a name is replaced. Nothing is synced to the
-    disk, so a power cut may still cost the file.
+    Readers see the old file or the new one, never half of it. If several processes write, the last one wins.
+    The unfinished file lies hidden in the same folder, under a random name that no other process opens. It
+    follows no symbolic link and replaces nothing of that name. Nothing is synced to the disk, so a power cut
+    may still cost the file.
 
-    A killed process leaves its hidden file. It harms nobody and nothing reads it. `remove_unfinished` takes
-    it away where a caller can know that nobody writes now; elsewhere it stays until a person deletes it.
+    A killed process leaves its hidden file. It harms nobody and nothing reads it. `remove_unfinished` removes
+    it if a caller knows that nobody writes now. Otherwise it stays until a person deletes it.
 
     Args:
         path: of the file; its folder is made.
 
     Yields:
-        The hidden file, open for writing in binary. What needs a path may open its `name` instead, and has to
-        be told the format, since that name does not end as `path` does.
+        The hidden file, open for writing in binary. A writer that needs a path may open its `name` instead.
+        Tell it the format, since that name does not end as `path` does.
 
     Raises:
         DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
@@ -63,7 +63,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     with room_to_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden = path.with_name(f"{_hidden_start(path)}{token_hex(8)}{HIDDEN_END}")
-        with open(hidden, "xb", opener=_open_no_link) as file:  # outside of `try`: what is there is not ours
+        with open(hidden, "xb", opener=_open_no_link) as file:  # outside `try`: a file found is not ours
             try:
                 yield file
                 file.close()
@@ -73,7 +73,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what killed writers left beside a file, see `written_whole`; only where nobody writes it now."""
+    """Remove what killed writers left beside a file (see `written_whole`). Call it only if nobody writes."""
     for leftover in path.parent.glob(f"{escape(_hidden_start(path))}*{HIDDEN_END}"):
         leftover.unlink(missing_ok=True)
 
@@ -83,11 +83,11 @@ def _hidden_start(path: Path) -> str:
 
 
 def _open_no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # less the umask, as plain `open` does
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # minus the umask, as plain `open` does
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old text or the new one, see `written_whole`.
+    """Write a small file. Readers see the old text or the new one, see `written_whole`.
 
     Raises:
         DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
@@ -106,8 +106,8 @@ def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
 
     Args:
         path: of the file.
-        stage: named in errors.
-        known: what it is in data_schema/results.schema.json, by which it is checked; empty checks nothing.
+        stage: the name of the stage, for errors.
+        known: its name in data_schema/results.schema.json, to check it by; empty checks nothing.
 
     Raises:
         MissingFileError: there is no such file.
@@ -123,7 +123,7 @@ def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
 
 
 def read_lines(path: Path, stage: str, known: str) -> list[dict[str, Any]]:
-    """The JSON objects that a stage wrote line by line; an unfinished last line is left out.
+    """The JSON objects that a stage wrote line by line, without an unfinished last line.
 
     Args, Raises:
         As in `read_json`.

@@ -1,6 +1,6 @@
 """The types of the configuration's sections, so that mypy finds a misspelled key and a wrong type.
 
-Defaults, ranges and descriptions stand in data_schema/config.schema.json alone; tests/common/test_sections.py
+Only data_schema/config.schema.json holds defaults, ranges and descriptions. tests/common/test_sections.py
 compares keys and types with it. At run time sections are plain dicts.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 Role = Literal["teacher", "student"]
-"""A network that is trained; names its section of the configuration."""
+"""A network to train; also the name of its section of the configuration."""
 
 Estimator = Literal["dis", "flownet2", "raft"]
 Mask = Literal["forward_backward", "photometric"]
@@ -23,7 +23,7 @@ class S3Section(TypedDict):
 
 
 class ReadThroughSection(TypedDict):
-    """`cache.read_through`: where fetched entries of buckets lie."""
+    """`cache.read_through`: the folder of entries that were fetched from buckets."""
 
     path: str | None
     max_gib: float
@@ -241,9 +241,9 @@ class Config(TypedDict):
 
 
 class Selection(TypedDict, total=False):
-    """The part of a configuration that a stage may read; which keys it has says `config.SECTIONS`.
+    """The part of a configuration that a stage may read. `config.SECTIONS` lists its keys.
 
-    A section of which a stage reads one value holds that value alone.
+    If a stage reads only one value of a section, the section holds only that value.
     """
 
     seed: int

@@ -1,8 +1,8 @@
-"""Some of many things, evenly chosen: there are two ways, and it matters which.
+"""Choose some of many things evenly. There are two ways, and the difference matters.
 
-Pictures take the middles of equal parts. A single one is then the middle of a clip and not its first frame,
-which has no earlier neighbour. Scores and checks take both ends. They have to go on choosing what they chose,
-since the weights that `keep: best` keeps follow from it, and no key says so.
+Pictures take the middles of equal parts. A single picture is then the middle of a clip and not its first
+frame, which has no earlier neighbour. Scores and checks take both ends. This choice must never change, since
+it decides which weights `keep: best` keeps, and no key says so.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Item = TypeVar("Item")
 
 
 def spread_over(items: Sequence[Item], at_most: int) -> list[Item]:
-    """At most so many items, evenly spaced: the middles of equal parts."""
+    """At most `at_most` items, evenly spaced: the middles of equal parts."""
     count = min(at_most, len(items))
     return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
 
 
 def spread_to_ends(items: Sequence[Item], at_most: int) -> list[Item]:
-    """At most so many items, evenly spaced from the first to the last; one alone is the first."""
+    """At most `at_most` items, evenly spaced from the first to the last. A single one is the first."""
     count = min(at_most, len(items))
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]

@@ -1,4 +1,4 @@
-"""Numbers as people read them. What is not known, None or NaN, is a dash."""
+"""Numbers as people read them. An unknown number, None or NaN, becomes a dash."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ DASH = "\N{EN DASH}"
 
 
 def known(value: Any) -> bool:
-    """Whether there is a finite number."""
+    """Whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def percent(share: float | None) -> str:
-    """0.5834 -> 58.3, to be followed by the unit or a heading that names it."""
+    """0.5834 -> 58.3. The unit follows, or a heading names it."""
     return f"{100 * share:.1f}" if share is not None and known(share) else DASH
 
 
@@ -60,11 +60,11 @@ def duration(seconds: float | None) -> str:
 
 
 def spread(score: Mapping[str, Any] | None, style: Any = percent) -> str:
-    """Mean and spread over seeds: 58.3 ± 0.7; the mean alone where there is one seed.
+    """Mean and spread over seeds: 58.3 ± 0.7; only the mean if there is one seed.
 
     Args:
         score: {"mean", "spread"}, or None.
-        style: how a number is written.
+        style: writes a number.
     """
     if not score or not known(score.get("mean")):
         return DASH
@@ -73,7 +73,7 @@ def spread(score: Mapping[str, Any] | None, style: Any = percent) -> str:
 
 
 def size(sides_px: Iterable[int]) -> str:
-    """Height and width: 360 × 480; empty where they are not known."""
+    """Height and width: 360 × 480; empty if they are not known."""
     return " \N{MULTIPLICATION SIGN} ".join(map(str, sides_px))
 
 

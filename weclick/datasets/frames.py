@@ -1,6 +1,6 @@
-"""The `frames` stage: decode every frame once, into chunks that a training crop reads by itself.
+"""The `frames` stage: it decodes every frame once, into chunks, so that a crop reads only its own part.
 
-Where disk is short, frames are left in their files, which training then decodes anew for every sample.
+If disk space is short, frames can stay in their files. Training then decodes them again for every sample.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def pack_frames(
     Args:
         manifest: one shard of a split.
         chunk_px: side of a chunk, the unit of reading.
-        store: entries that it has are not made again.
+        store: its entries are not made again.
         codec: of the chunks, one of store.entries.COMPRESSORS.
         pack: False makes no entries, see `unpacked_key`.
 
@@ -36,8 +36,8 @@ def pack_frames(
         Clip id -> key of its entry: array `rgb` (T, H, W, 3) uint8.
 
     Raises:
-        ValueError: a frame is missing, unreadable, or of another size than its clip; or it is to be left in a
-            video file, out of which single frames cannot be read fast.
+        ValueError: a frame is missing, unreadable, or of another size than its clip. Or `pack` is False and
+            the clip is a video file, from which single frames cannot be read fast.
     """
     if not pack:
         return {clip.id: _unpacked(clip) for clip in manifest.clips}
@@ -68,7 +68,7 @@ def frames_key(clip: Clip, chunk_px: int, codec: str = CODEC) -> str:
 
 
 def unpacked_key(clip: Clip) -> str:
-    """What stands in an index for frames that stay in their files; it follows from content alone."""
+    """The key in an index for frames that stay in their files. It depends on content alone."""
     return entry_key("frames", {"frames": [frame.digest for frame in clip.frames], "codec": "files"})
 
 
@@ -82,7 +82,7 @@ def _unpacked(clip: Clip) -> str:
 
 
 def frames_inputs(clip: Clip, chunk_px: int, codec: str = CODEC) -> Mapping[str, Any]:
-    """What the frames of a clip are made of, which their key is the digest of."""
+    """What the frames of a clip are made from. Their key is its digest."""
     return {
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in clip.frames],

@@ -1,4 +1,4 @@
-"""Flows that were made elsewhere, from files into entries of the store like those of the `flow` stage."""
+"""Imports flows that were made elsewhere: from files into entries like those of the `flow` stage."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from weclick.store.fill import fill
 from weclick.store.flow_entries import allocate_flow, write_flow
 
 BACK = "forward_backward"
-"""The mask that needs the flow back."""
+"""The mask that needs the flow back, too."""
 
 
 class Files:
-    """Takes the part of an estimator for one clip: its flows lie in files.
+    """Acts as the estimator of one clip whose flows lie in files.
 
     Args:
         folder: holds `<clip>/<target>__<neighbour>` with the ending .flo or .png.
-        clip: whose frames name the files.
+        clip: its frames name the files.
         pairs: (target, neighbour) positions in the clip.
         masks: of the configuration; forward_backward needs the flows back as well.
 
     Raises:
-        InputError: files are missing, or a flow is there in both formats.
+        InputError: a file is missing, or a flow exists in both formats.
     """
 
     name = "imported"
@@ -63,20 +63,20 @@ class Files:
         self.digest = {"name": self.name, "files_sha256": digest}
 
     def turn_to(self, pair_index: int, stride_px: int) -> Tensor:
-        """Read the files of a pair, which `estimate` and `estimate_both` then give.
+        """Read the files of a pair, for the next call of `estimate` or `estimate_both`.
 
         Returns:
-            (1, 1, H, W) float32: 1 where the file knows the flow, else 0.
+            (1, 1, H, W) float32: 1 where the file knows the flow, 0 elsewhere.
 
         Raises:
-            InputError: a flow is not of the frames' size, or not known everywhere while there are no masks.
+            InputError: a flow has another size than the frames, or unknown pixels while there are no masks.
         """
         paths = self._paths[pair_index]
         (flow, known), *back = (_read(path, self._clip, stride_px) for path in paths)
         if not self._masks and not known.all():
             raise InputError(
-                f"{paths[0]}: knows the flow of {float(known.mean()):.0%} of its pixels only, and without "
-                "masks nothing can say so; set flow.masks: [photometric]"
+                f"{paths[0]}: knows the flow of {float(known.mean()):.0%} of its pixels only, and only "
+                "masks can mark the others; set flow.masks: [photometric]"
             )
         unknown_fails = (torch.where(k > 0, f, torch.nan) for f, k in back)
         self._flows = [_fill(flow, known, stride_px), *unknown_fails]
@@ -109,19 +109,19 @@ def import_flow(
     Args:
         manifest: one shard of a split.
         wanted_pairs: which flows a clip needs, as (target, neighbour) positions in its frames.
-        folder: holds `<clip>/<target>__<neighbour>.flo`, or .png as KITTI's, on the target's grid, in px of
-            the frames as they are read (see `shrink` of the manifest).
-        options: the section `flow` of the configuration: stride, masks and on_overflow count.
-        store: entries that it has are not made again.
+        folder: holds `<clip>/<target>__<neighbour>.flo`, or .png in KITTI's format, on the target's grid, in
+            px of the frames as they are read (see `shrink` of the manifest).
+        options: the section `flow` of the configuration; only stride_px, masks and on_overflow count.
+        store: its entries are not made again.
 
     Returns:
-        Clip id -> key of its entry, of the layout that `compute_flow` makes. The key holds the SHA-256 of the
-        files instead of an estimator. Cells of which the file knows less than half fail every mask.
+        Clip id -> key of its entry, in the layout of `compute_flow`. The key holds the SHA-256 of the files
+        instead of an estimator. A cell fails every mask if the file knows less than half of it.
 
     Raises:
-        InputError: a file is missing, of another size than the frames, or does not know the flow everywhere
-            while `masks` is empty.
-        ValueError: a value beyond FLOW_LIMIT_PX of the grid while `on_overflow` is "error".
+        InputError: a file is missing, has another size than the frames, or has unknown pixels while `masks`
+            is empty.
+        ValueError: a value is beyond FLOW_LIMIT_PX of the grid while `on_overflow` is "error".
     """
     found: list[tuple[Job, Files]] = []
     for clip in manifest.clips:
@@ -153,8 +153,8 @@ def write_wanted(
 ) -> int:
     """Write a CSV table of the flows that `import_flow` looks for; returns how many.
 
-    Columns: `file` to make, without its ending, and the images `first` -> `second` between which it goes;
-    where these are videos, `first_frame` and `second_frame` count from 0.
+    Columns: `file` to make, without its ending, and its two images, `first` -> `second`. For videos,
+    `first_frame` and `second_frame` count from 0.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -169,7 +169,7 @@ def write_wanted(
 
 
 def _with_back(pairs: Pairs, masks: Collection[str]) -> list[tuple[int, int]]:
-    """The pairs, and where a mask needs them those back."""
+    """The pairs, and after them the reversed pairs if a mask needs these."""
     back = [(neighbour, target) for target, neighbour in pairs] if BACK in masks else []
     return list(dict.fromkeys([*pairs, *back]))
 
@@ -184,8 +184,8 @@ def _find(folder: Path, clip: Clip, pairs: Sequence[tuple[int, int]], why: str) 
     missing = [stem for stem, paths in zip(stems, found, strict=True) if not paths]
     if missing:
         raise MissingFileError(
-            f"{missing[0]}: there is no such flow file, neither {' nor '.join(SUFFIXES)}, as are "
-            f"{len(missing)} of {len(stems)} of clip {clip.id}; {why}"
+            f"{missing[0]}: there is no such flow file, neither {' nor '.join(SUFFIXES)}; "
+            f"{len(missing)} of {len(stems)} files of clip {clip.id} are missing; {why}"
         )
     for paths in found:
         if len(paths) > 1:
@@ -214,7 +214,7 @@ def _read(path: Path, clip: Clip, stride_px: int) -> tuple[Tensor, Tensor]:
 
 
 def _fill(flow: Tensor, known: Tensor, stride_px: int) -> Tensor:
-    """Unknown pixels get the mean of what their cell knows: so the cell's mean is the mean of that."""
+    """Give unknown pixels the mean of the known ones of their cell, so that this is the cell's mean."""
     if known.all():
         return flow
     share = downsample_flow(known.expand_as(flow), stride_px)

@@ -1,4 +1,4 @@
-"""What the `flow` stage has to do for a clip, how its entry is named, and what the entry says of itself."""
+"""The work of the `flow` stage on one clip: its pairs, the key of its entry, and the entry's attributes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pairs = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Job:
-    """A clip, its pairs, and what the key of its entry is made of."""
+    """A clip, its pairs, and the inputs of its entry's key."""
 
     clip: Clip
     pairs: Pairs
@@ -36,7 +36,7 @@ class Job:
 def key_inputs(
     clip: Clip, pairs: Pairs, estimator: Mapping[str, Any], options: FlowSection
 ) -> dict[str, Any]:
-    """What the key of a clip's entry is made of.
+    """The inputs of the key of a clip's entry.
 
     Args:
         clip: with the digests of its frames.
@@ -55,10 +55,10 @@ def key_inputs(
 
 
 def check_clipped(job: Job, entry: Entry, on_overflow: str) -> None:
-    """Refuse an entry with clipped values where the configuration wants an error.
+    """Refuse an entry with clipped values if the configuration wants an error.
 
     Raises:
-        ValueError: it has some, and `on_overflow` is "error".
+        ValueError: it has clipped values, and `on_overflow` is "error".
     """
     if entry.attributes["clipped"] and on_overflow == "error":
         raise ValueError(
@@ -71,7 +71,7 @@ def check_clipped(job: Job, entry: Entry, on_overflow: str) -> None:
 def entry_attributes(
     job: Job, estimator: FlowEstimator, options: FlowSection, clipped: int
 ) -> dict[str, Any]:
-    """What an entry says of itself (data_schema/flow.schema.json); `clipped` values did not fit."""
+    """An entry's attributes (data_schema/flow.schema.json); `clipped` is how many values did not fit."""
     return {
         "pairs": [[job.clip.frames[position].name for position in pair] for pair in job.pairs],
         "pair_positions": [list(pair) for pair in job.pairs],

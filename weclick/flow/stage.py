@@ -1,7 +1,7 @@
-"""The `flow` stage: for every clip, the flow from its targets to their possible neighbours, once for all.
+"""The `flow` stage: it estimates the flow from a clip's targets to their possible neighbours, once for all.
 
-One entry holds one clip. Its key follows from the frames' content, the pairs, the estimator and the grid,
-so that a pair which anybody on the store's roots has estimated is not estimated again.
+One entry holds one clip. Its key follows from the frames' content, the pairs, the estimator and the grid. So
+no clip is estimated again that anybody on the store's roots has estimated before.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def compute_flow(
         wanted_pairs: which flows a clip needs, as (target, neighbour) positions in its frames.
         options: the section `flow` of the configuration: estimator, options, stride_px, masks, on_overflow,
             batch_pairs.
-        store: entries that it has are not made again; where it has all, no estimator is built.
-        device: where networks compute.
+        store: its entries are not made again; if none is missing, no estimator is built.
+        device: that networks compute on.
 
     Returns:
-        Clip id -> key of its entry; clips without pairs are left out. Arrays of an entry, P pairs in the
-        order of `wanted_pairs`: `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid (see
-        `read_flow`), and, where masks are asked for, `valid` (P, h, w) uint8 with the bits of MASKS.
+        Clip id -> key of its entry, without clips that have no pairs. An entry holds P pairs in the order of
+        `wanted_pairs`: the array `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid (see
+        `read_flow`), and with masks `valid` (P, h, w) uint8 with the bits of MASKS.
 
     Raises:
-        ValueError: an unknown option, a frame that cannot be read, or a flow beyond FLOW_LIMIT_PX of the grid
-            while `on_overflow` is "error".
+        ValueError: an option is unknown, a frame cannot be read, or a flow is beyond FLOW_LIMIT_PX of the
+            grid while `on_overflow` is "error".
     """
     jobs = _jobs(manifest, wanted_pairs, options)
     _compute(manifest, jobs, options, store, device)
@@ -67,8 +67,8 @@ def _compute(
 ) -> None:
     """Estimate in this thread, decode ahead in a second, encode and write behind in a third.
 
-    Batches run over the ends of clips, so that a clip of few pairs does not leave a GPU half empty. A clip is
-    taken from the others when its decoding begins, so as many are held as the batches underway touch.
+    Batches run over the ends of clips, so that a clip of few pairs does not leave a GPU half empty. This run
+    takes a clip when its decoding begins, so it holds only the clips that the current batches touch.
     """
 
     @cache
@@ -98,7 +98,7 @@ def _compute(
 
 
 def _read_pairs(manifest: Manifest, jobs: Iterable[Job], begun: list[Job]) -> Iterator[PairImages]:
-    """The images of all pairs, clip after clip, decoded as they are asked for; `begun` gets the jobs."""
+    """The images of all pairs, clip after clip, decoded on demand. `begun` gets the jobs."""
     for number, job in enumerate(jobs):
         begun.append(job)
         used = sorted({position for pair in job.pairs for position in pair})

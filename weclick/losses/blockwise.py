@@ -1,7 +1,7 @@
-"""What losses of single pixels share: blocks that stay in a CPU's cache, and a gradient made anew.
+"""What losses of single pixels share: blocks that stay in a CPU's cache, and a recomputed gradient.
 
-Such a loss needs a dozen arrays of the size of its probabilities. Taken block by block, none of them is ever
-written to memory; and to work a block out again in the backward pass costs less than to keep its arrays.
+Such a loss needs a dozen arrays of the size of its probabilities. Block by block, these never leave the
+cache. Recomputing a block in the backward pass costs less than keeping its arrays.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 CACHED_VALUES = 2**17
-"""Values of a block for each thread of a CPU: half a MiB in single precision, so that what is made of a block
-stays in the cache. A quarter of it costs a fifth more time, the whole image at once a quarter."""
+"""Values of a block for each thread of a CPU: half a MiB in single precision, so that the arrays of a block
+stay in the cache. A quarter of this size takes a fifth more time, the whole image at once a quarter more."""
 
 
 def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
@@ -37,7 +37,7 @@ def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
 
 
 def wide_dtype(values: Tensor) -> torch.dtype:
-    """What to count in: double precision stays, all else is single.
+    """The type to count in: double precision stays, all else becomes single.
 
     Example:
         >>> wide_dtype(torch.zeros(1, dtype=torch.bfloat16))
@@ -47,7 +47,7 @@ def wide_dtype(values: Tensor) -> torch.dtype:
 
 
 def refuse_second_derivative(loss: str) -> None:
-    """Raises RuntimeError in a backward pass that shall itself be differentiated.
+    """Raises RuntimeError in a backward pass that is itself to be differentiated.
 
     Example:
         >>> with torch.no_grad():  # as in a plain backward pass

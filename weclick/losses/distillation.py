@@ -5,7 +5,7 @@ With l = log softmax(z / t) of the student's logits z, p = exp(l) and the teache
     KL(T || S) = sum_c q (log q - l)        its gradient by z / t:  p sum_c q - q
     KL(S || T) = sum_c p (l - log q)                                p (l - log q - KL)
 
-Forward and backward take both block by block; between them nothing is kept but what was given.
+Forward and backward both go block by block. Between them only the inputs are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from weclick.losses.blockwise import blocks, refuse_second_derivative, wide_dtyp
 from weclick.losses.shapes import check_choice, check_four_axes, check_shape
 
 TEACHER_FLOOR = 1e-6
-"""Least teacher probability in KL(S || T), which is infinite where a (quantised) teacher says 0."""
+"""Least teacher probability in KL(S || T), which is infinite if a (quantised) teacher says 0."""
 
 Direction = Literal["teacher_student", "student_teacher"]
 
@@ -34,17 +34,17 @@ def knowledge_distillation(
 ) -> Tensor:
     """Mean over pixels of the divergence between teacher and student.
 
-    The paper prints KL(S || T), common code computes KL(T || S): both are here. At a temperature t both sides
-    are softened, p^(1/t) normalised, and the loss is multiplied by t^2 to keep the size of its gradient.
-    Half precision is summed in single.
+    The paper prints KL(S || T), but common code computes KL(T || S); this function offers both. A temperature
+    t softens both sides to p^(1/t), normalised. The loss is multiplied by t^2 to keep the size of its
+    gradient. Half precision is summed in single.
 
-    Stored soft labels are taken as the probabilities they decode to, renormalised. Where storing has moved a
-    teacher by KL(original || decoded) = d, the gradient of KL(T || S), summed over a pixel's classes, moves
-    by less than t sqrt(2 d) (Pinsker), where 2 t is the largest possible. For 8-bit logarithms (steps of
+    Stored soft labels count as the probabilities that they decode to, renormalised. If storing moved a
+    teacher by KL(original || decoded) = d, then the gradient of KL(T || S), summed over a pixel's classes,
+    moves by less than t sqrt(2 d) (Pinsker); the largest possible move is 2 t. For 8-bit logarithms (steps of
     s = 12/255 down to -12), d < (s/t)^2 / 8 + K e^(-12/t): 4e-4 at temperature 1 and 19 classes. A high
-    temperature lifts what was stored as the floor: at t = 4 that bound says nothing. On smooth teachers of
-    any sharpness the loss moves by less than 0.1 %; KL(S || T), which reads log q itself, by up to 3 % where
-    a very sharp teacher falls below the floor.
+    temperature lifts values that were stored as the floor, so at t = 4 the bound says nothing. On smooth
+    teachers of any sharpness KL(T || S) moves by less than 0.1 %. KL(S || T) reads log q itself, and moves by
+    up to 3 % where a very sharp teacher falls below the floor.
 
     Args:
         student_logits: (B, K, h, w) floating point; receives gradient, once (no double backward).
@@ -55,10 +55,10 @@ def knowledge_distillation(
         valid: (B, 1, h, w) bool, pixels that count; None for all.
 
     Returns:
-        Scalar >= 0, float32 or float64; 0 with zero gradient where no pixel is valid, or there is none.
+        Scalar >= 0, float32 or float64; 0 with zero gradient if no pixel is valid or there are no pixels.
 
     Raises:
-        ValueError: on shapes that disagree, an unknown direction or a temperature that is not positive.
+        ValueError: shapes disagree, the direction is unknown, or the temperature is not positive.
 
     Example:
         The teacher is sure, the student cannot decide between two classes: log 2.
@@ -124,7 +124,7 @@ def _divergence(logits: Tensor, powers: Tensor, sums: Tensor, direction: Directi
     if direction == "student_teacher":
         log_ratio = log_student - _log_teacher(powers, sums)
         return log_student.exp_().mul_(log_ratio).sum(1, keepdim=True)
-    log_powers = powers.clamp(min=_tiny(powers)).log_()  # 0 log 0 is 0, without a logarithm of 0
+    log_powers = powers.clamp(min=_tiny(powers)).log_()  # makes 0 log 0 = 0 without a logarithm of 0
     crossed = log_powers.sub_(log_student).mul_(powers).sum(1, keepdim=True)
     return (crossed / sums - sums.log()).where(sums > _tiny(sums), 0)
 

@@ -5,9 +5,9 @@ centre i and a validity v on the neighbour j:
 
     L = sum_ij d_i v_j k_ij (1 - <p_i, p_j>) / denom
 
-The published code unfolds the window: (2r+1)^2 copies of everything. Here each offset of half a window is
-visited once, with the symmetric weight of its two ordered pairs, w_ij = (d_i v_j + d_j v_i) k_ij, and only
-g_i = sum_j w_ij p_j is kept: it gives the loss, (sum w - 1/2 sum_i <p_i, g_i>) / denom over unordered pairs,
+The published code unfolds the window: (2r+1)^2 copies of everything. This code visits each offset of half a
+window once, with the symmetric weight of its two ordered pairs, w_ij = (d_i v_j + d_j v_i) k_ij. It keeps
+only g_i = sum_j w_ij p_j. That gives the loss, (sum w - 1/2 sum_i <p_i, g_i>) / denom over unordered pairs,
 and its gradient, -g_i / denom. Memory: O(B K h w), whatever the radius. On a GPU with Triton, one kernel
 walks whole windows instead.
 """
@@ -26,12 +26,12 @@ from torch import Tensor
 from weclick.losses.shapes import check_four_axes, check_shape
 
 FAINTEST = -64.0
-"""Least exponent: e^-64 is nothing beside 1 even in double precision, and below e^-87 single precision leaves
-its normal range, where exp takes 70 times as long. Half of the pairs of a colourful image are there."""
+"""Least exponent: e^-64 is nothing beside 1 even in double precision. Below e^-87 single precision leaves its
+normal range, and exp takes 70 times as long. Half of the pairs of a colourful image are that faint."""
 
 CACHED_VALUES = 3 * 2**19
-"""Probabilities that are worked on at once: 6 MiB, so that they stay in the cache for a whole window; half as
-many take a tenth more time, and on large grids so do twice as many."""
+"""Probabilities to work on at once: 6 MiB, so that they stay in the cache for a whole window. Half as many
+take a tenth more time, and on large grids so do twice as many."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def gated_crf(
 ) -> Tensor:
     """Penalises neighbouring pixels of similar colour that differ in class.
 
-    Each pair counts twice, once from each side. Neighbours outside `valid` or outside the image never count;
-    the published code lets the latter count as black pixels at position (0, 0) where no mask is given, which
-    adds a constant.
-    Half precision is summed in single: rounding `probs` to bfloat16, and the gradient back, moves the loss by
+    Each pair counts twice, once from each side. Neighbours outside `valid` or outside the image never count.
+    The published code, without a mask, counts those outside the image as black pixels at position (0, 0),
+    which adds a constant.
+    Half precision is summed in single. Rounding `probs` to bfloat16, and the gradient back, moves the loss by
     about 1e-4 of itself and a value of the gradient by less than 1 % of it.
 
     Args:
@@ -88,8 +88,8 @@ def gated_crf(
         destination: (B, 1, h, w), gates the centre i.
 
     Returns:
-        Scalar >= 0: the sum over pairs, divided by the sum of `destination`, else that of `valid`, else
-        B*h*w; at least by 1.
+        Scalar >= 0: the sum over pairs, divided by the sum of `destination`, or without it that of `valid`,
+        or without both B*h*w; the divisor is at least 1.
 
     Example:
         Two pixels of one colour, one px apart: k = exp(-1/2 / 36) = 0.9862. Their classes are (1, 0) and
@@ -110,7 +110,7 @@ def gated_crf(
 
 
 class _PottsEnergy(torch.autograd.Function):
-    """sum_ij d_i v_j k_ij (1 - <p_i, p_j>), its gradient made along with it."""
+    """sum_ij d_i v_j k_ij (1 - <p_i, p_j>); the forward pass also makes the gradient."""
 
     @staticmethod
     def forward(
@@ -185,7 +185,7 @@ def _pull_and_cost(
 
 
 class _Pixels(NamedTuple):
-    """What is read and written of some pixels, each (B, C, h, w)."""
+    """The inputs and outputs of some pixels, each (B, C, h, w)."""
 
     probs: Tensor
     rgb: Tensor
@@ -199,7 +199,7 @@ class _Pixels(NamedTuple):
 
 
 def _blocks(probs: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Images and rows to take at once: as many as the cache of a CPU holds, else all."""
+    """Images and rows to take at once: as many as a CPU's cache holds, or all on a GPU."""
     batch, classes, height, width = probs.shape
     rows = max(1, CACHED_VALUES // (classes * width)) if probs.device.type == "cpu" else batch * height
     images = max(1, rows // height)

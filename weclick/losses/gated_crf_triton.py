@@ -1,7 +1,7 @@
 """The sums of Gated CRF on a GPU, in one kernel; needs Triton, which comes with torch on Linux.
 
 A program holds one tile of pixels and some of the classes. It walks the whole window, makes k_ij from the
-colours in registers and adds up k_ij p_j: nothing of the window's size is ever written.
+colours in registers and adds up k_ij p_j. It never writes anything of the window's size.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor
 TILE_PX = (4, 32)
 """Rows and columns of a program's pixels; a row of 32 floats is one read of a warp."""
 CLASSES_AT_ONCE = 16
-"""More make k_ij less often, but take registers: compiled for compute capability 9.0, 8 take 48 of a thread's
-255, 16 take 121, 32 take 235."""
+"""Classes of a program. More of them make k_ij less often, but take registers: compiled for compute
+capability 9.0, 8 take 48 of a thread's 255, 16 take 121, 32 take 235."""
 
 
 @cache
 def runs_on(device: torch.device) -> bool:
-    """Whether Triton works for a device: tried once on one pixel, and warned of if it does not.
+    """Whether Triton works for a device. Tries it once on one pixel, and warns if it fails.
 
     Triton compiles with the C compiler and the Python headers of the machine, which may be missing.
     """
@@ -60,7 +60,7 @@ def pull_and_cost(
         destination: (B, 1, h, w) float32, gates the centre; None for ones.
 
     Returns:
-        Pull (B, K, h, w) and cost (B, n, h, w), to be summed: each program adds its own classes' share.
+        Pull (B, K, h, w) and cost (B, n, h, w), the shares of n groups of classes; sum them over n.
     """
     batch, classes, height, width = probs.shape
     probs, rgb = probs.detach().contiguous(), rgb.contiguous()
@@ -73,7 +73,7 @@ def pull_and_cost(
         (weight, 0.5 / sigma_xy**2, 0.0 if sigma_rgb is None else 0.5 / sigma_rgb**2)
         for weight, sigma_xy, sigma_rgb in kernels
     )
-    with torch.cuda.device_of(probs):  # Triton launches on the current device, whatever it is given
+    with torch.cuda.device_of(probs):  # Triton launches on the current device, not on that of its arguments
         _walk_window[(tiles, blocks, batch)](
             probs,
             rgb,
@@ -169,7 +169,7 @@ def _walk_window(
 
 @triton.jit
 def _gate(destination, valid, centre, neighbour, at_centre, at_neighbour):
-    """d_i v_j, where both are in the image."""
+    """d_i v_j if both are in the image."""
     gate = tl.where(at_centre & at_neighbour, 1.0, 0.0)
     if destination is not None:
         gate *= tl.load(destination + centre, at_centre, 0.0)

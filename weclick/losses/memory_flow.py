@@ -3,7 +3,7 @@
     L = sum_c W_c (p_c - w_c)^2        dL/dp_c = -dL/dw_c = 2 W_c (p_c - w_c)
 
 with p the target's probabilities, w the warped neighbour's and W the consistency matrix, a constant. Forward
-and backward go block by block; between them nothing is kept but what was given.
+and backward go block by block. Between them only the inputs are kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Reduction = Literal["mean", "sum", "none"]
 def consistency_matrix(warped: Tensor, teacher: Tensor, *, mode: ConsistencyMode = "exp_neg") -> Tensor:
     """How far to trust a warped neighbour: W = exp(-|warped - teacher|), class by class (Eq. 2).
 
-    The paper prints exp(+|.|), but says that it lowers unreliable regions; hence the minus.
+    The paper prints exp(+|.|), but says that W lowers unreliable regions; hence the minus.
 
     Args:
         warped: (B, K, h, w) the neighbour's probabilities, warped onto the target's grid.
@@ -31,10 +31,10 @@ def consistency_matrix(warped: Tensor, teacher: Tensor, *, mode: ConsistencyMode
         mode: exp_neg (the text), as_printed (the formula) or none (ones).
 
     Returns:
-        (B, K, h, w), detached: a weight, not something to learn. In 1/e..1, 1..e or 1, by mode.
+        (B, K, h, w), detached, since it is a weight and not to be learned. In 1/e..1, 1..e or 1, by mode.
 
     Raises:
-        ValueError: on shapes that disagree or an unknown mode.
+        ValueError: shapes disagree, or the mode is unknown.
 
     Example:
         Neighbour and teacher agree on one class, and differ by 0.5 on the other: exp(0) and exp(-0.5).
@@ -78,10 +78,10 @@ def memory_flow_distillation(
         reduction: mean over valid pixels, sum over them, or none: the map (M, 1, h, w), 0 where not valid.
 
     Returns:
-        Scalar (or map) >= 0, float32 or float64; 0 with zero gradient where no pixel is valid.
+        Scalar (or map) >= 0, float32 or float64; 0 with zero gradient if no pixel is valid.
 
     Raises:
-        ValueError: on shapes that disagree, or an unknown mode or reduction.
+        ValueError: shapes disagree, or the mode or reduction is unknown.
 
     Example:
         Neighbour and teacher differ by 0.5 on both classes, hence W = exp(-0.5) = 0.6065. So do target and
@@ -134,7 +134,7 @@ class _Error(torch.autograd.Function):
         for at in blocks(warped):
             _, weighted = _gaps(target, warped, teacher, target_of, at, ctx.mode)
             factor = 2 * grads[0][at]
-            slope = weighted.mul_(factor).masked_fill_(factor == 0, 0)  # also where a warp is not finite
+            slope = weighted.mul_(factor).masked_fill_(factor == 0, 0)  # 0 also where a warp is not finite
             to_target[:, :, at[2]].index_add_(0, target_of[at[0]], slope)
             if to_warped is not None:
                 to_warped[at] = slope.neg_()

@@ -20,9 +20,8 @@ def partial_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy over the clicks of a batch.
 
-    Equals cross-entropy at the clicked pixels of the logits upsampled bilinearly (align_corners=False) to
-    `input_size`, but reads four logits a click instead of upsampling all of them. Half precision is counted
-    in single.
+    Equals cross-entropy at the clicked pixels after upsampling the logits bilinearly (align_corners=False) to
+    `input_size`, but reads only four logits a click. Half precision is counted in single.
 
     Args:
         logits: (B, K, h, w) floating point.
@@ -32,10 +31,10 @@ def partial_cross_entropy(
         class_weights: (K,) or None; the mean is weighted, as in `torch.nn.functional.cross_entropy`.
 
     Returns:
-        Scalar >= 0, float32 or float64; 0 with zero gradient where a batch has no click.
+        Scalar >= 0, float32 or float64; 0 with zero gradient if a batch has no click.
 
     Raises:
-        ValueError: on shapes that disagree and, on a CPU, on a point or class outside its range.
+        ValueError: shapes disagree, or (checked on a CPU only) a point or class is outside its range.
 
     Example:
         A network that cannot decide between two classes pays log 2 a click.
@@ -49,7 +48,7 @@ def partial_cross_entropy(
     check_shape("classes", classes, (len(points),), "one class a click")
     if class_weights is not None:
         check_shape("class_weights", class_weights, (logits.shape[1],), "one weight a class")
-    if points.device.type == classes.device.type == "cpu":  # on a GPU, looking would make it wait
+    if points.device.type == classes.device.type == "cpu":  # the check would make a GPU wait
         _check_values(logits, points, classes, input_size)
 
     at_clicks = sample_logits(logits, points.to(logits.device), input_size)

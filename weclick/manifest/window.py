@@ -1,6 +1,6 @@
-"""Which neighbours a target frame may have in training (paper, Sec. 3.2 and Tables 2 and 3).
+"""The neighbours that a target frame may have in training (paper, Sec. 3.2 and Tables 2 and 3).
 
-Gaps are counted in frames of the source video (`Frame.number`), never across a clip.
+Gaps are counted in frames of the source video (`Frame.number`), never across clips.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Window:
         return tuple(position[number + gap] for gap in self._gaps() if number + gap in position)
 
     def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
-        """Every (target, neighbour) that training may ask for: the pairs whose flow is precomputed."""
+        """Every (target, neighbour) that training may draw. The flow of these pairs is precomputed."""
         return tuple((target, other) for target in clip.targets for other in self.candidates(clip, target))
 
     def draw(self, clip: Clip, target: int, rng: np.random.Generator) -> tuple[int, ...]:
@@ -70,7 +70,7 @@ class Window:
 
 
 def consistency_pairs(clip: Clip, max_gap_frames: int) -> tuple[tuple[int, int], ...]:
-    """(scored frame, nearest earlier frame) pairs on which temporal consistency is measured."""
+    """The (scored frame, nearest earlier frame) pairs for measuring temporal consistency."""
     pairs = []
     for t in clip.scored:
         earlier = [i for i, frame in enumerate(clip.frames) if frame.number < clip.frames[t].number]

@@ -1,1 +1,1 @@
-"""Labels that a network makes for another one."""
+"""Labels that one network makes for another."""

@@ -1,4 +1,4 @@
-"""The `soft_labels` stage: the teacher's predictions on every frame, at its own stride, by a codec."""
+"""The `soft_labels` stage: it stores the teacher's predictions on every frame, at the teacher's stride."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from weclick.store.model_file import load_model
 
 FORMAT_VERSION = 2
 CODEC = "root6"
-"""The best trade of size and error that was measured, see docs/streaming.md."""
+"""The best measured trade of size and error, see docs/streaming.md."""
 
 
 def compute_soft_labels(
@@ -37,17 +37,17 @@ def compute_soft_labels(
 
     Args:
         manifest: one shard of the training split.
-        teacher: its model.safetensors; loaded only when a clip is missing.
+        teacher: its model.safetensors; loaded only if a clip is missing.
         chunk_px: side of a chunk on the teacher's grid.
-        store: entries that it has are not made again.
-        codec: of SOFT_LABEL_CODECS.
+        store: its entries are not made again.
+        codec: one of SOFT_LABEL_CODECS.
         device: where the teacher runs.
 
     Returns:
         Clip id -> key of its entry: array `probabilities` (T, C, h, w) as the codec stores them.
 
     Raises:
-        InputError: the teacher knows other classes than the manifest.
+        InputError: teacher and manifest have different classes.
     """
     digest = file_digest(teacher)
     keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in manifest.clips}
@@ -89,7 +89,7 @@ def soft_labels_key(clip: Clip, teacher_sha256: str, chunk_px: int, codec: str =
 def soft_labels_inputs(
     clip: Clip, teacher_sha256: str, chunk_px: int, codec: str = CODEC
 ) -> Mapping[str, Any]:
-    """What a teacher's soft labels of a clip are made of, which their key is the digest of."""
+    """What a teacher's soft labels of a clip are made from. Their key is its digest."""
     return {
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in clip.frames],
@@ -107,7 +107,7 @@ def _predict(model: nn.Module, image: np.ndarray, device: str) -> np.ndarray:
 
 
 def _allocate(entry: EntryWriter, frames: int, first: np.ndarray, chunk_px: int) -> Any:
-    """The empty array of an entry; `first` is what is to be stored of its first frame, (C, h, w)."""
+    """The empty array of an entry; `first` is the stored form of its first frame, (C, h, w)."""
     return entry.create_array(
         "probabilities",
         shape=(frames, *first.shape),

@@ -1,4 +1,4 @@
-"""Arrays of an entry, read only after a look at the files: a missing chunk would read as zeros."""
+"""Arrays of an entry. Each read checks the file first, since zarr reads a missing chunk as zeros."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from weclick.store.meta import EntryMissingError, damaged, is_safe_name
 from weclick.store.zarr_json import ZARR_JSON_BYTES, check_zarr_json
 
 Files = Mapping[str, Mapping[str, Any]]
-"""`files` of an entry.json."""
+"""The part `files` of an entry.json."""
 
 
 class StoredArray:
@@ -26,8 +26,8 @@ class StoredArray:
     Args:
         entry: folder of the entry.
         name: of the array.
-        files: `files` of the entry's entry.json.
-        owner: kept alive as long as the array is.
+        files: the part `files` of the entry's entry.json.
+        owner: an object that the array keeps alive.
 
     Raises:
         DamagedEntryError: the array's description is missing or altered.
@@ -36,7 +36,7 @@ class StoredArray:
     def __init__(self, entry: Path, name: str, files: Files, owner: object = None):
         check_array(entry, name, files)
         self._entry, self._name, self._files, self._owner = entry, name, files, owner
-        import zarr  # which takes as long to import as all the rest of the store
+        import zarr  # its import takes as long as that of the rest of the store
 
         try:
             self._array = zarr.open_array(entry / name, mode="r")
@@ -59,15 +59,15 @@ class StoredArray:
             return np.asarray(self._array[step])
         except IndexError:
             raise
-        except Exception as error:  # every codec has its own words
+        except Exception as error:  # every codec raises errors of its own
             raise damaged(self._entry, f"{self._name}[{step}] cannot be decoded ({error})") from error
 
 
 def check_array(entry: Path, name: str, files: Files) -> None:
-    """Look at the small descriptions of an array and its group before anybody acts on them.
+    """Check the small descriptions of an array and its group before anything acts on them.
 
     Raises:
-        DamagedEntryError: one is missing, altered, was never committed, or names what weclick does not write.
+        DamagedEntryError: one is missing, altered or was never committed, or holds what weclick never writes.
     """
     for path in ("zarr.json", f"{name}/zarr.json"):
         if path not in files or not is_safe_name(name):
@@ -84,7 +84,7 @@ def check_array(entry: Path, name: str, files: Files) -> None:
 
 
 def check_step(entry: Path, name: str, step: int, axes: int, files: Files) -> None:
-    """Look whether the file of one step of an array is there, whole; one of zeros alone has none.
+    """Check that the file of one step of an array is there and whole. A step of zeros has no file.
 
     Raises:
         DamagedEntryError: it is missing, altered, or was never committed.
@@ -97,15 +97,15 @@ def check_step(entry: Path, name: str, step: int, axes: int, files: Files) -> No
 
 
 def check_file(entry: Path, name: str, files: Files) -> None:
-    """Look whether a file is what was committed: its size always, its content once while it stays untouched.
+    """Check that a file is what was committed: its size each time, its content once until it is touched.
 
     Raises:
-        DamagedEntryError: it is missing, altered, or no plain file inside of the entry.
+        DamagedEntryError: it is missing, altered, or not a plain file inside the entry.
         EntryMissingError: the whole entry is gone.
     """
     expected = files[name]
     try:
-        found = os.lstat(f"{entry}/{name}")  # paths are joined anew at each read, and slower by pathlib
+        found = os.lstat(f"{entry}/{name}")  # runs at each read, and pathlib joins paths more slowly
     except OSError as error:
         if not os.path.isdir(entry):  # noqa: PTH112  (Path.is_dir raises where a share has gone)
             raise EntryMissingError(
@@ -118,21 +118,21 @@ def check_file(entry: Path, name: str, files: Files) -> None:
     seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
     try:
         fault = _fault(entry, name, seen, expected.get("crc32c"), expected["sha256"])
-    except OSError as error:  # what a dying disk says
+    except OSError as error:  # a dying disk
         fault = f"cannot be read ({error})"
     if fault:
         raise damaged(entry, f"{name} {fault}")
 
 
 def is_plain(entry: Path, name: str) -> bool:
-    """Whether a file of an entry is a plain one, reached from the entry by no symbolic link."""
+    """Whether a file of an entry is a plain file that no symbolic link leads to."""
     path = entry / name
     return path.resolve() == entry.resolve() / name and path.is_file()
 
 
 @lru_cache(maxsize=65536)
 def _fault(entry: Path, name: str, seen: tuple[int, ...], crc32c: int | None, sha256: str) -> str:
-    """What is wrong with a file that has the right size; `seen` changes when the file does."""
+    """What is wrong with a file of the right size, or "". `seen` changes when the file does."""
     if not is_plain(entry, name):
         return "is no plain file of this entry; symbolic links are refused"
     same = file_digest(entry / name) == sha256 if crc32c is None else _crc32c(entry / name) == crc32c

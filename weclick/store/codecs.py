@@ -11,14 +11,14 @@ import numpy as np
 from weclick.common.errors import InputError
 from weclick.manifest import IGNORE
 
-if TYPE_CHECKING:  # the store is also used where loading torch would be the longest part
+if TYPE_CHECKING:  # some users of the store need no torch, and it loads slowly
     from torch import Tensor
 
 FLOW_SCALE = 64
 """Steps of a stored flow per pixel, as in KITTI's files."""
 
 FLOW_LIMIT_PX = 2**15 // FLOW_SCALE
-"""How far an int16 of such steps reaches."""
+"""The longest flow that fits int16 in such steps."""
 
 
 def encode_flow(
@@ -58,23 +58,23 @@ def decode_flow(stored: np.ndarray) -> np.ndarray:
 
 
 class SoftLabelCodec(Protocol):
-    """How a teacher's probabilities are stored. What its name means is fixed: a change needs a new name."""
+    """How a teacher's probabilities are stored. The meaning of a name is fixed: a change needs a new name."""
 
     dtype: str
-    """numpy's, of what is stored."""
+    """numpy's name for the stored type."""
 
     def encode(self, probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities (K, h, w) float, 0..1 -> what is stored, (C, h, w)."""
+        """Probabilities (K, h, w) float, 0..1 -> stored values (C, h, w)."""
 
     def decode(self, stored: Tensor, classes: int) -> Tensor:
-        """What is stored, a tensor (..., C, h, w) -> probabilities (..., K, h, w) float32 of sum 1 over K."""
+        """Stored values, a tensor (..., C, h, w) -> probabilities (..., K, h, w) float32 of sum 1 over K."""
 
 
 class LogProbabilities:
-    """Logarithms of probabilities, from e^-12 (6e-6, also for less) to 1.
+    """Logarithms of probabilities from e^-12 (6e-6) to 1; smaller ones are raised to e^-12.
 
     Args:
-        steps: between them, stored as uint8, 0 being e^-12; None stores float16.
+        steps: how many between the two, stored as uint8 where 0 is e^-12; None stores float16.
     """
 
     FLOOR = -12.0
@@ -96,11 +96,11 @@ class LogProbabilities:
 
 
 class Roots:
-    """Square roots of probabilities, as uint8 of equal steps.
+    """Square roots of probabilities in equal steps, as uint8.
 
-    The divergence of two distributions is about twice the squared distance of their square roots, so equal
-    steps of the root spend bits where they count; most classes of a pixel are 0 and cost next to nothing.
-    A stored 0 means a quarter of a step, so that no class is impossible.
+    The divergence of two distributions is about twice the squared distance of their square roots. So equal
+    steps of the root spend bits where they count. Most classes of a pixel are 0 and cost next to nothing.
+    A stored 0 decodes to a quarter of a step, so that no class is impossible.
 
     Args:
         steps: from 0 to 1, at most 255.
@@ -122,12 +122,12 @@ class Roots:
 
 
 class TopK:
-    """The likeliest classes: C = 2k, their ids and then their probabilities in steps of 1/255.
+    """The k likeliest classes: their ids, then their probabilities in steps of 1/255, so C = 2k.
 
-    What the k probabilities leave of 1 is spread equally over the other classes.
+    Decoding spreads the rest, 1 minus these probabilities, equally over the other classes.
 
     Args:
-        k: classes of each pixel; where there are fewer, all are kept.
+        k: classes to keep of each pixel; fewer classes are all kept.
     """
 
     dtype = "uint8"
@@ -157,7 +157,7 @@ SOFT_LABEL_CODECS: dict[str, SoftLabelCodec] = {
     "root6": Roots(63),
     "top4": TopK(4),
 }
-"""By the names of `soft_labels.codec`."""
+"""The codecs by their names in `soft_labels.codec`."""
 
 
 def decode_soft_labels(stored: Tensor, attributes: Mapping[str, Any]) -> Tensor:

@@ -1,7 +1,7 @@
-"""Entries of the store: written once, committed by a rename, then only read.
+"""Entries of the store: they are written once, committed by a rename, and then only read.
 
-An entry is the folder `<root>/<kind>/v1/<kk>/<key>/`: a Zarr v3 group and plain files, and `entry.json`,
-which is written last. A folder without `entry.json` is no entry; temporary folders begin with a dot.
+An entry is the folder `<root>/<kind>/v1/<kk>/<key>/`. It holds a Zarr v3 group, plain files and `entry.json`,
+which is written last. A folder without `entry.json` is no entry. Temporary folders begin with a dot.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ COMPRESSORS: dict[str, dict[str, Any]] = {
     "zstd": {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle"},
     "zstd_bytes": {"cname": "zstd", "clevel": 5, "shuffle": "noshuffle"},
 }
-"""Options of Blosc, all lossless: lz4 reads frames three times as fast, zstd keeps them 15 to 40 % smaller;
-zstd_bytes is read faster than zstd, and keeps probabilities in 63 steps of their root smaller."""
+"""Options of Blosc, all lossless: lz4 reads frames three times as fast, zstd stores them 15 to 40 % smaller.
+zstd_bytes reads faster than zstd, and stores probabilities in 63 steps of their root smaller."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A committed entry, open for reading. `meta` is its entry.json, `locate` finds or fetches its folder."""
+    """A committed entry, open for reading. `meta` is its entry.json; `locate` finds or fetches its folder."""
 
     meta: Mapping[str, Any]
     locate: Callable[[Entry], Path]
@@ -46,18 +46,18 @@ class Entry:
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Shapes, units, axes and whatever else the stage said of its data."""
+        """Shapes, units, axes, and all else that the stage said of its data."""
         return self.meta["attributes"]
 
     @cached_property
     def path(self) -> Path:
-        """Its folder on this machine; an entry of a bucket is fetched when this is first asked for.
+        """Its folder on this machine. The first use fetches an entry that lies in a bucket.
 
         Raises:
-            DamagedEntryError: it has plain files and no arrays, and one of them is not as it was committed.
+            DamagedEntryError: the entry has only plain files, and one of them is not as it was committed.
         """
         folder, files = self.locate(self), self.meta["files"]
-        if "zarr.json" not in files:  # arrays are checked as they are read
+        if "zarr.json" not in files:  # arrays are checked at each read
             for name in files:
                 check_file(folder, name, files)
         return folder
@@ -73,7 +73,7 @@ class Entry:
 
 @dataclass
 class EntryWriter:
-    """What a stage fills before its entry exists: arrays, files and attributes."""
+    """A stage puts arrays, files and attributes in here before its entry exists."""
 
     path: Path
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -88,17 +88,17 @@ class EntryWriter:
         axes: str,
         codec: str = "zstd",
     ) -> zarr.Array:
-        """Allocate a sharded, compressed array; one shard holds all chunks of one step of the first axis.
+        """Allocate a sharded, compressed array. A shard holds all chunks of one step of the first axis.
 
         Args:
             name: its name in the group.
-            shape: full shape; the first axis is the one that is written step by step.
+            shape: full shape; the stage writes it step by step along the first axis.
             chunks: the unit of reading; the first must be 1.
             dtype: numpy dtype.
             axes: one letter per axis (T frames, P pairs, K classes, H W pixels), kept as an attribute.
-            codec: of COMPRESSORS.
+            codec: one of COMPRESSORS.
         """
-        import zarr  # which takes as long to import as all the rest of the store
+        import zarr  # its import takes as long as that of the rest of the store
         from zarr.codecs import BloscCodec
 
         chunks = tuple(min(c, s) for c, s in zip(chunks, shape, strict=True))
@@ -124,20 +124,20 @@ def open_entry(path: Path, kind: str = "", key: str = "") -> Entry:
 
     Args:
         path: of the folder.
-        kind, key: of the entry that is looked for; empty takes any.
+        kind, key: of the expected entry; empty takes any.
 
     Raises:
-        InputError: the folder is no entry, or of a layout this version does not know.
+        InputError: the folder is no entry, or has a layout that this version does not know.
         DamagedEntryError: its entry.json is not what was committed.
     """
     return Entry(parse_meta(read_meta_file(path), path, kind, key), lambda _: path)
 
 
 def read_meta_file(path: Path) -> bytes:
-    """The content of a folder's entry.json, of bounded size and through no symbolic link.
+    """Read a folder's entry.json, up to META_BYTES and through no symbolic link.
 
     Raises:
-        DamagedEntryError: there is none that can be read.
+        DamagedEntryError: it is missing, too long or cannot be read.
     """
     try:
         with os.fdopen(os.open(path / META, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:

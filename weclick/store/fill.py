@@ -1,4 +1,4 @@
-"""How a stage fills the store: it makes what is missing, and shares that out with the other runs."""
+"""How a stage fills the store: it makes the missing entries, and shares that work with other runs."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def fill(
     """Make sure that the store holds the entry of every item.
 
     Args:
-        store: entries that it has are not made again.
+        store: its entries are not made again.
         kind: of the entries, one of KINDS.
-        items: what entries are made of, such as clips.
+        items: what the entries are made from, such as clips.
         make: `create`s the entry of every item that it is given, and advances the bar by the item's size. It
-            is called only where there is something to do, so this is the place to load a network; and once a
-            round (see `Rounds`), so it should load that at its first call only. It may take the next item
-            before it has finished the last one. An item is taken away from other runs at that moment.
-        key: of an item's entry.
-        size: how much work an item is, in units of the bar.
+            is called only if an entry is missing, so load a network here. It is called once a round (see
+            `Rounds`), so load the network at the first call only. It may take the next item before it has
+            finished the last one. Other runs cannot have an item once it is taken.
+        key: gives the key of an item's entry.
+        size: gives the work of an item, in units of the bar.
         what: the word before the bar.
         unit: the word for what the bar counts.
-        threads: how many call `make` at once, with one iterator for all of them. 1 stays in this thread.
-        check: called for each entry that was there, or that another run made meanwhile. It raises where the
-            entry will not do.
+        threads: how many call `make` at once; they share one iterator. 1 stays in this thread.
+        check: called for each entry that was there, or that another run made meanwhile. It raises if the
+            entry cannot be used.
 
     Raises:
-        DiskFullError, UnwritableError: as in `Store.create`. Entries that were finished stay.
+        DiskFullError, UnwritableError: as in `Store.create`. Finished entries stay.
     """
 
     def is_missing(item: T) -> bool:

@@ -1,12 +1,12 @@
-"""Entries of the kind "flow": what they hold, how they are written, and how they are read with suspicion.
+"""Entries of the kind "flow": what they hold, and how they are written, checked and read.
 
 An entry holds the P flows of one clip, in the order of its attribute `pairs`:
 
 - `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid: (dx, dy) on the target's grid,
   pointing to the neighbour;
-- where masks were asked for, `valid` (P, h, w) uint8 with the bits of MASKS that hold.
+- `valid` (P, h, w) uint8 with the bits of MASKS that hold, if the configuration asks for masks.
 
-CODEC and MASKS stand in keys and in entries, so a change of them makes every stored flow stale.
+Keys and entries hold CODEC and MASKS, so a change of these makes every stored flow stale.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ MASKS: dict[str, dict[str, float]] = {
     "forward_backward": {"bit": 1, "relative": RELATIVE, "absolute_px2": ABSOLUTE_PX2},
     "photometric": {"bit": 2, "threshold_grey_levels": GREY_LEVELS, "window_px": WINDOW_PX},
 }
-"""Masks by name: their bit in `valid`, and what decides (see weclick/geometry/masks.py). They are made at the
-size of the image; a cell of the grid is valid where at least half of its pixels are."""
+"""Masks by name: their bit in `valid`, and their thresholds (see weclick/geometry/masks.py). Masks are made
+at the size of the image. A cell of the grid is valid if at least half of its pixels are."""
 
 _BITS = {name: int(mask["bit"]) for name, mask in MASKS.items()}
 MASK_BITS = {"none": 0, **_BITS, "both": sum(_BITS.values())}
-"""The bits that have to hold, by what a configuration calls them (`mfd.occlusion`)."""
+"""The bits that have to hold, by the names that `mfd.occlusion` takes."""
 
 CHUNK_CELLS = 128
 """Side of a chunk, the unit of reading."""
 
 MAX_PIXELS = 2**27
-"""Of an image that is believed in: its flow takes 1 GiB."""
+"""The largest image that an entry may claim; its flow takes 1 GiB."""
 
 
 def allocate_flow(
@@ -55,10 +55,10 @@ def allocate_flow(
         pairs: P.
         image_size: (H, W) of the frames, px.
         stride_px: of the grid.
-        with_masks: whether there is an array `valid`.
+        with_masks: whether to make an array `valid`.
 
     Returns:
-        `flow` (P, 2, h, w) int16, its second axis (dx, dy); and `valid` (P, h, w) uint8 where asked for.
+        `flow` (P, 2, h, w) int16, its second axis (dx, dy); and with masks `valid` (P, h, w) uint8.
     """
     h, w = grid_size(image_size, stride_px)
     tile = CHUNK_CELLS, CHUNK_CELLS
@@ -82,7 +82,7 @@ def write_flow(
     *,
     on_overflow: Literal["error", "clip"],
 ) -> int:
-    """Encode and write one pair: (2, h, w) px of the grid, and (h, w) uint8 bits where the entry has them.
+    """Encode and write one pair: (2, h, w) px of the grid, and (h, w) uint8 bits if the entry has masks.
 
     Returns:
         How many values were clipped.
@@ -97,14 +97,14 @@ def write_flow(
 
 
 def checked_stride(entry: Entry, image_size: Sequence[int] | None = None) -> int:
-    """Image pixels per cell of an entry's flow, after a look whether all that it says of itself fits.
+    """Image pixels per cell of an entry's flow. Checks first that the entry's description is consistent.
 
     Args:
         entry: of the kind "flow"; its flows are not read.
         image_size: (H, W) of the frames, px; None takes what the entry says.
 
     Raises:
-        DamagedEntryError: its attributes, its arrays and such images do not belong together.
+        DamagedEntryError: its attributes, its arrays and images of this size do not fit each other.
     """
     check_attributes(entry)
     height, width = (int(side) for side in image_size or entry.attributes["image_size"])
@@ -112,7 +112,9 @@ def checked_stride(entry: Entry, image_size: Sequence[int] | None = None) -> int
     rows, columns = grid_size((height, width), stride_px)
     told = f"images of {height}x{width} px (HxW) in cells of {stride_px} px"
     if stride_px > max(height, width) or rows * columns * stride_px**2 > MAX_PIXELS:
-        raise damaged(entry.path, f"{told}; a cell is at most an image, and that at most {MAX_PIXELS} pixels")
+        raise damaged(
+            entry.path, f"{told}; expected cells no larger than the image, and at most {MAX_PIXELS} pixels"
+        )
     expected: dict[str, tuple[int, ...]] = {"flow": (pairs, 2, rows, columns)}
     expected |= {"valid": (pairs, rows, columns)} if entry.attributes["masks"] else {}
     for name, shape in expected.items():
@@ -124,18 +126,18 @@ def checked_stride(entry: Entry, image_size: Sequence[int] | None = None) -> int
 def stored_pairs(entry: Entry, clip: Clip) -> list[tuple[int, int]]:
     """Positions in a clip of the (target, neighbour) of every pair of its entry, in the entry's order.
 
-    Frames are found by content: an entry that a colleague made may know them by other names.
+    Frames are matched by content, since a colleague's entry may have other names for them.
 
     Raises:
-        InputError: the entry is of other frames.
+        InputError: the entry holds other frames.
     """
     position = {frame.digest: t for t, frame in enumerate(clip.frames)}
     try:
         return [(position[target], position[other]) for target, other in entry.meta["inputs"]["pairs"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{entry.path}: holds the flow of frames that clip {clip.id!r} has not; the index is of another "
-            "manifest: run the flow stage again"
+            f"{entry.path}: holds the flow of frames that clip {clip.id!r} has not; the index belongs to "
+            "another manifest: run the flow stage again"
         ) from error
 
 
@@ -148,7 +150,7 @@ def read_flow(entry: Entry, pair_index: int) -> tuple[np.ndarray, np.ndarray | N
 
     Returns:
         (2, h, w) float32 (dx, dy) in px of the stride grid, on the target's grid, pointing to the neighbour;
-        and (h, w) uint8, the bits of the masks that hold (attribute `masks`), or None where there are none.
+        and (h, w) uint8, the bits of the masks that hold (attribute `masks`), or None if there are no masks.
     """
     flow = decode_flow(np.asarray(entry.array("flow")[pair_index]))
     return flow, np.asarray(entry.array("valid")[pair_index]) if entry.attributes["masks"] else None

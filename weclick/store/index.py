@@ -1,4 +1,4 @@
-"""Index files: which entry belongs to which clip. They are what Snakemake sees of the store."""
+"""Index files: they say which entry belongs to which clip. Snakemake sees only them of the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weclick.common.files import read_json, write_text
 
 
 def write_index(path: Path, kind: str, entries: Mapping[str, str]) -> None:
-    """Write clip -> key; equal entries give an equal file."""
+    """Write clip -> key. Equal entries give an equal file."""
     write_text(path, json.dumps({"kind": kind, "entries": dict(sorted(entries.items()))}, indent=1) + "\n")
 
 
@@ -19,7 +19,7 @@ def read_index(paths: Sequence[Path], kind: str) -> dict[str, str]:
     """Read the index files of a split's shards as one mapping clip -> key.
 
     Raises:
-        InputError: a file is no index of that kind.
+        InputError: a file is not an index of that kind.
     """
     entries: dict[str, str] = {}
     for path in paths:

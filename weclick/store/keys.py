@@ -1,4 +1,4 @@
-"""Names of store entries: digests of what went into them, and of nothing else."""
+"""Names of store entries: digests of what they were made from, and of nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text.
 
     Raises:
-        ValueError: a float is not finite, which JSON cannot say.
+        ValueError: a float is NaN or infinite; JSON has no word for these.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
@@ -24,7 +24,7 @@ def entry_key(kind: str, inputs: Mapping[str, Any]) -> str:
     """The key of an entry: SHA-256 (hex) over the canonical JSON of its kind and inputs.
 
     Inputs hold content digests, options and the stage's FORMAT_VERSION. Paths, hosts, batch sizes and
-    worker counts do not belong there: they do not change what is computed.
+    worker counts do not belong there, since they do not change the result.
     """
     return hashlib.sha256(canonical_json({"kind": kind, "inputs": inputs}).encode()).hexdigest()
 

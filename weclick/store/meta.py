@@ -1,7 +1,7 @@
-"""`entry.json`: what an entry says of itself; written last, and read with suspicion.
+"""`entry.json`: an entry's description of itself. It is written last, and checked before it is used.
 
-What lies on a share or in a bucket was written by others. So sizes are bounded before anything is read, names
-cannot leave the entry, and an entry is taken only for what its key says.
+Others wrote what lies on a share or in a bucket. So sizes are bounded before anything is read, names cannot
+leave the entry, and an entry must be what its key says.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ META_BYTES = 64 * 2**20
 """The longest entry.json that is read."""
 
 ENTRY_BYTES = 2**40
-"""The largest entry that is believed in."""
+"""The largest size that an entry may claim."""
 
 DEPTH = 32
-"""Of the values in an entry.json; functions that call themselves go wrong far below that."""
+"""How deep the values in an entry.json may nest. Recursive functions fail only far deeper."""
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -45,15 +45,15 @@ class DamagedEntryError(InputError):
 
 
 class EntryMissingError(LookupError, InputError):
-    """No root of the store holds an entry that a stage counts on."""
+    """No root of the store holds an entry that a stage needs."""
 
 
 def damaged(where: Path | str, what: str) -> DamagedEntryError:
-    """The error for an entry, at a folder or an s3:// address, of which something is not as committed."""
+    """The error for an entry, at a folder or an s3:// address, that is not what was committed."""
     heal = (
         "delete all objects below this address and publish the entry again"
         if str(where).startswith("s3://")
-        else "delete this folder and run again, then the stage makes it anew"
+        else "delete this folder and run again: the stage makes a new one"
     )
     return DamagedEntryError(
         f"{where}: damaged entry: {what}; {heal} (`weclick cache verify` finds all such)"
@@ -61,7 +61,7 @@ def damaged(where: Path | str, what: str) -> DamagedEntryError:
 
 
 def is_safe_name(name: object) -> bool:
-    """Whether a relative path of plain names, none of them hidden, that cannot leave its folder."""
+    """Whether this is a relative path of plain names, none hidden, that cannot leave its folder."""
     return isinstance(name, str) and len(name) < 256 and _NAME.fullmatch(name) is not None
 
 
@@ -69,7 +69,7 @@ def entry_name(kind: str, key: str) -> str:
     """Where an entry lies below its root, e.g. `flow/v1/3f/3f9a...`.
 
     Raises:
-        InputError: an unknown kind, or a key that is no SHA-256 in hex.
+        InputError: the kind is unknown, or the key is not a SHA-256 in hex.
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
@@ -84,10 +84,10 @@ def entry_name(kind: str, key: str) -> str:
 def describe_entry(
     folder: Path, kind: str, key: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What entry.json is to say of a folder that holds all files of a new entry.
+    """The content of entry.json for a folder that holds all files of a new entry.
 
     Returns:
-        Beside what is given: bytes, SHA-256 and CRC-32 of every file, who made it and with which versions.
+        The arguments, the bytes, SHA-256 and CRC-32C of every file, the user and the versions.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {path.relative_to(folder).as_posix(): _checksums(path) for path in paths}
@@ -107,7 +107,7 @@ def describe_entry(
         },
         "created_unix_s": int(time.time()),
     }
-    meta = json.loads(json.dumps(meta))  # tuples as lists and keys as texts, as they will be read
+    meta = json.loads(json.dumps(meta))  # makes tuples lists and keys texts, as readers will get them
     return {**meta, "digest": _digest(meta)}
 
 
@@ -121,12 +121,12 @@ def parse_meta(data: bytes, where: Path | str, kind: str = "", key: str = "") ->
 
     Args:
         data: at most META_BYTES.
-        where: of the entry, for errors.
-        kind, key: of the entry that is looked for; empty takes any.
+        where: the entry's place, for errors.
+        kind, key: of the expected entry; empty takes any.
 
     Raises:
-        InputError: it is of a layout this version does not know.
-        DamagedEntryError: it is not what was committed, names files outside, or is of another entry.
+        InputError: it has a layout that this version does not know.
+        DamagedEntryError: it is not what was committed, names files outside, or belongs to another entry.
     """
     try:
         meta = json.loads(data)
@@ -154,7 +154,7 @@ def parse_meta(data: bytes, where: Path | str, kind: str = "", key: str = "") ->
 
 
 def _is_flat(value: Any) -> bool:
-    """Whether lists and objects lie at most DEPTH deep in each other."""
+    """Whether lists and objects nest at most DEPTH deep."""
     level, depth = [value], 0
     while level and depth < DEPTH:
         nested = [part for part in level if isinstance(part, dict | list)]
@@ -164,22 +164,22 @@ def _is_flat(value: Any) -> bool:
 
 
 def _is_described(meta: Mapping[str, Any]) -> bool:
-    """Whether entry.json has the parts that readers count on."""
+    """Whether entry.json has the parts that readers need."""
     parts = [meta.get(name) for name in ("inputs", "attributes", "files", "producer")]
     texts = [meta.get(name) for name in ("kind", "key", "digest")]
     return (
         all(isinstance(part, dict) for part in parts)
         and all(isinstance(text, str) for text in texts)
         and isinstance(meta.get("created_unix_s"), int)
-        and 0 <= meta["created_unix_s"] < 2**40  # what calendars can say
+        and 0 <= meta["created_unix_s"] < 2**40  # later dates overflow calendars
     )
 
 
 def _check_files(meta: Mapping[str, Any], where: Path | str) -> None:
-    """Names stay inside, sizes are sizes: before a file is opened or memory taken."""
+    """Check names and sizes before anything opens a file or takes memory."""
     for name, file in meta["files"].items():
         if not is_safe_name(name) or name == META:
-            raise damaged(where, f"{META} names the file {name[:80]!r}, which is none of an entry")
+            raise damaged(where, f"{META} names the file {name[:80]!r}, which no entry may hold")
         size = file.get("bytes") if isinstance(file, dict) else None
         digest = file.get("sha256") if isinstance(file, dict) else None
         if type(size) is not int or not 0 <= size <= ENTRY_BYTES or not _KEY.fullmatch(str(digest)):
@@ -192,18 +192,18 @@ def _check_files(meta: Mapping[str, Any], where: Path | str) -> None:
 def _key_follows(meta: Mapping[str, Any]) -> bool:
     try:
         return meta["key"] == entry_key(meta["kind"], meta["inputs"])
-    except ValueError:  # NaN, which no key is made of
+    except ValueError:  # NaN; no key has one
         return False
 
 
 def _digest(meta: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) over all of entry.json but the digest itself."""
+    """SHA-256 (hex) over all of entry.json except the digest itself."""
     rest = {name: value for name, value in meta.items() if name != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _checksums(path: Path) -> dict[str, Any]:
-    """SHA-256 for transfers; CRC-32C, which takes a fortieth of its time, for every reader."""
+    """SHA-256 for transfers, and CRC-32C for every reader, since that takes a fortieth of the time."""
     sha, crc, size = hashlib.sha256(), 0, 0
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -213,7 +213,7 @@ def _checksums(path: Path) -> dict[str, Any]:
 
 
 def user_name() -> str:
-    """Who runs this process; a number where the system has no name for them."""
+    """The user of this process, or their number if the system has no name for them."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -20,12 +20,12 @@ from weclick.models import build_model
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of itself: enough to build the network, feed it and name its classes.
+    """A checkpoint's description of itself: enough to build the network, feed it and name its classes.
 
     Attributes:
         options: arguments of `build_model`.
         classes: the label space.
-        shrink: the network learned from frames at 1/shrink of their size.
+        shrink: the network was trained on frames at 1/shrink of their size.
     """
 
     options: dict[str, Any]
@@ -45,16 +45,16 @@ def load_model(
 ) -> tuple[nn.Module, ModelCard]:
     """Build the network that a checkpoint describes, load its weights, and put it in eval mode.
 
-    Nothing in the file is executed or unpickled.
+    This executes and unpickles nothing from the file.
 
     Args:
         path: of a model.safetensors.
         device: cpu or cuda.
-        classes: names, in order, of those that the network has to tell apart; None takes any.
+        classes: names, in order, that the network must have; None takes any.
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is no weclick checkpoint, or damaged, or of other classes.
+        InputError: the file is no weclick checkpoint, is damaged, or has other classes.
     """
     if not Path(path).exists():
         raise MissingFileError(
@@ -79,7 +79,7 @@ def load_model(
         raw = json.loads(metadata["weclick"])
         known = read_class_list(raw["classes"])
         card = ModelCard(options=raw["options"], classes=known, shrink=int(raw.get("shrink", 1)))
-        with torch.device("meta"):  # takes no memory, whatever sizes the card promises
+        with torch.device("meta"):  # takes no memory, whatever sizes the card claims
             model = build_model(**{**card.options, "pretrained": None})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
@@ -97,7 +97,7 @@ def load_model(
 
 
 def _check_fit(path: Path, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Raises InputError where a checkpoint has not the keys and shapes of the network it describes."""
+    """Raises InputError if a checkpoint lacks the keys and shapes of the network that it describes."""
     missing = [f"{key} missing" for key in own if key not in given]
     unknown = [f"{key} unknown" for key in given if key not in own]
     wrong = [

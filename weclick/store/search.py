@@ -1,4 +1,4 @@
-"""The store: a search path of roots. Everybody's entries are found, one's own are written."""
+"""The store: a search path of roots. It finds everybody's entries and writes its user's own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _JOINED = re.compile(rf"{os.pathsep}(?!//)")
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket of entries, and the folder of this machine into which they are fetched when they are used."""
+    """A bucket of entries, and the folder of this machine that holds the fetched ones."""
 
     root: S3Root
     fetched: ReadThrough
@@ -39,7 +39,7 @@ class Bucket:
         return str(self.root)
 
     def find(self, kind: str, key: str) -> Entry | None:
-        """An entry that was fetched before, or that the bucket has; its files come when asked for."""
+        """An entry that was fetched before, or that the bucket has. Its files are fetched on first use."""
         meta = self.fetched.find_meta(kind, key) or self.root.find_meta(kind, key)
         return Entry(meta, partial(self.fetched.locate, self.root)) if meta else None
 
@@ -47,17 +47,17 @@ class Bucket:
 class Store:
     """A search path of roots: read-only ones of the team first, the local writable one last.
 
-    Folders are looked through in order, and buckets after them: what is at hand is not sent for.
+    Folders are searched in order, then buckets, so that nothing local is fetched.
 
     Args:
-        roots: folders, and addresses of buckets such as s3://team/weclick; the last one is a folder, which is
-            made when something is written.
+        roots: folders, and addresses of buckets such as s3://team/weclick. The last one is a folder, and the
+            first write makes it.
         s3: `endpoint_url` and `region` of the buckets; see `S3Root`.
-        read_through: `path` and `max_gib` of the folder for entries that are read from a bucket; a path of
-            None is `fetched` in the last root.
+        read_through: `path` and `max_gib` of the folder for fetched entries; a path of None is `fetched` in
+            the last root.
 
     Raises:
-        InputError: there is no root, or the last one is none that can be written to.
+        InputError: there is no root, or the last one is not a local folder.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Store:
                 f"cache.roots ends with {roots[-1]}, expected a local folder last, to write into"
             )
         self.local = LocalRoot(Path(str(roots[-1])).expanduser())
-        """The last root, which is written to."""
+        """The last root; new entries go here."""
         self._leases = Leases(self.local.path)
         chosen = {"path": None, "max_gib": MAX_GIB} | dict(read_through or {})
         fetched = ReadThrough(
             Path(chosen["path"] or self.local.path / FETCHED).expanduser(), chosen["max_gib"]
         )
         self.roots = tuple(_root(root, s3 or {}, fetched) for root in roots)
-        """All of them, in order."""
+        """All roots, in order."""
 
     @classmethod
     def from_config(cls, roots: Sequence[str | Path], **others: Any) -> Store:
@@ -91,7 +91,7 @@ class Store:
 
     @property
     def team(self) -> list[LocalRoot | S3Root]:
-        """The roots that are only read."""
+        """The roots that are only read, not written."""
         return [root.root if isinstance(root, Bucket) else LocalRoot(root) for root in self.roots[:-1]]
 
     def find(self, kind: str, key: str) -> Entry | None:
@@ -118,7 +118,7 @@ class Store:
         except DamagedEntryError:
             if folder.exists():
                 raise
-            return None  # deleted since the first look
+            return None  # deleted meanwhile
 
     def get(self, kind: str, key: str) -> Entry:
         """The entry of that key.
@@ -140,14 +140,14 @@ class Store:
 
     @contextmanager
     def create(self, kind: str, inputs: Mapping[str, Any]) -> Iterator[EntryWriter]:
-        """Write a new entry: fill the yielded writer, and leaving the block commits it.
+        """Write a new entry: fill the yielded writer. The end of the block commits it.
 
-        An exception inside the block, and a full disk, leave nothing behind. If somebody committed the
-        same key meanwhile, theirs stays and ours is thrown away. A lease on the entry ends with the block.
+        An exception in the block or a full disk leaves nothing behind. If somebody commits the same key
+        meanwhile, theirs stays and ours is thrown away. A lease on the entry ends with the block.
 
         Args:
             kind: one of KINDS.
-            inputs: what `entry_key` is made of.
+            inputs: `entry_key` digests them.
 
         Raises:
             DiskFullError: there is no room.
@@ -171,29 +171,29 @@ class Store:
         skip: Callable[[T, Entry], Any] = lambda *_: None,
         say: Callable[[str], Any] | None = None,
     ) -> Rounds[T]:
-        """Split work among the runs that write into the last root, so that none does what another one does.
+        """Split work among the runs that write into the last root, so that no two make the same entry.
 
         Stages call `fill` (weclick/store/fill.py), which calls this. Use it in a `with` statement, and
-        `create` the entry of every item that comes: that gives back the item's lease. Entries that others
-        make meanwhile are waited for, and made here where they fail.
+        `create` the entry of every item that you get: that releases the item's lease. It waits for entries
+        that others are making, and hands them out here if the others fail.
 
         Args:
             kind: one of KINDS.
-            items: key of an entry that is missing -> what to work on.
+            items: key of a missing entry -> what to work on.
             skip: called with each item whose entry somebody else made, and with that entry.
-            say: shows on a terminal who is waited for, as `Bar.say`.
+            say: shows on a terminal whom this run waits for, as `Bar.say`.
 
         Returns:
-            Rounds of items, see there: finish one before you ask for the next.
+            `Rounds` of items; finish one round before you ask for the next.
         """
         return Rounds(self._leases, kind, items, find=partial(self._find_anew, kind), skip=skip, say=say)
 
     @contextmanager
     def alone(self, kind: str, key: str) -> Iterator[Entry | None]:
-        """Be the only run that makes an entry; waits where another one is at it.
+        """Be the only run that makes an entry. Waits while another run makes it.
 
         Yields:
-            The entry where it is there by now. Else None: `create` it inside the block.
+            The entry if it exists by now. Otherwise None: `create` it inside the block.
         """
         entry = self.find(kind, key)
         if entry:
@@ -204,7 +204,7 @@ class Store:
             yield None if mine else self.get(kind, key)
 
     def _find_anew(self, kind: str, key: str) -> Entry | None:
-        """As `find`, and not from what a network share's client remembers: to open a folder makes it ask."""
+        """As `find`, but not from a network share's cache: opening a folder makes its client ask."""
         for folder in reversed(self.local.folder(kind, key).parents[:3]):
             if folder.is_dir():
                 os.scandir(folder).close()

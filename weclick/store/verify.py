@@ -17,14 +17,14 @@ from weclick.store.zarr_json import ZARR_JSON_BYTES, check_zarr_json
 
 
 def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
-    """Compare an entry's files with their digests, its key with its inputs, its attributes with their schema.
+    """Compare an entry's files with their digests, its key with its inputs, its attributes with the schema.
 
     Args:
         path: folder of the entry.
-        kind, key: what it should be; the key is else the folder's name.
+        kind, key: what the entry should be; an empty key takes the folder's name.
 
     Returns:
-        One line per fault, each naming the file; empty when the entry is whole.
+        One line per fault, with the file's name; empty if the entry is whole.
     """
     try:
         data = read_meta_file(path)
@@ -45,10 +45,10 @@ def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
 
 
 def check_attributes(entry: Entry) -> None:
-    """Look at what an entry says of its data before anybody acts on it.
+    """Check an entry's attributes before anything acts on them.
 
     Raises:
-        DamagedEntryError: it is not what entries of its kind say.
+        DamagedEntryError: they do not meet the schema of its kind.
     """
     if fault := _attribute_fault(entry.meta):
         raise damaged(entry.path, fault)
@@ -65,7 +65,7 @@ def _walk(path: Path) -> Iterator[str]:
 def _file_fault(path: Path, name: str, expected: dict[str, Any]) -> str:
     try:
         return _content_fault(path, name, expected)
-    except OSError as error:  # what a dying disk says
+    except OSError as error:  # a dying disk
         return f"cannot be read ({error})"
 
 
@@ -85,6 +85,6 @@ def _content_fault(path: Path, name: str, expected: dict[str, Any]) -> str:
 
 
 def _attribute_fault(meta: Mapping[str, Any]) -> str:
-    """In what an entry does not say of itself what its kind says; empty where it does."""
+    """How an entry's attributes miss the schema of its kind; empty if they meet it."""
     fault = schema_fault(meta["attributes"], meta["kind"])
     return f"attributes are not those of a {meta['kind']} entry ({fault})" if fault else ""

@@ -1,6 +1,6 @@
-"""What a zarr.json of an entry may say: what `EntryWriter.create_array` writes, and nothing else.
+"""What a zarr.json of an entry may hold: what `EntryWriter.create_array` writes, and nothing else.
 
-Readers act on it: they allocate the shape it names and run the codecs it names.
+Readers act on it: they allocate its shape and run its codecs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ DTYPES = {f"{kind}{bits}": bits // 8 for kind in ("uint", "int") for bits in (8,
 }
 ZARR_JSON_BYTES = 2**20
 STEP_BYTES = 2**30
-"""The largest step, one frame or one pair, that is allocated."""
+"""The largest step (one frame or one pair) that a reader allocates."""
 
 STEPS = 2**24
-"""The longest axis that is believed in."""
+"""The longest axis that is accepted."""
 
 _GROUP_KEYS = {"attributes", "zarr_format", "node_type"}
 _ARRAY_KEYS = _GROUP_KEYS | {
@@ -43,7 +43,7 @@ def check_zarr_json(data: bytes) -> None:
         data: content of a zarr.json, at most ZARR_JSON_BYTES.
 
     Raises:
-        ValueError: it is another kind of description; the text says of what, and what was expected.
+        ValueError: it holds something else; the text says what was found and what was expected.
     """
     try:
         raw = json.loads(data)

@@ -1,4 +1,4 @@
-"""All that a training needs to go on where it ended, on the disk."""
+"""Checkpoints: all that a training needs to go on where it stopped, on the disk."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from weclick.common.errors import InputError
 from weclick.common.files import written_whole
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
-"""The last state, and the one that scored best in validation; a training can go on from either."""
+"""The last state, and the one that scored best in validation. A training can go on from either."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How far a training is.
+    """The progress of a training.
 
     Attributes:
         step: steps done.
-        seconds: over all its sessions, validation left out.
-        best_step: after which it scored best, of those whose state is kept in best.pt; 0 where there is none.
-        best_miou: its score, 0..1.
+        seconds: over all its sessions, without validation.
+        best_step: the step after which it scored best and whose state is in best.pt; 0 if there is none.
+        best_miou: the score after that step, 0..1.
     """
 
     step: int = 0
@@ -44,7 +44,7 @@ def save_checkpoint(
     done: Trained,
     average: AveragedModel | None = None,
 ) -> None:
-    """Write all that a training needs to go on; readers see the old file or the new one.
+    """Write all that a training needs to go on. Readers see the old file or the new one.
 
     Raises:
         DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
@@ -59,7 +59,7 @@ def save_checkpoint(
     with written_whole(path) as file:
         try:
             torch.save(state, file)
-        except RuntimeError as error:  # torch's word for a file that cannot be written to its end
+        except RuntimeError as error:  # torch raises it if it cannot write the whole file
             raise error.__context__ or error from None
 
 
@@ -70,10 +70,10 @@ def load_checkpoint(
     key: str,
     average: AveragedModel | None = None,
 ) -> Trained:
-    """Go on from a checkpoint; step 0 where there is none of this key. Nothing in the file is executed.
+    """Go on from a checkpoint, or from step 0 if there is none with this key. Executes nothing in the file.
 
     Raises:
-        InputError: the file is damaged, or none that a training wrote.
+        InputError: the file is damaged, or no training wrote it.
     """
     if not path.is_file():
         return Trained()
@@ -87,9 +87,9 @@ def load_checkpoint(
             average.load_state_dict(state["ema"])
         best_step, best_miou = int(state["best_step"]), float(state["best_miou"])
         return Trained(int(state["step"]), float(state["seconds"]), best_step, best_miou)
-    except (torch.OutOfMemoryError, MemoryError, OSError):  # which tell nothing of the file
+    except (torch.OutOfMemoryError, MemoryError, OSError):  # these say nothing about the file
         raise
-    except Exception as error:  # a damaged archive fails anywhere in its reader
+    except Exception as error:  # a damaged archive can fail anywhere in its reader
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise InputError(
             f"{path}: is no whole state of a training ({reason}); restore the file, or delete "
@@ -108,23 +108,23 @@ def load_best(
     """Bring the network back to the state that scored best.
 
     Raises:
-        InputError: the file does not hold the state that `now` speaks of.
+        InputError: the file does not hold the best state that `now` names.
     """
     if load_checkpoint(path, model, optimizer, key, average).best_step != now.best_step:
         raise InputError(
-            f"{path}: is lost, or of another training, but keep: best asks for its state of step "
+            f"{path}: is missing or of another training, but keep: best needs its state of step "
             f"{now.best_step}; restore the file, or delete {path.with_name(CHECKPOINT)} and train again"
         )
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote; torch itself does not look at the checksums of its archives."""
+    """Read what `torch.save` wrote, with a check of the archive's checksums, which torch omits."""
     with ZipFile(path) as archive:
         if altered := archive.testzip():
             raise ValueError(f"{altered} is not what was written")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:  # whose own text advises to run what is in it
+    except UnpicklingError as error:  # its own text advises to run the code in the file
         raise ValueError("it wants to run code, which was refused and not run") from error
     if not isinstance(state, dict):
         raise TypeError(f"it holds a {type(state).__name__}, expected a dict")

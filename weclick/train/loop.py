@@ -1,4 +1,4 @@
-"""One training loop for teacher and student, blind to which losses it sums."""
+"""One training loop for teacher and student. It does not know which losses it sums."""
 
 from __future__ import annotations
 
@@ -38,30 +38,31 @@ def fit(
     validate: Callable[[nn.Module], Mapping[str, Any]],
     complete: Callable[[Batch], Batch] | None = None,
 ) -> Trained:
-    """Train a network to the end, going on from the folder's checkpoint if it has the same key.
+    """Train a network to the end. Goes on from the folder's checkpoint if that has the same key.
 
     Random numbers of a step follow from (seed, step), so a resumed run equals one that never stopped. The
-    losses are looked at when a line is logged or a checkpoint written. In between, no GPU is waited for.
+    loop reads the losses only to log a line or write a checkpoint. In between it does not wait for the GPU.
 
     Args:
         fabric: launched, see `make_fabric`.
         model: trained in place. With `ema` it ends with the averaged weights, which are also validated. With
-            `keep: best` it ends as it scored best (in the first process, the only one that validates).
-        stream: gives the micro-batches, `accumulate` in every step, of `micro_batch_size`.
-        losses: the named terms of a micro-batch; with an auxiliary head, see `with_auxiliary`.
-        shares: what each micro-batch's terms count in the step's, see `Objective.shares`.
+            `keep: best` it ends with its best-scoring weights (in the first process, the only one that
+            validates).
+        stream: gives `accumulate` micro-batches of `micro_batch_size` for every step.
+        losses: gives the named terms of a micro-batch; for an auxiliary head see `with_auxiliary`.
+        shares: gives the weight of each micro-batch's terms in the step, see `Objective.shares`.
         options: the network's section of the configuration.
         seed: of dropout.
-        folder: gets metrics.jsonl, tensorboard/, checkpoint.pt, and if asked best.pt and trace.json.
-        key: of the network in the store; a checkpoint of another one is not used.
-        validate: called with the network in eval mode, gives scores.
-        complete: adds to a batch what the stream has not read; see `weclick.train.online`.
+        folder: for metrics.jsonl, tensorboard/, checkpoint.pt, and on demand best.pt and trace.json.
+        key: of the network in the store; a checkpoint with another key is not used.
+        validate: scores the network, which it gets in eval mode.
+        complete: adds the parts of a batch that the stream does not read; see `weclick.train.online`.
 
     Raises:
-        NonFiniteLossError: with the step and its terms.
-        InputError: batch norm gets one value per channel; or best.pt is lost.
+        NonFiniteLossError: a loss is NaN or infinite; the text names the step and its terms.
+        InputError: batch norm gets one value per channel, or best.pt is lost.
     """
-    # Long because the whole training is to be read from top to bottom, one paragraph after the other.
+    # Long because a reader should follow the whole training from top to bottom, paragraph by paragraph.
 
     # Set up the network, its average and its optimizer.
     model.to(memory_format=torch.channels_last)  # a fifth faster than the default, on CPUs and GPUs alike
@@ -108,7 +109,7 @@ def fit(
                 if average:
                     average.update_parameters(model)
 
-            # Look at the losses where somebody wants to know.
+            # Read the losses if they are to be logged or saved.
             log_it, validate_it, save_it = (
                 _due(step + 1, every, last)
                 for every in (options["log_every"], options["validate_every"], options["checkpoint_every"])
@@ -119,14 +120,14 @@ def fit(
             bar.advance()
             trace()
 
-            # Log them with what the time went into, which all processes measure together.
+            # Log them and where the time went, which all processes measure together.
             if log_it:
                 spent = watch.shares(stream.wait_s)
                 if log:
                     log.training(_line(now, optimizer, seen, spent))
                     bar.say(log.summary())
 
-            # Score the network, and keep it where it is the best so far.
+            # Score the network, and keep it if it is the best so far.
             if log and validate_it:
                 with watch.paused():
                     scores = _validated(average.module if average else model, validate)
@@ -135,11 +136,11 @@ def fit(
                         now = replace(now, best_step=now.step, best_miou=scores["miou"])
                         save_checkpoint(folder / BEST, model, optimizer, key, now, average)
 
-            # Save what the next session would need.
+            # Save all that the next session needs.
             if log and save_it and now.step < last:
                 save_checkpoint(folder / CHECKPOINT, model, optimizer, key, now, average)
 
-    # Hand over the weights that are wanted: the best, the averaged or the last ones.
+    # Leave the wanted weights in the model: the best, the averaged or the last ones.
     if log:
         log.close()
     if options["keep"] == "best" and now.best_step:

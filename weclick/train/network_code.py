@@ -1,4 +1,4 @@
-"""The code that a network's key holds: what computes its weights, and nothing else."""
+"""The digest of code in a network's key: the code that computes its weights, and no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEFT_OUT = (
     "weclick.train.network_code",
     "weclick.train.stopwatch",
 )
-"""What computes no weight, and what makes clicks and frames, which a key holds by their content."""
+"""Code that computes no weight, or that makes clicks and frames: keys hold their content."""
 
 TRAINS_LIKE = {
     "4d9c680a4722e309ece9f97de33e2fd58402c5f34697d0f2baeebae51183588a": (
@@ -34,10 +34,10 @@ So networks that people have are found after an edit that changed no weight. A r
 
 
 def network_code(*modules: str) -> str:
-    """What stands for the code of `modules` in the key of a network, as SHA-256 in hex.
+    """The digest of the code of `modules` in the key of a network, SHA-256 in hex.
 
     Args:
-        modules: dotted names of those that train it; what they import counts too, without LEFT_OUT.
+        modules: dotted names of modules that train it. Their imports count too, except LEFT_OUT.
 
     Raises:
         ValueError: a name is no module of weclick.

@@ -1,6 +1,6 @@
-"""What a training minimises: the terms of Eq. 5 that are switched on, as a named dict.
+"""What a training minimises: the active terms of Eq. 5, as a named dict.
 
-The teacher sums partial cross-entropy and Gated CRF on targets alone. The student adds distillation from the
+The teacher sums partial cross-entropy and Gated CRF on targets only. The student adds distillation from the
 soft labels of all its frames, and memory-flow distillation from neighbours to targets.
 """
 
@@ -16,24 +16,24 @@ from weclick.train.data.batch import Batch
 from weclick.train.terms import View, active, count
 
 Losses = Callable[[Any, Batch, int], dict[str, Tensor]]
-"""What the network gives in training mode, the batch and the step -> named terms, whose sum is the loss."""
+"""The network's output in training mode, the batch and the step -> named terms. Their sum is the loss."""
 
 AddUp = Callable[[Tensor], Tensor]
 """Sums a tensor over all processes."""
 
 Shares = Callable[[Sequence[Batch], AddUp], list[dict[str, Tensor]]]
-"""The micro-batches of a step on this process -> what each one's terms count, see `Objective.shares`."""
+"""The micro-batches of a step on this process -> weights of each one's terms, see `Objective.shares`."""
 
 AUXILIARY = "auxiliary_"
-"""Begins the names of an auxiliary head's terms."""
+"""The prefix of an auxiliary head's terms."""
 
 
 class Objective:
     """The weighted terms of one step.
 
     Args:
-        sections: of the configuration, by name; those that no term has do no harm.
-        steps: length of the training, of which a term's warm-up is a share.
+        sections: of the configuration, by name; sections of no term are ignored.
+        steps: length of the training; a term's warm-up is a share of it.
         class_weights: (K,) factors of the classes in partial cross-entropy, or None.
     """
 
@@ -42,15 +42,15 @@ class Objective:
         self._steps, self.class_weights = steps, class_weights
 
     def __call__(self, logits: Tensor, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The terms of a batch, each already times its weight; their sum is the loss.
+        """The terms of a batch, already multiplied by their weights. Their sum is the loss.
 
         Args:
             logits: (S, K, h, w) of all frames of the batch.
-            batch: what belongs to them.
+            batch: that the logits belong to.
             step: zero-based.
 
         Returns:
-            name -> scalar, only of the terms that are on, have begun, and find what they need.
+            name -> scalar, for the terms that are on, have begun, and find what they need.
         """
         view = View(logits, batch, self.class_weights)
         terms = {}
@@ -63,11 +63,11 @@ class Objective:
     def shares(
         self, parts: Sequence[Batch], add_up: AddUp = lambda counts: counts
     ) -> list[dict[str, Tensor]]:
-        """What to multiply the terms of each part with, so that their sum is the term of the whole batch.
+        """Factors for the terms of each part, so that the parts add up to the terms of the whole batch.
 
-        The loss of a step is that of its whole batch: partial cross-entropy is the mean over all its clicks,
-        the Gated CRF that over all cells of its targets, and so on. Where the batch is taken in
-        micro-batches, or by several processes, each part's mean counts by its share of these.
+        The loss of a step is that of its whole batch: partial cross-entropy is the mean over all clicks,
+        Gated CRF the mean over all cells of the targets, and so on. If micro-batches or processes share the
+        batch, the mean of each part counts by its share of the clicks or cells.
 
         Args:
             parts: the micro-batches of a step on this process.
@@ -75,7 +75,7 @@ class Objective:
 
         Returns:
             For each part, term -> scalar in 0..1. The shares of a term sum to 1 over parts and processes, or
-            to 0 where there is nothing to take a mean over.
+            to 0 if there is nothing to take a mean over.
         """
         asked = (name for _, _, mean in self._on for name in (mean.over, mean.per))
         names = list(dict.fromkeys(("targets", *asked)))
@@ -93,12 +93,12 @@ class Objective:
 
 
 def with_auxiliary(objective: Losses, auxiliary: Losses, weight: float) -> Losses:
-    """The objective of a network with an auxiliary head, which gives (logits, auxiliary logits).
+    """The objective of a network with an auxiliary head. The network gives (logits, auxiliary logits).
 
     Args:
         objective: of the logits.
         auxiliary: of the auxiliary logits, on their own grid.
-        weight: of each of its terms, which are named auxiliary_<term>; 0.4 in PSPNet (Zhao et al. 2017).
+        weight: of each auxiliary term, named auxiliary_<term>; 0.4 in PSPNet (Zhao et al. 2017).
     """
 
     def terms(outputs: tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The recipe of a network: all that determines it, and what it is trained with."""
+"""The recipe of a network: all that determines its weights, and the data that it is trained on."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ TRAINING = (
     "weclick.store.codecs",
     "weclick.store.flow_entries",
 )
-"""Modules that train a network; the two of the store decode what it learns from."""
+"""Modules that train a network. The two of the store decode its training data."""
 
 SCORING = ("weclick.evaluate.scores",)
 """Modules that choose the best weights."""
 
 _VALIDATION = ("validate_every", "validate_frames")
 _WATCHING = ("checkpoint_every", "log_every", "profile")
-"""Options that show a training and do not change it; so do those of validation, unless the best is kept."""
+"""Options that show a training and do not change it. Validation changes it only with `keep: best`."""
 
 _OFF = {"accumulate": 1, "clip_gradient_norm": None, "deterministic": False, "keep": "last"}
-"""Options that are no part of a key where they change nothing."""
+"""Options that a key leaves out if they have these values, which change nothing."""
 
 
 class Online(Protocol):
-    """Computes in a training's loop what is not stored, see `weclick.train.online`.
+    """Computes teacher and flow in the training's loop, see `weclick.train.online`.
 
-    Nothing of it is imported here, so an edit of an estimator does not change what trains from caches alone.
+    This module does not import it. So an edit of an estimator changes no network that is trained from caches.
     """
 
     def key_inputs(self, *, flow: bool) -> dict[str, Any]:
-        """What the key of a network is made of; `flow` says whether a loss looks at it."""
+        """Its part of the inputs of a network's key; `flow` says whether a loss uses flow."""
 
     def start(
         self, *, classes: Sequence[str], stride_px: int, occlusion: str | None, device: torch.device
     ) -> Callable[[Batch], Batch]:
-        """Load teacher and estimator; what comes completes the batches."""
+        """Load teacher and estimator. The returned function completes batches."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training is made of.
+    """The ingredients of a training.
 
     Attributes:
-        role: teacher or student; names its section of the configuration.
+        role: teacher or student; also the name of its section of the configuration.
         config: the sections that the role may read.
         manifest: the training split.
-        clicks: on its targets.
+        clicks: on the targets of that split.
         caches: frames, and for a student flow and soft labels.
-        validation: the split that is scored during training.
-        in_loop: teacher and flow of a training that computes them in its loop.
+        validation: the split to score during training.
+        in_loop: computes teacher and flow in the loop, for a training that wants that.
     """
 
     role: str
@@ -84,31 +84,31 @@ class Recipe:
 
     @property
     def distils(self) -> bool:
-        """Whether any loss looks at frames beside the target, or at the teacher."""
+        """Whether any loss uses neighbours of the target, or the teacher."""
         return bool(needs(self.config))
 
     @property
     def online(self) -> Online | None:
-        """What computes teacher and flow in the loop; None where stored ones are read, or no loss looks."""
+        """Computes teacher and flow in the loop. None if stored ones are read, or if no loss uses them."""
         return self.in_loop if self.distils else None
 
     @property
     def uses_flow(self) -> bool:
-        """Whether a loss looks at flow."""
+        """Whether a loss uses flow."""
         return "flow" in needs(self.config) and self.window.frames > 1
 
     @property
     def uses_soft_labels(self) -> bool:
-        """Whether a loss looks at soft labels."""
+        """Whether a loss uses soft labels."""
         return "soft_labels" in needs(self.config)
 
     @property
     def window(self) -> Window:
-        """Neighbours of a target; none where no loss would look at them."""
+        """The neighbours of a target; none if no loss would use them."""
         return Window(**self.config["window"]) if self.distils else Window(frames=1)
 
     def used_caches(self) -> Caches:
-        """The caches without those that no loss reads, or that are computed online."""
+        """The caches that losses read, without those that are computed online."""
         stored = self.online is None
         return replace(
             self.caches,
@@ -117,11 +117,11 @@ class Recipe:
         )
 
     def code_modules(self) -> tuple[str, ...]:
-        """The modules whose code, with what they import, determines the weights."""
+        """The modules whose code and imports determine the weights."""
         return (*TRAINING, *SCORING) if self.options["keep"] == "best" else TRAINING
 
     def inputs(self) -> dict[str, Any]:
-        """What the key of the trained network is made of."""
+        """The inputs of the trained network's key."""
         caches = self.used_caches()
         watching = _WATCHING if self.options["keep"] == "best" else (*_WATCHING, *_VALIDATION)
         options: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A training: from a recipe to the network in the store, and its files in a folder."""
+"""A training stage: from a recipe to the network in the store, with its files in a folder."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from weclick.train.recipe import Recipe
 
 
 def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1) -> Entry:
-    """Make sure that the store holds the network of a recipe, and lay its files into a folder.
+    """Make sure that the store holds the network of a recipe, and put its files into a folder.
 
     Args:
         recipe: what to train.
-        folder: gets model.safetensors, model.json, metrics.jsonl, and while training a checkpoint.
+        folder: for model.safetensors, model.json, metrics.jsonl, and during the training a checkpoint.
         device: cpu or cuda.
         devices: processes to train with.
 
     Returns:
-        The entry: model.safetensors and metrics.jsonl, attributes as in model.json.
+        The entry. It holds model.safetensors and metrics.jsonl, and the attributes of model.json.
 
     Raises:
         InputError: the folder's checkpoint or metrics.jsonl is damaged.
@@ -52,7 +52,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
     with _alone_in(folder), store.alone("models", key) as entry:
         if entry is None:
             for name in (CHECKPOINT, BEST):
-                remove_unfinished(folder / name)  # what a killed training left; it may be large
+                remove_unfinished(folder / name)  # left by a killed training, and may be large
             _train(recipe, inputs, key, folder, device, devices)
             entry = store.get("models", key)
         for name in (WEIGHTS, METRICS):
@@ -140,13 +140,13 @@ def _train(
 
 
 def _is_helper() -> bool:
-    """Whether Fabric started this process to train beside a first one, which looks after the folder."""
+    """Whether Fabric started this process beside the first one. The first one manages the folder."""
     return int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process of this machine trains in the folder; a killed one lets go by itself."""
+    """Wait until no other process of this machine trains in the folder. A killed process frees it."""
     with room_to_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w", encoding="utf-8")
@@ -160,6 +160,6 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that readers see the old one or the new one."""
+    """Copy a file so that readers see either the old one or the new one."""
     with source.open("rb") as content, written_whole(target) as file:
         shutil.copyfileobj(content, file)

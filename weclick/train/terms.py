@@ -1,6 +1,6 @@
 """The terms of the loss, a row each.
 
-Everything that depends on which losses there are follows from the table TERMS: the objective, the shares of
+The table TERMS decides everything that depends on the choice of losses: the objective, the shares of
 micro-batches and processes, the key of a network, what metrics.jsonl and the report show, and whether a
 training reads flow and soft labels.
 """
@@ -27,31 +27,25 @@ from weclick.losses import (
 from weclick.train.data.batch import Batch
 
 Section = Mapping[str, Any]
-"""A section of the configuration that belongs to a term. It has a `weight`, and perhaps a `warmup`."""
+"""The section of the configuration for a term. It has a `weight`, and perhaps a `warmup`."""
 
 
 class View:
-    """What the terms look at in one micro-batch.
+    """What the terms can use of one micro-batch.
 
     Attributes:
         logits: (S, K, h, w) float32 of all frames of the batch, targets first.
-        batch: what belongs to them.
+        targets: (B, K, h, w) of the targets.
+        neighbours: (M, K, h, w) of the neighbours.
+        batch: that the logits belong to.
         class_weights: (K,) factors of the classes in partial cross-entropy, or None.
     """
 
     def __init__(self, logits: Tensor, batch: Batch, class_weights: Tensor | None):
-        self.logits = logits.float().contiguous()  # else each term would copy it out of channels_last
+        self.logits = logits.float().contiguous()  # otherwise each term would copy it out of channels_last
+        # Cut once: each cut adds up its own gradient, and another order of adding gives other bits.
+        self.targets, self.neighbours = self.logits[: batch.targets], self.logits[batch.targets :]
         self.batch, self.class_weights = batch, class_weights
-
-    @property
-    def targets(self) -> Tensor:
-        """(B, K, h, w) logits of the targets."""
-        return self.logits[: self.batch.targets]
-
-    @property
-    def neighbours(self) -> Tensor:
-        """(M, K, h, w) logits of the neighbours."""
-        return self.logits[self.batch.targets :]
 
     @cached_property
     def probs(self) -> Tensor:
@@ -67,12 +61,12 @@ class View:
 
 @dataclass(frozen=True)
 class Mean:
-    """What the value of a term is a mean over, so that a step's batch may be taken in parts.
+    """The items that a term's value is a mean over. With it a step's batch can be taken in parts.
 
     Attributes:
-        over: of COUNTS, e.g. the clicks, or the cells of the targets that lie inside the image.
-        per: how often a sample counts the term: once (`targets`), once for each of its frames (`frames`), or
-            once for each of its neighbours (`neighbours`). The term is the mean times per / targets.
+        over: one of COUNTS, e.g. the clicks, or the cells of the targets that lie inside the image.
+        per: how often a sample counts in the term: once (`targets`), once for each of its frames (`frames`),
+            or once for each of its neighbours (`neighbours`). The term is the mean times per / targets.
     """
 
     over: str
@@ -83,7 +77,7 @@ class Mean:
         return value if self.per == "targets" else value * (_number(batch, self.per) / batch.targets)
 
     def divisor(self, counts: Mapping[str, Tensor]) -> Tensor:
-        """What the sum behind a term is divided by, from the counts of a batch or of several."""
+        """The divisor of the sum behind a term, from the counts of one or several batches."""
         if self.per == "targets":
             return counts[self.over]
         return counts[self.over] * counts["targets"] / counts[self.per].clamp(min=1)
@@ -96,13 +90,13 @@ class Term:
     Attributes:
         name: in metrics.jsonl.
         title: in the report.
-        section: of the configuration; its `weight` switches the term on and multiplies it, its `warmup` is
-            the share of the training after which it begins.
-        value: the unweighted mean over a batch, a scalar.
-        mean: what that is a mean over, by the section.
-        needs: of `soft_labels` and `flow`, what the term looks at beside the targets and their clicks.
-        key_when_off: whether a network's key holds the section also where its weight is 0. False for new
-            terms, which then change no key that people have.
+        section: of the configuration. Its `weight` switches the term on and multiplies it. Its `warmup` is
+            the share of the training after which the term begins.
+        value: gives the unweighted mean over a batch, a scalar.
+        mean: gives, from the section, the items of that mean.
+        needs: which of `soft_labels` and `flow` the term uses, beside the targets and their clicks.
+        key_when_off: whether a network's key holds the section even if its weight is 0. False for new terms,
+            so that they change no key that people have.
     """
 
     name: str
@@ -200,14 +194,14 @@ TERMS: tuple[Term, ...] = (
         key_when_off=True,
     ),
 )
-"""In the order in which a step adds them up."""
+"""The terms, in the order in which a step adds them up."""
 
 
 def active(sections: Mapping[str, Any]) -> Iterator[tuple[Term, Section]]:
     """The terms that a configuration switches on, with their sections.
 
     Args:
-        sections: of the configuration; terms without a section are off, as distillation is for a teacher.
+        sections: of the configuration. Terms without a section are off, such as a teacher's distillation.
     """
     for term in TERMS:
         section = sections.get(term.section)
@@ -216,7 +210,7 @@ def active(sections: Mapping[str, Any]) -> Iterator[tuple[Term, Section]]:
 
 
 def needs(sections: Mapping[str, Any]) -> frozenset[str]:
-    """What the terms that are on look at beside targets and clicks: of `soft_labels` and `flow`."""
+    """Which of `soft_labels` and `flow` the active terms use."""
     return frozenset().union(*(term.needs for term, _ in active(sections)))
 
 
@@ -230,16 +224,16 @@ def key_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
 def warp_neighbours(batch: Batch, logits: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The neighbours' probabilities on their targets' grids, and where they count.
 
-    A cell counts where it comes from inside the neighbour's image, lies inside the target's, and the cached
-    masks believe its flow. On a CPU one image is taken at a time, since it fits into the cache: two thirds
-    of the time and memory of all at once.
+    A cell counts if it comes from inside the neighbour's image, lies inside the target's, and the cached
+    masks accept its flow. On a CPU this takes one image at a time, since that fits into the cache: it needs
+    two thirds of the time and memory of all at once.
 
     Args:
         batch: B targets and their M neighbours.
-        logits: (M, K, h, w) of the neighbours; None asks for the cells alone.
+        logits: (M, K, h, w) of the neighbours; None to get the cells only.
 
     Returns:
-        (M, K, h, w) probabilities, K being 0 without logits; and (M, 1, h, w) bool.
+        (M, K, h, w) probabilities, with K = 0 without logits; and (M, 1, h, w) bool.
     """
     inside = batch.inside[batch.targets :].to(batch.flow if logits is None else logits)
     at_once = 1 if inside.device.type == "cpu" else max(len(inside), 1)
@@ -263,19 +257,20 @@ COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
     "cells": lambda batch, _: batch.inside,
     "flow_cells": lambda batch, _: warp_neighbours(batch)[1],
 }
-"""What terms are means over, as values whose sum counts it; `targets`, `frames` and `neighbours` come on top.
+"""The items that terms are means over, as values whose sum is their count.
 
-Clicks count by the weights of their classes (N,); cells are bool (.., 1, h, w).
+`targets`, `frames` and `neighbours` come on top. Clicks count by the weights of their classes (N,); cells are
+bool (.., 1, h, w).
 """
 
 
 def count(names: list[str], batch: Batch, class_weights: Tensor | None) -> Tensor:
-    """(N,) float64 counts of a batch, which add up over batches.
+    """(N,) float64 counts of a batch. Counts of batches can be added.
 
     Args:
-        names: N, of COUNTS, or `targets`, `frames`, `neighbours`.
-        batch: that is counted.
-        class_weights: (K,) factors of the classes, by which clicks count, or None.
+        names: N names from COUNTS, or `targets`, `frames`, `neighbours`.
+        batch: to count in.
+        class_weights: (K,) factors of the classes, which weight the clicks, or None.
     """
     return torch.stack([_count(name, batch, class_weights) for name in names])
 

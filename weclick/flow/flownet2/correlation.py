@@ -1,4 +1,4 @@
-"""The correlation layer of FlowNetC: how alike is a cell of one feature map to those around it in another?
+"""The correlation layer of FlowNetC: it compares a cell of one feature map with those around it in another.
 
 Dosovitskiy et al., "FlowNet: Learning Optical Flow with Convolutional Networks", ICCV 2015, Sec. 3, as in
 FlowNet2's public code: kernel 1, stride 1 in the first map, products averaged over the channels.
@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK_CELLS = 16
-"""Columns that one small matrix product takes. Its window in the other map is 20 wider, so few make many
-small products and many waste most of a product: 16 is the fastest at 64x128 cells on AVX-512."""
+"""Columns of one small matrix product. Its window in the other map is 20 wider: few columns make many small
+products, and many columns waste most of a product. 16 is the fastest at 64x128 cells on AVX-512."""
 
 
 def correlation(first: Tensor, second: Tensor, *, max_displacement: int = 20, stride: int = 2) -> Tensor:
     """Mean over the channels of first[y, x] * second[y + dy, x + dx], for all (dy, dx) of a square window.
 
-    On a GPU with CuPy, and where no gradient is asked for, by one kernel; else by matrix products.
+    One kernel computes it on a GPU with CuPy if no gradient is needed; otherwise matrix products do.
 
     Args:
         first: (B, C, h, w) floating point; receives gradient.
@@ -28,11 +28,11 @@ def correlation(first: Tensor, second: Tensor, *, max_displacement: int = 20, st
 
     Returns:
         (B, D * D, h, w) with D = 2 * (max_displacement // stride) + 1, channel (dy + r) * D + (dx + r) for
-        r = D // 2: dy is the slow one. Outside the second map its values are 0. From the kernel in float32,
-        else in the inputs' type.
+        r = D // 2: dy is the slow one. The second map counts as 0 outside its border. The kernel returns
+        float32, matrix products the inputs' type.
 
     Raises:
-        ValueError: maps of different shapes, or a displacement or stride that makes no window.
+        ValueError: the maps differ in shape, or displacement and stride make no window.
     """
     _check(first, second, max_displacement, stride)
     wants_gradient = torch.is_grad_enabled() and (first.requires_grad or second.requires_grad)
@@ -49,8 +49,8 @@ def correlation_banded(
 ) -> Tensor:
     """`correlation` by batched matrix products, one for each dy.
 
-    Columns of one remainder modulo `stride` meet only each other. They are cut into blocks of n; a block
-    times the n + D - 1 columns within its reach gives a small matrix whose diagonals are the answer.
+    Columns of one remainder modulo `stride` meet only each other. They are cut into blocks of n. A block
+    times the n + D - 1 columns within its reach gives a small matrix, and its diagonals are the answer.
     """
     reach = max_displacement // stride
     displacements, wide = 2 * reach + 1, BLOCK_CELLS + 2 * reach
@@ -59,7 +59,7 @@ def correlation_banded(
     spare = blocks * stride * BLOCK_CELLS - width
     sides, ends = reach * stride, (reach * stride, reach * stride)
 
-    # (h, B, remainder, block, n, C), and with what it reaches (h + 2 r s, B, remainder, block, C, n + 2 r)
+    # (h, B, remainder, block, n, C), and the columns in reach (h + 2 r s, B, remainder, block, C, n + 2 r)
     left = F.pad(first / channels, (0, spare)).unflatten(3, (blocks, BLOCK_CELLS, stride))
     left = left.permute(2, 0, 5, 3, 4, 1).contiguous()
     right = F.pad(second, (sides, sides + spare, *ends)).unflatten(3, (-1, stride)).permute(2, 0, 4, 3, 1)

@@ -1,8 +1,8 @@
 """`correlation` on a GPU: one CuPy kernel, compiled when first called, for float32, float16 and bfloat16.
 
-A block of threads makes one dy for a tile of columns of one row. It brings a few channels at a time of the
-tile, and of what the tile reaches in the other map, to shared memory; every thread sums up some of the dx of
-one column in registers, in float32.
+A block of threads makes one dy for a tile of columns of one row. It loads a few channels at a time into
+shared memory, of the tile and of the part of the other map that the tile reaches. Every thread sums up some
+of the dx of one column in registers, in float32.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def correlation_cupy(first: Tensor, second: Tensor, *, max_displacement: int, st
         (B, D * D, h, w) float32.
 
     Raises:
-        ValueError: maps of a type that is none of float32, float16, bfloat16.
+        ValueError: the maps are not float32, float16 or bfloat16.
     """
     if first.dtype not in LOAD:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The estimator `flownet2`: FlowNet2 or one of its parts on images of any size."""
+"""The estimator `flownet2`: FlowNet2 or one of its parts, on images of any size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weclick.flow.weights import check_state, read_state
 from weclick.store import file_digest
 
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Name -> type of the convolutions under autocast; flows and warps are in float32 always."""
+"""Name -> type of the convolutions under autocast. Flows and warps are always in float32."""
 
 LICENCE = (
     "FlowNet2's published weights are for research use only (their authors' terms, whatever the licence of "
@@ -26,19 +26,19 @@ LICENCE = (
 class FlowNet2Estimator:
     """FlowNet2 with weights from a file, in the layout of NVIDIA's PyTorch port.
 
-    The border is repeated at the right and at the bottom up to sides that are multiples of 64, and the flow
-    cut back. One pair takes some 0.3 GB at 512x1024 px and 1.1 GB at 1024x2048, beside 0.65 GB of weights.
+    It pads the images at the right and at the bottom to multiples of 64 by repeating the border, and crops
+    the flow. One pair takes some 0.3 GB at 512x1024 px and 1.1 GB at 1024x2048, beside 0.65 GB of weights.
 
     Args:
         variant: FlowNet2, or a part of it: FlowNet2C, FlowNet2S, FlowNet2SD, FlowNet2CS, FlowNet2CSS.
         weights: path of a .pth, .pth.tar or .safetensors state dict; there is no download.
-        sha256: what the file's SHA-256 has to begin with; None accepts any.
+        sha256: the beginning of the file's SHA-256; None accepts any.
         precision: fp32 (exact), tf32 (on a GPU, the matrix units' 10-bit mantissa), bf16 or fp16.
-        compile: let torch.compile fuse what it can; the first pair of every size takes minutes.
-        device: where it computes and leaves the flow.
+        compile: use torch.compile; the first pair of every size then takes minutes.
+        device: that computes and holds the flow.
 
     Raises:
-        ValueError: an unknown variant or precision, or weights that do not fit.
+        ValueError: the variant or precision is unknown, or the weights do not fit.
         FileNotFoundError: no such file.
     """
 
@@ -118,7 +118,7 @@ class FlowNet2Estimator:
         return torch.stack([F.pad(each, (0, right, 0, bottom), mode="replicate") for each in frames], 2)
 
     def _computing(self) -> AbstractContextManager[Any]:
-        """Autocast for half types; and for fp32 no TensorFloat32, which torch has by default."""
+        """Autocast for half types; for fp32 without TensorFloat32, which torch uses by default."""
         stack = ExitStack()
         half = PRECISIONS[self._precision]
         if half is not None:
@@ -131,7 +131,7 @@ class FlowNet2Estimator:
 
 
 def load_network(variant: str, path: Path) -> nn.Module:
-    """A variant with the weights of a file, ready to estimate; no time is lost on random ones.
+    """A variant with the weights of a file, ready to estimate. It makes no random weights first.
 
     Raises:
         ValueError: the file cannot be read, or its keys are not those of the variant.
@@ -146,7 +146,7 @@ def load_network(variant: str, path: Path) -> nn.Module:
         network=variant,
         hint="is it another variant (flow.options.variant), or a file of another port, whose names differ?",
     )
-    # One tensor after the other, so that the memory holds the weights once.
+    # One tensor at a time, so that memory holds the weights only once.
     ours = {
         key: state.pop(key).to(torch.float32, copy=True, memory_format=_layout(value))
         for key, value in network.state_dict().items()

@@ -1,4 +1,4 @@
-"""What FlowNets are trained by: the end-point error at every size at which they predict a flow."""
+"""The loss of FlowNets: the end-point error at every size at which they predict a flow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def endpoint_error(flow: Tensor, truth: Tensor, valid: Tensor | None = None) -> 
         valid: (B, 1, H, W), 1 where the truth is known; None: everywhere.
 
     Returns:
-        Scalar in the unit of the flow; 0 where nothing is valid.
+        Scalar in the unit of the flow; 0 if nothing is valid.
     """
     error = torch.linalg.vector_norm(flow - truth, dim=1, keepdim=True)
     if valid is None:
@@ -49,7 +49,7 @@ def multiscale_loss(flows: Sequence[Tensor], truth: Tensor, valid: Tensor | None
         Scalar, in units of 20 px.
 
     Raises:
-        ValueError: a flow is not on the grid that its place asks for.
+        ValueError: a flow is not on the grid of its place in the list.
     """
     known = torch.ones_like(truth[:, :1]) if valid is None else valid.to(truth)
     scaled = torch.where(known > 0, truth, 0) / DIV_FLOW

@@ -3,7 +3,7 @@
 Ilg et al., "FlowNet 2.0: Evolution of Optical Flow Estimation with Deep Networks", CVPR 2017. Modules and
 keys are named as in NVIDIA's PyTorch port, whose weights they load. All six take a pair of frames,
 (B, 3, 2, H, W) RGB 0..255 with sides that are multiples of 64, and give the flow first -> second,
-(B, 2, H, W) px at full size. The nets themselves reckon in flow / 20, at a quarter of the size.
+(B, 2, H, W) px at full size. The nets themselves compute flow / 20, at a quarter of the size.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MULTIPLE_PX = 64
 
 
 class FlowNet2C(FlowNetC):
-    """FlowNetC alone: correlates the features of both frames. In training: see `FlowNet2S`."""
+    """FlowNetC alone: correlates the features of both frames. In training mode as `FlowNet2S`."""
 
     def forward(self, pair: Tensor, both: bool = False) -> Tensor | Flows:
         """(B, 3, 2, H, W) -> (B, 2, H, W) px; `both`: (2 B, 2, H, W), behind them second -> first."""
@@ -45,7 +45,7 @@ class FlowNet2S(FlowNetS):
 
 
 class FlowNet2SD(FlowNetSD):
-    """FlowNetSD alone, for small displacements. In training: see `FlowNet2S`."""
+    """FlowNetSD alone, for small displacements. In training mode as `FlowNet2S`."""
 
     def forward(self, pair: Tensor) -> Tensor | Flows:
         """(B, 3, 2, H, W) -> (B, 2, H, W) px."""
@@ -102,7 +102,7 @@ class FlowNet2(FlowNet2CSS):
         return self.flownetfusion(images)
 
     def _estimate_twice(self, images: Tensor, large: Tensor) -> Tensor:
-        """(B, 11, H, W): first frame, flows for small and large motion, lengths, what each leaves wrong."""
+        """(B, 11, H, W): first frame, flows for small and large motion, lengths, remaining errors."""
         # In here FlowNetSD predicts flow * 20, where the others predict flow / 20.
         _return_freed_memory(images.device)
         small = upsample(self.flownets_d(images)[0] / DIV_FLOW, mode="nearest")
@@ -128,7 +128,7 @@ def normalize_pair(pair: Tensor) -> Tensor:
         (B, 6, H, W): first frame, second frame.
 
     Raises:
-        ValueError: another shape, or sides that are no multiples of 64.
+        ValueError: the shape is another one, or a side is no multiple of 64.
     """
     if pair.ndim != 5 or pair.shape[1:3] != (3, 2) or any(side % MULTIPLE_PX for side in pair.shape[3:]):
         raise ValueError(
@@ -140,7 +140,7 @@ def normalize_pair(pair: Tensor) -> Tensor:
 
 
 def stack_with_warp(images: Tensor, flow: Tensor) -> Tensor:
-    """What a refining FlowNetS sees: the frames, the second one warped, the flow, and what is still wrong.
+    """The input of a refining FlowNetS: the frames, the second one warped, the flow, the remaining error.
 
     Args:
         images: (B, 6, H, W) of `normalize_pair`.
@@ -162,7 +162,7 @@ def upsample(flow: Tensor, *, mode: str = "bilinear") -> Tensor:
 def channel_norm(values: Tensor) -> Tensor:
     """Euclidean length over the channels, (B, C, H, W) -> (B, 1, H, W).
 
-    The gradient is values / (length + 1e-9), so 0 at the zero vector, where that of a square root is NaN.
+    The gradient is values / (length + 1e-9). So it is 0 at the zero vector, where a square root's is NaN.
     """
     return _ChannelNorm.apply(values)
 
@@ -181,7 +181,7 @@ class _ChannelNorm(torch.autograd.Function):
 
 
 def _return_freed_memory(device: torch.device) -> None:
-    """Before the widest layers: what glibc keeps of freed blocks under 32 MB, some 150 MiB at 512x1024."""
+    """Return glibc's freed blocks under 32 MB before the widest layers: some 150 MiB at 512x1024."""
     if device.type == "cpu" and not torch.compiler.is_compiling():
         libc = ctypes.CDLL(None)
         if hasattr(libc, "malloc_trim"):

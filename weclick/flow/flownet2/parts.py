@@ -1,7 +1,7 @@
-"""The four networks that FlowNet2 is put together of; see `flownet2`.
+"""The four networks that make up FlowNet2; see `networks`.
 
-Each narrows its input by strides of 2 and widens it again, with a flow predicted at every size. Flows are
-in units of 20 px, (flow2, flow3, ..), flow_n at 1 / 2^n of the input's size; the fusion alone works in px.
+Each narrows its input by strides of 2, widens it again, and predicts a flow at every size. Flows are in units
+of 20 px, (flow2, flow3, ..), with flow_n at 1 / 2^n of the input's size. Only the fusion works in px.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Flows = tuple[Tensor, ...]
 
 
 class _Refining(nn.Module):
-    """What widens again: at each size the narrowing side's features, the wider ones and the flow so far.
+    """The widening side. It joins at each size the narrow features, the wider ones and the flow so far.
 
-    `inter_conv` layers, where a net has them, have no activation.
+    `inter_conv` layers, if a net has them, have no activation.
     """
 
     def add_decoder(
@@ -31,10 +31,10 @@ class _Refining(nn.Module):
         """Make the layers, in the order of the published state dicts.
 
         Args:
-            sizes: level -> channels of its features from the narrowing side, and of its deconvolution; from
-                the coarsest level, which has no deconvolution, to the finest.
-            smooth: whether an `inter_conv` stands before every flow but the first.
-            upsampling_bias: whether the layers that widen a flow have one.
+            sizes: level -> channels of its features from the narrowing side, and of its deconvolution,
+                coarsest level first. The coarsest level has no deconvolution.
+            smooth: whether every flow except the first has an `inter_conv` before it.
+            upsampling_bias: whether the layers that widen a flow have a bias.
         """
         levels = list(sizes)
         features = {level: sum(sizes[level]) + 2 * (level != levels[0]) for level in levels}
@@ -55,11 +55,11 @@ class _Refining(nn.Module):
         initialize(self)
 
     def decode(self, skips: dict[int, Tensor], begun: Tensor | None = None) -> Flows:
-        """Widen, predicting a flow at every level.
+        """Widen, and predict a flow at every level.
 
         Args:
             skips: level -> features of the narrowing side, coarsest first; it is emptied.
-            begun: instead of the finest level's features, what `_begin` made of them.
+            begun: what `begin` made from the finest level's features, in their place.
 
         Returns:
             Flows, finest first.
@@ -79,7 +79,7 @@ class _Refining(nn.Module):
         return tuple(reversed(flows))
 
     def begin(self, skip: Tensor) -> Tensor:
-        """What the finest level's `inter_conv` makes of the narrowing side: a quarter of its memory."""
+        """Apply the finest level's `inter_conv` to the narrowing side: it takes a quarter of the memory."""
         conv = self._layer(f"inter_conv{self.levels[-1]}.0")
         return F.conv2d(skip, conv.weight[:, : skip.shape[1]], conv.bias, padding=1)
 
@@ -95,7 +95,7 @@ class _Refining(nn.Module):
         return self.get_submodule(name)
 
     def _in_float(self, layer: str, values: Tensor) -> Tensor:
-        """A flow, in float32 under autocast too: bfloat16 would round 100 px to the next half px."""
+        """A flow in float32, also under autocast: bfloat16 would round 100 px to the next half px."""
         module = self._layer(layer)
         with torch.autocast(values.device.type, enabled=False):
             return module(values.to(module.weight.dtype))
@@ -114,7 +114,7 @@ class _FlowNet(_Refining):
 
 
 class FlowNetC(_FlowNet):
-    """Features of either frame by the same layers, correlated. (B, 6, H, W) -> flow2 .. flow6."""
+    """Correlates the features that the same layers give of each frame. (B, 6, H, W) -> flow2 .. flow6."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class FlowNetC(_FlowNet):
 
 
 class FlowNetS(_FlowNet):
-    """The frames, and what is known of their flow, stacked. (B, inputs, H, W) -> flow2 .. flow6."""
+    """Stacks the frames and what is known of their flow. (B, inputs, H, W) -> flow2 .. flow6."""
 
     def __init__(self, inputs: int = 12) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class FlowNetS(_FlowNet):
 
 
 class FlowNetSD(_FlowNet):
-    """Small displacements: small kernels, and full size for longer. (B, 6, H, W) -> flow2 .. flow6."""
+    """For small displacements: small kernels, and full size for longer. (B, 6, H, W) -> flow2 .. flow6."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class FlowNetSD(_FlowNet):
 
 
 class FlowNetFusion(_Refining):
-    """Two flows, their lengths and what each leaves wrong -> one flow. (B, 11, H, W) -> (B, 2, H, W) px."""
+    """Fuses two flows by their lengths and remaining errors. (B, 11, H, W) -> (B, 2, H, W) px."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ LARGE = {6: (1024, 0), 5: (512, 512), 4: (512, 256), 3: (256, 128), 2: (128, 64)
 
 
 def initialize(network: nn.Module) -> None:
-    """Xavier weights and biases from 0..1, as the published training begins; weights lie channels last.
+    """Draw Xavier weights and biases from 0..1, as the published training does. Weights lie channels last.
 
     That order spares CPUs a copy of every layer's input, a third of the time, and suits tensor cores.
     """
@@ -235,7 +235,7 @@ def _add_deep(network: nn.Module) -> None:
 
 
 def _deepen(network: nn.Module, skips: dict[int, Tensor]) -> dict[int, Tensor]:
-    """The levels 4 to 6 added; the coarsest first."""
+    """Add the levels 4 to 6; the coarsest comes first."""
     for level in (4, 5, 6):
         layers: list[Any] = [network.get_submodule(name) for name in (f"conv{level}", f"conv{level}_1")]
         skips[level] = layers[1](layers[0](skips[level - 1]))

@@ -1,1 +1,1 @@
-"""Leases: who makes which entry."""
+"""Leases: they say which run makes which entry."""

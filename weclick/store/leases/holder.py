@@ -1,4 +1,4 @@
-"""Who holds a lease: told to people, and by which it is known whether the holder is dead."""
+"""Who holds a lease. People read it, and other runs tell by it whether the holder is dead."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from weclick.store.meta import user_name
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease: host, process, user and since when, for people; machine and start, to tell the dead.
+    """Who holds a lease.
 
-    `machine` names a running kernel and a namespace of process ids; `started` is when the process began, in
-    the kernel's ticks: no later process has both the same.
+    Host, process, user and `since` are for people. Machine and start tell whether the holder is dead.
+    `machine` names a running kernel and a namespace of process ids. `started` is when the process began,
+    in the kernel's ticks. No later process with the same id has the same two.
     """
 
     host: str = "unknown host"
@@ -35,13 +36,13 @@ class Holder:
         return f"{user} on {host} (process {pid}, since {since})"
 
     def is_dead(self) -> bool:
-        """Whether it was a process of this machine that is gone; False also where that cannot be known."""
+        """Whether the holder was a process of this machine and has ended; False if that cannot be known."""
         if self.machine != _machine() or not self.machine:
             return False
         return is_gone(self.pid) or _started(self.pid) not in (self.started, None)
 
     def spell(self) -> bytes:
-        """JSON, as `read_holder` reads it."""
+        """JSON for `read_holder`."""
         return (json.dumps(asdict(self), indent=1) + "\n").encode()
 
 
@@ -53,17 +54,17 @@ def this_process() -> Holder:
 
 
 def read_holder(content: bytes) -> Holder:
-    """What the content of a lease says; an unknown holder where it cannot be read."""
+    """The holder that a lease names; an unknown one if the lease cannot be read."""
     try:
         holder = Holder(**json.loads(content))
-    except (ValueError, TypeError, RecursionError):  # just being written, or by another version
+    except (ValueError, TypeError, RecursionError):  # half written, or another version wrote it
         return Holder()
     return holder if type(holder.pid) is int else Holder()
 
 
 @cache
 def process_space() -> str:
-    """What this process's id is counted in, in one word: a host, and on Linux a container's namespace."""
+    """The space in which this process's id is unique: the host, and on Linux the container's namespace."""
     try:
         space = Path("/proc/self/ns/pid").readlink().name
     except OSError:
@@ -78,7 +79,7 @@ def is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except OSError as error:
-        return isinstance(error, ProcessLookupError)  # a PermissionError: somebody else's, and there
+        return isinstance(error, ProcessLookupError)  # a PermissionError: it runs for another user
     return False
 
 
@@ -87,12 +88,12 @@ def _machine() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # not Linux: leases are left to expire
+    except OSError:  # not Linux: leases of the dead expire instead
         return ""
 
 
 def _started(pid: int) -> int | None:
-    """When a process began, in ticks since boot, or None where the system does not tell."""
+    """When a process began, in ticks since boot, or None if the system does not tell."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     except OSError:

@@ -1,7 +1,7 @@
-"""Leases: who is at work on which entry of a root, so that others take the next one.
+"""Leases: they say who makes which entry of a root, so that other runs take the next one.
 
 A lease is the file `<root>/leases/<kind>/<key>`. Its holder touches it as long as it lives. It is advice: a
-run that works without one does no harm, for of two writers of an entry the first stays.
+run without a lease does no harm, since the store keeps the first of two equal entries.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ BEAT_S = 10.0
 """Seconds from one sign of life to the next."""
 
 EXPIRY_S = 60.0
-"""After so many seconds without a sign of life a lease is anybody's."""
+"""After this many seconds without a sign of life, anybody may take a lease over."""
 
 UNSIGNED_S = 5.0
-"""After so many seconds one that is still empty is anybody's: its maker was killed before it signed it."""
+"""After this many seconds, anybody may take an empty lease over: its maker was killed before it signed."""
 
 _LEASE_BYTES = 4096
 _held: dict[Path, bytes] = {}
@@ -36,7 +36,7 @@ _starting = threading.Lock()
 
 @dataclass(frozen=True)
 class _Lease:
-    """A lease as it was found: content, and time of the last touch by the file system's clock."""
+    """A lease as it was read: its content, and the time of its last touch by the file system's clock."""
 
     content: bytes
     touched_ns: int
@@ -57,11 +57,11 @@ class Leases:
         self._root = root
 
     def take(self, kind: str, key: str) -> Holder | None:
-        """Try to gain the lease of an entry; those of the dead are taken over.
+        """Try to take the lease of an entry. Leases of dead holders are taken over.
 
         Returns:
-            Who else holds it. None where this process does from now on, or where the root cannot hold
-            leases, for example because the folder is somebody else's.
+            Who else holds it. None if this process holds it now, or if the root cannot hold leases, for
+            example because somebody else owns the folder.
         """
         path = self._path(kind, key)
         try:
@@ -72,20 +72,20 @@ class Leases:
                     return lease.holder
                 if lease:
                     _take_away(path, lease)
-        except OSError:  # no leases here: work is done without, and the store keeps the first entry
+        except OSError:  # no leases here: work without, and the store keeps the first entry
             return None
         return None
 
     def release(self, kind: str, key: str) -> None:
-        """Give back a lease; nothing happens where this process does not hold it any more."""
+        """Release a lease. Does nothing if this process no longer holds it."""
         path = self._path(kind, key)
         content = _held.pop(path, None)
-        with suppress(OSError):  # a share that went away: the lease expires there
+        with suppress(OSError):  # the share is gone: the lease expires there
             if content and (lease := _read(path)) and lease.content == content:
                 path.unlink()
 
     def sweep(self, kind: str) -> None:
-        """Remove what the dead left behind."""
+        """Remove the leases of dead holders."""
         folder = self._root / LEASES / kind
         with suppress(OSError):  # no such folder, or somebody else's
             for path in folder.iterdir():
@@ -97,7 +97,7 @@ class Leases:
 
 
 def _create(path: Path) -> bool:
-    """Whether there was no such file; there is now, and it is ours."""
+    """Create and sign a lease; False if the file was there."""
     content = this_process().spell()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o664)
@@ -106,7 +106,7 @@ def _create(path: Path) -> bool:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-    except OSError:  # a full disk: others would wait for an empty lease, which nobody holds
+    except OSError:  # a full disk: others would wait for an empty lease that nobody holds
         path.unlink(missing_ok=True)
         raise
     _held[path] = content
@@ -115,7 +115,7 @@ def _create(path: Path) -> bool:
 
 
 def _read(path: Path) -> _Lease | None:
-    """The lease, or None where there is none any more. To open a file makes a share ask its server anew."""
+    """The lease, or None if it is gone. Opening the file makes a share's client ask its server again."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -127,8 +127,8 @@ def _read(path: Path) -> _Lease | None:
 def _is_stale(lease: _Lease, folder: Path) -> bool:
     """Whether its holder is dead or silent.
 
-    The time is asked of the file system that dates the touches: machines' own clocks may differ. A touch that
-    lies far ahead of it is nobody's touch either.
+    The time comes from the file system that dates the touches, since clocks of machines may differ. A touch
+    from far in the future does not count as a sign of life either.
     """
     if lease.holder.is_dead():
         return True
@@ -138,7 +138,7 @@ def _is_stale(lease: _Lease, folder: Path) -> bool:
 
 
 def _take_away(path: Path, judged: _Lease) -> None:
-    """Remove a stale lease, but put back one that came into its place since it was judged."""
+    """Remove a stale lease. If a new one has replaced it since it was judged, put that back."""
     if _read(path) != judged:
         return
     away = path.with_name(f".{path.name[:64]}.{uuid4().hex}")
@@ -151,7 +151,7 @@ def _take_away(path: Path, judged: _Lease) -> None:
 
 
 def _keep_beating() -> None:
-    """One thread for the process, and a new one after a fork, which does not copy threads."""
+    """Start the process's one thread; also after a fork, since that does not copy threads."""
     global _heart
     with _starting:
         if not _heart.is_alive():
@@ -163,5 +163,5 @@ def _beat() -> None:
     while True:
         time.sleep(BEAT_S)
         for path in tuple(_held):
-            with suppress(OSError):  # taken over, or a share that does not answer now
+            with suppress(OSError):  # the lease was taken over, or the share does not answer
                 os.utime(path)

@@ -1,4 +1,4 @@
-"""Work on entries, split among the runs that write into one root."""
+"""How runs that write into one root split the work on missing entries."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from typing import Any, Generic, TypeVar
 from weclick.store.leases.leases import Leases
 
 POLL_S = 1.0
-"""Seconds after which a run that waits for others looks again."""
+"""A run that waits for others looks again after this many seconds."""
 
 T = TypeVar("T")
 
 
 class Rounds(Generic[T]):
-    """Items that this process is to work on, in rounds; each is an iterator that threads may share.
+    """Gives this process its items, in rounds. A round is an iterator that threads may share.
 
-    A round gives what can be had without waiting, and is to be done with before the next one is asked for,
-    which waits until those that others work at are done, or given up. So whoever waits keeps nobody waiting.
+    A round gives all items that nobody else works on. Finish it before you ask for the next one, which waits
+    until the others have finished their items or given them up. So a waiting run holds no lease, and no two
+    runs wait for each other.
 
     Args:
-        leases: of the root that the entries are written to.
+        leases: of the root that the entries go to.
         kind: of the entries.
-        items: key -> what to work on; of none there was an entry.
-        find: the entry of a key by now, or None.
+        items: key of a missing entry -> what to work on.
+        find: looks again for the entry of a key; None if there is none yet.
         skip: called with each item whose entry somebody else made, and with what `find` found.
-        say: called with who is waited for, and with "" when that is over; else, and where stderr is no
-            terminal, a line there says it.
+        say: called with the names of those whom this run waits for, and with "" after that. Without it, or
+            if stderr is no terminal, a line on stderr says it.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Rounds(Generic[T]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give out nothing more, and give back what was not made."""
+        """Give out nothing more, and release the leases of items that were not made."""
         self._closed = True
         with self._mutex:
             for key in self._mine:
@@ -69,12 +70,12 @@ class Rounds(Generic[T]):
             yield _Round(self)
 
     def take_next(self) -> tuple[str, T] | None:
-        """The next item of this round, with its key; None at its end."""
+        """The next item of this round with its key, or None at the end of the round."""
         with self._mutex:
             return self._gained.pop() if self._gained else self._gain()
 
     def _wait(self) -> bool:
-        """Until a round can begin, or, False, until all is done."""
+        """Wait until a round can begin; False if all is done."""
         told: list[str] = []
         while True:
             with self._mutex:

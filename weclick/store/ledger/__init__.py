@@ -1,1 +1,1 @@
-"""The ledger: what the roots hold, what results need, what may go."""
+"""The ledger: what the roots hold, what results need, and what may be deleted."""

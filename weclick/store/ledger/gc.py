@@ -1,4 +1,4 @@
-"""Which entries of a local root may go, and their deletion beside runs that read and write."""
+"""Chooses which entries of a local root may go, and deletes them while other runs read and write."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from weclick.store.roots.transfer import Wanted
 
 @dataclass(frozen=True)
 class Bounds:
-    """Which of the entries that nothing reaches are to go.
+    """Which of the unreached entries may go.
 
     Attributes:
-        made_before_unix_s, used_before_unix_s: an entry that is younger, or was used later, stays.
-        kinds: others stay.
-        max_bytes: so much may stay in all; None lets nothing stay that may go.
+        made_before_unix_s, used_before_unix_s: an entry that was made or used later stays.
+        kinds: entries of other kinds stay.
+        max_bytes: the size that the root may keep; None removes all that may go.
     """
 
     made_before_unix_s: float
@@ -31,12 +31,12 @@ class Bounds:
 
 
 def choose(entries: Iterable[Summary], reached: Collection[Wanted], bounds: Bounds) -> list[Summary]:
-    """The entries that may go, those first that were used longest ago; never those of other users.
+    """The entries that may go, the longest unused first. Entries of other users never go.
 
     Args:
         entries: all of the local root.
-        reached: what stays whatever the bounds, see `ledger_reach.reach`.
-        bounds: what else stays.
+        reached: entries that stay whatever the bounds, see `reach`.
+        bounds: they say what else stays.
     """
     entries = list(entries)
     may_go = [
@@ -59,10 +59,10 @@ def choose(entries: Iterable[Summary], reached: Collection[Wanted], bounds: Boun
 
 
 def delete(root: LocalRoot, chosen: Iterable[Summary], advance: Callable[[], Any] = lambda: None) -> int:
-    """Delete entries, but none that was used, or went, since it was looked at.
+    """Delete entries, except those that were used or deleted since they were chosen.
 
     Returns:
-        How many bytes they had.
+        How many bytes were freed.
     """
     freed = 0
     for entry in chosen:
@@ -75,7 +75,7 @@ def delete(root: LocalRoot, chosen: Iterable[Summary], advance: Callable[[], Any
 
 
 def leftovers(root: LocalRoot) -> list[Path]:
-    """Folders in quarantine, and hidden ones that killed processes left: nobody reads them."""
+    """Folders in quarantine, and hidden folders of killed processes. Nobody reads either."""
     return [*(root.path / QUARANTINE).glob("*/*"), *root.abandoned()]
 
 

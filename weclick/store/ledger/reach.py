@@ -1,4 +1,4 @@
-"""What may not go: the entries that a run names, and those that they are made of."""
+"""What must stay: the entries that a run names, and those that they were made from."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from weclick.store.roots.transfer import Wanted
 
 
 def reach(entries: Iterable[Summary], named: Iterable[Wanted]) -> set[Wanted]:
-    """What is named, and all that it is made of as far as `entries` tell.
+    """The named entries, and all that they were made from as far as `entries` tell.
 
-    A network reaches the frames, flows and soft labels that it was trained from, and an online teacher; soft
-    labels reach their teacher. So what is kept can be trained further, or made again, from what is kept.
+    A network reaches the frames, flows and soft labels that it was trained from, and an online teacher. Soft
+    labels reach their teacher. So what stays can be trained further, or made again, from what stays.
 
     Args:
         entries: of all kinds.

@@ -1,6 +1,6 @@
-"""The ledger of a root: which entries it holds, of what, how large, who made them, when they were last used.
+"""The ledger of a root: its entries, what they are of, their size, their maker and their last use.
 
-It is for looking and tidying. Nothing that it says is trusted when an entry's data are read.
+It serves to look and to tidy. Reading an entry's data trusts nothing that it says.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from weclick.store.roots.s3_root import UnreachableRootError
 from weclick.store.roots.transfer import THREADS, Root, Wanted
 
 _AT_ONCE = 16
-"""Files that a thread opens before it reads the first; of all threads, fewer than any system forbids."""
+"""Files that a thread opens before it reads the first. All threads together stay below any system's limit."""
 
 _FILES, _AFTER_FILES = b'\n "files": {', b'\n "entry_bytes"'
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What an entry says of itself, without its list of files.
+    """An entry's description of itself, without its list of files.
 
     Attributes:
-        root: where it lies.
+        root: that holds it.
         kind, key: of the entry.
-        inputs: what its key is the digest of.
+        inputs: its key is their digest.
         attributes: what the stage said of its data.
-        entry_bytes: of all its files but entry.json.
-        user: who made it; empty where it does not say.
-        created_unix_s: when.
-        used_unix_s: when it was last used, to a day; None in a bucket, whose entries bear no mark.
-        mine: whether its files belong to who looks, or that is root; False in a bucket.
+        entry_bytes: size of all its files except entry.json.
+        user: who made it; empty if it does not say.
+        created_unix_s: when it was made.
+        used_unix_s: when it was last used, to a day; None in a bucket, where uses are not marked.
+        mine: whether this user owns its files or is root; False in a bucket.
     """
 
     root: str
@@ -57,7 +57,7 @@ class Summary:
 
     @property
     def made_with(self) -> str:
-        """Estimator of a flow, teacher of soft labels, role and network of a model; frames have none."""
+        """Estimator of a flow, teacher of soft labels, role and network of a model; empty for frames."""
         inputs = self.inputs
         if self.kind == "flow":
             return str(inputs.get("estimator", {}).get("name", ""))
@@ -69,7 +69,7 @@ class Summary:
 
     @property
     def last_unix_s(self) -> int:
-        """When it was last used, or else made."""
+        """When it was last used, or made if no use is known."""
         return self.used_unix_s or self.created_unix_s
 
     @property
@@ -79,14 +79,14 @@ class Summary:
 
     @property
     def frames(self) -> list[str]:
-        """Digests of the frames that it is made of, each once; a model names other entries instead."""
+        """Digests of the frames that it was made from, each once; a model names other entries instead."""
         pairs, frames = self.inputs.get("pairs", ()), self.inputs.get("frames", ())
         named = chain.from_iterable(pairs) if pairs else () if self.kind == "models" else frames
         return list(dict.fromkeys(named))
 
     @property
     def first_frame(self) -> str:
-        """The name of the first of its frames when it was made."""
+        """The name that its first frame had when it was made."""
         named = self.attributes.get("frames") or next(iter(self.attributes.get("pairs", ())), ())
         return str(next(iter(named), ""))
 
@@ -108,8 +108,8 @@ def read_ledger(roots: Iterable[Root], kinds: Iterable[str] = KINDS) -> Ledger:
     """Read what roots hold, with a bar.
 
     Args:
-        roots: folders that are not there hold nothing.
-        kinds: of KINDS.
+        roots: a missing folder counts as empty.
+        kinds: some of KINDS.
 
     Raises:
         UnreachableRootError: a bucket does not answer.
@@ -119,7 +119,7 @@ def read_ledger(roots: Iterable[Root], kinds: Iterable[str] = KINDS) -> Ledger:
         held = [(kind, key) for kind in kinds for key in root.keys(kind)]
         with progress_bar(f"look through {root}", len(held), "entries") as bar:
             for part in _read(root, held):
-                # parsed in one thread: Python runs one at a time, and taking turns costs more than it saves
+                # parsed in one thread: Python runs one at a time, and switching costs more than it saves
                 found = [_summarise(root, each) if isinstance(each, _Content) else each for each in part]
                 ledger.entries += (each for each in found if isinstance(each, Summary))
                 ledger.faults += (each for each in found if isinstance(each, str))
@@ -143,9 +143,9 @@ def look_up(roots: Iterable[Root], kind: str, key: str) -> Summary | None:
 
 
 def _read(root: Root, held: Sequence[Wanted]) -> Iterator[list[_Content | Summary | str]]:
-    """What is held, in parts, by threads: a share takes its time to answer, and so does a bucket.
+    """Read the held entries in parts, by threads, since shares and buckets answer slowly.
 
-    They are a few parts ahead, and not all: where answers come at once, most of the threads sleep.
+    The threads read only a few parts ahead. Where answers come at once, most threads sleep.
     """
     parts = (held[start : start + _AT_ONCE] for start in range(0, len(held), _AT_ONCE))
     with ThreadPoolExecutor(THREADS) as pool:
@@ -165,7 +165,7 @@ def _read_part(root: Root, held: Iterable[Wanted]) -> list[_Content | Summary | 
 
 
 class _Content(NamedTuple):
-    """Of an entry.json without `files`, and what the system says of the file."""
+    """An entry.json without its part `files`, and the file's status."""
 
     folder: str
     data: bytes
@@ -173,12 +173,12 @@ class _Content(NamedTuple):
 
 
 def _open(path: str) -> int | OSError:
-    """An entry.json that the system begins to fetch: a disk has many of them in the time of one."""
+    """Open an entry.json and let the system begin to fetch it: a disk fetches many in the time of one."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         return error
-    with suppress(OSError, AttributeError):  # not every file system can, and macOS has no such call
+    with suppress(OSError, AttributeError):  # not every file system supports it, and macOS has no such call
         os.posix_fadvise(file, 0, META_BYTES, os.POSIX_FADV_WILLNEED)
     return file
 
@@ -213,12 +213,12 @@ def _read_remote(root: Root, kind: str, key: str) -> Summary | str | None:
         return look_up([root], kind, key)  # None: deleted since it was listed
     except UnreachableRootError:
         raise
-    except InputError as error:  # damaged, or of a layout that this version does not know
+    except InputError as error:  # damaged, or its layout is unknown to this version
         return str(error)
 
 
 def _without_files(data: bytes) -> bytes:
-    """An entry.json without `files`, which is most of it; whole where it is not spelled as weclick does."""
+    """An entry.json without `files`, most of its size. It stays whole if weclick did not spell it."""
     start, end = data.find(_FILES), data.rfind(_AFTER_FILES)
     return data[:start] + data[end:] if 0 <= start < end else data
 

@@ -1,4 +1,4 @@
-"""A root of the store that is a folder, on a disk of this machine or on a share."""
+"""A root of the store in a folder, on a disk of this machine or on a share."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from weclick.store.verify import verify_entry
 
 QUARANTINE = "quarantine"
 ABANDONED_S = 7 * 86400
-"""After so many seconds untouched, a temporary folder of another machine counts as abandoned."""
+"""Another machine's temporary folder counts as abandoned after this many seconds without a change."""
 
 USE_EVERY_S = 86400
-"""How often at most the use of an entry is marked."""
+"""The use of an entry is marked at most this often."""
 
 _OTHERS_MAY_READ = {False: 0o664, True: 0o2775}
-"""Modes of files and of folders, before the umask: nobody but owner and group writes, nothing is executed."""
+"""Modes of files and folders, before the umask: only owner and group may write, and no file is executable."""
 
 
 class LocalRoot:
     """A folder of entries.
 
     Args:
-        path: of the folder; made when something is written.
+        path: of the folder; the first write makes it.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self._device: int | None = None
-        """Of the file system, since the first write: a share that was unmounted leaves an empty folder."""
+        """Its file system at the first write: an unmounted share leaves an empty folder on another one."""
         self._open: dict[Path, int] = {}
-        """Descriptors of the workspaces, which a folder made anew under the same name does not have."""
+        """Open descriptors of the workspaces: they tell a workspace from a new folder of the same name."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -52,12 +52,12 @@ class LocalRoot:
         """Where an entry lies, or would lie.
 
         Raises:
-            InputError: an unknown kind, or no key.
+            InputError: the kind is unknown, or the key is not one.
         """
         return self.path / entry_name(kind, key)
 
     def find_meta(self, kind: str, key: str) -> dict[str, Any] | None:
-        """The entry.json of an entry, or None where there is no such entry.
+        """The entry.json of an entry, or None if there is no such entry.
 
         Raises:
             DamagedEntryError: it is not what was committed.
@@ -66,7 +66,7 @@ class LocalRoot:
         return parse_meta(read_meta_file(folder), folder, kind, key) if (folder / META).is_file() else None
 
     def keys(self, kind: str) -> Iterator[str]:
-        """Keys of all folders of a kind, in order, also of damaged ones without entry.json."""
+        """Keys of all folders of a kind, in order, including damaged ones without entry.json."""
         folders = (self.path / kind / LAYOUT).glob(f"??/{'[0-9a-f]' * 64}")
         yield from sorted(folder.name for folder in folders)
 
@@ -74,7 +74,7 @@ class LocalRoot:
         """Copy an entry's files, and no others, into an empty folder.
 
         Raises:
-            DamagedEntryError: one is missing, or no plain file.
+            DamagedEntryError: a file is missing, or is not a plain file.
         """
         source = self.folder(meta["kind"], meta["key"])
         for name in (*meta["files"], META):
@@ -85,11 +85,11 @@ class LocalRoot:
 
     @contextmanager
     def workspace(self, kind: str, key: str) -> Iterator[Path]:
-        """A hidden empty folder beside an entry's place, to be filled and committed; gone after the block.
+        """A hidden empty folder beside an entry's place, to fill and commit. It is removed after the block.
 
         Raises:
             DiskFullError: there is no room.
-            UnwritableError: the root is read-only, or has gone since something was written to it.
+            UnwritableError: the root is read-only, or has gone since the first write.
         """
         final = self.folder(kind, key)
         temporary = _hidden(final)
@@ -110,10 +110,10 @@ class LocalRoot:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def commit(self, folder: Path, kind: str, key: str) -> bool:
-        """Bring a workspace to the disk and rename it into place.
+        """Sync a workspace to the disk and rename it into place.
 
         Returns:
-            False where somebody committed the same key meanwhile: theirs stays.
+            False if somebody committed the same key meanwhile: theirs stays.
         """
         self._check_same(folder)
         _settle(folder)
@@ -127,21 +127,21 @@ class LocalRoot:
                 if (final / META).is_file():
                     return False
                 with suppress(FileNotFoundError):  # deleted meanwhile
-                    self.quarantine(kind, key)  # remains of an entry, whose entry.json was lost
+                    self.quarantine(kind, key)  # remains of an entry that lost its entry.json
         _fsync(final.parent)
         return True
 
     def _check_present(self) -> None:
-        """Raises UnwritableError where the root has gone since something was written to it."""
-        known = self._device  # before the look: another thread may be about to make the root
+        """Raises UnwritableError if the root has gone since the first write."""
+        known = self._device  # read before the check: another thread may be making the root
         found = self.path.stat().st_dev if self.path.is_dir() else None
         if known is not None and known != found:
             raise unwritable(self.path, "this root was there and is gone", "mount it again")
 
     def _check_same(self, workspace: Path) -> None:
-        """Raises UnwritableError where a workspace is no longer the folder that was made."""
+        """Raises UnwritableError if a workspace is no longer the folder that was made."""
         if not workspace.is_dir() or not os.path.samestat(workspace.stat(), os.fstat(self._open[workspace])):
-            self._device = -1  # of no file system: other threads stop, too
+            self._device = -1  # no file system has it: other threads stop, too
             raise unwritable(self.path, "this root was there and is gone", "mount it again")
 
     def faults(self, kind: str, key: str) -> list[str]:
@@ -149,7 +149,7 @@ class LocalRoot:
         return verify_entry(self.folder(kind, key), kind, key)
 
     def quarantine(self, kind: str, key: str) -> Path:
-        """Move an entry out of the way, where nobody reads it and a person may look at it.
+        """Move an entry to where nobody reads it and a person can look at it.
 
         Returns:
             Its new folder, `<root>/quarantine/<kind>/<key>.<nanoseconds>`.
@@ -159,9 +159,9 @@ class LocalRoot:
         return self.folder(kind, key).rename(target)
 
     def mark_used(self, kind: str, key: str) -> None:
-        """Let the time of an entry's entry.json tell the day of its last use; where it cannot, it does not.
+        """Mark the day of an entry's last use as the time of its entry.json, if that can be set.
 
-        For a root of one's own: in one of the team's, marks would be writes.
+        Call it for one's own root only: in a team's root, marks would be writes.
         """
         meta = self.folder(kind, key) / META
         with suppress(OSError):  # read-only, or another user's
@@ -169,20 +169,20 @@ class LocalRoot:
                 os.utime(meta)
 
     def last_use(self, kind: str, key: str) -> int:
-        """When an entry was last used, in Unix seconds, to a day: see `mark_used`; else when it was made."""
+        """When an entry was last used, in Unix seconds, to a day (see `mark_used`), or made if never used."""
         return int((self.folder(kind, key) / META).stat().st_mtime)
 
     def remove(self, kind: str, key: str) -> None:
-        """Delete an entry: hidden first, so that nobody finds half of it; a reader is told that it is gone.
+        """Delete an entry. First hide it, so that nobody finds half of it. Readers learn that it is gone.
 
         Raises:
-            FileNotFoundError: there is none; another process was faster.
+            FileNotFoundError: there is no such entry; another process was faster.
         """
         leaving = self.folder(kind, key).rename(_hidden(self.folder(kind, key)))
         shutil.rmtree(leaving)
 
     def abandoned(self) -> Iterator[Path]:
-        """Hidden folders that killed writers left."""
+        """Hidden folders that killed writers left behind."""
         for kind in KINDS:
             found = (self.path / kind / LAYOUT).glob(f"??/.{'[0-9a-f]' * 64}.*.*.*.tmp")
             yield from (folder for folder in found if _is_abandoned(folder))
@@ -198,14 +198,14 @@ def list_entries(root: Path, kind: str) -> Iterator[Path]:
 
 
 def make_folders(folder: Path) -> None:
-    """As mkdir with parents, of which none becomes writable by everybody, whatever the umask."""
+    """As mkdir with parents. Whatever the umask, no new folder becomes writable by everybody."""
     for each in (*reversed(folder.parents), folder):
         if not each.exists():
             each.mkdir(0o775, exist_ok=True)
 
 
 def _settle(folder: Path) -> None:
-    """Take away the rights that nobody needs, and wait until the disk has it all."""
+    """Remove the rights that nobody needs, and wait until all is on the disk."""
     for path in (*folder.rglob("*"), folder):
         found = path.lstat().st_mode
         allowed = _OTHERS_MAY_READ[stat.S_ISDIR(found)] & found
@@ -216,18 +216,18 @@ def _settle(folder: Path) -> None:
 
 
 def _hidden(final: Path) -> Path:
-    """A name beside an entry's place that no reader looks at, and that tells whose it is."""
+    """A name beside an entry's place. Readers ignore it, and it tells whose it is."""
     return final.with_name(f".{final.name}.{process_space()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
 
 
 def _sweep_abandoned(final: Path) -> None:
-    """Remove what killed writers left of the same entry."""
+    """Remove what killed writers of the same entry left behind."""
     for leftover in filter(_is_abandoned, final.parent.glob(f".{final.name}.*.tmp")):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _is_abandoned(leftover: Path) -> bool:
-    """Whether a killed process of this machine left a hidden folder, or one of another machine long ago."""
+    """Whether a hidden folder is of a dead process of this machine, or of another machine and old."""
     host, pid = leftover.name.split(".")[2:4]
     if host == process_space() and pid.isdigit() and is_gone(int(pid)):
         return True

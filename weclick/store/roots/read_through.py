@@ -1,7 +1,7 @@
-"""A bounded folder of entries that were fetched from buckets; what a process uses stays until it is done.
+"""A bounded folder of entries fetched from buckets. An entry stays as long as a process uses it.
 
-A process marks the entries that it uses by shared locks on single bytes of one file: they cost one open file,
-and the kernel takes them back from a process that was killed.
+A process marks the entries that it uses by shared locks on single bytes of one file. They cost one open file,
+and the kernel releases them when a process is killed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from weclick.store.roots.transfer import Root, copy_entry
 
 MAX_GIB = 100.0
 LEFT_AFTER_EVICTION = 0.9
-"""Share of the bound that eviction leaves filled, so that not every fetch has to evict."""
+"""Eviction goes down to this share of the bound, so that not every fetch has to evict."""
 
 LOOKS_PER_FILLING = 16
-"""How often a process looks through the folder while it fills it: others may be filling it, too."""
+"""How often a process counts the folder while it fills it, since others may be filling it, too."""
 
 
 class ReadThrough:
-    """Fetches entries whole on first use, and forgets those that were used longest ago.
+    """Fetches whole entries on first use, and removes the longest unused ones.
 
     Args:
         path: folder of the fetched entries, laid out as a root.
@@ -45,14 +45,14 @@ class ReadThrough:
         self._root, self._max_bytes = LocalRoot(path), int(max_gib * 2**30)
 
     def find_meta(self, kind: str, key: str) -> dict[str, Any] | None:
-        """As `LocalRoot.find_meta`, of what was fetched."""
+        """As `LocalRoot.find_meta`, for fetched entries."""
         return self._root.find_meta(kind, key)
 
     def locate(self, source: Root, entry: Entry) -> Path:
-        """The folder of an entry, fetched if need be; it stays at least as long as `entry` is alive.
+        """The folder of an entry, fetched if needed. It stays at least as long as `entry` is alive.
 
         Raises:
-            InputError: it does not fit beside what is in use.
+            InputError: it does not fit beside the entries in use.
             DamagedEntryError: it did not arrive as it was committed.
         """
         meta, marks = entry.meta, _marks(self._root.path)
@@ -92,7 +92,7 @@ class ReadThrough:
 
 
 class _Marks:
-    """Which entries of a folder this process uses; one for each folder and process."""
+    """The entries of a folder that this process uses. There is one for each folder and process."""
 
     def __init__(self, path: Path):
         path.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class _Marks:
         self._used: Counter[int] = Counter()
         self._mutex = threading.RLock()
         self.room_bytes = 0
-        """What this process may fetch before it looks through the folder again."""
+        """Bytes that this process may fetch before it counts the folder again."""
 
     def use(self, place: int) -> None:
         with self._mutex:

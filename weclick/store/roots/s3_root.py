@@ -1,8 +1,8 @@
 """A root of the store in an S3 bucket, at Amazon or behind any other endpoint of that protocol.
 
-Files of an entry lie at `<prefix>/<kind>/v1/<kk>/<key>/<digest>/<file>`, where the digest is that of their
-entry.json: of two publishers of one key, neither writes what the other one wrote. `entry.json` itself is put
-last, at `.../<key>/entry.json`, on the condition that there is none. Who wins that, made the entry.
+Files of an entry lie at `<prefix>/<kind>/v1/<kk>/<key>/<digest>/<file>`. The digest is that of their
+entry.json, so two publishers of one key never write the same object. `entry.json` itself is put last, at
+`.../<key>/entry.json`, on the condition that there is none. The first publisher to put it made the entry.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
 class UnreachableRootError(InputError):
-    """A bucket does not answer, or forbids what was asked of it."""
+    """A bucket does not answer, or forbids a request."""
 
 
 def is_bucket(root: object) -> bool:
-    """Whether a root is named by an address such as s3://team/weclick."""
+    """Whether a root's name is an address such as s3://team/weclick."""
     return str(root).startswith("s3:/")
 
 
 class S3Root:
-    """Entries in a bucket; the methods are those of `LocalRoot`. Threads may share it.
+    """Entries in a bucket, with the methods of `LocalRoot`. Threads may share it.
 
     Args:
         address: s3://bucket/prefix; the prefix may be empty.
         endpoint_url: of another service than Amazon's; None takes AWS_ENDPOINT_URL or Amazon.
-        region: None takes that of AWS_REGION or of the AWS profile.
+        region: None takes AWS_REGION or that of the AWS profile.
 
     Raises:
         InputError: the address is malformed, or boto3 is not installed.
@@ -62,11 +62,11 @@ class S3Root:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def address(self, kind: str, key: str) -> str:
-        """Of an entry, for people."""
+        """The address of an entry, for people."""
         return f"{self}/{entry_name(kind, key)}"
 
     def find_meta(self, kind: str, key: str) -> dict[str, Any] | None:
-        """The entry.json of an entry, or None where there is no such entry.
+        """The entry.json of an entry, or None if there is no such entry.
 
         Raises:
             DamagedEntryError: it is not what was committed.
@@ -96,7 +96,7 @@ class S3Root:
         """Download an entry's files, and no others, into an empty folder.
 
         Raises:
-            DamagedEntryError: one is missing, or of another size.
+            DamagedEntryError: a file is missing, or has another size.
             DiskFullError: there is no room.
         """
         kind, key = meta["kind"], meta["key"]
@@ -125,18 +125,18 @@ class S3Root:
 
     @contextmanager
     def workspace(self, kind: str, key: str) -> Iterator[Path]:
-        """An empty folder of this machine, to be filled and committed; gone after the block."""
+        """An empty folder of this machine, to fill and commit. It is removed after the block."""
         with tempfile.TemporaryDirectory(prefix="weclick-") as folder:
             yield Path(folder)
 
     def commit(self, folder: Path, kind: str, key: str) -> bool:
-        """Upload an entry: what is there already of it is not sent again, entry.json goes last.
+        """Upload an entry. Files that are already there are not sent again, and entry.json goes last.
 
         Returns:
-            False where somebody committed the same key meanwhile: theirs stays.
+            False if somebody committed the same key meanwhile: theirs stays.
 
         Raises:
-            UnreachableRootError: the bucket does not answer; a second call goes on where this one ended.
+            UnreachableRootError: the bucket does not answer; a second call goes on where this one stopped.
         """
         data = read_meta_file(folder)
         meta = parse_meta(data, folder, kind, key)
@@ -153,7 +153,7 @@ class S3Root:
         return won
 
     def faults(self, kind: str, key: str) -> list[str]:
-        """As `verify_entry`, of the entry's files as they arrive here."""
+        """As `verify_entry`, for the entry's files as they arrive here."""
         where = self.address(kind, key)
         try:
             meta = self.find_meta(kind, key)
@@ -173,7 +173,7 @@ class S3Root:
         self._client.upload_file(str(file), self._bucket, self._prefix + name)
 
     def _put_new(self, name: str, data: bytes) -> bool:
-        """Put an object where there is none; False where there is one."""
+        """Put an object; False if there is one already."""
         try:
             self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=data, IfNoneMatch="*")
         except self._client.exceptions.ClientError as error:
@@ -183,7 +183,7 @@ class S3Root:
         return True
 
     def _sweep(self, kind: str, key: str, winner: Mapping[str, Any] | None) -> None:
-        """Delete what other publishers of a committed entry left: nobody can commit it any more."""
+        """Delete what other publishers of a committed entry left: it can never be committed."""
         if winner is None:
             return
         kept = (f"{_data_name(winner)}/", f"{entry_name(kind, key)}/{META}")
@@ -192,7 +192,7 @@ class S3Root:
                 self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
 
     def _list(self, name: str) -> Iterator[tuple[str, int]]:
-        """Name below the root, and bytes, of every object whose name begins so."""
+        """Name below the root and bytes of every object whose name begins with `name`."""
         with self._reached():
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + name):
@@ -201,7 +201,7 @@ class S3Root:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """The words of boto3 for what went wrong with the bucket become a sentence."""
+        """Turn errors of boto3 into one sentence that says what to do."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -216,7 +216,7 @@ class S3Root:
 
 
 def _data_name(meta: Mapping[str, Any]) -> str:
-    """Where the files of one publisher's entry lie below the root."""
+    """Where one publisher's files of an entry lie below the root."""
     return f"{entry_name(meta['kind'], meta['key'])}/{meta['digest'][:16]}"
 
 
@@ -239,5 +239,5 @@ def _connect(endpoint_url: str | None, region: str | None) -> Any:
 
 @cache
 def _session(make: Callable[[], Any]) -> Any:
-    """Made once: it reads a megabyte of descriptions of services."""
+    """Make the session once, since it reads a megabyte of service descriptions."""
     return make()

@@ -1,4 +1,4 @@
-"""Entries from root to root: each checked whole before it is committed, so that no damage travels."""
+"""Copies entries from root to root. Each is checked before it is committed, so that no damage spreads."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Wanted = tuple[str, str]
 
 
 Root = LocalRoot | S3Root
-"""A place of entries; both have the same methods."""
+"""A place of entries. Both types have the same methods."""
 
 
 @dataclass
 class Transfer:
-    """What came of copying entries.
+    """The outcome of copying entries.
 
     Attributes:
-        copied: entries, now also in the target.
-        copied_bytes: of them.
-        skipped: entries that the target had, or got from somebody else meanwhile.
-        missing: those that no source has.
-        faults: one line for each entry that is damaged, in a source or in the target; it was not copied.
+        copied: number of entries that were copied.
+        copied_bytes: their size.
+        skipped: number of entries that the target had, or got from somebody else meanwhile.
+        missing: entries that no source has.
+        faults: one line for each entry that is damaged in a source or in the target and was not copied.
         licences: notice -> number of copied entries that carry it.
     """
 
@@ -45,10 +45,10 @@ class Transfer:
 
 
 def copy_entry(source: Root, target: Root, meta: Mapping[str, Any]) -> bool:
-    """Copy one entry; its digests, key, attributes and names are checked before it is committed.
+    """Copy one entry. Its digests, key, attributes and names are checked before it is committed.
 
     Returns:
-        False where somebody else committed it meanwhile.
+        False if somebody else committed it meanwhile.
 
     Raises:
         DamagedEntryError: it is not whole; the target stays as it was.
@@ -56,7 +56,7 @@ def copy_entry(source: Root, target: Root, meta: Mapping[str, Any]) -> bool:
     kind, key = meta["kind"], meta["key"]
     with target.workspace(kind, key) as folder:
         if isinstance(source, LocalRoot) and isinstance(target, S3Root):
-            folder = source.folder(kind, key)  # sent from where it lies
+            folder = source.folder(kind, key)  # uploaded from its own place
         else:
             source.export(meta, folder)
         if faults := verify_entry(folder, kind, key):
@@ -68,11 +68,11 @@ def copy_entry(source: Root, target: Root, meta: Mapping[str, Any]) -> bool:
 def copy_entries(
     sources: Sequence[Root], target: Root, wanted: Iterable[Wanted], advance: Any = lambda: None
 ) -> Transfer:
-    """Copy what the target lacks of the wanted entries, in threads, each from the first source that has it.
+    """Copy the wanted entries that the target lacks, in threads, each from the first source that has it.
 
     Args:
         sources: searched in order.
-        target: what it has stays as it is.
+        target: its own entries stay as they are.
         wanted: kind and key of each.
         advance: called after each.
     """
