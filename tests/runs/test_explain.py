@@ -90,7 +90,7 @@ def test_where_no_frame_is_known_it_says_so(ask, street, clip, tmp_path):
     frames = tuple(replace(frame, digest=f"{i:064x}") for i, frame in enumerate(clip.frames))
     write_manifest(replace(street.train, clips=(replace(clip, frames=frames),)), tmp_path / "other.json")
     told = ask(clip.id, "--manifest", tmp_path / "other.json")
-    assert told.count(f"in {street.store.local}, nor any entry of its frames") == 2
+    assert told.count(f"in {street.store.local}, and no entry shares its frames") == 2
 
 
 def test_a_clip_of_validation_asks_for_flow_alone(ask, street):
@@ -122,7 +122,7 @@ def test_a_network_is_compared_with_the_most_alike_of_its_role(ask, street, tmp_
     write_index(tmp_path / "results/frames/train/0.json", "frames", street.frames)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WECLICK_CACHE", str(tmp_path / "store"))
-        assert "nor any entry of its role" in ask("teacher")
+        assert "and no entry shares its role" in ask("teacher")
         _store_teacher(street, tmp_path)
         assert "models: found" in ask("teacher")
         told = ask("teacher", "--set", "seed=3", teacher={"steps": 7})

@@ -109,7 +109,7 @@ def test_a_run_by_the_papers_recipe_is_set_beside_it(results):
     [
         ({"data": {"shrink": 2}}, "reads frames at 1/2"),
         ({"student": {"backbone": "resnet34"}}, "no deeplabv3plus with resnet34"),
-        ({"teacher": {"backbone": "resnet50"}}, "this run's has resnet50"),
+        ({"teacher": {"backbone": "resnet50"}}, "this run's resnet50"),
         ({"student": {"pretrained": None}}, "ImageNet"),
         ({"student": {"channels": 64}}, "64 channels wide"),
         ({"clicks": {"min_pixels": 100}}, "clicks on objects of 512 pixels"),
@@ -127,4 +127,4 @@ def test_what_makes_a_comparison_unfair_is_said(results, change, reason):
 
 def test_too_few_targets_are_said(results):
     (reason, *_) = beside_paper(as_cityscapes(results, 500), complete_config(CITYSCAPES))["reasons"]
-    assert reason == "it learns from 2,975 target frames, this run from 500"
+    assert reason == "the paper learns from 2,975 target frames, this run from 500"

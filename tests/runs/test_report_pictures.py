@@ -76,7 +76,7 @@ def test_overlay_leaves_ignored_pixels_grey():
     drawn = overlay(np.full((*SIZE, 3), 100, np.uint8), ids, (RED,))
     assert tuple(drawn[0, -1]) == (100, 100, 100)
     assert drawn[0, 0, 0] > 180 > 60 > drawn[0, 0, 1]
-    with pytest.raises(ValueError, match="of another run"):
+    with pytest.raises(ValueError, match="from another run"):
         overlay(np.zeros((4, 4, 3), np.uint8), ids, (RED,))
 
 

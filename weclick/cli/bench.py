@@ -49,7 +49,7 @@ def student(
         ),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="Also measure the student of this configuration, and its frames' size.")
+        str | None, typer.Option(help="Also measure this configuration's student, and at its frames' size.")
     ] = None,
     change: Set = None,
     seconds: Annotated[
@@ -61,10 +61,10 @@ def student(
 ) -> None:
     """Measure frames a second of students, beside the paper's on a V100.
 
-    One frame at a time: normalised image in, class map of its size out; random weights; medians over rounds
-    in which the modes take turns. channels_last changes the memory order; fused, on top of it, folds batch
-    norm into the convolutions; bf16 and compile (torch.compile) go on from there; cuda_graph is bf16,
-    recorded and replayed. Run it on a quiet machine.
+    Networks have random weights. They turn one normalised image at a time into a class map of its size.
+    Figures are medians over rounds in which the modes take turns. channels_last changes the memory order.
+    fused also folds batch norm into the convolutions. bf16 and compile (torch.compile) build on fused.
+    cuda_graph is bf16, recorded and replayed. Run it on a quiet machine.
 
     Examples:
 

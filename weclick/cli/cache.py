@@ -1,4 +1,4 @@
-"""`weclick cache`: entries to and from the roots of a team, and whether they are still whole."""
+"""`weclick cache`: copies entries to and from team roots, and checks that they are whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.stages import KINDS
 from weclick.runs.listed import wanted_of
 
-if TYPE_CHECKING:  # what the store imports takes longer than printing help
+if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import LocalRoot, S3Root, Store
 
 cache = typer.Typer(no_args_is_help=True, help="Share entries of the store, and check them.")
@@ -41,7 +41,7 @@ def publish(
 ) -> None:
     """Copy entries of the local root, all or those of a run, into a team root.
 
-    An entry that is there stays as it is. A second call goes on where a first one was interrupted.
+    An entry that is already there stays as it is. After an interruption, a second call goes on.
 
     Examples:
 
@@ -58,7 +58,7 @@ def publish(
 def fetch(listed: Listed = None, kind: Kinds = None, config: Config = DEFAULT, change: Set = None) -> None:
     """Copy the entries that a run needs from the team roots into the local one.
 
-    Of a manifest these are its frames and flows under the configuration.
+    For a manifest, these are its frames and flows under the configuration.
 
     Examples:
 
@@ -81,7 +81,7 @@ def mirror(
     config: Config = DEFAULT,
     change: Set = None,
 ) -> None:
-    """Copy what one root has and the other lacks, both ways.
+    """Copy the entries that one root has and the other lacks, both ways.
 
     Example:
 
@@ -113,9 +113,9 @@ def verify(
 ) -> None:
     """Compare all entries with their digests, keys and schemas.
 
-    A damaged entry is told, and exit status is 1. Entries of team roots are only told: who may write there
-    runs this with that root as their last one. What lies in quarantine is read by nobody, and made anew when
-    a run needs it.
+    Damaged entries are printed, and the exit status is 1. Entries of team roots are only printed. To move
+    them, somebody who may write there runs this with that root as the last one. No run reads entries in
+    quarantine; a run that needs one makes it anew.
 
     Examples:
 
@@ -134,7 +134,7 @@ def verify(
 
 
 def _damaged(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool) -> int:
-    """How many entries of a root are damaged; each is told."""
+    """Count the damaged entries of a root, and print each."""
     from concurrent.futures import ThreadPoolExecutor
 
     from weclick.common.progress import progress_bar
@@ -204,7 +204,7 @@ def _copied(
     target: LocalRoot | S3Root,
     wanted: Iterable[tuple[str, str]],
 ) -> bool:
-    """Copy with a bar, and sum up; whether nothing was missing or damaged."""
+    """Copy with a bar, and print a summary; True if nothing was missing or damaged."""
     from weclick.common.progress import progress_bar
     from weclick.common.words import count_bytes
     from weclick.store import copy_entries

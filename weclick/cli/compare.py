@@ -16,7 +16,7 @@ def compare(
         list[str], typer.Argument(help="Results folders, each as FOLDER or FOLDER=LABEL.", metavar="RUN...")
     ],
     output: Annotated[Path, typer.Option("--output", help="File to write.")] = Path("compare.html"),
-    examples: Annotated[int, typer.Option(help="Frames whose predictions are set side by side.")] = 6,
+    examples: Annotated[int, typer.Option(help="Frames to show with every run's prediction.")] = 6,
 ) -> None:
     """Make one page of several runs side by side: configuration, scores, classes, curves, predictions."""
     from weclick.runs.report import write_comparison

@@ -1,4 +1,4 @@
-"""`weclick doctor`: is all fit for a run, and what to mend."""
+"""`weclick doctor`: checks whether all is fit for a run, and says what to mend."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from weclick.common.config import ConfigError, load_config
 def doctor(
     config: Config = DEFAULT,
     change: Set = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Look into a sample of the files.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Read only a sample of the files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check machine, configuration, caches and data set, and say what to mend.
 
-    Exit status 0 when nothing must be mended; warnings do not count.
+    Exit status 0 if nothing must be mended; warnings do not count.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`weclick cache explain`: why the store has, or has not, what a run asks for."""
+"""`weclick cache explain`: why the store has or lacks an entry that a run asks for."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from weclick.common.stages import MODELS, ROLES
 from weclick.manifest import read_manifest
 from weclick.runs.layout import Layout
 
-if TYPE_CHECKING:  # what it imports takes longer than printing help
+if TYPE_CHECKING:  # importing it takes longer than printing help
     from weclick.runs.explain.explain import Answer
     from weclick.store import Store, Summary
 
 
 @cache.command()
 def explain(
-    clip: Annotated[str, typer.Argument(help="Id of a clip; or teacher or student, for that network.")],
+    clip: Annotated[str, typer.Argument(help="Id of a clip, or teacher or student for that network.")],
     manifest: Annotated[
         list[Path] | None,
         typer.Option(help="Manifests that list the clip. Default: those of the configuration's results."),
@@ -34,10 +34,10 @@ def explain(
     config: Config = DEFAULT,
     change: Set = None,
 ) -> None:
-    """Say for a clip, or a network, which entries a run asks for, where they are, or what makes them missing.
+    """For a clip or a network, say which entries a run asks for, and where they are or why they are missing.
 
-    An entry is found by the content that it was made from and the options that it was made with. Of one that
-    is not found, the nearest entry of any root is told, and in what it differs, by name with both values.
+    An entry is found by the content and the options that it was made from. If it is missing, the answer
+    names the nearest entry of any root, and lists its differences by name with both values.
 
     Examples:
 
@@ -77,7 +77,7 @@ def _print(answer: Answer, store: Store) -> None:
             print(f"  {difference}")
     else:
         near = "role" if kind == MODELS else "frames"
-        print(f"{kind}: not found as {answer.key[:12]}… in {roots}, nor any entry of its {near}")
+        print(f"{kind}: not found as {answer.key[:12]}… in {roots}, and no entry shares its {near}")
 
 
 def _told(entry: Summary) -> str:

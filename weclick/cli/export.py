@@ -26,15 +26,15 @@ def export(
     checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a student or teacher.")] = STUDENT,
     output: Annotated[Path, typer.Option(help="Folder for model.onnx and model.pt2.")] = Path("exported"),
     format: Annotated[Format, typer.Option(help="ONNX, a torch.export program, or both.")] = Format.ONNX,
-    size: Annotated[str, typer.Option(help="Fixed HxW in px; else free. PSPNet needs it.")] = "",
-    check: Annotated[Path | None, typer.Option(help="Image to compare outputs on; else noise.")] = None,
+    size: Annotated[str, typer.Option(help="Fixed HxW in px. Default: any size. PSPNet needs it.")] = "",
+    check: Annotated[Path | None, typer.Option(help="Image to compare outputs on. Default: noise.")] = None,
 ) -> None:
     """Write a trained network as ONNX or as a torch.export program, and check it against the network.
 
-    Input `rgb`: float32 (B, 3, H, W), RGB 0..255, as decoded; normalisation is inside. Output `logits`:
-    float32 (B, K, H, W); their arg-max are the class ids. Classes, palette and model card lie in the file as
-    JSON: ONNX metadata `weclick`, or weclick.json in the .pt2. A file whose logits differ by more than 1e-4
-    of the largest one is not kept.
+    Input `rgb`: float32 (B, 3, H, W), RGB 0..255, as decoded; the network normalises it. Output `logits`:
+    float32 (B, K, H, W); their arg-max gives the class ids. The file holds classes, palette and model card
+    as JSON: ONNX metadata `weclick`, or weclick.json in the .pt2. A file whose logits differ by more than
+    1e-4 of the largest one is not kept.
 
         weclick export --check street.jpg
         weclick export --format both --output exported

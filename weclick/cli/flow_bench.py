@@ -1,4 +1,4 @@
-"""`weclick flow-bench`: which flow estimator is good enough, and how fast."""
+"""`weclick flow-bench`: compares how good and how fast flow estimators are."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def flow_bench(
         Path | None, typer.Option(help="Folder of label PNGs (class ids) by the names of their frames.")
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(min=1, help="K: labels are 0..K-1. Default: as the labels say.")
+        int | None, typer.Option(min=1, help="K: labels are 0..K-1. Default: read from the labels.")
     ] = None,
     ignore: Annotated[int, typer.Option(min=0, help="Label value that is not scored.")] = 255,
     gap: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Frames between the two of a pair; may be repeated. Default: 1 2 4 7."),
+        typer.Option(min=1, help="Distance of a pair in frames; may be repeated. Default: 1 2 4 7."),
     ] = None,
     at_most: Annotated[
         int | None, typer.Option(min=1, help="Pairs at each gap, evenly spread. Default: all.")
@@ -47,11 +47,12 @@ def flow_bench(
 ) -> None:
     """Compare flow estimators on your own frames, and on pairs whose true flow is known.
 
-    With labels: the label of the frame `gap` frames earlier, warped along the flow, scored there (mIoU). With
-    frames alone: how far their colours are off after the warp, in grey levels. With true flow: end-point
-    error in px, and the share of pixels off by more than 3 px and 5 % (Fl). Everything without and with the
-    validity masks that `flow.masks` can store, the share of pixels that they keep, and milliseconds a pair.
-    Look first whether a flow beats zero flow.
+    With labels, it warps the label of the frame `gap` frames earlier along the flow, and scores it (mIoU).
+    With frames alone, it measures how far their colours are off after the warp, in grey levels. With true
+    flow, it measures the end-point error in px, and the share of pixels off by more than 3 px and 5 % (Fl).
+    All figures come without and with the validity masks that `flow.masks` can store. The table also shows
+    the share of pixels that the masks keep, and milliseconds a pair. First check whether a flow beats zero
+    flow.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`weclick flow-export` and `weclick flow-import`: flows of the store as files, and files into the store."""
+"""`weclick flow-export` and `weclick flow-import`: write flows of the store as files, and read them back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from weclick.common.errors import InputError
 from weclick.runs.layout import DEFAULT as DEFAULT_RUN
 from weclick.runs.layout import Layout
 
-if TYPE_CHECKING:  # what the store imports takes longer than printing help
+if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import Store
 
 
@@ -34,7 +34,7 @@ def flow_export(
         FlowFormat, typer.Option(help="Middlebury .flo, or KITTI PNG, whose third channel holds the masks.")
     ] = FlowFormat.FLO,
     full: Annotated[
-        bool, typer.Option("--full", help="At the image's size, in its pixels; else on the stride grid.")
+        bool, typer.Option("--full", help="Write at the image's size, in its pixels, not on the stride grid.")
     ] = False,
     clip: Annotated[
         list[str] | None, typer.Option(help="Clip to write; may be repeated. Default: all.")
@@ -85,11 +85,12 @@ def flow_import(
     config: Config = DEFAULT,
     change: Set = None,
 ) -> None:
-    """Take flows that were made elsewhere in the place of the flow stage.
+    """Import flows that were made elsewhere, in place of the flow stage.
 
-    Needed are the flows from every target to the neighbours that `window` allows, at the size of the frames
-    and in their pixels; for the mask forward_backward those back, too. Of the configuration count `window`,
-    `cache` and, in `flow`, stride_px, masks and on_overflow. The index is like that of `weclick flow`.
+    It needs the flows from every target to the neighbours that `window` allows, at the size of the frames
+    and in their pixels. The mask forward_backward also needs the flows back. Of the configuration, it uses
+    `window`, `evaluate.max_gap_frames`, `cache` and, in `flow`, stride_px, masks and on_overflow. The index
+    is like that of `weclick flow`.
 
     Examples:
 
@@ -104,13 +105,13 @@ def flow_import(
 
     if (output is None) == (wanted is None):
         raise InputError(
-            "flow-import takes either --output INDEX, to import, or --wanted CSV, to be told what is needed"
+            "flow-import takes either --output INDEX, to import, or --wanted CSV, to list what it needs"
         )
     chosen = load(config, change, "flow")
     wanted_pairs, listed = Wanted(chosen).pairs, read_manifest(manifest)
     if wanted:
         count = write_wanted(listed, wanted_pairs, chosen["flow"]["masks"], wanted)
-        print(f"{count} flows are needed: {wanted}")
+        print(f"{count} flows are needed, listed in {wanted}")
     if output:
 
         def make(store: Store) -> dict[str, str]:

@@ -26,7 +26,7 @@ def inspect(
 ) -> None:
     """Say what a file or store entry is, where it came from and what it holds.
 
-    Exit status 1 where something is damaged or missing, e.g. a file of an entry that no longer matches its
+    Exit status 1 if something is damaged or missing, e.g. a file of an entry that no longer matches its
     digest.
 
     Examples:

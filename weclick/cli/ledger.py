@@ -1,4 +1,4 @@
-"""`weclick cache ls`, `du`: what the store holds."""
+"""`weclick cache ls`, `du`: list and sum up the entries of the store."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from weclick.common.files import read_json
 from weclick.common.words import mebibytes
 from weclick.runs.listed import files_of
 
-if TYPE_CHECKING:  # what the store imports takes longer than printing help
+if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import Summary
 
 AT_MOST = 40
-"""Rows that `ls` shows unless told otherwise; all of many thousands would take longer than to find them."""
+"""Rows that `ls` shows by default. To print many thousands would take longer than to find them."""
 
 SORTS = {
     "size": lambda entry: -entry.entry_bytes,
@@ -45,30 +45,30 @@ Roots = Annotated[
     list[str] | None,
     typer.Option("--root", help="Folder or s3://bucket/prefix; may be repeated. Default: the search path."),
 ]
-OlderThan = Annotated[str | None, typer.Option(help="Only those made longer ago than e.g. 12h, 30d or 8w.")]
-UnusedSince = Annotated[str | None, typer.Option(help="Only those not used for e.g. 12h, 30d or 8w.")]
+OlderThan = Annotated[str | None, typer.Option(help="Only entries made longer ago than e.g. 12h, 30d or 8w.")]
+UnusedSince = Annotated[str | None, typer.Option(help="Only entries not used for e.g. 12h, 30d or 8w.")]
 
 
 @cache.command()
 def ls(
     results: Annotated[
         list[Path] | None,
-        typer.Argument(help="Manifests, or folders of results with some: they tell the data set of entries."),
+        typer.Argument(help="Manifests, or results folders that hold some; they tell the entries' data set."),
     ] = None,
     kind: Kinds = None,
     root: Roots = None,
     older_than: OlderThan = None,
     unused_since: UnusedSince = None,
     sort: Annotated[str, typer.Option(help=f"{', '.join(SORTS)}: the largest, or oldest, first.")] = "size",
-    rows: Annotated[int, typer.Option(min=0, help="Show so many at most.")] = AT_MOST,
-    as_json: Annotated[bool, typer.Option("--json", help="All of them as JSON, one a line.")] = False,
+    rows: Annotated[int, typer.Option(min=0, help="Show at most this many.")] = AT_MOST,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all entries as JSON, one a line.")] = False,
     config: Config = DEFAULT,
     change: Set = None,
 ) -> None:
-    """List the entries of the store: of what, by whom, how large, when made and when last used.
+    """List the entries of the store: their data, maker, size, age and last use.
 
-    An entry does not know its data set: it is told where a manifest of `results` (by default those of the
-    configuration) names one of its frames, by content. Last use is marked in the local root alone, to a day.
+    An entry does not know its data set. The list shows it if a manifest of `results` (by default those of
+    the configuration) names one of its frames, by content. Only the local root marks last use, to a day.
 
     Examples:
 
@@ -110,7 +110,7 @@ def du(
 ) -> None:
     """Sum up the store: entries and bytes by root, kind, estimator or teacher, and codec.
 
-    With results, also how much of it they reach: what `weclick cache gc` would keep for them.
+    With results, it also shows how much of the store they reach; `weclick cache gc` would keep that.
 
     Examples:
 
@@ -141,7 +141,7 @@ def du(
 
 
 def _clips(results: Iterable[Path]) -> dict[str, tuple[str, str]]:
-    """Digest of a frame -> data set and clip, of the manifests among results."""
+    """Digest of a frame -> data set and clip, from the manifests among results."""
     clips: dict[str, tuple[str, str]] = {}
     for path in results:
         for file in files_of(path, planned=True) if path.is_dir() else [path]:

@@ -1,4 +1,4 @@
-"""What the verbs of the ledger share: what they read, and how they tell it."""
+"""The parts that the verbs of the ledger share: they read entries and print them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.words import mebibytes
 from weclick.runs.listed import wanted_of
 
-if TYPE_CHECKING:  # what the store imports takes longer than printing help
+if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import LocalRoot, S3Root, Store, Summary
 
 _UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _WIDE = 240
-"""Columns of text where no terminal says how many it has."""
+"""Columns of text if the output is no terminal."""
 
 
 def roots_of(given: list[str] | None, config: sections.Config, store: Store) -> list[LocalRoot | S3Root]:
     """The roots that --root names, by default the whole search path.
 
     Raises:
-        InputError: one that it names is not there.
+        InputError: a root that it names is not there.
     """
     from weclick.store import LocalRoot
 
@@ -39,15 +39,15 @@ def roots_of(given: list[str] | None, config: sections.Config, store: Store) -> 
 
 
 def read_entries(roots: Iterable[LocalRoot | S3Root], kinds: Iterable[str]) -> list[Summary]:
-    """The entries of some roots; how many cannot be read is told on stderr."""
+    """The entries of some roots. A line on stderr counts those that cannot be read."""
     from weclick.store import read_ledger
 
-    gc.disable()  # which looks, in a quarter of the time, for what could go of all that is read, and stays
+    gc.disable()  # its search would take a quarter of the time, and all that is read stays
     try:
         ledger = read_ledger(roots, kinds)
     finally:
         gc.freeze()
-        gc.unfreeze()  # into the oldest generation, or the next look goes through them all
+        gc.unfreeze()  # into the oldest generation; otherwise the next search goes through all of them
         gc.enable()
     if ledger.faults:
         print(f"{len(ledger.faults)} entries cannot be read, e.g. {ledger.faults[0]}", file=sys.stderr)
@@ -57,7 +57,7 @@ def read_entries(roots: Iterable[LocalRoot | S3Root], kinds: Iterable[str]) -> l
 def reached_by(
     results: Iterable[Path], config: sections.Config, entries: Iterable[Summary]
 ) -> set[tuple[str, str]]:
-    """Kind and key of what results name, of what their manifests need, and of what all that is made of.
+    """Kind and key of what results name, of what their manifests need, and of what those were made from.
 
     Raises:
         InputError: some of them are not there, cannot be read, or name nothing.
@@ -84,7 +84,7 @@ def among(entries: Iterable[Summary], named: Collection[tuple[str, str]]) -> lis
 
 
 def seconds(text: str) -> float:
-    """How long e.g. 12h, 30d or 8w is.
+    """The seconds of a time span such as 12h, 30d or 8w.
 
     Raises:
         InputError: the text is of another form.
@@ -101,7 +101,7 @@ def amount(entries: Sequence[Summary]) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their columns; numbers of MiB and of entries to the right."""
+    """Print rows under their columns, with numbers and ages aligned to the right."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`weclick cache gc`: entries of the local root that nothing needs any more."""
+"""`weclick cache gc`: deletes entries of the local root that nothing needs any more."""
 
 from __future__ import annotations
 
@@ -20,36 +20,38 @@ from weclick.common.words import mebibytes
 from weclick.runs.layout import stage_of
 from weclick.runs.listed import files_of
 
-if TYPE_CHECKING:  # what the store imports takes longer than printing help
+if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import LocalRoot, Summary
 
 KEPT = "2d"
-"""Younger, or lately used, entries stay: a run may be about to name them, and a use is marked to a day."""
+"""Younger or lately used entries stay: a run may be about to name them, and last use is marked to a day."""
 
 
 @cache.command()
 def gc(
     results: Listed = None,
     kind: Kinds = None,
-    older_than: Annotated[str, typer.Option(help="Only those made longer ago.")] = KEPT,
-    unused_since: Annotated[str, typer.Option(help="Only those not used for so long.")] = KEPT,
+    older_than: Annotated[str, typer.Option(help="Only entries made longer ago.")] = KEPT,
+    unused_since: Annotated[str, typer.Option(help="Only entries not used for this long.")] = KEPT,
     max_gib: Annotated[
         float | None,
-        typer.Option(min=0, help="Only until the root holds no more; those used longest ago go first."),
+        typer.Option(
+            min=0, help="Stop once the root holds no more than this; entries used longest ago go first."
+        ),
     ] = None,
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="Also what is in quarantine, or was left by killed runs.")
+        bool, typer.Option("--sweep", help="Also delete what lies in quarantine or was left by killed runs.")
     ] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Do it; else it is only told.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it gc only prints.")] = False,
     config: Config = DEFAULT,
     change: Set = None,
 ) -> None:
-    """Delete entries of the local root that no results reach. Without --delete it only tells which.
+    """Delete entries of the local root that no results reach. Without --delete it only says which.
 
-    Kept is what the indexes and models of `results` name (by default those of the configuration), what their
-    manifests need under the configuration, and what all that is made of: the teacher of soft labels, and
-    whatever a network was trained from. Name every folder of results that uses the root. Roots of the team
-    are never touched, and runs may go on meanwhile.
+    It keeps the entries that the indexes and models of `results` name (by default those of the
+    configuration), and those that their manifests need under the configuration. It also keeps what these
+    were made from: the teacher of soft labels, and everything that a network was trained from. Name every
+    results folder that uses the root. Team roots are never touched, and runs may go on meanwhile.
 
     Examples:
 
@@ -78,16 +80,16 @@ def gc(
     _show(chosen)
     kept = among(entries, reached)
     spared = len(entries) - len(chosen) - len(kept)
-    print(f"{store.local}: {amount(kept)} are reached, {spared} other entries stay by age or by the options")
-    print(f"{amount(chosen)} may go" + (f", {_size(idle)} MiB be swept" if sweep else ""))
+    print(f"{store.local}: {amount(kept)} are reached, {spared} others stay for their age or the options")
+    print(f"{amount(chosen)} may go" + (f", {_size(idle)} MiB may be swept" if sweep else ""))
     if delete:
         _delete(store.local, chosen, idle)
     elif chosen or idle:
-        print("nothing was deleted; --delete does it")
+        print("nothing was deleted; give --delete to do it")
 
 
 def _check_trainings(results: Iterable[Path]) -> None:
-    """Raises InputError where a training is under way of which nothing tells what it reads."""
+    """Raise InputError if a training is under way and no index tells what it reads."""
     folders = [path for path in results if path.is_dir()]
     indexed = [path for path in folders if any(stage_of(file) == "frames" for file in files_of(path))]
     for checkpoint in (file for folder in folders for file in folder.rglob("*.pt")):

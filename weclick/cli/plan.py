@@ -1,4 +1,4 @@
-"""`weclick plan`: what a run would do, before it does it."""
+"""`weclick plan`: tells what a run will do, before it does it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def plan(
 ) -> None:
     """Tell what every stage of a run will do, write and take, and what the store already holds.
 
-    Sizes come from samples that the very stages write into a temporary folder; times from a short probe at
-    the configured size. Nothing is written to the store. Exit status 1 where the disk has no room.
+    Sizes come from samples that the stages themselves write into a temporary folder. Times come from a short
+    probe at the configured size. Nothing is written to the store. Exit status 1 if the disk has no room.
 
     Examples:
 
@@ -63,7 +63,7 @@ def plan(
 
 
 def spell_seconds(seconds: float) -> str:
-    """A duration for people."""
+    """A duration in words."""
     if seconds < 90:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""`weclick predict`: class maps and overlays of one's own images and videos."""
+"""`weclick predict`: class maps and overlays of your own images and videos."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def predict(
         Save, typer.Option(help="PNGs of class ids, colours over the frames, or both.")
     ] = Save.BOTH,
     opacity: Annotated[
-        float, typer.Option("--alpha", min=0, max=1, help="Of the colours over the frames.")
+        float, typer.Option("--alpha", min=0, max=1, help="Opacity of the colours over the frames.")
     ] = 0.5,
     device: Device = "auto",
 ) -> None:
     """Segment an image, a folder of images or a video with a trained network.
 
-    The checkpoint alone is needed: it holds the network, its class names and colours. Masks are palette
-    PNGs of class ids at the frame's size; overlays are JPEGs, of a video one MP4.
+    It needs only the checkpoint, which holds the network, its class names and colours. Masks are palette
+    PNGs of class ids at the frame's size. Overlays are JPEGs, or one MP4 for a video.
 
         weclick predict street.mp4
         weclick predict frames/ --save masks --output masks

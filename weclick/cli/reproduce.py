@@ -1,4 +1,4 @@
-"""`weclick lock` and `weclick reproduce`: pin a run down, and hold another one against it."""
+"""`weclick lock` and `weclick reproduce`: pin a run down, and compare another one with it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ def lock(
     code: Annotated[
         dict, typer.Option(parser=json.loads, metavar="JSON", help="Stage -> digest of its code.")
     ] = "{}",  # type: ignore[assignment]
-    threads: Annotated[int | None, typer.Option(min=1, help="Of a network on the CPU. Default: all.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads a network had. Default: all.")
+    ] = None,
 ) -> None:
-    """Pin a finished run down in one file; the workflow does so when it is done.
+    """Pin a finished run down in one file; the workflow does so at its end.
 
     Example:
 
@@ -43,21 +45,23 @@ def reproduce(
         "reproduced"
     ),
     cores: Annotated[
-        int | None, typer.Option(min=1, help="Cores for the workflow. Default: those of the run, if here.")
+        int | None,
+        typer.Option(min=1, help="Cores for the workflow. Default: as the run had, at most all here."),
     ] = None,
     change: Set = None,
     check: Annotated[
         Path | None,
-        typer.Option("--check", help="Run nothing: compare with this lock, or with this results folder."),
+        typer.Option("--check", help="Run nothing; compare with this lock or results folder."),
     ] = None,
 ) -> None:
     """Repeat a run from its lock, and say what differs.
 
-    The lock's configuration is run in this folder. What the store holds is found, the rest is computed; an
-    empty root makes it all from scratch. Data are compared first: where they differ, nothing is computed.
+    It runs the lock's configuration in this folder. It takes what the store holds and computes the rest;
+    with an empty root, it computes everything. The data are compared first. If they differ, nothing is
+    computed.
 
-    Exit status 0 where data, clicks, entries, networks and scores are the same to the last bit, else 1.
-    Configuration, code, versions and device are told as well, and do not count by themselves.
+    Exit status 0 if data, clicks, entries, networks and scores are the same to the last bit, else 1.
+    Differences in configuration, code, versions and device are printed too, but do not count.
 
     Examples:
 
@@ -79,7 +83,7 @@ def reproduce(
 
         if results.resolve() in (lock.resolve(), lock.resolve().parent):
             raise InputError(
-                f"--results is {results}, the folder of the run to repeat; name another one, which is made"
+                f"--results is {results}, the folder of the run to repeat; name another one; it is created"
             )
         config = load_config(json.dumps({**old["config"], "results": str(results)}), change or ())
         new = rerun(old, config, cores=cores or _at_most(old["device"]["threads"]))
@@ -89,13 +93,13 @@ def reproduce(
 
 
 def _at_most(threads: int | None) -> int:
-    """So many threads, but not more than there are cores."""
+    """The number of threads, but at most the number of cores."""
     here = len(os.sched_getaffinity(0))
     return min(threads or here, here)
 
 
 def _tell(old: dict, new: dict) -> bool:
-    """Print what differs, part by part; whether results do."""
+    """Print what differs, part by part; True if the results differ."""
     from weclick.runs.lock import CIRCUMSTANCES, OUTCOME
     from weclick.runs.reproduce import differences
 

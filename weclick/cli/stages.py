@@ -1,4 +1,4 @@
-"""One verb for each stage, the same code that the Snakemake rules call."""
+"""One verb for each stage; the Snakemake rules call the same code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from weclick.common.stages import CARD, INDEXED, MODELS, SCORES
 from weclick.runs.layout import DEFAULT as DEFAULT_RUN
 from weclick.runs.layout import DIGESTS
 
-if TYPE_CHECKING:  # what the store imports takes longer than printing help
+if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import Store
 
 
@@ -94,7 +94,7 @@ def clicks(
 
     chosen = load(config, change, "clicks")
     device = AUTO_DEVICE if device == "auto" else device
-    if device != "cpu":  # torch takes seconds to load, and the CPU's way needs none of it
+    if device != "cpu":  # torch takes seconds to load, and the CPU does without it
         device = choose_device(device)
     with stage_cost(output):
         table = generate_clicks(
@@ -199,8 +199,12 @@ def student(
         typer.Option(help="Index of the soft-labels stage; one per shard; none if online."),
     ] = None,
     variant: Annotated[str, typer.Option(help="Variant of the ablation; kd_mfd is the whole of Eq. 5.")] = "",
-    pace: Annotated[Path | None, typer.Option(help="model.json whose steps a second set the pace.")] = None,
-    same_time_as: Annotated[Path | None, typer.Option(help="model.json whose wall time to spend.")] = None,
+    pace: Annotated[
+        Path | None, typer.Option(help="model.json of a training; its steps a second set the pace.")
+    ] = None,
+    same_time_as: Annotated[
+        Path | None, typer.Option(help="model.json of a training; this one takes as long.")
+    ] = None,
     config: Config = DEFAULT,
     change: Set = None,
     device: Device = "auto",
@@ -228,7 +232,7 @@ def evaluate(
     manifest: Manifests,
     flow: Annotated[list[Path], typer.Option(help="Index of the split's flow; one per shard.")],
     student: Annotated[Path, typer.Option(help="The student's model.safetensors.")],
-    teacher: Annotated[Path | None, typer.Option(help="The teacher's, to score beside it.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="The teacher's, to score it too.")] = None,
     config: Config = DEFAULT,
     change: Set = None,
     device: Device = "auto",
@@ -276,7 +280,7 @@ def report(
     from weclick.runs.report import command, write_report
 
     loaded = load_config(config, change or ())
-    choose_device("cpu")  # which also keeps torch to the cores there are
+    choose_device("cpu")  # this also limits torch to the cores there are
     write_report(output, results=results, config=loaded, store=open_store(loaded), command=command())
 
 

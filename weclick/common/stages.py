@@ -1,4 +1,4 @@
-"""The stages, in the order of the data: the one table of what each reads, makes and leaves behind."""
+"""One table of all stages, in the order of the data: what each reads, makes and leaves behind."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Stage:
     """A stage of the workflow.
 
     Attributes:
-        name: its one word: the rule file, the verb and the section of the configuration are called so.
-        reads: the sections that it may read of the configuration, or single keys as `section.key`. What it
-            reads is what makes it run again.
-        folder: in the results folder, where its files lie; empty where the stage is no step from the data to
+        name: also the name of its rule file, its verb and its section of the configuration.
+        reads: the sections of the configuration that it may read, or single keys as `section.key`. If one
+            of them changes, the stage runs again.
+        folder: holds its files, inside the results folder; empty if the stage is no step from the data to
             the scores.
         splits: keys of the section `data` that name the splits it works on.
         sharded: whether it writes one file for each shard of a split.
-        kind: of the store entries that it makes; empty where it makes none.
+        kind: of the store entries that it makes; empty if it makes none.
     """
 
     name: str
@@ -89,19 +89,19 @@ STAGES = (
 )
 
 STEPS = tuple(stage for stage in STAGES if stage.folder)
-"""Those that lead from the data to the scores. A plan foretells them, and a lock pins their code down."""
+"""The stages that lead from the data to the scores. A plan covers them, and a lock pins their code down."""
 
 INDEXED = tuple(stage for stage in STEPS if stage.sharded and stage.kind)
-"""Those that make a store entry for each clip, and leave indexes: clip id -> key."""
+"""The steps that make a store entry for each clip, and leave indexes: clip id -> key."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
-"""Networks that are trained, each by the stage of its name."""
+"""The networks that are trained, each by the stage of the same name."""
 
 KINDS = (*(stage.kind for stage in INDEXED), MODELS)
 """Kinds of store entries."""
 
 WEIGHTS, CARD, METRICS = "model.safetensors", "model.json", "metrics.jsonl"
-"""Files that a training leaves in its folder: the network, what is known of it, and a line for each look."""
+"""Files that a training leaves in its folder: the network, its model card, and its log."""
 
 SCORES = "metrics.json"
 """File of an evaluation; its folder also holds the pictures that it names."""

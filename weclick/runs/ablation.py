@@ -1,4 +1,4 @@
-"""The ablation of the paper's Table 4 in small: which loss brings what, over several seeds."""
+"""A small version of the ablation in the paper's Table 4: what each loss adds, over several seeds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def variant_config(config: Selection, variant: str) -> Selection:
 
 
 def steps_for_seconds(card: Mapping[str, Any], seconds: float) -> int:
-    """How many steps a training could have run in `seconds`, at the pace that its model card tells."""
+    """Number of steps that a training runs in `seconds`, at the pace of its model card."""
     return max(1, round(card["steps"] * seconds / card["train_seconds"]))
 
 
@@ -52,7 +52,7 @@ def summarise_variant(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
 
     Args:
         folder: holds `<seed>/evaluation/metrics.json` and `<seed>/model.json`.
-        seeds: which ones to read.
+        seeds: the ones to read.
 
     Returns:
         score -> {"mean", "spread", "values"}; the spread is the sample standard deviation, None for one seed.

@@ -1,7 +1,7 @@
-"""What a stage cost: one line for each of its runs, in a file beside its output.
+"""The cost of a stage: each of its runs adds a line to a file beside the stage's output.
 
-`0.json` gets `0.cost.jsonl`. Lines are only added, so a run that finds everything in the store hides nothing
-of the run that made it. No rule takes the file as input, and no index file knows of it.
+`0.json` gets `0.cost.jsonl`. Earlier lines stay. So a run that finds everything in the store does not hide
+the cost of the run that made it. No rule takes the file as input, and no index names it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ SUFFIX = ".cost.jsonl"
 
 
 class MeteredStore(Store):
-    """The same store, which counts the entries of one kind that are found in it and made through it.
+    """A store that counts the entries of one kind that are found in it and made through it.
 
     Args:
-        store: whose roots to use.
+        store: gives the roots.
         kind: of the entries that count.
 
     Attributes:
-        found: keys that were asked for and there.
+        found: keys that were asked for and found.
         made: key -> bytes of entries written through this object.
     """
 
@@ -57,15 +57,15 @@ class MeteredStore(Store):
 
 @contextmanager
 def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None]:
-    """Time the block, and add a line on it beside `output`; a block that raises leaves none.
+    """Time the block, and add a line about it beside `output`; a block that raises adds none.
 
     Args:
-        output: the file by which the stage is known; without a store its size is what was written.
-        store: the one that the block reads and writes through.
+        output: the stage's main file; without a store, its size counts as the bytes written.
+        store: the block reads and writes through it.
     """
     began = time.perf_counter()
     yield
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # a helper of a training on several devices
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # a helper process of a training on several devices
         return
     line = {
         "seconds": round(time.perf_counter() - began, 3),
@@ -82,16 +82,16 @@ def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None
 def make_index(
     kind: str, output: Path, store: Store, make: Callable[[Store], dict[str, str]]
 ) -> dict[str, str]:
-    """Run a stage that makes an entry for each clip, and write its index and what it cost.
+    """Run a stage that makes one entry per clip, and write its index and its cost.
 
     Args:
         kind: of the entries.
         output: index file to write.
-        store: to find entries in and to add them to.
+        store: entries are found in it and added to it.
         make: the stage; takes the store, gives clip id -> key.
 
     Returns:
-        What the stage gave.
+        Clip id -> key.
     """
     metered = MeteredStore(store, kind)
     with stage_cost(output, metered):

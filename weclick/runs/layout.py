@@ -36,13 +36,13 @@ class Layout:
         return [self.of(stage) / split / f"{shard}.json" for shard in range(count)]
 
     def found(self, stage: str, split: str = "") -> list[Path]:
-        """Those manifests or indexes that are there; of one split, or of all."""
+        """The manifests or indexes that exist, of one split or of all."""
         folder = self.of(stage)
         return sorted((folder / split).glob("*.json") if split else folder.glob("*/*.json"))
 
     @property
     def digests(self) -> Path:
-        """What the manifest stage remembers of the frames that it has read."""
+        """The file in which the manifest stage remembers the digests of frames."""
         return self.of("manifest") / DIGESTS
 
     def clicks(self, split: str) -> Path:
@@ -54,7 +54,7 @@ class Layout:
         return self.of(role) / WEIGHTS
 
     def card(self, role: str) -> Path:
-        """What is known of the network of a role."""
+        """The model card of a role's network."""
         return self.of(role) / CARD
 
     def curves(self, role: str) -> Path:
@@ -68,17 +68,17 @@ class Layout:
 
     @property
     def report_card(self) -> Path:
-        """What `weclick compare` and the lock must know of the run."""
+        """The facts about the run that `weclick compare` and the lock need."""
         return self.folder / "report.json"
 
     @property
     def lock(self) -> Path:
-        """All that pins the run down."""
+        """The lock, which pins the run down."""
         return self.folder / LOCK
 
     @property
     def config(self) -> Path:
-        """The configuration that a repeated run was given."""
+        """The configuration of a repeated run."""
         return self.folder / "run.config.json"
 
     @property
@@ -88,18 +88,18 @@ class Layout:
 
 
 DEFAULT = Layout(Path("results"))
-"""The run that verbs look at unless they are told otherwise."""
+"""The run that verbs look at by default."""
 
 STUDENT = DEFAULT.weights("student")
 """Its student."""
 
 
 def stage_of(path: Path) -> str:
-    """Which stage's manifest or index a file is, by where it lies; empty for any other file."""
+    """The stage whose manifest or index a file is, judged by its folder; empty for any other file."""
     sharded = {step.folder: step.name for step in STEPS if step.sharded}
     return sharded.get(path.parts[-3:][0], "") if path.suffix == ".json" else ""
 
 
 def is_index(path: Path) -> bool:
-    """Whether a file is an index of store entries, by where it lies."""
+    """Whether a file is an index of store entries, judged by its folder."""
     return stage_of(path) in {stage.name for stage in INDEXED}

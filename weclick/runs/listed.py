@@ -1,4 +1,4 @@
-"""Entries that files name: indexes, models and manifests, or folders of results that hold them."""
+"""The store entries that files name: indexes, models and manifests, or results folders that hold them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from weclick.runs.layout import is_index, stage_of
 
 
 def wanted_of(listed: Iterable[Path], config: Config, *, planned: bool = False) -> Iterator[tuple[str, str]]:
-    """Kind and key of the entries that files name; a folder stands for all indexes and models in it.
+    """Kind and key of the entries that files name. A folder stands for all indexes and models in it.
 
     Args:
         listed: files, and folders of results.
         config: complete.
-        planned: folders stand also for the manifests in them, and so for what is still to be computed.
+        planned: a folder also stands for its manifests, and so for entries that are still to be computed.
 
     Raises:
         InputError: one of them cannot be read.
@@ -37,7 +37,7 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
 
     def refuse(error: OSError) -> None:
         raise InputError(
-            f"{error.filename}: cannot be read ({error.strerror}), so what it names is not known; correct "
+            f"{error.filename}: cannot be read ({error.strerror}), so its entries are not known; correct "
             "its rights, or list the folders of results one by one"
         ) from error
 

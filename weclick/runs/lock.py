@@ -1,4 +1,4 @@
-"""The lock of a run: all that pins its results down, in one plain file that another run is held against."""
+"""The lock of a run: one plain file that pins its results down, to compare another run with."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from weclick.store import canonical_json, file_digest, read_index
 
 SCHEMA_VERSION = 1
 OUTCOME = ("data", "clicks", "entries", "models", "metrics")
-"""Parts of a lock that say what went in and what came out: equal runs agree in them to the last bit."""
+"""The parts of a lock with a run's input and output. Equal runs agree on them to the last bit."""
 CIRCUMSTANCES = ("config", "code", "versions", "device")
-"""Parts of a lock that say how it came about; they explain a difference, and need not make one."""
+"""The parts of a lock that say how a run was made. They can explain a difference, but need not cause one."""
 SCORES = (
     "miou",
     "mean_accuracy",
@@ -34,9 +34,9 @@ SCORES = (
     "parameters",
     "frames",
 )
-"""Figures of metrics.json that a run repeats; frames per second it does not."""
+"""Figures of metrics.json that a repeated run reproduces. Frames per second are not among them."""
 _PLACES = ("results", "cache")
-"""Sections of the configuration that say where a run lies, and nothing of what it computes."""
+"""Sections of the configuration that say where a run lies, not what it computes."""
 
 
 def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
     Args:
         results: its folder, with the card `report.json` of its report.
         code: stage -> digest of the code it ran.
-        threads: that a network had on the CPU, which decides in what order it adds up.
+        threads: of a network on the CPU; their number decides in what order it adds up.
 
     Returns:
         What data_schema/lock.schema.json describes.
@@ -73,7 +73,9 @@ def spell_lock(lock: Mapping[str, Any]) -> str:
 
 
 def read_lock(path: Path) -> dict[str, Any]:
-    """Read a lock; of a results folder, its lock with the parts of OUTCOME as they lie there now.
+    """Read a lock file, or the lock of a results folder.
+
+    For a folder, the parts of OUTCOME come from the files that lie there now.
 
     Raises:
         MissingFileError: there is no such file, or a file of the folder is gone.
@@ -86,17 +88,17 @@ def read_lock(path: Path) -> dict[str, Any]:
     if fault := schema_fault(lock, "lock"):
         raise InputError(
             f"{path}: is no lock of a run that this weclick can read ({fault}); give the {LOCK} of a results "
-            "folder, or the weclick of `versions` in it"
+            "folder, or use the weclick version that `versions` in it names"
         )
     return lock
 
 
 def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
-    """The parts of OUTCOME, from what the stages wrote.
+    """The parts of OUTCOME, from the files that the stages wrote.
 
     Args:
         results: folder of the run.
-        data: that section of its configuration.
+        data: section `data` of its configuration.
 
     Raises:
         MissingFileError, InputError: as in `make_lock`.
@@ -120,7 +122,7 @@ def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
 def data_digests(results: Path, data: DataSection) -> dict[str, dict[str, dict[str, str]]]:
     """Split -> clip id -> SHA-256 (hex) of its `frames` and of its `labels`, from the manifests alone.
 
-    Names and folders of files are no part of them; content, order and frame numbers are.
+    The digests cover content, order and frame numbers, but not the names and folders of files.
 
     Raises:
         MissingFileError, InputError: a manifest is missing or damaged.
@@ -147,7 +149,7 @@ def _indexes(paths: Sequence[Path], stage: str) -> dict[str, dict[str, str]]:
 
 
 def _model(layout: Layout, role: str) -> dict[str, str]:
-    """Its key, and the digest of the weights as they are in the folder, whatever the card says."""
+    """Its key, and the digest of the weights that lie in the folder, whatever the card says."""
     card = layout.card(role)
     key = read_json(card, role, card.name).get("key")
     return {"key": str(key), "weights_sha256": file_digest(layout.weights(role))}
@@ -163,5 +165,5 @@ def _scores(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known(figure: Any) -> Any:
-    """A figure without NaN, which JSON cannot say: None instead."""
+    """The figure, or None if it is NaN or infinite, which JSON cannot express."""
     return None if isinstance(figure, float) and not math.isfinite(figure) else figure

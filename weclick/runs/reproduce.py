@@ -1,4 +1,4 @@
-"""A run again, from its lock, and what differs between two locks."""
+"""Repeats a run from its lock, and compares two locks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _STDERR = 2
 
 
 def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, Any]:
-    """Run the workflow on a lock's data; entries that the store has are found, the others are made.
+    """Run the workflow on a lock's data. Only entries that the store lacks are made.
 
-    Data are read first: where they are not those of the lock, nothing is computed.
+    The data are compared first. If they differ from those of the lock, nothing is computed.
 
     Args:
         lock: of the run to repeat; its `data` are compared.
@@ -32,11 +32,11 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, A
         cores: given to Snakemake.
 
     Returns:
-        The new run's lock; of other data, the part `data` alone.
+        The new run's lock; only its part `data` if the data differ.
 
     Raises:
         MissingFileError: weclick is installed without its workflow.
-        InputError: the workflow ended with an error, which stands above.
+        InputError: the workflow ended with an error, which it has printed.
     """
     layout = Layout(Path(config["results"]))
     write_text(layout.config, json.dumps(config, indent=1) + "\n")
@@ -49,9 +49,9 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, A
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> list[str]:
-    """What two locks disagree on in a part, a line for each value: `name: old -> new`.
+    """The values of a part that differ between two locks, each as a line `name: old -> new`.
 
-    Digests are shortened, numbers are followed by their difference, and what a lock lacks is `none`.
+    Digests are shortened. Numbers are followed by their difference. A value that a lock lacks is `none`.
     """
     leaves = [dict(flatten({part: lock[part]})) for lock in (old, new)]
     names = sorted(set(leaves[0]) | set(leaves[1]))
@@ -74,15 +74,15 @@ def _change(old: Any, new: Any) -> str:
 
 
 def _snakemake(target: str, config: Path, cores: int) -> None:
-    """Run a target in this folder; all that Snakemake and the stages say goes to stderr."""
+    """Run a target in this folder; all output of Snakemake and the stages goes to stderr."""
     command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(_snakefile())]
     command += ["--cores", str(cores), "--configfile", str(config)]
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     ended = subprocess.run(command, env={**os.environ, "PATH": here}, stdout=_STDERR)
     if ended.returncode:
         raise InputError(
-            f"the workflow ended with exit status {ended.returncode} before {target} was done; its messages "
-            "stand above: correct what they name, and call again, what is finished stays"
+            f"the workflow ended with exit status {ended.returncode} before {target} was done; correct what "
+            "its messages above name, and run again: finished stages stay"
         )
 
 

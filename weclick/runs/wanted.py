@@ -1,9 +1,8 @@
-"""What a run under a configuration asks the store for: frames, flows, soft labels and networks.
+"""The entries that a run asks the store for: frames, flows, soft labels and networks.
 
 This room only asks. What it asks with lies below, in manifest.window and in the stages, where the digests of
-the rules see it.
-
-What computes is imported where it is needed: verbs that only ask how far a window reaches load no torch.
+the rules see it. Modules that compute are imported inside the functions, so verbs that only ask how far a
+window reaches do not load torch.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run asks for.
+    """The entries that a run asks for.
 
     Attributes:
-        config: the sections that are asked about, complete.
-        teacher_sha256: digest of the weights that soft labels are made with; empty while there are none.
+        config: the sections that the methods read, complete.
+        teacher_sha256: digest of the weights that make the soft labels; empty while there are none.
     """
 
     config: Mapping[str, Any]
@@ -39,12 +38,12 @@ class Wanted:
 
     @property
     def window(self) -> Window:
-        """Of the training."""
+        """The window of the training."""
         return Window(**self.config["window"])
 
     @property
     def reach_frames(self) -> int:
-        """How far from its targets and scored frames a clip is read."""
+        """How far a clip is read around its targets and scored frames."""
         return reach_frames(self.window, self.config["evaluate"]["max_gap_frames"])
 
     def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
@@ -52,15 +51,15 @@ class Wanted:
         return wanted_pairs(clip, self.window, self.config["evaluate"]["max_gap_frames"])
 
     def inputs(self, kind: str, clip: Clip) -> Mapping[str, Any] | None:
-        """What the entry of a clip is made of.
+        """The inputs that the entry of a clip is made from.
 
         Args:
             kind: frames, flow or soft_labels.
             clip: of a manifest, with the digests of its frames.
 
         Returns:
-            What its key is the digest of. None where the run asks for no such entry: frames stay in their
-            files, the clip has no pairs, or there is no teacher yet.
+            The inputs; the entry's key is their digest. None if the run asks for no such entry: frames stay
+            in their files, the clip has no pairs, or there is no teacher yet.
         """
         from weclick.datasets.frames import frames_inputs
         from weclick.flow.jobs import key_inputs
@@ -77,7 +76,7 @@ class Wanted:
         return soft_labels_inputs(clip, self.teacher_sha256, options["chunk_px"], options["codec"])
 
     def keys(self, kind: str, clips: Iterable[Clip]) -> dict[str, str]:
-        """Clip id -> key of its entry; clips of which none is asked for are left out. See `inputs`."""
+        """Clip id -> key of its entry, without the clips that need none. See `inputs`."""
         made = ((clip.id, self.inputs(kind, clip)) for clip in clips)
         return {clip: entry_key(kind, inputs) for clip, inputs in made if inputs is not None}
 
@@ -90,7 +89,7 @@ class Wanted:
             role: teacher or student.
             train, val: manifests of the splits.
             clicks: on the targets of `train`.
-            caches: what the indexes of `caches_of` name.
+            caches: the entries that the indexes of `caches_of` name.
         """
         from weclick.train.online import OnlineSection
         from weclick.train.recipe import Recipe

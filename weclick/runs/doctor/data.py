@@ -1,4 +1,4 @@
-"""Is a data set fit for a run: frames, labels, classes, splits and windows."""
+"""Checks whether a data set is fit for a run: frames, labels, classes, splits and windows."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from weclick.runs.doctor.machine import Finding
 from weclick.runs.wanted import Wanted
 
 SAMPLE = 64
-"""Frames, and labels, of a split that a quick check looks at."""
+"""Number of frames, and of labels, that a quick check reads in each split."""
 
 
 @dataclass(frozen=True)
 class _Label:
-    """What one label file shows: pixels of each class, its fault, its palette where it has one."""
+    """The content of one label file: pixels of each class, its fault, and its palette if it has one."""
 
     counts: np.ndarray
     fault: str = ""
@@ -44,7 +44,7 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
 
     Args:
         config: complete.
-        quick: look into a sample of the files only; sizes and splits are still compared in that sample.
+        quick: read only a sample of the frames and labels; the splits are still compared in full.
     """
     data = config["data"]
     if data["name"] == "toy" and not Path(data["root"]).is_dir():
@@ -98,7 +98,7 @@ def _neighbours(clips: Sequence[Clip], window: Window) -> list[Finding]:
 
 
 def _check_frames(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool) -> list[Finding]:
-    """Every frame is there, can be read, and has the size of its clip."""
+    """Check that every frame is there, can be read, and has the size of its clip."""
     firsts = {clip.id: clip.frames[0] for clip in clips}
     jobs = [(clip.id, frame) for clip in clips for frame in _files_of(clip)]
     chosen = _sampled(jobs, quick)
@@ -117,7 +117,7 @@ def _check_frames(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bo
 
 
 def _files_of(clip: Clip) -> Iterable[Frame]:
-    """The frames, one for each file: a video is one."""
+    """One frame for each file; a video is one file."""
     return clip.frames[:1] if clip.frames[0].video_frame is not None else clip.frames
 
 
@@ -193,7 +193,7 @@ def _read(manifest: Manifest, frame: Frame) -> _Label:
 def _palette(
     classes: Classes, what: str, palettes: Sequence[tuple[tuple[int, int, int], ...]]
 ) -> list[Finding]:
-    """Class ids in files against the list of classes, where the files carry colours that both know."""
+    """Compare class ids of the files with the list of classes, by the colours that both know."""
     if classes.label_map is not None:
         return []
     swapped = {
@@ -208,7 +208,7 @@ def _palette(
 
 
 def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> list[Finding]:
-    """Frames whose content lies in both splits: a scored frame that was trained on makes scores worthless."""
+    """Find frames whose content lies in both splits. Training on a scored frame makes scores worthless."""
     clicked = _images(train, lambda clip: [clip.frames[i] for i in clip.targets])
     others = _images(train, lambda clip: clip.frames)
     scored = _images(val, lambda clip: [clip.frames[i] for i in clip.scored])
@@ -216,7 +216,7 @@ def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> li
     try:
         for item in {*others, *scored}:
             sizes.setdefault((dataset.root / item[0]).stat().st_size, []).append(item)
-        # Equal content has equal size, so that only files with a twin in size are read.
+        # Equal content has equal size, so only files that share their size with another are read.
         twins = [
             item
             for group in sizes.values()
@@ -233,13 +233,13 @@ def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> li
     shown = content(scored)
     both = sorted(shown[key] for key in shown.keys() & content(clicked).keys())
     if both:
-        todo = "take them out of one split: their scores would be those of memory"
+        todo = "take them out of one split: the networks learn their answers in training"
         return [_many("error", "splits", [f"{name}: a target, and scored" for name in both], todo)]
     seen = sorted(shown[key] for key in shown.keys() & content(others).keys())
     if seen:
         found = f"{len(seen)} of {len(scored)} scored frames are unlabelled in training, e.g. {seen[0]}"
         return [
-            Finding("warning", "splits", found, "fine where intended (data.held_out: other_frames); say so")
+            Finding("warning", "splits", found, "fine if intended (data.held_out: other_frames); then say so")
         ]
     return [Finding("ok", "splits", "no scored frame is in the training split")]
 

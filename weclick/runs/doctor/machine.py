@@ -1,4 +1,4 @@
-"""Is this machine, this configuration and this data set fit for a run? What to mend where it is not."""
+"""Checks whether machine, configuration and store are fit for a run, and says what to mend."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LOW_DISK_BYTES, LOW_MEMORY_BYTES = 5 * 2**30, 4 * 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         level: ok; warning: a run works, but look at it; error: mend it before a run.
-        what: was looked at.
-        found: in words, with values and files.
-        todo: what to do; empty where there is nothing to do.
+        what: the thing that was checked.
+        found: the result in words, with values and files.
+        todo: what to do; empty if there is nothing to do.
     """
 
     level: Literal["ok", "warning", "error"]
@@ -47,18 +47,18 @@ class Finding:
 
 
 def check_machine() -> list[Finding]:
-    """Versions, GPU, cores and memory."""
+    """Check versions, GPU, cores and memory."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES if _installed(name))
     missing = [name for name in PACKAGES if not _installed(name)]
     findings = [Finding("ok", "python", f"{platform.python_version()} on {platform.system()}")]
     findings.append(Finding("ok", "packages", versions))
     if missing:
-        findings.append(Finding("error", "packages", f"without {', '.join(missing)}", "pip install -e ."))
+        findings.append(Finding("error", "packages", f"missing: {', '.join(missing)}", "pip install -e ."))
     return [*findings, _gpu(), _cupy(), _memory()]
 
 
 def check_config(config: Config) -> list[Finding]:
-    """What a schema cannot see: values that contradict each other, weights that are not there."""
+    """Check what a schema cannot: values that contradict each other, and weights that are missing."""
     from weclick.flow import estimator_digest
 
     findings = []
@@ -77,12 +77,12 @@ def check_config(config: Config) -> list[Finding]:
     except (ValueError, FileNotFoundError) as error:
         findings.append(Finding("error", "flow.options", str(error), "correct section flow"))
     return findings or [
-        Finding("ok", "configuration", "valid; pretrained weights are there or are not files")
+        Finding("ok", "configuration", "valid; pretrained weights are there, or need no file")
     ]
 
 
 def check_roots(store: Store) -> list[Finding]:
-    """The store's roots: there, writable, with room."""
+    """Check that the store's roots exist, and that the last one is writable and has room."""
     findings = []
     for root in store.roots[:-1]:
         if isinstance(root, Bucket):
@@ -106,7 +106,7 @@ def _reached(bucket: Bucket) -> Finding:
 def _writable(root: Path) -> Finding:
     there = nearest_folder(root)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        todo = "give the last of cache.roots (or of WECLICK_CACHE) a folder that you may write"
+        todo = "set the last of cache.roots (or of WECLICK_CACHE) to a folder where you may write"
         return Finding("error", "cache root", f"{root}: cannot be written ({there} forbids it)", todo)
     found = f"{root}: writable, {_free(there)} free"
     if _free_bytes(there) < LOW_DISK_BYTES:
@@ -115,7 +115,7 @@ def _writable(root: Path) -> Finding:
 
 
 def nearest_folder(path: Path) -> Path:
-    """The path itself, or what is there of the folders above it."""
+    """The path itself if it exists, else the nearest folder above it that does."""
     return next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
 
 
@@ -145,7 +145,7 @@ def _cupy() -> Finding:
     if find_spec("cupy"):
         return Finding("ok", "CuPy", "installed")
     if torch.cuda.is_available():
-        return Finding("warning", "CuPy", "not installed beside a GPU", "pip install 'weclick[gpu]'")
+        return Finding("warning", "CuPy", "not installed, but there is a GPU", "pip install 'weclick[gpu]'")
     return Finding("ok", "CuPy", "not installed, and not needed without a GPU")
 
 
@@ -154,7 +154,7 @@ def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = f"{cores} cores, {count_bytes(total)} of memory"
     if total < LOW_MEMORY_BYTES:
-        return Finding("warning", "machine", found, "lower batch_size and crop should a training be killed")
+        return Finding("warning", "machine", found, "lower batch_size and crop if a training is killed")
     return Finding("ok", "machine", found)
 
 

@@ -1,1 +1,1 @@
-"""Why the store has an entry, or has it not."""
+"""Says why the store has or lacks an entry."""

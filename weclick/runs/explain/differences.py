@@ -1,4 +1,4 @@
-"""In what two entries of the store differ, in words: their inputs by name, frames and pairs by theirs."""
+"""Says in words how two store entries differ: in inputs, frames and pairs, all by their names."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from weclick.common.stages import INDEXED, MODELS
 from weclick.store import Summary
 
 AT_MOST = 4
-"""Frames, pairs or clips that are told one by one; the rest is counted."""
+"""Number of frames, pairs or clips that are listed one by one; the rest are counted."""
 
 _BY_CLIP = (*(stage.kind for stage in INDEXED), "targets", "validation")
-"""Inputs of a network that are told clip by clip."""
+"""Inputs of a network that are compared clip by clip."""
 
 _DIGEST = re.compile("'[0-9a-f]{64}'")
 
 
 def differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summary) -> Iterator[str]:
-    """In what the inputs of an entry differ from those that are asked for, by name, with both values.
+    """List how the inputs of an entry differ from those asked for, by name and with both values.
 
     Args:
-        inputs: that are asked for.
+        inputs: those asked for.
         names: digest of every frame in them -> its name.
-        entry: of the same kind.
+        entry: one of the same kind.
     """
     if entry.kind == MODELS:
         yield from _clip_differences(inputs, entry.inputs)
@@ -56,7 +56,7 @@ def _frame_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entr
 
 
 def _pair_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summary) -> Iterator[str]:
-    """Of the same frames: other pairs, or another order."""
+    """List other pairs of the same frames, or say that their order differs."""
     asked, other = ([tuple(pair) for pair in each.get("pairs", ())] for each in (inputs, entry.inputs))
     absent = [" -> ".join(names[digest] for digest in pair) for pair in asked if pair not in other]
     more = len(set(other).difference(asked))
@@ -69,7 +69,7 @@ def _pair_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry
 
 
 def _clip_differences(asked: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    """Of two networks: clips that are there in one alone, or come from other entries."""
+    """List the clips that only one of two networks has, or whose entries differ."""
     for part in _BY_CLIP:
         ours, theirs = asked.get(part, {}), other.get(part, {})
         differ = [clip for clip in sorted({*ours, *theirs}) if ours.get(clip) != theirs.get(clip)]
@@ -82,13 +82,13 @@ def _digests(inputs: Mapping[str, Any]) -> list[str]:
 
 
 def _names(entry: Summary) -> list[str]:
-    """Names of the frames of an entry when it was made, in the order of `_digests`."""
+    """Names that the frames of an entry had when it was made, in the order of `_digests`."""
     pairs = chain.from_iterable(entry.attributes.get("pairs", ()))
     return list(entry.attributes.get("frames") or pairs)
 
 
 def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and value of all inputs that are no lists of frames, and not told by clip."""
+    """Dotted name and value of all inputs except lists of frames or pairs and those compared by clip."""
     for name, value in values.items():
         if path or name not in ("pairs", *_BY_CLIP):
             if isinstance(value, Mapping):
@@ -98,7 +98,7 @@ def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, An
 
 
 def _spell(values: Mapping[str, Any], name: str) -> str:
-    """A value in words; of a digest its beginning."""
+    """A value in words; a digest is shortened."""
     if name not in values:
         return "nothing"
     text = repr(list(values[name]) if isinstance(values[name], tuple) else values[name])

@@ -1,7 +1,7 @@
-"""Why the store has, or has not, what a run asks for: the answer of `weclick cache explain`.
+"""Says why the store has or lacks an entry that a run asks for, for `weclick cache explain`.
 
-An entry's key is the digest of its inputs, so of two keys nothing can be said but that they differ. Inputs
-can be compared, and so the nearest entry tells what would have to be the same.
+An entry's key is the digest of its inputs, so two keys only tell that they differ. Inputs can be compared.
+So the nearest entry shows which inputs would have to be the same.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Question:
 
     Attributes:
         kind: of KINDS.
-        inputs: what its key is the digest of; None where the run asks for none.
-        why_not: then says why.
+        inputs: the entry's key is their digest; None if the run asks for no entry.
+        why_not: the reason, if the run asks for no entry.
         names: digest of a frame -> its name in the data set.
     """
 
@@ -41,13 +41,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the store says to a question.
+    """The store's answer to a question.
 
     Attributes:
-        question: that was asked.
+        question: the one that was asked.
         key: of the entry.
         found: the entry in the first root that has it, or None.
-        nearest: where it was not found, the entry of its kind that shares most frames; None: none shares any.
+        nearest: if it was not found, the entry of its kind that shares most frames; None if none shares any.
         differences: between the inputs of both, each in words.
     """
 
@@ -93,14 +93,14 @@ def _clip_question(stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip,
     why_not = {
         "frames": "frames.pack is false, so frames stay in their files",
         "flow": "the clip has no target with a neighbour in the window, so no flow is asked for",
-        "soft_labels": f"{teacher} is not there: soft labels are named by their teacher, "
-        "which must be trained first",
+        "soft_labels": f"{teacher} is not there: the key of soft labels depends on their teacher, "
+        "so train it first",
     }
     return Question(stage.kind, None, why_not[stage.kind])
 
 
 def network_question(role: str, results: Path, config: Mapping[str, Any], store: Store) -> Question:
-    """The network that a run trains next, of the results that its earlier stages left.
+    """The network that a run trains next from the results of its earlier stages.
 
     Args:
         role: teacher or student.
@@ -109,7 +109,7 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
         store: of the run.
 
     Raises:
-        InputError: a stage has not run yet; it is named.
+        InputError: a stage has not run yet; the message names it.
     """
     layout, wanted, data = Layout(results), Wanted(config), config["data"]
 
@@ -129,7 +129,7 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
 
 
 def answer(questions: Iterable[Question], store: Store) -> list[Answer]:
-    """Look up what is asked for, and compare what is not found with the nearest entry of any root.
+    """Look up the entries, and compare each missing one with the nearest entry of any root.
 
     Raises:
         DamagedEntryError: an entry is there, but not as it was committed.
@@ -152,7 +152,7 @@ def answer(questions: Iterable[Question], store: Store) -> list[Answer]:
 
 
 def _nearest(question: Question, entries: Iterable[Summary]) -> Summary | None:
-    """The entry that shares most frames with what is asked for, or the role; of equals, the most alike."""
+    """The entry that shares the role or most frames; among equals, the one with the fewest differences."""
     if question.inputs and question.kind == MODELS:
         best = [entry for entry in entries if entry.inputs.get("role") == question.inputs["role"]]
     else:

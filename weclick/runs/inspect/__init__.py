@@ -1,1 +1,1 @@
-"""What a file or an entry holds."""
+"""Describes and draws the content of a file or an entry."""

@@ -1,4 +1,4 @@
-"""What a file or a store entry is, where it came from and what it holds: the answer of `weclick inspect`."""
+"""Says what a file or a store entry is, where it came from and what it holds, for `weclick inspect`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from weclick.store import Store, file_digest, open_entry, read_index, verify_ent
 from weclick.store.model_file import load_model
 
 AT_MOST = 40
-"""Rows of a table that are told one by one; the rest is counted."""
+"""Rows of a table that are shown; the rest are counted."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a path.
+    """The description of a file or store entry.
 
     Attributes:
-        kind: as `kind_of` tells it.
+        kind: as `kind_of` returns it.
         title: in words.
         facts: name -> value.
         tables: the details.
-        faults: what is wrong with it; empty where all is well.
+        faults: what is wrong with it; empty if all is well.
     """
 
     kind: str
@@ -57,10 +57,11 @@ def describe(path: Path, store: Store) -> Description:
 
     Args:
         path: see `kind_of`.
-        store: where the entries of an index are looked up.
+        store: the entries of an index are looked up in it.
 
     Raises:
-        FileNotFoundError, ValueError: there is nothing, or nothing of a known kind, or it is damaged.
+        FileNotFoundError: there is nothing at the path.
+        ValueError: the path is of no known kind, or damaged.
     """
     match kind_of(path):
         case "manifest":
@@ -244,7 +245,7 @@ def _pairs(title: str, values: Mapping[str, Any]) -> Table:
 
 
 def _spell(value: Any) -> str:
-    """A value in a line; long lists, such as those of digests, by their length and first item."""
+    """A value on one line; long lists, such as those of digests, as their length and first item."""
     text = json.dumps(value) if isinstance(value, dict | list) else str(value)
     if isinstance(value, list | dict) and len(text) > 120:
         first = next(iter(value), "")

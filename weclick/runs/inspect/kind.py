@@ -1,4 +1,4 @@
-"""What kind of file or folder a path is, judged by its content where the name leaves it open."""
+"""Tells the kind of a file or folder, by its content if the name leaves it open."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ UNDERSTOOD = (
 
 
 def kind_of(path: Path) -> str:
-    """Which of the understood kinds a path is: manifest, clicks, index, entry or checkpoint.
+    """The kind of a path: manifest, clicks, index, entry or checkpoint.
 
     Raises:
         FileNotFoundError: there is nothing at the path.
-        ValueError: the path is of none of the kinds; they are named.
+        ValueError: the path is of none of these kinds; the message names them.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is nothing here; expected {UNDERSTOOD}")

@@ -1,4 +1,4 @@
-"""Pictures of what `weclick inspect` describes, as one PNG."""
+"""Draws what `weclick inspect` describes, into one PNG."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from weclick.store.flow_entries import checked_stride, read_flow
 from weclick.store.model_file import load_model
 
 AT_MOST = 12
-"""Pictures in one file."""
+"""Pictures in one file at most."""
 
 Named = tuple[str, np.ndarray]
 """A title, and (H, W, 3 or 4) uint8 or (H, W) float 0..1."""
@@ -44,8 +44,8 @@ def show(path: Path, output: Path, *, manifests: Sequence[Path], store: Store) -
     Args:
         path: as for `describe`.
         output: PNG file to write.
-        manifests: needed for a click table, whose frames they name.
-        store: where the entries of an index are looked up.
+        manifests: needed for a click table; they name its frames.
+        store: the entries of an index are looked up in it.
 
     Raises:
         ValueError: nothing of the path can be drawn, or the manifest is missing.
@@ -101,7 +101,8 @@ def _first_entry(path: Path, store: Store) -> Entry:
         if entry := store.find(kind, key):
             return entry
     raise ValueError(
-        f"{path}: the store ({', '.join(map(str, store.roots))}) has none of its entries to draw"
+        f"{path}: the store ({', '.join(map(str, store.roots))}) has none of its entries, so nothing can be "
+        "drawn; give other roots by --root or WECLICK_CACHE, or run the stage again"
     )
 
 
@@ -160,7 +161,7 @@ def _distinct_colors(count: int) -> np.ndarray:
 
 
 def _figure(**size: Any) -> Any:
-    """A figure that is drawn by Agg, whatever backend the machine would choose."""
+    """A figure that Agg draws, whatever backend the machine would choose."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,1 +1,1 @@
-"""What a run would cost."""
+"""Plans a run: what it will cost."""

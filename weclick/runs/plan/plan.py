@@ -1,4 +1,4 @@
-"""What a run would do: counts, bytes and time of every stage, and what the store already holds."""
+"""Plans a run: counts, bytes and time of every stage, and the entries that the store already holds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from weclick.store import Entry, Store, entry_key
 from weclick.train.data.stream import Caches
 
 CLICKS_AT_MOST = 2000
-"""Targets up to which the clicks are made, since the keys of the networks follow from them."""
+"""A plan makes the clicks of at most this many targets. It needs them for the keys of the networks."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class StagePlan:
     """One line of a plan.
 
     Attributes:
-        stage: its word.
-        work: what all of it is, in words.
-        found, missing: entries that the store has and lacks; -1 where only the run can tell.
-        store_bytes: that will be written to the writable root.
-        seconds: of work that is missing, or None where it was not measured.
+        stage: its name.
+        work: all of its work, in words.
+        found, missing: entries that the store has and lacks; -1 if only the run can tell.
+        store_bytes: bytes that will be written to the writable root.
+        seconds: time for the missing work, or None if it was not measured.
     """
 
     stage: str
@@ -70,7 +70,7 @@ class Plan:
         results_bytes: copies of the networks in the results folder, and a checkpoint while one is trained.
         root: the writable root of the store.
         free_bytes: on its disk.
-        notes: what the figures rest on.
+        notes: the assumptions behind the figures.
     """
 
     stages: tuple[StagePlan, ...]
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def needed_bytes(self) -> int:
-        """All that will be written."""
+        """All bytes that will be written."""
         return self.results_bytes + sum(stage.store_bytes for stage in self.stages)
 
     @property
@@ -92,7 +92,7 @@ class Plan:
 
 @dataclass
 class _Run:
-    """What is known of a run while its plan is made."""
+    """The facts about a run while its plan is made."""
 
     config: Config
     store: Store
@@ -105,7 +105,7 @@ class _Run:
 
     @cached_property
     def wanted(self) -> Wanted:
-        """What it asks the store for, as far as that is known without a teacher."""
+        """The entries that the run asks for, as far as they are known without a teacher."""
         return Wanted(self.config)
 
     def lacking(self, kind: str, keys: Mapping[str, str]) -> set[str]:
@@ -113,21 +113,21 @@ class _Run:
         return {clip for clip, key in keys.items() if self.store.find(kind, key) is None}
 
     def seconds(self, value: float) -> float | None:
-        """A time, or None where none was asked for."""
+        """The time, or None if no times were asked for."""
         return value if self.timed else None
 
 
 def make_plan(config: Config, store: Store, *, device: str = "cpu", probe_s: float = 5.0) -> Plan:
     """Plan a run without writing to its store or results.
 
-    Samples of frames and flows are made by the very stages in a temporary folder, and so are a few steps of
+    The stages themselves run in a temporary folder: on samples of frames and flows, and for a few steps of
     both trainings.
 
     Args:
         config: complete.
         store: of the run.
         device: where the probes run.
-        probe_s: seconds for each probe beyond its first item; 0 leaves the trainings and all times out.
+        probe_s: seconds for each probe beyond its first item; 0 skips the trainings and all times.
 
     Raises:
         ValueError, OSError: the configuration or the data set is not fit for a run; see `weclick doctor`.
@@ -187,7 +187,7 @@ def _manifest(config: Config, split: str) -> Manifest:
 def _clicks(run: _Run) -> tuple[StagePlan, ClickTable | None]:
     targets = sum(len(clip.targets) for clip in run.train.clips)
     if targets > CLICKS_AT_MOST:
-        run.notes.append(f"{targets} targets are too many to make clicks here; networks are not looked up")
+        run.notes.append(f"{targets} targets are too many to make clicks here, so networks are not looked up")
         return StagePlan("clicks", f"{targets} targets"), None
     began = time.perf_counter()
     table = generate_clicks(run.train, options=run.config["clicks"], seed=run.config["seed"])
@@ -249,7 +249,7 @@ def _stored(
     missing: set[str],
     rate: Rate | None,
 ) -> StagePlan:
-    """A stage that writes one entry a clip; sizes and times go with the pixels of its frames or pairs."""
+    """Plan a stage that writes one entry a clip. Size and time grow with the pixels of frames or pairs."""
     lacking = [clip for clip in clips if clip.id in missing]
     pixels = sum(counts[clip.id] * clip.height_px * clip.width_px for clip in lacking)
     size = pixels * rate.bytes_per_px + ENTRY_OVERHEAD_BYTES * len(lacking) if rate else 0
@@ -280,11 +280,11 @@ def _find(run: _Run, key: str | None) -> Entry | None:
 def _paces(
     run: _Run, part: Manifest, scratch: Store, folder: Path, teacher: Entry | None
 ) -> tuple[dict[str, float], Path]:
-    """Seconds a step of both trainings, and the weights of a teacher: the run's own, if the store has it."""
+    """Seconds a step of both trainings, and a teacher's weights: the run's own if the store has it."""
     random = folder / WEIGHTS
     random.write_bytes(plausible_teacher(run.config, part))
     if not teacher:
-        run.notes.append("soft labels are sized by random weights; those of a trained teacher take less")
+        run.notes.append("random weights gave the size of soft labels; those of a trained teacher take less")
     if not run.timed:
         return {}, teacher.path / WEIGHTS if teacher else random
     options = run.config["soft_labels"]

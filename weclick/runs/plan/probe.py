@@ -1,4 +1,4 @@
-"""Samples of a run, made by the very stages into a store of their own: what a stage writes, and how fast."""
+"""Runs the stages themselves on samples, into a separate store, to measure what they write and how fast."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from weclick.train.stage import train_recipe
 
 AT_MOST_CLIPS, AT_MOST_NEIGHBOURS, AT_MOST_STEPS = 24, 4, 20
 ENTRY_OVERHEAD_BYTES = 2048
-"""Descriptions of the arrays of an entry, which do not grow with its frames."""
+"""Size of the array descriptions in an entry. It does not grow with the frames."""
 
 LOGIT_SPREAD = 6.0
 """Standard deviation of the logits of the plausible teacher. Its soft labels take more bytes than those that
@@ -47,7 +47,7 @@ WantedPairs = Callable[[Clip], tuple[tuple[int, int], ...]]
 
 @dataclass(frozen=True)
 class Rate:
-    """What a sample tells of a stage.
+    """The rates of a stage, measured on a sample.
 
     Attributes:
         bytes_per_px: stored, per pixel of a frame or of a pair's target.
@@ -59,7 +59,7 @@ class Rate:
 
 
 def sample(manifest: Manifest, wanted_pairs: WantedPairs) -> Manifest:
-    """Some clips, spread over the split, each cut to one target or scored frame and its neighbours."""
+    """Some clips, spread over the split, each cut to a few targets or scored frames and their neighbours."""
     usable = [clip for clip in manifest.clips if clip.targets or clip.scored]
     chosen = spread_over(usable, AT_MOST_CLIPS)
     per_clip = max(1, AT_MOST_CLIPS // max(len(chosen), 1))
@@ -75,9 +75,12 @@ def rate_of(
         kind: of the entries.
         clips: of the sample.
         count: frames or pairs of a clip.
-        make: clips -> (clip id -> key), the stage itself.
-        store: the sample's.
+        make: the stage itself; clips -> (clip id -> key).
+        store: of the sample.
         budget_s: seconds; the first clip is made however long it takes.
+
+    Returns:
+        The rate; None if no clip has a frame or pair.
     """
     clips = [clip for clip in clips if count(clip)]
     if not clips:
@@ -98,7 +101,7 @@ def rate_of(
 
 
 def frames_rate(config: Config, part: Manifest, store: Store, budget_s: float) -> Rate | None:
-    """Of the stage `frames`; its seconds are those of one thread. None where frames stay in their files."""
+    """The rate of the stage `frames`, in seconds of one thread; None if frames stay in their files."""
     if not config["frames"]["pack"]:
         return None
 
@@ -118,7 +121,7 @@ def flow_rate(
     device: str,
     budget_s: float,
 ) -> Rate | None:
-    """Of the stage `flow`."""
+    """The rate of the stage `flow`."""
 
     def make(clips: Sequence[Clip]) -> dict[str, str]:
         cut = replace(part, clips=tuple(clips))
@@ -130,7 +133,7 @@ def flow_rate(
 def soft_labels_rate(
     config: Config, part: Manifest, teacher: Path, store: Store, device: str, budget_s: float
 ) -> Rate | None:
-    """Of the stage `soft_labels`, with some teacher of the configured kind."""
+    """The rate of the stage `soft_labels`, with some teacher of the configured kind."""
 
     def make(clips: Sequence[Clip]) -> dict[str, str]:
         cut = replace(part, clips=tuple(clips))
@@ -150,13 +153,13 @@ def untrained(config: Config, role: Role, manifest: Manifest) -> bytes:
 def plausible_teacher(config: Config, part: Manifest) -> bytes:
     """A network with random weights whose soft labels compress as those of a trained teacher.
 
-    Its classes are wrong, but what it says varies over the image and over the quantised range, and that is
-    what the size of compressed soft labels depends on.
+    Its classes are wrong. But its output varies over the image and over the quantised range, and the size of
+    compressed soft labels depends on that.
     """
     options = config["teacher"]
     torch.manual_seed(0)
     model = build_network(options, part.num_classes).eval()
-    model.drop_auxiliary()  # its last layer would be taken for that of the head
+    model.drop_auxiliary()  # otherwise its last layer would be taken for the head's
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.out_channels == part.num_classes]
     clip = next(clip for clip in part.clips if clip.frames)
     rgb = torch.from_numpy(next(iter(read_clip(part, clip.restrict([0])))).copy())
@@ -183,7 +186,7 @@ def train_probe(
     """Train a few steps at the configured size, from random weights and with every loss switched on.
 
     Returns:
-        Seconds a step. Two steps are trained however long they take.
+        Seconds a step. At least two steps are trained, however long they take.
     """
     few = _train(config, role, part, caches, store, folder / "first", device, steps=2)
     steps = min(AT_MOST_STEPS, int(budget_s / max(few, 1e-3)))

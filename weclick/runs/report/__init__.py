@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page about a run, or about several beside each other."""
+"""The report: one self-contained HTML page about one run, or about several side by side."""
 
 from weclick.runs.report.compare import write_comparison
 from weclick.runs.report.page import write_report

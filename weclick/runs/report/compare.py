@@ -1,4 +1,4 @@
-"""Several runs on one page: what differs in their configurations, and what came of it."""
+"""One page about several runs: how their configurations and their scores differ."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SCORES = (
     ("fps", "Frames per second", words.rate),
 )
 _PLACES = ("results", "report.", "cache.")
-"""Beginnings of options that say where a run lies and how it is shown, not what it computes."""
+"""Prefixes of options that say where a run lies and how it is shown, not what it computes."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run to compare: its label, its configuration, and what its stages wrote."""
+    """A run to compare: its label, its configuration, and the results of its stages."""
 
     label: str
     config: Config
@@ -47,12 +47,12 @@ def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> No
 
     Args:
         out: HTML file.
-        runs: results folders as FOLDER or FOLDER=LABEL; without a label the folder's name serves, with that
-            of the folder above where names are alike.
-        examples: at most so many frames that all runs predicted are shown.
+        runs: results folders as FOLDER or FOLDER=LABEL. The default label is the folder's name, with the
+            name of the folder above before it if several folders have one name.
+        examples: the page shows at most this many frames that all runs predicted.
 
     Raises:
-        MissingFileError: a folder is no finished run; names the file and the stage that is missing.
+        MissingFileError: a folder is no finished run; the message names the missing file and its stage.
         InputError: fewer than two runs, more than there are colours, or two of one label.
     """
     read = [_read(folder, label) for folder, label in _labelled(runs)]
@@ -76,9 +76,9 @@ def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> No
 
 
 def differences(configs: Mapping[str, Config]) -> list[tuple[str, list[str]]]:
-    """(option, its value in each run) of every option on which the runs are not agreed.
+    """(option, its value in each run) of every option on which the runs differ.
 
-    Where runs lie, and how they are shown, is left out.
+    Options that say where a run lies, or how it is shown, are left out.
     """
     leaves = [dict(flatten(config)) for config in configs.values()]
     names = dict.fromkeys(name for leaf in leaves for name in leaf if not name.startswith(_PLACES))
@@ -109,7 +109,7 @@ def _read(folder: Path, label: str) -> Run:
 
 
 def _found(manifest: Manifest, folder: Path) -> Manifest:
-    """A split whose relative root is sought beside the results where it is not found from here."""
+    """The manifest. If its relative root is not found from here, it is taken as one beside the results."""
     root = Path(manifest.root)
     if root.is_absolute() or root.exists():
         return manifest
@@ -169,7 +169,7 @@ def _charts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:
-    """What makes scores of these runs no fair comparison."""
+    """Reasons why a comparison of the scores would not be fair."""
     first, told = runs[0], []
     for run in runs[1:]:
         if _labels(run) != _labels(first):
@@ -182,7 +182,7 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
 
 
 def _labels(run: Run) -> set[str | None]:
-    """Digests of the frames' labels that a run is scored on."""
+    """Digests of the labels that a run is scored on."""
     return {
         clip.frames[t].label_digest or clip.frames[t].digest
         for clip in run.results.val.clips
@@ -191,6 +191,6 @@ def _labels(run: Run) -> set[str | None]:
 
 
 def _best(values: Sequence[float | None]) -> float | None:
-    """The highest; None where fewer than two are known, or all are one."""
+    """The highest value; None if fewer than two are known, or all are equal."""
     known = [value for value in values if value is not None and words.known(value)]
     return max(known) if len(known) > 1 and len(set(known)) > 1 else None

@@ -1,4 +1,4 @@
-"""The same frames as several runs predict them."""
+"""Shows the same frames with the predictions of several runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from weclick.runs.report.pictures import fit, overlay, picture
 from weclick.runs.report.results import Results, require
 
 GREY = 128
-"""Under class colours where the frame itself is no longer on disk."""
+"""Grey level under the class colours, if the frame itself is no longer on disk."""
 
 Frame = tuple[str, str]
 """Clip id and name of a frame."""
 
 
 def example_rows(runs: Mapping[str, Results], at_most: int) -> list[list[Captioned]]:
-    """A row for each frame of which every run kept the prediction: frame, truth, then run by run.
+    """A row for each frame whose prediction every run kept: frame, truth, then one run after the other.
 
     Args:
         runs: label -> results.
@@ -68,7 +68,7 @@ def _row(runs: Mapping[str, Results], files: Mapping[str, Path], frame: Frame) -
 
 
 def _frame_and_truth(manifest: Manifest, frame: Frame) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The frame and its classes, where the data set still lies where the run found it."""
+    """The frame and its classes, if the data set still lies where the run found it."""
     found = _find(manifest, frame)
     if found is None:
         return None, None

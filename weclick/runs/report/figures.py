@@ -1,4 +1,4 @@
-"""Charts as SVG text that takes its colours and its font from the page, in light and in dark."""
+"""Charts as SVG text. They take colours and font from the page, in light and in dark mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 INK, MUTED, GRID, STUDENT, TEACHER = "#010101", "#020202", "#030303", "#040404", "#050505"
-"""Stand-ins for the page's colours: matplotlib needs numbers, the page's style sheet decides."""
+"""Placeholders for the page's colours: matplotlib needs numbers, but the style sheet sets the colours."""
 
 VARIABLES = {
     INK: "var(--ink)",
@@ -24,7 +24,7 @@ VARIABLES = {
     TEACHER: "var(--teacher)",
 }
 MAX_RUNS = 8
-"""As many as there are colours to tell them apart."""
+"""The number of colours that tell runs apart."""
 
 RUNS = {f"#0606{i + 10:02d}": f"var(--run-{i})" for i in range(MAX_RUNS)}
 VARIABLES |= RUNS
@@ -37,7 +37,7 @@ HEAT = (0.16, 0.47, 0.86)
 """RGB of confusion cells; their opacity is the share, so it suits any background."""
 
 MAX_POINTS = 300
-"""Of a curve; longer logs are averaged in blocks."""
+"""Points of a curve at most; longer logs are averaged in blocks."""
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
@@ -49,8 +49,8 @@ def curve_chart(curves: Mapping[str, Curve], *, name: str, alt: str, percent: bo
     Args:
         curves: student, teacher, or run-0 .. run-7 -> steps and values; NaN leaves a gap.
         name: unique in the page; ids inside the chart begin with it.
-        alt: what it shows, for those who do not see it.
-        percent: values are shares, few, and drawn with a dot each.
+        alt: what it shows, for readers who cannot see it.
+        percent: the values are few, and shares; each is drawn as a dot.
     """
     figure, axes = _axes(5.2, 2.9)
     for role, curve in curves.items():
@@ -69,11 +69,11 @@ def curve_chart(curves: Mapping[str, Curve], *, name: str, alt: str, percent: bo
 
 
 def confusion_chart(matrix: np.ndarray, names: Sequence[str], *, name: str, alt: str) -> str:
-    """Where the pixels of each class went.
+    """Show which classes were predicted for the pixels of each true class.
 
     Args:
-        matrix: (K, K) or (K, K + 1) pixel counts, rows true classes, columns predicted ones; a last column
-            beyond the classes counts predictions that are no class, and is left out where it is empty.
+        matrix: (K, K) or (K, K + 1) pixel counts, rows true classes, columns predicted ones. A last column
+            beyond the classes counts predictions that are no class; it is left out if it is empty.
         names: K classes.
         name: unique in the page.
         alt: what it shows.
@@ -146,7 +146,7 @@ def _averaged(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _upper_limit(curves: Sequence[Sequence[float]]) -> float:
-    """Just above the curves, but not above a few outliers of the first steps."""
+    """A limit just above the curves, except for a few outliers of the first steps."""
     values = np.concatenate([np.array(curve, float) for curve in curves])
     values = values[np.isfinite(values)]
     if not values.size or values.max() <= 0:

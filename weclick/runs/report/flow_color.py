@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 ARCS = (("red", 15), ("yellow", 6), ("green", 4), ("cyan", 11), ("blue", 13), ("magenta", 6))
-"""Hues where arcs of the wheel begin, and how many colours each arc has: as many as the eye tells apart."""
+"""Each arc of the wheel: its first hue, and its number of colours, as many as the eye tells apart."""
 
 UNKNOWN = 0.6
 """Grey level, 0..1, of flow that is NaN or infinite."""

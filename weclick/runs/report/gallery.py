@@ -30,7 +30,7 @@ Captioned = tuple[Picture, str]
 
 @dataclass(frozen=True)
 class FlowPair:
-    """A flow of the store: (2, h, w) float32 px of the frame on its stride grid, NaN where a mask objects."""
+    """A flow of the store: (2, h, w) float32 px of the frame on its stride grid, NaN where masked out."""
 
     clip: Clip
     target: int
@@ -40,7 +40,7 @@ class FlowPair:
     masks: tuple[str, ...]
 
     def names(self) -> tuple[str, str]:
-        """Of target and neighbour."""
+        """Names of target and neighbour."""
         return self.clip.frames[self.target].name, self.clip.frames[self.neighbour].name
 
 
@@ -63,10 +63,10 @@ def click_gallery(results: Results, at_most: int) -> list[Captioned]:
 
 
 def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any] | None:
-    """Some pairs with their flow in colours; None where no clip has a neighbour in reach.
+    """Some pairs with their flow in colours; None if no clip has a neighbour in reach.
 
     Raises:
-        EntryMissingError: the index names an entry that the store has not.
+        EntryMissingError: the index names an entry that the store lacks.
     """
     for manifest in (results.train, results.val):
         keys = results.flow.get(manifest.split, {})
@@ -86,14 +86,14 @@ def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any]
 
 
 def prediction_gallery(results: Results) -> dict[str, Any]:
-    """Frame, truth, and what the networks made of it, for the examples that the evaluation kept."""
+    """Frame, truth and predictions of the networks, for the examples that the evaluation kept."""
     examples = results.evaluation.get("examples", [])
     rows = [_prediction_row(results, example) for example in spread_over(examples, MAX_EXAMPLES)]
     return {"rows": rows, "left_out": len(examples) - len(rows)}
 
 
 def _choose_pairs(clips: Sequence[Clip], keys: Mapping[str, str], store: Store, count: int) -> list[FlowPair]:
-    """Pairs spread over clips, and over a clip where there are fewer clips than pairs are asked for."""
+    """`count` pairs, spread over the clips; several from each clip if there are fewer clips."""
     chosen = spread_over(clips, count)
     pairs = []
     for clip in chosen:
@@ -158,12 +158,12 @@ def _find(results: Results, clip_id: str, name: str) -> tuple[Clip, int]:
                 if frame.name == name:
                     return clip, t
     raise InputError(
-        f"{results.layout.scores}: has an example of clip {clip_id!r}, frame {name!r}, which split "
-        f"{results.val.split!r} has not; it is of another run: run the stage evaluate again"
+        f"{results.layout.scores}: has an example of clip {clip_id!r}, frame {name!r}, but split "
+        f"{results.val.split!r} lacks it; the file is from another run: run the stage evaluate again"
     )
 
 
 def _frames(manifest: Manifest, clip: Clip, *positions: int) -> dict[int, np.ndarray]:
-    """Frames of a clip by position, each (H, W, 3) uint8 RGB, be they images or frames of a video."""
+    """Position -> frame of a clip, (H, W, 3) uint8 RGB, from image files or from a video."""
     ordered = sorted(set(positions))
     return dict(zip(ordered, read_clip(manifest, clip.restrict(ordered)), strict=True))

@@ -1,4 +1,4 @@
-"""From a results folder to one HTML file."""
+"""Makes one HTML file from a results folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from weclick.store import Store
 
 
 def write_report(out: Path, *, results: Path, config: Config, store: Store, command: str = "") -> None:
-    """Write the page about a run: one file that carries its pictures and needs nothing else.
+    """Write the page about a run: one file that contains its pictures and needs no other file.
 
-    Beside it, as .json, goes what `weclick compare` must know of the run: configuration, versions, command.
+    A .json file beside it holds what `weclick compare` needs: configuration, versions, command.
 
     Args:
         out: HTML file.
@@ -28,11 +28,11 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
         config: the complete configuration, shown whole; `data` names the splits, `report.examples` says how
             many targets and pairs are pictured.
         store: holds frames, flows and soft labels.
-        command: by which the run was made, to be shown.
+        command: the one that made the run; the page shows it.
 
     Raises:
-        MissingFileError: a stage that the page needs has not run; names the file and the stage.
-        InputError: a file is damaged, or of another run.
+        MissingFileError: a stage that the page needs has not run; the message names the file and the stage.
+        InputError: a file is damaged, or from another run.
     """
     gathered = read_results(Path(results), config)
     examples = config["report"]["examples"]
@@ -60,7 +60,7 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
 
 
 def environment() -> Environment:
-    """Templates of this package, and what they may call."""
+    """The templates of this package, with the filters that they use."""
     made = Environment(
         loader=PackageLoader("weclick.runs.report", "."),
         autoescape=True,

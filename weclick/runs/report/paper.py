@@ -49,7 +49,7 @@ def beside_paper(results: Results, config: Config) -> dict[str, Any]:
     """A table of the run's scores and the paper's, or why there is none.
 
     Returns:
-        rows: name and cells of each line, none where the two cannot be compared; reasons: why not.
+        rows: name and cells of each line, none if the two cannot be compared; reasons: why not.
     """
     reasons = list(_obstacles(results, config))
     if reasons:
@@ -70,7 +70,7 @@ def beside_paper(results: Results, config: Config) -> dict[str, Any]:
 
 
 def _obstacles(results: Results, config: Config) -> Iterator[str]:
-    """Each as the end of a sentence."""
+    """Reasons why the two cannot be compared, each as the end of a sentence."""
     dataset = results.val.dataset
     if dataset not in TARGETS:
         name = "the drawn toy street" if dataset == "toy" else "a data set of your own"
@@ -80,28 +80,28 @@ def _obstacles(results: Results, config: Config) -> Iterator[str]:
     if (dataset, student["architecture"], student["backbone"]) not in STUDENTS:
         yield f"the paper has no {student['architecture']} with {student['backbone']} on this data set"
     if (teacher["architecture"], teacher["backbone"]) != (student["architecture"], "resnet101"):
-        yield f"its teacher is a ResNet-101 of the student's kind, this run's has {teacher['backbone']}"
+        yield f"the paper's teacher is a ResNet-101 of the student's kind, this run's {teacher['backbone']}"
     if config["data"]["shrink"] != 1:
         yield f"this run reads frames at 1/{config['data']['shrink']} of their size"
     if "imagenet" not in str(student["pretrained"]):
-        yield "its networks start from ImageNet weights"
+        yield "the paper's networks start from ImageNet weights"
     if dataset == "cityscapes" and student["channels"] != 256:
         yield f"this run's head is {student['channels']} channels wide, not 256"
     if results.train.click_file:
-        yield "its clicks are made from labels, this run's by people"
+        yield "the paper's clicks are made from labels, this run's by people"
     elif (config["clicks"]["min_pixels"], config["clicks"]["min_pixels_at"]) != (512, [1024, 2048]):
-        yield "it clicks on objects of 512 pixels at 1024 × 2048 and more, this run on others"
+        yield "the paper clicks on objects of 512 pixels at 1024 × 2048 and more, this run on others"
     yield from _of_training(results, config, dataset)
 
 
 def _of_training(results: Results, config: Config, dataset: str) -> Iterator[str]:
     targets = sum(len(clip.targets) for clip in results.train.clips)
     if targets < ENOUGH * TARGETS[dataset]:
-        yield f"it learns from {TARGETS[dataset]:,} target frames, this run from {targets:,}"
+        yield f"the paper learns from {TARGETS[dataset]:,} target frames, this run from {targets:,}"
     student = config["student"]
     epochs = student["steps"] * student["batch_size"] / max(targets, 1)
     if epochs < ENOUGH * EPOCHS[dataset]:
-        yield f"it trains for {EPOCHS[dataset]} epochs, this run for {epochs:.3g}"
+        yield f"the paper trains for {EPOCHS[dataset]} epochs, this run for {epochs:.3g}"
     if not (config["mfd"]["weight"] and config["kd"]["weight"]):
         yield "this run leaves out a part of the distillation"
     elif not results.flow.get(results.train.split):

@@ -19,7 +19,7 @@ WIDTH_PX = 560
 """Width of a picture in the page: sharp in two columns, and a dozen stay below a megabyte."""
 
 OPACITY = 0.62
-"""Of class colours over the frame."""
+"""Opacity of class colours over the frame."""
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -77,7 +77,7 @@ def overlay(image: np.ndarray, class_ids: np.ndarray, palette: Sequence[Sequence
     if image.shape[:2] != class_ids.shape:
         raise InputError(
             f"class map is of shape {class_ids.shape}, its frame of {image.shape[:2]}; "
-            "one of them is of another run: run the stage evaluate again"
+            "one of them is from another run: run the stage evaluate again"
         )
     grey = np.asarray(Image.fromarray(fit(image)).convert("L").convert("RGB"))
     return overlay_classes(grey, fit(class_ids, nearest=True), np.array(palette, np.uint8), OPACITY)

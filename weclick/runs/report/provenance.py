@@ -27,11 +27,11 @@ from weclick.store import Store, canonical_json, file_digest
 from weclick.train.network_code import network_code
 
 COMMAND = "WECLICK_COMMAND"
-"""Environment variable in which a workflow says by what command it was started."""
+"""Environment variable in which a workflow passes on the command that started it."""
 
 
 def command() -> str:
-    """What was typed: the workflow's command where one runs this process, else the process' own."""
+    """The command that was typed: the workflow's if one runs this process, else that of this process."""
     own = [Path(sys.argv[0]).name, *sys.argv[1:]]
     return os.environ.get(COMMAND) or shlex.join(own)
 
@@ -46,7 +46,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def changed(config: Config) -> list[tuple[str, str, str]]:
-    """(name, value, default) of what differs from the defaults of the schema."""
+    """(name, value, default) of every option that differs from the default of the schema."""
     default = dict(flatten(complete_config({})))
     return [
         (name, spell(value), spell(default.get(name)))
@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
 
 
 def digests(results: Results, config: Config) -> dict[str, str]:
-    """What pins the run down: SHA-256 of configuration, code, clicks, indexes, networks."""
+    """The SHA-256 digests that pin the run down: configuration, code, clicks, indexes, networks."""
     pinned = {
         "Configuration": hashlib.sha256(canonical_json(config).encode()).hexdigest(),
         "Training code": network_code("weclick.train.loop", "weclick.models"),

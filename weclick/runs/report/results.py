@@ -1,4 +1,4 @@
-"""What a run left in its results folder, gathered for the page."""
+"""Gathers the results of a run for the page."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from weclick.store import read_index
 from weclick.train.log import read_metrics
 
 ROLES = stages.ROLES[::-1]
-"""The student first, whose scores a run is about."""
+"""The student comes first, since a run is about its scores."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """A run, read.
+    """The results of a run, as read from its folder.
 
     Attributes:
         folder: of the results.
         train: manifest of the split that the networks learned from.
         val: manifest of the split that they were scored on.
         clicks: on the targets of `train`.
-        flow: split -> clip id -> key of its flow entry; empty where nothing has a neighbour.
-        frames: clip id of `train` -> key of its frames; empty where the stage has not run.
-        soft_labels: clip id of `train` -> key of its soft labels; empty likewise.
+        flow: split -> clip id -> key of its flow entry; empty if nothing has a neighbour.
+        frames: clip id of `train` -> key of its frames; empty if the stage has not run.
+        soft_labels: clip id of `train` -> key of its soft labels; empty if the stage has not run.
         evaluation: metrics.json of the evaluation, the student's figures at its top.
         models: role -> model.json; the teacher may be missing.
         curves: role -> lines of metrics.jsonl.
@@ -54,11 +54,11 @@ class Results:
 
     @property
     def layout(self) -> Layout:
-        """Where its files lie."""
+        """The places of its files."""
         return Layout(self.folder)
 
     def scores(self, role: str) -> Mapping[str, Any]:
-        """A network's part of metrics.json; empty where it was not scored."""
+        """A network's part of metrics.json; empty if it was not scored."""
         return self.evaluation if role == "student" else self.evaluation.get(role, {})
 
 
@@ -70,7 +70,7 @@ def read_results(folder: Path, config: Config) -> Results:
         config: the complete configuration; `data` names splits and shards.
 
     Raises:
-        MissingFileError: a file that the page needs is missing; says which stage writes it.
+        MissingFileError: a file that the page needs is missing; the message names the stage that writes it.
         InputError: a file is not what its stage writes.
     """
     data, layout = config["data"], Layout(folder)
@@ -98,7 +98,7 @@ def require(path: Path, stage: str) -> Path:
     """The path, if there is such a file.
 
     Raises:
-        MissingFileError: there is none; names the stage that writes it.
+        MissingFileError: there is none; the message names the stage that writes it.
     """
     if not path.is_file():
         raise MissingFileError(

@@ -1,4 +1,4 @@
-"""The parts of the page that are words, numbers and charts. Each gives what the template shows."""
+"""The parts of the page that are words, numbers and charts. Each function returns what the template shows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def head(results: Results) -> dict[str, Any]:
 
 
 def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
-    """Models, configuration, and where all of it comes from."""
+    """Models, configuration, and their origin."""
     options = {role: card.get("options", {}) for role, card in results.models.items()}
     rows = {
         "Architecture": {role: option.get("architecture", words.DASH) for role, option in options.items()},
@@ -134,7 +134,7 @@ def classes(results: Results) -> dict[str, Any]:
     if counts and (len(counts), {*map(len, counts)} - {len(names), len(names) + 1}) != (len(names), set()):
         raise InputError(
             f"{results.layout.scores}: its confusion_matrix is not of {len(names)} "
-            "classes; it is of another run, or was edited: run the stage evaluate again"
+            "classes; the file is from another run, or was edited: run the stage evaluate again"
         )
     alt = "Confusion matrix of the student: share of each true class by predicted class, in per cent"
     chart = confusion_chart(np.array(counts), names, name="confusion", alt=alt) if counts else None
@@ -142,7 +142,7 @@ def classes(results: Results) -> dict[str, Any]:
 
 
 def ablation(results: Results) -> dict[str, Any] | None:
-    """What each loss brings, as mean and spread over seeds; None where no ablation was run."""
+    """What each loss adds, as mean and spread over seeds; None if no ablation was run."""
     summary = results.ablation
     if summary is None:
         return None
@@ -209,7 +209,7 @@ def _scored(manifest: Manifest) -> int:
 
 
 def _clicked_share(results: Results) -> float:
-    """Of all pixels of the targets, those that carry a click."""
+    """The share of the targets' pixels that carry a click."""
     pixels = sum(clip.height_px * clip.width_px * len(clip.targets) for clip in results.train.clips)
     return len(results.clicks) / max(pixels, 1)
 

@@ -28,7 +28,7 @@ def strip_gallery(results: Results, config: Config, store: Store, at_most: int) 
     """Some training targets, step by step along memory-flow distillation.
 
     Returns:
-        What the template shows; None where the run has no soft labels, or no target a neighbour.
+        What the template shows; None if the run has no soft labels, or no target has a neighbour.
     """
     strips = compute_strips(results, config, store, at_most)
     if not strips:

@@ -1,4 +1,4 @@
-"""What memory-flow distillation saw: whole training targets, read and warped as in a training step."""
+"""Shows memory-flow distillation on whole training targets, read and warped as in a training step."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from weclick.train.terms import warp_neighbours
 
 @dataclass(frozen=True)
 class Strip:
-    """A target, a neighbour, and what Eqs. 2 and 3 make of them on the logit grid (h, w).
+    """A target, a neighbour, and the values of Eqs. 2 and 3 for them on the logit grid (h, w).
 
     Attributes:
-        clip: where both frames lie.
+        clip: holds both frames.
         target, neighbour: positions in `clip.frames`.
         stride_px: of the grid.
-        flow: (2, h, w) px of the frame, NaN where the warp is not believed.
+        flow: (2, h, w) px of the frame, NaN where the warp is not valid.
         warped: (K, h, w) the student's probabilities of the neighbour, warped onto the target.
         teacher: (K, h, w) the teacher's of the target.
         student: (K, h, w) the student's of the target.
@@ -64,13 +64,13 @@ def compute_strips(results: Results, config: Config, store: Store, at_most: int)
     """Run the student on some training targets and one neighbour of each, the nearest that has a flow.
 
     Args:
-        results: whose student, soft labels and flows to take.
+        results: gives the student, the soft labels and the flows.
         config: complete; `window`, `mfd` and `student` are read.
         store: holds frames, flows and soft labels.
         at_most: number of strips, spread over the split.
 
     Returns:
-        None at all where the run has no soft labels, or no target a neighbour.
+        The strips; none if the run has no soft labels, or no target has a neighbour.
     """
     pairs = _pairs(results, Window(**config["window"]), store)
     if not (pairs and results.frames and results.soft_labels):
@@ -102,7 +102,7 @@ def compute_strips(results: Results, config: Config, store: Store, at_most: int)
 
 @torch.inference_mode()
 def look_along_flow(model: nn.Module, batch: Batch, *, mode: Any) -> dict[str, Tensor]:
-    """What `Objective` compares in memory-flow distillation.
+    """Compute what `Objective` compares in memory-flow distillation.
 
     Args:
         model: the student, in eval mode.
@@ -151,7 +151,7 @@ def _whole_frames(results: Results, clip: Clip, target: int, neighbour: int) -> 
 def _strip(
     clip: Clip, target: int, neighbour: int, stride_px: int, batch: Batch, seen: Mapping[str, Tensor]
 ) -> Strip:
-    """As arrays, without the padding."""
+    """The strip as arrays, without the padding."""
     rows, columns = (-(-side // stride_px) for side in clip.size)
     maps = {name: values[0, ..., :rows, :columns].numpy() for name, values in seen.items()}
     valid = maps.pop("valid")[0]
