@@ -16,7 +16,7 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
 from weclick.common.progress import Bar
 from weclick.common.sections import FlowSection
-from weclick.flow.files import SUFFIXES, read_flow_file
+from weclick.flow.formats import SUFFIXES, read_flow_file
 from weclick.flow.jobs import Job, Pairs, check_clipped, entry_attributes, key_inputs
 from weclick.flow.pairs import BatchEstimator, match_pairs
 from weclick.flow.to_files import flow_path

@@ -12,7 +12,7 @@ import torch
 from weclick.common.errors import InputError, room_to_write
 from weclick.common.files import file_inside
 from weclick.common.progress import progress_bar
-from weclick.flow.files import write_flo, write_kitti_flow
+from weclick.flow.formats import write_flo, write_kitti_flow
 from weclick.geometry import resize_flow
 from weclick.store import Entry, Store, check_attributes
 from weclick.store.flow_entries import checked_stride, grid_flow

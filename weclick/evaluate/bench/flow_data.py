@@ -17,7 +17,7 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.spread import spread_to_ends
 from weclick.datasets.base import list_files
 from weclick.datasets.folder import VIDEO_SUFFIXES
-from weclick.flow.files import read_flow_file
+from weclick.flow.formats import read_flow_file
 from weclick.manifest.images import IMAGE_SUFFIXES, read_ids, read_image
 from weclick.manifest.video import decode_video, video_info
 
