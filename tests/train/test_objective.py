@@ -50,7 +50,7 @@ def test_the_gated_crf_begins_after_its_warmup():
     assert "gated_crf" in objective(logits(batch), batch, step=30)
 
 
-def test_distillation_is_a_mean_over_pixels_summed_over_the_frames_of_a_sample():
+def test_knowledge_distillation_is_a_mean_over_pixels_summed_over_the_frames_of_a_sample():
     batch = make_batch()
     value = make_objective()(logits(batch), batch, step=50)["knowledge_distillation"]
     mean = knowledge_distillation(logits(batch), batch.teacher)

@@ -1,7 +1,7 @@
 """Losses on the logit grid; one file each, torch only."""
 
-from weclick.losses.distillation import knowledge_distillation
 from weclick.losses.gated_crf import GatedCRFKernel, gated_crf
+from weclick.losses.knowledge_distillation import knowledge_distillation
 from weclick.losses.memory_flow import consistency_matrix, memory_flow_distillation
 from weclick.losses.partial_cross_entropy import partial_cross_entropy
 

@@ -29,7 +29,7 @@ TRAINING = (
 )
 """Modules that train a network. The two of the store decode its training data."""
 
-SCORING = ("weclick.evaluate.scores",)
+SCORING = ("weclick.evaluate.scores", "weclick.common.spread")
 """Modules that choose the best weights."""
 
 _VALIDATION = ("validate_every", "validate_frames")
