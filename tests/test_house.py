@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from weclick.common.code_digest import PACKAGE, direct_imports
+from weclick.common.code_digest import PACKAGE, direct_imports, imported_modules
 
 FLOORS = [
     {"cli"},
@@ -224,3 +224,11 @@ def test_files_and_functions_are_short_as_a_rule():
     counts = [lines_of_code(function, lines) for _, lines in files for function in functions_in(lines)]
     assert statistics.median(len(lines) for _, lines in files) <= 130
     assert statistics.median(counts) <= 8
+
+
+def test_a_training_walks_through_few_rooms():
+    """The rooms at the top of the package that hold something which `train_recipe` needs."""
+    needed = imported_modules("weclick.train.stage")
+    rooms = {room(module) for module in needed if (PACKAGE / room(module)).is_dir()}
+    assert len(rooms) <= 10, sorted(rooms)
+    assert not rooms & {"cli", "runs", "flow", "proxy_labels"}
