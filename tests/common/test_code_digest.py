@@ -12,7 +12,7 @@ from helpers.places import ROOT
 from weclick.common import code_digest as digests
 from weclick.common.code_digest import code_digest, direct_imports, imported_modules
 from weclick.train.network_code import LEFT_OUT
-from weclick.train.recipe import TRAINING
+from weclick.train.recipe import SCORING, TRAINING
 
 
 @pytest.fixture
@@ -91,6 +91,74 @@ def test_what_a_package_passes_on_is_imported_from_its_own_module(package):
     assert imported_modules("weclick.stage") == {"weclick.stage", "weclick.facade.one"}
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("print(next(x))", "print(next(iter(x)))"),
+        ("print(y := 1)", "print(y := 2)"),
+        ("seen = f'{x.pop()}'", "seen = f'{x.pop(0)}'"),
+        ("global MODE; MODE = 'a'", "global MODE; MODE = 'b'"),
+        ("y = squared_error(1)", "y = squared_error(2)"),
+        ("y = squaredError(1)", "y = squaredError(2)"),
+        ("class C: kind = 'a'", "class C: kind = 'b'"),
+    ],
+)
+def test_what_computes_counts_also_among_words(package, before, after):
+    digests_of = []
+    for line in (before, after):
+        (package / "low.py").write_text(f"def f(x):\n    {line}\n    return x\n")
+        digests_of.append(digest())
+    assert digests_of[0] != digests_of[1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("from typing import cast; x = cast('int', x)", "from typing import cast; x = cast('float', x)"),
+        ("told = ', '.join(x.items()); raise ValueError(told)", "told = 'no'; raise ValueError(told)"),
+        ("print(len(x), f'{x.items()}')", "print('done')"),
+        ("assert x, 'one'", "assert x, 'other'"),
+    ],
+)
+def test_words_do_not_count(package, before, after):
+    digests_of = []
+    for line in (before, after):
+        (package / "low.py").write_text(f"def f(x):\n    {line}\n    return x\n")
+        digests_of.append(digest())
+    assert digests_of[0] == digests_of[1]
+
+
+def test_the_order_of_what_is_done_while_loading_counts_and_that_of_definitions_does_not(package):
+    def of(*lines):
+        (package / "low.py").write_text("R = []\ndef f():\n    pass\n" + "\n".join(lines))
+        return digest()
+
+    assert of("R.append(1)", "R.append(2)") != of("R.append(2)", "R.append(1)")
+    assert of("R += R") != of("R += R", "R += R")
+    assert of("A = 1", "B = 2") == of("B = 2", "A = 1")
+
+
+def test_imports_only_for_annotations_do_not_count_and_relative_ones_are_refused(package):
+    (package / "low.py").write_text("def f(x):\n    return x\n")
+    before = digest()
+    lines = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy\n"
+    (package / "low.py").write_text(f"{lines}def f(x):\n    return x\n")
+    assert digest() == before
+    (package / "low.py").write_text("from . import other\n")
+    with pytest.raises(ValueError, match=r"weclick\.low, line 1: imports by dots"):
+        digest()
+
+
+def test_no_name_has_two_definitions_in_the_code_of_a_network():
+    """The digest does not see in which file a definition stands, so two could change places unseen."""
+    places: dict[str, list[str]] = {}
+    for module in imported_modules(*TRAINING, *SCORING, without=LEFT_OUT):
+        for node in digests._tree(digests._source(module)).body:
+            for name in digests._defined(node):
+                places.setdefault(name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
 @pytest.mark.parametrize("locale", ["C", "de_DE.ISO-8859-1", "C.UTF-8"])
 def test_the_digest_is_the_same_under_every_locale(locale):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -144,6 +212,24 @@ OTHER = {
     "how crops are drawn": ("train/data/sample.py", "rng.random() < 0.5", "rng.random() < 0.4"),
     "how soft labels are decoded": ("store/codecs.py", "ZERO = 0.25", "ZERO = 0.5"),
     "what a mask asks": ("store/flow_entries.py", '"both": sum(_BITS.values())', '"both": 1'),
+    "how first weights are drawn": (
+        "train/build.py",
+        "torch.manual_seed(seed)",
+        "torch.manual_seed(seed + 1)",
+    ),
+    "how classes are balanced": ("train/build.py", "factors = 1 / np.sqrt(", "factors = 1 / np.cbrt("),
+    "which clicks a sample gets": (
+        "manifest/click_table.py",
+        "np.empty(0, POINT))",
+        "np.empty(0, POINT))[:1]",
+    ),
+    "what a name means": (
+        "train/terms.py",
+        "import adaptive_avg_pool2d",
+        "import adaptive_max_pool2d as adaptive_avg_pool2d",
+    ),
+    "what a package does when it is loaded": ("losses/__init__.py", "__all__", "setup()\n__all__"),
+    "a name that a package binds anew": ("losses/__init__.py", "__all__", "gated_crf = None\n__all__"),
     "a step": ("train/step.py", "fabric.backward(loss)", "fabric.backward(2 * loss)"),
     "a warp": (
         "geometry/warp.py",

@@ -117,7 +117,7 @@ def test_blocks_of_rows_and_images_add_up(cached_values, monkeypatch):
     probs, rgb, valid, destination = random_case(9, (7, 5), batch=4)
     options = {"kernels": KERNELS, "radius": 3, "valid": valid, "destination": destination}
     whole = value_and_gradient(probs, rgb, **options)
-    monkeypatch.setattr(sys.modules["weclick.losses.gated_crf"], "CACHED_VALUES", cached_values)
+    monkeypatch.setattr(sys.modules["weclick.losses.gated_crf"], "CACHED_CELLS", cached_values)
     torch.testing.assert_close(value_and_gradient(probs, rgb, **options), whole)
 
 

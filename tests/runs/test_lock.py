@@ -275,7 +275,11 @@ def test_other_data_are_told_before_anything_is_computed(project):
     assert "data: 1 differ\n    train.street_0000." in told
     assert told.endswith("the data are not those of the lock, so nothing was computed\n")
     assert project.entries() == held
-    assert {path.name for path in (project.root / "again").iterdir()} == {"manifest", "run.config.json"}
+    assert {path.name for path in (project.root / "again").iterdir()} == {
+        "logs",
+        "manifest",
+        "run.config.json",
+    }
 
 
 @pytest.mark.slow

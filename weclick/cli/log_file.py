@@ -36,7 +36,8 @@ def open_log(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK  # the last: wait for no reader of a pipe
+        file = os.open(path, how, 0o666)
     except OSError as error:
         raise InputError(
             f"{path}: the log cannot be written ({error.strerror}); give --log a file in a folder that you "

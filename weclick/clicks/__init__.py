@@ -1,8 +1,9 @@
 """Clicks: one point per object, made from masks or by people."""
 
-from weclick.clicks.components import POINT, clicks_from_labels, scaled_min_pixels
+from weclick.clicks.components import clicks_from_labels, scaled_min_pixels
 from weclick.clicks.generate import generate_clicks
-from weclick.clicks.table import ClickTable, clicks_digest, read_clicks, write_clicks, write_json
+from weclick.clicks.table import clicks_digest, read_clicks, write_clicks, write_json
+from weclick.manifest.click_table import POINT, ClickTable
 
 __all__ = [
     "POINT",

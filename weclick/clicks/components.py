@@ -9,9 +9,7 @@ import cc3d
 import numpy as np
 
 from weclick.common.errors import InputError
-
-POINT = np.dtype([("y", "<i4"), ("x", "<i4"), ("class_id", "u1"), ("area", "<i4")])
-"""A click: pixel (y, x) counted from 0, class id, and area of the clicked object in px (0: not known)."""
+from weclick.manifest.click_table import POINT
 
 FIRST_INSTANCE = 1000
 """Values of an instance map from here on are objects; smaller ones do not tell objects apart (Cityscapes)."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from weclick.clicks.components import POINT
 from weclick.common.errors import InputError
 from weclick.manifest import Manifest
 from weclick.manifest.click_file import read_click_file
+from weclick.manifest.click_table import POINT
 
 Points = dict[tuple[str, str], np.ndarray]
 """(clip id, frame name) -> (N,) array of dtype POINT."""

@@ -11,55 +11,20 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from weclick.clicks.components import POINT
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_bytes, write_text
-from weclick.manifest import IGNORE
+from weclick.manifest.click_table import POINT, ClickTable
 from weclick.store import canonical_json
 
 SCHEMA_VERSION = 1
 UNITS = {"y": "px", "x": "px", "area": "px"}
 _COLUMNS = ("clip", "frame", *(POINT.names or ()))
-
-
-@dataclass(frozen=True)
-class ClickTable:
-    """Clicks of one split.
-
-    Attributes:
-        split: e.g. train.
-        classes: names; the position is the class id.
-        frames: (clip id, frame name) -> (N,) array of dtype POINT. Frames without a click are left out.
-        options: how the clicks were made.
-        seed: of the random points.
-        ignore: label value without class.
-    """
-
-    split: str
-    classes: tuple[str, ...]
-    frames: Mapping[tuple[str, str], np.ndarray]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    ignore: int = IGNORE
-
-    def of(self, clip: str, frame: str) -> np.ndarray:
-        """(N,) clicks of a frame, dtype POINT; empty where the frame has none."""
-        return self.frames.get((clip, frame), np.empty(0, POINT))
-
-    def __len__(self) -> int:
-        return sum(len(points) for points in self.frames.values())
-
-    def counts(self) -> np.ndarray:
-        """(K,) number of clicks of each class."""
-        ids = [points["class_id"] for points in self.frames.values()]
-        return np.bincount(np.concatenate([np.empty(0, np.uint8), *ids]), minlength=len(self.classes))
 
 
 def clicks_digest(table: ClickTable) -> str:

@@ -109,6 +109,11 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
         ) from error
 
 
+def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration that an earlier version wrote down, under the current names of its keys."""
+    return _renamed(config, "configuration")
+
+
 def select(config: Mapping[str, Any], stage: str) -> Selection:
     """The part of a complete configuration that a stage may read (see SECTIONS)."""
     chosen: dict[str, Any] = {}
@@ -132,6 +137,8 @@ def _typed(given: Any, schema: Mapping[str, Any]) -> Any:
         return {key: _typed(value, parts.get(key, rest)) for key, value in given.items()}
     if isinstance(given, list):
         return [_typed(value, schema.get("items", {})) for value in given]
+    if isinstance(given, float) and "integer" in schema.get("type", "") and given.is_integer():
+        return int(given)  # 500.0 and 5e2 mean 500
     if not isinstance(given, str) or "type" not in schema or "string" in schema["type"]:
         return given
     with suppress(ValueError):
@@ -157,7 +164,7 @@ def _renamed(given: Mapping[str, Any], source: str, path: str = "") -> dict[str,
     renamed = {}
     for key, value in given.items():
         old = f"{path}{key}"
-        if old in RENAMED:
+        if old in RENAMED and old != key:  # not where a key itself is spelled with a dot
             key = _name_now(old).rpartition(".")[2]
             if str(given.get(key, value)) != str(value):  # as texts, since Snakemake may give 8 as '8'
                 raise ConfigError(

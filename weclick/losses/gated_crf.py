@@ -29,7 +29,7 @@ FAINTEST = -64.0
 """Least exponent: e^-64 is nothing beside 1 even in double precision. Below e^-87 single precision leaves its
 normal range, and exp takes 70 times as long. Half of the pairs of a colourful image are that faint."""
 
-CACHED_VALUES = 3 * 2**19
+CACHED_CELLS = 3 * 2**19
 """Probabilities to work on at once: 6 MiB, so that they stay in the cache for a whole window. Half as many
 take a tenth more time, and on large grids so do twice as many."""
 
@@ -201,7 +201,7 @@ class _Pixels(NamedTuple):
 def _blocks(probs: Tensor) -> Iterator[tuple[slice, slice]]:
     """Images and rows to take at once: as many as a CPU's cache holds, or all on a GPU."""
     batch, classes, height, width = probs.shape
-    rows = max(1, CACHED_VALUES // (classes * width)) if probs.device.type == "cpu" else batch * height
+    rows = max(1, CACHED_CELLS // (classes * width)) if probs.device.type == "cpu" else batch * height
     images = max(1, rows // height)
     for first in range(0, batch, images):
         for top in range(0, height, rows):

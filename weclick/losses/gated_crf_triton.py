@@ -152,7 +152,7 @@ def _walk_window(
             for n in tl.static_range(len(KERNELS)):
                 exponent = KERNELS[n][1] * (dy * dy + dx * dx) + KERNELS[n][2] * squared_rgb
                 affinity += KERNELS[n][0] * tl.exp(-exponent)
-            affinity *= _gate(destination, valid, here, there, inside, counts) + _gate(
+            affinity *= _pair_gate(destination, valid, here, there, inside, counts) + _pair_gate(
                 destination, valid, there, here, counts, inside
             )
             affinity = tl.where(counts, affinity, 0.0)
@@ -168,7 +168,7 @@ def _walk_window(
 
 
 @triton.jit
-def _gate(destination, valid, centre, neighbour, at_centre, at_neighbour):
+def _pair_gate(destination, valid, centre, neighbour, at_centre, at_neighbour):
     """d_i v_j if both are in the image."""
     gate = tl.where(at_centre & at_neighbour, 1.0, 0.0)
     if destination is not None:

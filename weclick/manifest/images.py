@@ -20,7 +20,7 @@ def read_image(path: Path) -> np.ndarray:
         MissingFileError: there is no such file.
         InputError: the file is no image, is damaged, or has more than 8 bits a channel.
     """
-    return _read(path, _rgb)
+    return _open(path, _rgb)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -32,13 +32,13 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except Exception as error:  # as in _read
+    except Exception as error:  # as in _open
         raise _no_image(path, error) from error
 
 
 def read_ids(path: Path) -> np.ndarray:
     """A label file's stored values: (H, W) indices of a palette or grey file, or (H, W, 3) colours."""
-    return _read(path, _stored)
+    return _open(path, _stored)
 
 
 def shrunk_size(size: tuple[int, int], shrink: int) -> tuple[int, int]:
@@ -60,7 +60,7 @@ def shrink_array(array: np.ndarray, shrink: int, how: Image.Resampling) -> np.nd
     return np.asarray(Image.fromarray(array).resize((width, height), how))
 
 
-def _read(path: Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def _open(path: Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image.load()

@@ -34,7 +34,7 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
         ValueError: the file is missing, unreadable, of another digest or of a deeper network; or keys are
             missing or have wrong shapes.
     """
-    state = _download(name) if source == "imagenet" else _read(Path(source))
+    state = _download(name) if source == "imagenet" else _read_weights(Path(source))
     own = backbone.state_dict()
     given = {key: value for key, value in state.items() if not key.startswith(CLASSIFIER)}
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
@@ -61,7 +61,7 @@ def _download(name: str) -> dict[str, Tensor]:
     return tv.get_model_weights(model).DEFAULT.get_state_dict(progress=True, check_hash=True)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(
             f"{path}: cannot be read, there is no such file; correct `pretrained`, or set it to imagenet for "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.clicks.table import clicks_digest, read_clicks
-from weclick.common.config import complete_config
+from weclick.common.config import complete_config, with_new_names
 from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
@@ -90,7 +90,7 @@ def read_lock(path: Path) -> dict[str, Any]:
             f"{path}: is no lock of a run that this weclick can read ({fault}); give the {LOCK} of a results "
             "folder, or use the weclick version that `versions` in it names"
         )
-    return lock
+    return {**lock, "config": with_new_names(lock["config"])}
 
 
 def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from weclick.manifest.window import Window, reach_frames, wanted_pairs
 from weclick.store import entry_key
 
 if TYPE_CHECKING:
-    from weclick.clicks import ClickTable
+    from weclick.manifest.click_table import ClickTable
     from weclick.train.data.stream import Caches
     from weclick.train.recipe import Recipe
 

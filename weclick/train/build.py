@@ -1,16 +1,22 @@
-"""Network, objective and class weights of a recipe."""
+"""What a recipe's training begins with: network, stream, objective; all of it is in the network's key."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
-from weclick.clicks import ClickTable
 from weclick.common.errors import InputError
 from weclick.common.sections import NetworkSection
+from weclick.manifest.click_table import ClickTable
 from weclick.models import SegmentationNetwork, build_model
+from weclick.train.data.batch import Batch
+from weclick.train.data.stream import Stream
+from weclick.train.devices import micro_batch_size
 from weclick.train.objective import Losses, Objective, with_auxiliary
 from weclick.train.recipe import Recipe
 
@@ -61,6 +67,60 @@ def build_network(
         output_stride=options["output_stride"],
         auxiliary_head=options["auxiliary_head"],
     )
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a training needs beside its loop.
+
+    Attributes:
+        model: with its first weights.
+        stream: of this process' samples.
+        objective: the terms that are on.
+        losses: the objective; with an auxiliary head also that head's.
+        complete: adds to a batch what is computed in the loop, or None.
+    """
+
+    model: SegmentationNetwork
+    stream: Stream
+    objective: Objective
+    losses: Losses
+    complete: Callable[[Batch], Batch] | None
+
+
+def begin(recipe: Recipe, fabric: Fabric) -> Begun:
+    """Draw the first weights, load what runs in the loop, and open the stream.
+
+    Raises:
+        InputError: no loss is on; a loss needs what the recipe does not have; or as in `Stream`.
+    """
+    options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
+    recipe.check_needs()
+    torch.manual_seed(seed)
+    model = build_network(options, manifest.num_classes, pretrained=options["pretrained"])
+    occlusion = recipe.config["mfd"]["occlusion"] if "mfd" in recipe.config else "none"
+    complete = None
+    if recipe.online:
+        complete = recipe.online.start(
+            classes=manifest.classes.names,
+            stride_px=model.stride,
+            occlusion=occlusion if recipe.uses_flow else None,
+            device=fabric.device,
+        )
+    stream = Stream(
+        manifest,
+        recipe.clicks,
+        recipe.used_caches(),
+        window=recipe.window,
+        options={**options, "batch_size": micro_batch_size(options, fabric.world_size)},
+        stride_px=model.stride,
+        occlusion=occlusion,
+        seed=seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+    )
+    objective = make_objective(recipe)
+    return Begun(model, stream, objective, make_losses(recipe, objective), complete)
 
 
 def make_objective(recipe: Recipe) -> Objective:

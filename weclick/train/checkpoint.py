@@ -78,7 +78,7 @@ def load_checkpoint(
     if not path.is_file():
         return Trained()
     try:
-        state = _read(path)
+        state = _read_state(path)
         if state["recipe"] != key:
             return Trained()
         model.load_state_dict(state["model"])
@@ -117,7 +117,7 @@ def load_best(
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     """Read what `torch.save` wrote, with a check of the archive's checksums, which torch omits."""
     with ZipFile(path) as archive:
         if altered := archive.testzip():

@@ -8,19 +8,22 @@ from typing import Any, Protocol
 
 import torch
 
-from weclick.clicks import ClickTable, clicks_digest
+from weclick.clicks import clicks_digest
+from weclick.common.errors import InputError
 from weclick.common.sections import NetworkSection, Selection
 from weclick.manifest import Manifest
+from weclick.manifest.click_table import ClickTable
 from weclick.manifest.window import Window
 from weclick.store import file_digest
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Caches
 from weclick.train.network_code import network_code
-from weclick.train.terms import key_sections, needs
+from weclick.train.terms import active, key_sections, needs
 
 FORMAT_VERSION = 1
 
 TRAINING = (
+    "weclick.train.build",
     "weclick.train.loop",
     "weclick.train.objective",
     "weclick.models",
@@ -105,7 +108,9 @@ class Recipe:
     @property
     def window(self) -> Window:
         """The neighbours of a target; none if no loss would use them."""
-        return Window(**self.config["window"]) if self.distils else Window(frames=1)
+        if not self.distils or "window" not in self.config:
+            return Window(frames=1)
+        return Window(**self.config["window"])
 
     def used_caches(self) -> Caches:
         """The caches that losses read, without those that are computed online."""
@@ -115,6 +120,28 @@ class Recipe:
             flow=self.caches.flow if stored and self.uses_flow else {},
             soft_labels=self.caches.soft_labels if stored and self.uses_soft_labels else {},
         )
+
+    def check_needs(self) -> None:
+        """Check that a loss is on, and that the recipe has what the losses need.
+
+        Raises:
+            InputError: it has not; names the sections of the configuration.
+        """
+        on = {term.section: term.needs for term, _ in active(self.config)}
+        if not on:
+            raise InputError(f"the {self.role} has no loss, since all weights are 0; set one of them")
+        asking = [section for section, needed in on.items() if needed]
+        if asking and "window" not in self.config:
+            raise InputError(
+                f"{asking[0]}.weight is not 0, but that loss needs soft labels or flow, which a {self.role} "
+                "has not; let the student alone read that section (STAGES in weclick/common/stages.py)"
+            )
+        if self.uses_soft_labels and not (self.online or self.caches.soft_labels):
+            taught = [f"{section}.weight" for section, needed in on.items() if "soft_labels" in needed]
+            raise InputError(
+                f"the student distils ({', '.join(taught)}), but has no soft labels; give the index of the "
+                "soft_labels stage, a teacher in student.online.teacher, or weights of 0"
+            )
 
     def code_modules(self) -> tuple[str, ...]:
         """The modules whose code and imports determine the weights."""
@@ -148,7 +175,7 @@ class Recipe:
             "seed": self.config["seed"],
             "options": options,
             "losses": key_sections(self.config),
-            "window": self.config["window"] if self.distils else None,
+            "window": self.config.get("window") if self.distils else None,
             "classes": list(self.manifest.classes.names),
             "targets": {clip.id: list(clip.targets) for clip in self.manifest.clips},
             "clicks": clicks_digest(self.clicks),

@@ -14,16 +14,15 @@ from typing import Any
 
 import torch
 
-from weclick.common.errors import InputError, room_to_write
+from weclick.common.errors import room_to_write
 from weclick.common.files import remove_unfinished, write_text, written_whole
 from weclick.common.stages import CARD, METRICS, WEIGHTS
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
-from weclick.train.build import build_network, make_losses, make_objective
+from weclick.train.build import begin
 from weclick.train.checkpoint import BEST, CHECKPOINT
-from weclick.train.data.stream import Stream
-from weclick.train.devices import make_fabric, micro_batch_size
+from weclick.train.devices import make_fabric
 from weclick.train.loop import fit
 from weclick.train.recipe import Recipe
 
@@ -68,35 +67,9 @@ def _train(
     recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
 ) -> None:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
-    if recipe.uses_soft_labels and not (recipe.online or recipe.caches.soft_labels):
-        raise InputError(
-            "the student distils (kd.weight, mfd.weight), but has no soft labels; give the index of the "
-            "soft_labels stage, a teacher in student.online.teacher, or weights of 0"
-        )
     fabric = make_fabric(device, options["precision"], devices)
-    torch.manual_seed(seed)
-    model = build_network(options, manifest.num_classes, pretrained=options["pretrained"])
-    occlusion = recipe.config.get("mfd", {}).get("occlusion", "none")
-    complete = None
-    if recipe.online:
-        complete = recipe.online.start(
-            classes=manifest.classes.names,
-            stride_px=model.stride,
-            occlusion=occlusion if recipe.uses_flow else None,
-            device=fabric.device,
-        )
-    stream = Stream(
-        manifest,
-        recipe.clicks,
-        recipe.used_caches(),
-        window=recipe.window,
-        options={**options, "batch_size": micro_batch_size(options, fabric.world_size)},
-        stride_px=model.stride,
-        occlusion=occlusion,
-        seed=seed,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
-    )
+    begun = begin(recipe, fabric)
+    model = begun.model
 
     def validate(network: torch.nn.Module) -> dict[str, Any]:
         matrix = score_frames(
@@ -104,20 +77,19 @@ def _train(
         )
         return scores(matrix, recipe.validation)
 
-    objective = make_objective(recipe)
     with room_to_write(folder):
         trained = fit(
             fabric,
             model,
-            stream,
-            make_losses(recipe, objective),
-            shares=objective.shares,
+            begun.stream,
+            begun.losses,
+            shares=begun.objective.shares,
             options=options,
             seed=seed,
             folder=folder,
             key=key,
             validate=validate,
-            complete=complete,
+            complete=begun.complete,
         )
     model.drop_auxiliary()
     if fabric.is_global_zero:

@@ -45,6 +45,11 @@ def add_gradients(
                 terms = {
                     name: term * weight.get(name.removeprefix(AUXILIARY), 1.0) for name, term in terms.items()
                 }
+                if not terms:
+                    raise InputError(
+                        f"no loss has begun at step {step}, since the warm-up of those on is longer; "
+                        "set the weight of another loss, e.g. partial_cross_entropy.weight"
+                    )
                 loss = torch.stack(list(terms.values())).sum()
             with watch.part("backward"):
                 fabric.backward(loss)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weclick.clicks.table import ClickTable, read_clicks
+from weclick.clicks.table import read_clicks
 from weclick.common import stages
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import is_inside, read_json
 from weclick.common.sections import Config
 from weclick.common.stages import CARD, SCORES
 from weclick.manifest import Manifest, read_manifests
+from weclick.manifest.click_table import ClickTable
 from weclick.runs.layout import SUMMARY, Layout
 from weclick.store import read_index
 from weclick.train.log import read_metrics

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from weclick.clicks import ClickTable
 from weclick.common.errors import InputError
 from weclick.common.sections import NetworkSection
 from weclick.datasets.frames import unpacked_key
 from weclick.geometry import Crop, crop_window
 from weclick.manifest import Manifest
+from weclick.manifest.click_table import ClickTable
 from weclick.manifest.window import Window
 from weclick.store import Store
 from weclick.store.flow_entries import MASK_BITS
