@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from weclick.cli.log_file import _Tee
+from weclick.cli.log_file import _Tee, open_log
+from weclick.common.errors import InputError
 
 WITH_A_BAR = """
 import sys, time, warnings
@@ -132,6 +133,12 @@ def test_a_log_that_cannot_be_written_is_one_clear_error(tmp_path, log):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_a_pipe_without_a_reader_is_told_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="the log cannot be written"):
+        open_log(tmp_path / "pipe")
+
+
 def test_a_full_disk_ends_the_log_and_not_the_job():
     failed = weclick("--log", "/dev/full", "toy", "--config", "none.yaml")
     assert failed.stderr.count("/dev/full: the log ends here (No space left on device)") == 1

@@ -179,3 +179,16 @@ def test_a_stage_sees_its_sections_alone():
     select(complete, "student")["student"]["steps"] = 1
     assert complete["student"]["steps"] != 1
     assert {name for names in SECTIONS.values() for name in names} >= {"teacher", "student", "kd", "mfd"}
+
+
+def test_whole_numbers_may_be_written_as_floats():
+    student = complete_config({"student": {"steps": 5e2, "crop": [48.0, 64], "learning_rate": 1}})["student"]
+    assert (student["steps"], student["crop"]) == (500, [48, 64])
+    assert all(type(value) is int for value in (student["steps"], *student["crop"]))
+    with pytest.raises(ConfigError, match=r"student\.steps: 1\.5 is not of type 'integer'"):
+        complete_config({"student": {"steps": 1.5}})
+
+
+def test_a_key_with_a_dot_is_told_as_it_was_written():
+    with pytest.raises(ConfigError, match=r"unknown key 'flow\.stride' in top level"):
+        load_config('{"flow.stride": 4}')

@@ -48,6 +48,14 @@ def check(lock: Path, other: Path) -> tuple[int, str]:
     return ended.exit_code, ended.output
 
 
+def test_a_lock_of_an_earlier_version_speaks_of_keys_by_their_names_of_today(whole, results):
+    def old(lock):
+        lock["config"]["flow"]["stride"] = lock["config"]["flow"].pop("stride_px")
+
+    edit(results / LOCK, old)
+    assert read_lock(results / LOCK)["config"] == read_lock(whole / LOCK)["config"]
+
+
 def test_a_lock_pins_down_what_went_in_and_what_came_out(whole):
     lock = read_lock(whole / LOCK)
     assert lock["config"]["seed"] == 7

@@ -7,6 +7,7 @@ import torch
 
 from helpers.batches import K, logits, make_batch
 from helpers.example_term import example_term
+from weclick.common.errors import InputError
 from weclick.runs.report.sections import titles
 from weclick.store import entry_key
 from weclick.train import terms
@@ -65,6 +66,33 @@ def test_a_new_term_is_summed_logged_and_shown(street, entropy, tmp_path):
     lines = [line for line in read_metrics(tmp_path / "teacher" / "metrics.jsonl") if "terms" in line]
     assert all(0 < line["terms"]["entropy"] <= 0.5 * 2.2 for line in lines)  # ln 9 is 2.197
     assert titles()["entropy"] == "Entropy of the predictions"
+
+
+def test_a_teacher_cannot_serve_a_term_that_needs_soft_labels(street, entropy, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        terms, "TERMS", (*terms.TERMS[:-1], replace(entropy, needs=frozenset({"soft_labels"})))
+    )
+    made = recipe(street, street.store, entropy={"weight": 0.5})
+    assert made.inputs()["window"] is None
+    with pytest.raises(
+        InputError, match=r"entropy\.weight is not 0, but .*a teacher has not; let the student"
+    ):
+        train_recipe(made, tmp_path, device="cpu")
+
+
+def test_a_training_without_a_loss_is_refused(street, tmp_path):
+    off = {name: {**street.config[name], "weight": 0.0} for name in ("partial_cross_entropy", "gated_crf")}
+    with pytest.raises(InputError, match="the teacher has no loss, since all weights are 0"):
+        train_recipe(recipe(street, street.store, **off), tmp_path, device="cpu")
+
+
+def test_a_step_before_any_warmup_is_over_is_told(street, tmp_path):
+    late = {
+        "partial_cross_entropy": {**street.config["partial_cross_entropy"], "weight": 0.0},
+        "gated_crf": {**street.config["gated_crf"], "weight": 0.1, "warmup": 0.9},
+    }
+    with pytest.raises(InputError, match="no loss has begun at step 0"):
+        train_recipe(recipe(street, street.store, **late), tmp_path, device="cpu")
 
 
 def sections(**changed):
