@@ -25,6 +25,7 @@ from weclick.runs.layout import Layout
 from weclick.runs.report.results import Results
 from weclick.store import Store, canonical_json, file_digest
 from weclick.train.network_code import network_code
+from weclick.train.recipe import TRAINING
 
 COMMAND = "WECLICK_COMMAND"
 """Environment variable in which a workflow passes on the command that started it."""
@@ -74,7 +75,7 @@ def digests(results: Results, config: Config) -> dict[str, str]:
     """The SHA-256 digests that pin the run down: configuration, code, clicks, indexes, networks."""
     pinned = {
         "Configuration": hashlib.sha256(canonical_json(config).encode()).hexdigest(),
-        "Training code": network_code("weclick.train.loop", "weclick.models"),
+        "Training code": network_code(*TRAINING),
         "Clicks": clicks_digest(results.clicks),
     }
     for step in STEPS:
