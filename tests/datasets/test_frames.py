@@ -5,9 +5,10 @@ import pytest
 from jsonschema import validate
 
 from weclick.common.schemas import load_schema
+from weclick.datasets import build_manifest, open_dataset
 from weclick.datasets.frames import pack_frames, unpacked_key
 from weclick.manifest.read import read_clip
-from weclick.store import Store
+from weclick.store import Store, verify_entry
 
 
 def test_entries_hold_the_decoded_frames(street):
@@ -31,6 +32,15 @@ def test_keys_follow_content_and_chunks(street, tmp_path):
     assert pack_frames(moved, chunk_px=32, store=street.store) == street.frames
     other = pack_frames(street.train, chunk_px=64, store=Store([tmp_path]))
     assert set(other.values()).isdisjoint(street.frames.values())
+
+
+def test_entries_of_shrunk_frames_are_whole(street, tmp_path):
+    dataset = open_dataset({**street.config["data"], "shrink": 2})
+    shrunk = build_manifest(dataset, "train", 0, 1, reach_frames=2, remember=None)
+    assert shrunk.clips[0].size == (32, 48)
+    store = Store([tmp_path])
+    for key in pack_frames(shrunk, chunk_px=32, store=store).values():
+        assert verify_entry(store.get("frames", key).path) == []
 
 
 def test_a_missing_frame_is_told_and_leaves_no_entry(street, tmp_path):

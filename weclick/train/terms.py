@@ -96,7 +96,7 @@ class Term:
         mean: gives, from the section, the items of that mean.
         needs: which of `soft_labels` and `flow` the term uses, beside the targets and their clicks.
         key_when_off: whether a network's key holds the section even if its weight is 0. False for new terms,
-            so that they change no key that people have.
+            so that keys need no more than a row of TRAINS_LIKE to stay as they are.
     """
 
     name: str
