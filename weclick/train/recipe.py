@@ -129,7 +129,10 @@ class Recipe:
         """
         on = {term.section: term.needs for term, _ in active(self.config)}
         if not on:
-            raise InputError(f"the {self.role} has no loss, since all weights are 0; set one of them")
+            raise InputError(
+                f"the {self.role} has no loss, since all weights are 0; set one of them, e.g. "
+                "partial_cross_entropy.weight"
+            )
         asking = [section for section, needed in on.items() if needed]
         if asking and "window" not in self.config:
             raise InputError(
