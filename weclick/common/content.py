@@ -45,12 +45,13 @@ def is_young(status: os.stat_result, now_ns: int) -> bool:
     return max(status.st_mtime_ns, status.st_ctime_ns) > now_ns - YOUNG_NS
 
 
-def read_content(path: Path | str, sha256: str | None = None) -> bytes:
+def read_content(path: Path | str, sha256: str | None = None, what_to_do: str = MANIFEST_AGAIN) -> bytes:
     """The bytes of a regular file of at most LIMIT_BYTES. Decode these, and nothing that is read later.
 
     Args:
         path: of the file.
         sha256: hex digest that the content must have; None or empty takes any content.
+        what_to_do: the end of the error's text if it has not.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -68,7 +69,7 @@ def read_content(path: Path | str, sha256: str | None = None) -> bytes:
             )
         content = file.read(LIMIT_BYTES)
     if sha256:
-        _compare(path, hashlib.sha256(content).hexdigest(), sha256, MANIFEST_AGAIN)
+        _compare(path, hashlib.sha256(content).hexdigest(), sha256, what_to_do)
     return content
 
 
@@ -78,7 +79,7 @@ def check_content(path: Path | str, sha256: str, what_to_do: str = MANIFEST_AGAI
     Args:
         path: of the file.
         sha256: hex digest that the content must have; empty takes any content.
-        what_to_do: the end of the error's text.
+        what_to_do: the end of the error's text if it has not.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -86,6 +87,22 @@ def check_content(path: Path | str, sha256: str, what_to_do: str = MANIFEST_AGAI
     """
     if sha256:
         _compare(path, content_digest(path), sha256, what_to_do)
+
+
+def check_unchanged(before: object, after: object, what: str) -> None:
+    """Check that digests of files are the same after these were loaded as they were before.
+
+    Args:
+        before, after: the digests, or a mapping that holds them.
+        what: the part of the configuration that names the files, for the error.
+
+    Raises:
+        ChangedFileError: they differ.
+    """
+    if before != after:
+        raise ChangedFileError(
+            f"a file that {what} names changed while it was loaded, so nothing was made of it; {RUN_AGAIN}"
+        )
 
 
 def content_digest(path: Path | str) -> str:
