@@ -192,3 +192,12 @@ def test_what_is_no_manifest(root, text):
 def test_a_manifest_round_trip_still_holds(root):
     write_manifest(manifest_of(root), root / "0.json")
     assert read_manifest(root / "0.json") == manifest_of(root)
+
+
+def test_a_frame_exchanged_after_the_manifest_leaves_no_entry_under_its_key(root):
+    """A colleague with the true frames would read what was packed of other ones."""
+    manifest = manifest_of(root)
+    other = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
+    save(root / "frames" / "a" / "001.png", other)
+    refuses(root, manifest, r"changed since its digest was taken .* run `weclick manifest` again")
+    assert pack_frames(manifest_of(root), chunk_px=32, store=Store([root / "store"]))
