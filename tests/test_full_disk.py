@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from helpers.cache_entries import files_of, write_flow_entry
+from helpers.rights import open_folder, without_rights
 from helpers.s3_server import name_server, start_server
 from weclick.clicks import write_clicks
 from weclick.common.errors import DiskFullError, UnwritableError, room_to_write
@@ -356,24 +356,10 @@ def test_a_root_that_is_gone_between_two_entries_is_not_made_anew(tmp_path):
     assert not (tmp_path / "root").exists()
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that other users reach, unlike those of `tmp_path`."""
-    with tempfile.TemporaryDirectory(prefix="weclick-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-@contextmanager
-def without_rights() -> Iterator[None]:
-    """As a user to whom nothing is permitted beside what is permitted to all."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
+@pytest.fixture(name="open_folder")
+def _open_folder() -> Iterator[Path]:
+    with open_folder() as folder:
+        yield folder
 
 
 def test_who_may_not_publish_is_told(open_folder):

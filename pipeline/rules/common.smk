@@ -1,6 +1,7 @@
 import json
 import os
 from functools import cache
+from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
@@ -9,6 +10,7 @@ from weclick.common.code_digest import code_digest
 from weclick.common.config import ConfigError, check_masks, complete_config, select
 from weclick.common.gpus import visible_gpus
 from weclick.datasets import listing_digest, open_dataset
+from weclick.runs.layout import Layout
 
 try:
     config.update(complete_config(config))
@@ -63,12 +65,17 @@ def flags(option, files):
 
 
 def listing(wildcards):
-    """Digest over names and sizes of the files that a manifest shard covers; the toy is drawn by a rule."""
+    """Digest over the files that a manifest shard covers; edits count by content. A rule draws the toy."""
     if config["data"]["name"] == "toy":
         return ""
     try:
         return listing_digest(
-            _dataset(), wildcards.split, int(wildcards.shard), config["data"]["shards"]
+            _dataset(),
+            wildcards.split,
+            int(wildcards.shard),
+            config["data"]["shards"],
+            remember=Layout(Path(RESULTS)).digests,
+            made=Path(f"{RESULTS}/manifest/{wildcards.split}/{wildcards.shard}.json"),
         )
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error

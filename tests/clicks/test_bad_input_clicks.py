@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import h5py
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from weclick.clicks import generate_clicks, read_clicks, write_clicks
 from weclick.common.errors import InputError
 from weclick.manifest.click_file import read_click_file
+from weclick.store import file_digest
 
 OPTIONS = {"min_pixels": 4, "min_pixels_at": None, "point": "centroid"}
 HEADER = "clip,frame,y,x,class\n"
@@ -79,3 +81,24 @@ def test_an_altered_click_table_is_found(street, tmp_path):
         InputError, match=r"train\.h5: is not what was written, its digest differs; delete it"
     ):
         read_clicks(path)
+
+
+def test_a_table_that_changed_since_the_manifest(street, tmp_path):
+    table = tmp_path / "clicks.csv"
+    table.write_text(f"{HEADER}street_0000,0,3,3,car\n")
+    manifest = dataclasses.replace(street.train, click_file=str(table), click_file_digest=file_digest(table))
+    assert len(generate_clicks(manifest, options=OPTIONS, seed=0)) == 1
+    table.write_text(f"{HEADER}street_0000,0,3,9,car\n")
+    with pytest.raises(InputError, match=r"clicks\.csv: changed since .* run `weclick manifest` again"):
+        generate_clicks(manifest, options=OPTIONS, seed=0)
+
+
+def test_a_label_that_changed_since_the_manifest(street, tmp_path):
+    clip = street.train.clips[0]
+    frame = clip.frames[clip.targets[0]]
+    shutil.copytree(street.train.root, tmp_path / "data")
+    moved = dataclasses.replace(street.train, root=str(tmp_path / "data"))
+    path = moved.path(frame.label)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=rf"{path.name}: changed since its digest was taken"):
+        generate_clicks(moved, options=OPTIONS, seed=0)

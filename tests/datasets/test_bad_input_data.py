@@ -65,15 +65,23 @@ DAMAGE = {
     "text": (lambda path: path.write_text("no image"), r"cannot be read as an image \(8 bytes"),
     "16 bit": (lambda path: save(path, np.zeros(SIZE, np.uint16)), r"mode I;16, more than 8 bits a channel"),
     "other size": (lambda path: save(path, np.zeros((9, 8, 3), np.uint8)), r"frame 001 is 9x8 px .*32x48"),
-    "gone": (Path.unlink, r"there is no such file\); restore the file or drop the frame"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_frame_is_named_and_leaves_no_entry(root, name):
     damage, told = DAMAGE[name]
-    manifest = manifest_of(root)
     damage(root / "frames" / "a" / "001.png")
+    refuses(root, manifest_of(root), told)
+
+
+def test_a_lost_frame_is_named_and_leaves_no_entry(root):
+    manifest = manifest_of(root)
+    (root / "frames" / "a" / "001.png").unlink()
+    refuses(root, manifest, r"there is no such file\); restore the file or drop the frame")
+
+
+def refuses(root: Path, manifest: Manifest, told: str) -> None:
     with pytest.raises(InputError, match=rf"001\.png: (?s:.*){told}"):
         pack_frames(manifest, chunk_px=32, store=Store([root / "store"]))
     assert not [path for path in (root / "store").rglob("*") if path.is_file()]
@@ -184,3 +192,12 @@ def test_what_is_no_manifest(root, text):
 def test_a_manifest_round_trip_still_holds(root):
     write_manifest(manifest_of(root), root / "0.json")
     assert read_manifest(root / "0.json") == manifest_of(root)
+
+
+def test_a_frame_exchanged_after_the_manifest_leaves_no_entry_under_its_key(root):
+    """A colleague with the true frames would read what was packed of other ones."""
+    manifest = manifest_of(root)
+    other = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
+    save(root / "frames" / "a" / "001.png", other)
+    refuses(root, manifest, r"changed since its digest was taken .* run `weclick manifest` again")
+    assert pack_frames(manifest_of(root), chunk_px=32, store=Store([root / "store"]))

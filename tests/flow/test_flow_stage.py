@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from jsonschema import Draft202012Validator
+from torchvision.models.optical_flow import raft_small
 
 from helpers.flow_clips import SIZE, STEP_PX, Constant, manifest_of, options, pairs_of, use, write_clip
+from weclick.common.content import ChangedFileError
 from weclick.common.schemas import load_schema
 from weclick.flow import build_estimator, compute_flow, read_flow, stage
 from weclick.flow.jobs import Job, key_inputs
@@ -18,7 +20,7 @@ from weclick.flow.pairs import PairImages, batches, match_pairs
 from weclick.geometry import backward_warp, resize_flow
 from weclick.manifest import Clip, Frame, Manifest
 from weclick.manifest.images import read_image
-from weclick.store import Entry, Store, verify_entry
+from weclick.store import Entry, Store, list_entries, verify_entry
 from weclick.store.flow_entries import CODEC, MASK_BITS
 
 
@@ -328,3 +330,30 @@ class TestMemory:
         use(monkeypatch, Broken(1.0))
         with pytest.raises(RuntimeError, match="the kernel is broken"):
             compute_flow(manifest, pairs_of, options=options(), store=store)
+
+
+@pytest.mark.parametrize("batch_pairs", [1, 2, 8])
+@pytest.mark.parametrize("frame", [0, 3])
+def test_a_frame_exchanged_after_the_manifest_leaves_no_entry(store, tmp_path, batch_pairs, frame):
+    manifest = manifest_of(tmp_path, write_clip(tmp_path, "a", seed=0))
+    path = manifest.path(manifest.clips[0].frames[frame].image)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ChangedFileError, match=rf"{path.name}: changed since its digest was taken"):
+        compute_flow(manifest, pairs_of, options=options(batch_pairs=batch_pairs), store=store)
+    assert not [*list_entries(tmp_path / "store", "flow")]
+
+
+def test_weights_that_change_while_they_are_loaded_leave_no_entry(manifest, store, tmp_path, monkeypatch):
+    path = tmp_path / "raft.pth"
+    torch.save(raft_small(weights=None).state_dict(), path)
+
+    def exchange(name, **given):
+        estimator = build_estimator(name, **given)
+        torch.save(raft_small(weights=None).state_dict(), path)
+        return estimator
+
+    monkeypatch.setattr(stage, "build_estimator", exchange)
+    chosen = options(estimator="raft", options={"weights": str(path), "updates": 1})
+    with pytest.raises(ChangedFileError, match=r"flow\.options names changed while it was loaded.* run this"):
+        compute_flow(manifest, pairs_of, options=chosen, store=store)
+    assert not [*list_entries(tmp_path / "store", "flow")]

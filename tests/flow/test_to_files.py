@@ -19,6 +19,7 @@ from weclick.common.schemas import load_schema
 from weclick.flow import (
     build_estimator,
     compute_flow,
+    from_files,
     read_flo,
     read_flow,
     read_kitti_flow,
@@ -30,7 +31,7 @@ from weclick.flow.to_files import export_flow, flow_path
 from weclick.manifest import Clip, Manifest, write_manifest
 from weclick.manifest.read import read_clip
 from weclick.manifest.window import Window
-from weclick.store import Store, read_index, verify_entry, write_index
+from weclick.store import Store, list_entries, read_index, verify_entry, write_index
 from weclick.train.data.stream import Caches, Stream
 
 SIZE = (64, 96)
@@ -192,6 +193,25 @@ class TestImport:
         assert entry.attributes["estimator"]["name"] == "imported"
         assert verify_entry(entry.path) == []
         assert str(tmp_path) not in (entry.path / "entry.json").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("ending", [".flo", ".png"])
+    def test_a_file_that_changes_after_its_digest_was_taken_leaves_no_entry(
+        self, street, store, options, tmp_path, monkeypatch, ending
+    ):
+        write_flows(street.train, tmp_path / "in", smooth)
+        for path in (tmp_path / "in").rglob("*.flo") if ending == ".png" else ():
+            write_kitti_flow(path.with_suffix(".png"), read_flo(path))
+            path.unlink()
+
+        def exchange(*given):
+            for path in (tmp_path / "in").rglob(f"*{ending}"):
+                path.write_bytes(path.read_bytes() + b"\0")
+            return read_clip(*given)
+
+        monkeypatch.setattr(from_files, "read_clip", exchange)
+        with pytest.raises(InputError, match=rf"{ending}: changed since .* run this again"):
+            import_flow(street.train, pairs_of, tmp_path / "in", options=options, store=store)
+        assert not [*list_entries(tmp_path / "store", "flow")]
 
     def test_unknown_pixels_fail_every_mask_and_spoil_no_cell(self, street, store, options, tmp_path):
         (clip, *_), known = street.train.clips, np.ones(SIZE, bool)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +44,13 @@ def make_clip(root: Path, name: str, numbers: range, labelled: tuple[int, ...] =
             Image.fromarray(np.full((4, 6), 7, np.uint8)).save(root / label)
         frames.append(Frame(f"{number:03d}", number, image, label=label))
     return Clip(name, tuple(frames), targets=labelled)
+
+
+def set_time_back(path: Path, before: os.stat_result) -> None:
+    """Give a file its old time of change, some ticks of the file system's clock later."""
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    while path.stat().st_ctime_ns == before.st_ctime_ns:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.fixture
@@ -113,6 +122,7 @@ class TestDigests:
         assert frame.instances_digest is None
 
     def test_a_second_run_reads_no_content(self, dataset, tmp_path, monkeypatch):
+        monkeypatch.setattr("weclick.common.content.YOUNG_NS", 0)
         remember = tmp_path / "memory" / "digests.sqlite"
         read: list[Path] = []
         file_digest = digests.file_digest
@@ -136,7 +146,52 @@ class TestDigests:
         assert first.clips[0].frames[0].digest != second.clips[0].frames[0].digest
         assert first.clips[1:] == second.clips[1:]
 
+    @pytest.mark.parametrize("how", ["written", "renamed"])
+    def test_an_edit_that_keeps_size_and_time_is_seen(self, tmp_path, monkeypatch, how):
+        monkeypatch.setattr("weclick.common.content.YOUNG_NS", 0)
+        path, remember = tmp_path / "a", tmp_path / "digests.sqlite"
+        path.write_bytes(b"one")
+        before = path.stat()
+        assert file_digests([path], remember) == {path: sha256(b"one").hexdigest()}
+        target = path if how == "written" else tmp_path / "b"
+        target.write_bytes(b"two")
+        set_time_back(target, before)
+        target.replace(path)
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        assert file_digests([path], remember) == {path: sha256(b"two").hexdigest()}
+
+    def test_a_young_file_is_read_again(self, dataset, tmp_path, monkeypatch):
+        """It may change once more within the same tick of the file system's clock."""
+        remember = tmp_path / "digests.sqlite"
+        young = make_clip(tmp_path, "young", range(3)).frames[0].image
+        file_digests([tmp_path / young], remember)
+        monkeypatch.setattr(digests, "file_digest", lambda _: "read")
+        assert file_digests([tmp_path / young], remember) == {tmp_path / young: "read"}
+
+    def test_the_memory_of_an_older_version_is_replaced(self, tmp_path):
+        path, remember = tmp_path / "a", tmp_path / "digests.sqlite"
+        path.write_bytes(b"one")
+        with closing(sqlite3.connect(remember)) as memory, memory:
+            memory.execute("CREATE TABLE digests (path TEXT, size_bytes INT, mtime_ns INT, digest TEXT)")
+            memory.execute("INSERT INTO digests VALUES (?, 3, ?, 'x')", (str(path), path.stat().st_mtime_ns))
+        for _ in range(2):
+            assert file_digests([path], remember) == {path: sha256(b"one").hexdigest()}
+
+    def test_names_of_any_encoding_are_remembered(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("weclick.common.content.YOUNG_NS", 0)
+        path, remember = tmp_path / os.fsdecode("caf\u00e9".encode("latin-1")), tmp_path / "digests.sqlite"
+        path.write_bytes(b"one")
+        first = file_digests([path], remember)
+        monkeypatch.setattr(digests, "file_digest", lambda _: "read again")
+        assert file_digests([path], remember) == first
+
+    def test_what_is_no_file_is_named(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ValueError, match=r"pipe: named by the data set, but no regular file"):
+            file_digests([tmp_path / "pipe"])
+
     def test_several_writers_share_the_memory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("weclick.common.content.YOUNG_NS", 0)
         files = [tmp_path / f"{i}" for i in range(60)]
         for i, file in enumerate(files):
             file.write_bytes(bytes([i]))

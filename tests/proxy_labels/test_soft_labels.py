@@ -1,6 +1,7 @@
 """The soft_labels stage: what its entries hold, what their keys depend on, and that nothing is done twice."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from jsonschema import validate
 
+from weclick.common.errors import InputError
 from weclick.common.schemas import load_schema
 from weclick.manifest import write_manifest
 from weclick.manifest.read import read_clip
@@ -222,3 +224,28 @@ def test_a_run_that_is_killed_half_way_leaves_no_half_entry_and_the_next_one_goe
     assert decoded == [second.id]
     assert [verify_entry(path) for path in list_entries(root, "soft_labels")] == [[], []]
     assert leftovers(root) == []
+
+
+def test_a_frame_exchanged_after_the_manifest_leaves_no_entry(street, teacher, tmp_path):
+    shutil.copytree(street.train.root, tmp_path / "data")
+    moved = replace(street.train, root=str(tmp_path / "data"))
+    path = moved.path(moved.clips[0].frames[-1].image)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=rf"{path.name}: changed since its digest was taken"):
+        compute_soft_labels(moved, teacher, chunk_px=16, store=Store([tmp_path / "store"]))
+    assert not [*list_entries(tmp_path / "store", "soft_labels")]
+
+
+def test_a_teacher_that_changes_while_it_is_loaded_leaves_no_entry(street, teacher, tmp_path, monkeypatch):
+    mine = tmp_path / "model.safetensors"
+    mine.write_bytes(teacher.read_bytes())
+
+    def exchange(*given, **named):
+        loaded = load_model(*given, **named)
+        mine.write_bytes(teacher.read_bytes() + b"\0")
+        return loaded
+
+    monkeypatch.setattr(soft_labels, "load_model", exchange)
+    with pytest.raises(InputError, match=r"model\.safetensors: changed since .* run this again"):
+        compute_soft_labels(street.train, mine, chunk_px=16, store=Store([tmp_path / "store"]))
+    assert not [*list_entries(tmp_path / "store", "soft_labels")]

@@ -11,6 +11,8 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.manifest.window import Window
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.store import Store, entry_key
+from weclick.train import stage
+from weclick.train.build import begin
 from weclick.train.data.stream import Caches, Stream
 from weclick.train.log import read_metrics
 from weclick.train.objective import Objective
@@ -154,3 +156,22 @@ def test_wrong_teachers_are_told(street, store, teacher, tmp_path):
 
 def test_it_is_off_by_default():
     assert complete_config({})["student"]["online"]["teacher"] is None
+
+
+def test_a_teacher_that_changes_while_it_is_loaded_trains_nobody(
+    street, store, teacher, tmp_path, monkeypatch
+):
+    """The key holds the teacher's digest, which was taken before the network was loaded."""
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(teacher.read_bytes())
+
+    def exchange(*given):
+        begun = begin(*given)
+        mine.write_bytes(teacher.read_bytes() + b"\0")
+        return begun
+
+    monkeypatch.setattr(stage, "begin", exchange)
+    recipe = student(street, store, str(mine), steps=2)
+    with pytest.raises(InputError, match=r"student\.online names changed while it was loaded"):
+        train_recipe(recipe, tmp_path / "student", device="cpu")
+    assert not (tmp_path / "student" / "model.safetensors").exists()

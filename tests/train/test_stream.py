@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 import time
 
 import numpy as np
@@ -256,3 +257,16 @@ def test_a_gpu_gives_the_same_batches(street):
     for one, two in zip(on_gpu, theirs.batches(0, 4, CPU), strict=True):
         for name in ("images", "inside", "points", "classes", "target_of", "flow", "flow_valid"):
             torch.testing.assert_close(getattr(one, name).cpu(), getattr(two, name), rtol=1e-4, atol=1e-4)
+
+
+def test_an_image_file_exchanged_after_the_manifest_is_told(street, tmp_path):
+    shutil.copytree(street.train.root, tmp_path / "data")
+    moved = dataclasses.replace(street.train, root=str(tmp_path / "data"))
+    for path in (tmp_path / "data").rglob("*_leftImg8bit.png"):
+        path.write_bytes(path.read_bytes() + b"\0")
+    keys = pack_frames(moved, chunk_px=32, store=street.store, pack=False)
+    stream = make_stream(
+        dataclasses.replace(street, train=moved), caches=Caches(street.store, keys, street.flow, {})
+    )
+    with pytest.raises(ValueError, match=r"leftImg8bit\.png: changed since its digest was taken"):
+        next(stream.batches(0, 1, CPU))

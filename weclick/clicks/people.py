@@ -22,7 +22,7 @@ def import_clicks(manifest: Manifest) -> Points:
     path = manifest.path(manifest.click_file)
     clips = {clip.id: (clip, clip.positions()) for clip in manifest.clips}
     found: dict[tuple[str, str], list[tuple[int, int, int, int]]] = {}
-    for line, row in read_click_file(path):
+    for line, row in read_click_file(path, manifest.click_file_digest):
         where = f"{path}, line {line}"
         class_id = _class_id(row["class"], manifest.classes.names, where)
         clip, positions = clips.get(row["clip"], (None, {}))

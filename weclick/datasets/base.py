@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from weclick.common.errors import InputError
-from weclick.datasets.digests import file_digests, file_size
-from weclick.manifest import Classes, Clip, Frame, Manifest, shard_of
+from weclick.datasets.digests import edited_files, file_digests
+from weclick.manifest import Classes, Clip, Frame, Manifest, read_manifest, shard_of
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
 from weclick.manifest.video import video_info
 from weclick.store import canonical_json, file_digest
@@ -106,24 +107,67 @@ def build_manifest(
     )
 
 
-def listing_digest(dataset: Dataset, split: str, shard: int, shards: int) -> str:
-    """SHA-256 (hex) over names and sizes of all files of a shard: a cheap sign that something changed.
+def listing_digest(
+    dataset: Dataset,
+    split: str,
+    shard: int,
+    shards: int,
+    *,
+    remember: Path | None = None,
+    made: Path | None = None,
+) -> str:
+    """SHA-256 (hex) over names and sizes of all files of a shard, and over what was edited: a cheap sign.
 
-    Classes and click table count by content, since one edited name or coordinate seldom changes a size.
-    The time of change does not count: a copy or a fresh checkout is the same data set.
+    Content decides, not the time of change: a file that was only touched, a copy and a fresh checkout are the
+    same data set, while an edit that kept size and time is none. Content is read only where the memory knows
+    a file and its signature changed. Classes and click table are always read.
+
+    Args:
+        dataset, split, shard, shards: as in `build_manifest`.
+        remember: the memory of `build_manifest`; None: an edit of the same size is not seen.
+        made: the shard's manifest, if there is one. Its digests count if the memory was lost.
 
     Raises:
-        ValueError, FileNotFoundError: as `build_manifest`.
+        ValueError, FileNotFoundError: as in `build_manifest`.
     """
     clips = _shard(dataset, split, shard, shards)
     names = sorted({name for clip in clips for name in _files(clip)})
+    files = edited_files(
+        [f"{dataset.root}/{name}" for name in names],
+        remember,
+        digested=[
+            f"{dataset.root}/{clip.frames[i].image}" for clip in clips for i in (*clip.targets, *clip.scored)
+        ],
+        otherwise=lambda: _digests_in(made),
+    )
     listing = {
-        "files": [(name, file_size(f"{dataset.root}/{name}")) for name in names],
+        "files": [(name, size) for name, (size, _) in zip(names, files, strict=True)],
+        "edited": [(name, edit) for name, (_, edit) in zip(names, files, strict=True) if edit],
         "roles": [(clip.id, clip.targets, clip.scored) for clip in clips],
         "classes": asdict(dataset.classes),
         "clicks": file_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
     }
     return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
+
+
+def _digests_in(made: Path | None) -> dict[str, str]:
+    """Path -> digest of the files that a manifest names; none where there is no manifest that can be read."""
+    if made is None or not made.is_file():
+        return {}
+    with suppress(InputError):
+        manifest = read_manifest(made)
+        named = (
+            pair
+            for clip in manifest.clips
+            for frame in clip.frames
+            for pair in (
+                (frame.image, frame.image_sha256),
+                (frame.label, frame.label_digest),
+                (frame.instances, frame.instances_digest),
+            )
+        )
+        return {str(manifest.path(name)): digest for name, digest in named if name and digest}
+    return {}
 
 
 def trim(clip: Clip, reach_frames: int) -> Clip:

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from weclick.common.content import RUN_AGAIN, read_content
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_bytes
 
@@ -25,13 +26,18 @@ KITTI_ZERO = 2**15
 SUFFIXES = (".flo", ".png")
 
 
-def read_flow_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_flow_file(path: Path, sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read a flow in either format, told apart by the ending of its name.
+
+    Args:
+        path: of the file.
+        sha256: hex digest that its content must have; None takes any content.
 
     Returns:
         (2, H, W) float32 px, 0 where not known; and (H, W) bool, where the file knows the flow.
 
     Raises:
+        ChangedFileError: its content has another digest.
         MissingFileError: there is no such file.
         ValueError: the name has another ending, or as in `read_flo` and `read_kitti_flow`.
     """
@@ -42,9 +48,9 @@ def read_flow_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     match path.suffix.lower():
         case ".png":
-            return read_kitti_flow(path)
+            return read_kitti_flow(path, sha256)
         case ".flo":
-            flow = read_flo(path)
+            flow = read_flo(path, sha256)
             known = (np.abs(flow) < UNKNOWN_PX).all(0)
             return np.where(known, flow, np.float32(0)), known
     raise InputError(
@@ -52,7 +58,7 @@ def read_flow_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def read_flo(path: Path) -> np.ndarray:
+def read_flo(path: Path, sha256: str | None = None) -> np.ndarray:
     """Read a Middlebury `.flo` file: tag, width, height, then (u, v) by rows, all little-endian.
 
     Returns:
@@ -61,7 +67,7 @@ def read_flo(path: Path) -> np.ndarray:
     Raises:
         ValueError: the tag is another, or the data are not as long as width and height say.
     """
-    data = Path(path).read_bytes()
+    data = read_content(path, sha256, RUN_AGAIN)
     tag = float(np.frombuffer(data[:4], "<f4")[0]) if len(data) >= 12 else None
     if tag != FLO_TAG:
         found = f"begins with {tag}" if tag is not None else f"has {len(data)} bytes only"
@@ -88,7 +94,7 @@ def write_flo(path: Path, flow: np.ndarray) -> None:
     write_bytes(path, head + flow.transpose(1, 2, 0).astype("<f4").tobytes())
 
 
-def read_kitti_flow(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_kitti_flow(path: Path, sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read a KITTI flow PNG: 16 bits, R = 64 u + 2^15, G = 64 v + 2^15, B = valid.
 
     Returns:
@@ -97,7 +103,11 @@ def read_kitti_flow(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: the file is no 16-bit image of three channels.
     """
-    bgr = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        data = np.frombuffer(read_content(path, sha256, RUN_AGAIN), np.uint8)
+    except FileNotFoundError:
+        data = np.empty(0, np.uint8)
+    bgr = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if bgr is None or bgr.dtype != np.uint16 or bgr.ndim != 3 or bgr.shape[2] != 3:
         found = "cannot be read as an image" if bgr is None else f"holds {bgr.dtype} of shape {bgr.shape}"
         raise ValueError(f"{path}: {found}, but a KITTI flow is a 16-bit PNG of three channels (H, W, 3)")

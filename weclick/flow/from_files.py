@@ -58,8 +58,8 @@ class Files:
         self._clip, self._masks = clip, masks
         self._paths = [(path, *back[i : i + 1]) for i, path in enumerate(there)]
         self._flows: list[Tensor] = []
-        content = [[file_digest(path) for path in paths] for paths in self._paths]
-        digest = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        self._digests = [[file_digest(path) for path in paths] for paths in self._paths]
+        digest = hashlib.sha256(canonical_json(self._digests).encode()).hexdigest()
         self.digest = {"name": self.name, "files_sha256": digest}
 
     def turn_to(self, pair_index: int, stride_px: int) -> Tensor:
@@ -69,10 +69,14 @@ class Files:
             (1, 1, H, W) float32: 1 where the file knows the flow, 0 elsewhere.
 
         Raises:
+            ChangedFileError: a file changed since its digest was taken.
             InputError: a flow has another size than the frames, or unknown pixels while there are no masks.
         """
         paths = self._paths[pair_index]
-        (flow, known), *back = (_read(path, self._clip, stride_px) for path in paths)
+        (flow, known), *back = (
+            _read(path, sha256, self._clip, stride_px)
+            for path, sha256 in zip(paths, self._digests[pair_index], strict=True)
+        )
         if not self._masks and not known.all():
             raise InputError(
                 f"{paths[0]}: knows the flow of {float(known.mean()):.0%} of its pixels only, and only "
@@ -195,9 +199,9 @@ def _find(folder: Path, clip: Clip, pairs: Sequence[tuple[int, int]], why: str) 
     return [path for (path,) in found]
 
 
-def _read(path: Path, clip: Clip, stride_px: int) -> tuple[Tensor, Tensor]:
+def _read(path: Path, sha256: str, clip: Clip, stride_px: int) -> tuple[Tensor, Tensor]:
     """A flow (1, 2, H, W) px, and (1, 1, H, W) float32, 1 where it is known."""
-    flow, known = read_flow_file(path)
+    flow, known = read_flow_file(path, sha256)
     height, width = known.shape
     if (height, width) != clip.size:
         on_grid = (height, width) == grid_size(clip.size, stride_px)

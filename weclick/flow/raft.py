@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from weclick.common.content import content_digest
 from weclick.flow.weights import OWN_LICENCE, check_state, read_state
-from weclick.store import file_digest
 
 DEFAULT_WEIGHTS = {
     "small": ("Raft_Small_Weights", "C_T_V2", "01064c6d"),
@@ -67,7 +67,7 @@ class Raft:
             raise ValueError(
                 f"flow.options.updates is {updates!r}, expected a whole number from 1; 12 is usual"
             )
-        digest = DEFAULT_WEIGHTS[model][2] if weights == "default" else file_digest(_weights_file(weights))
+        digest = DEFAULT_WEIGHTS[model][2] if weights == "default" else content_digest(_weights_file(weights))
         return {"name": cls.name, "model": model, "updates": updates, "weights_sha256": digest}
 
     @torch.no_grad()
@@ -125,9 +125,18 @@ def _default_state(model: str) -> dict[str, Tensor]:
             "download the ones you want and set flow.options.weights to the file"
         )
     try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True)
+        state = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"cannot download {url} ({error}); fetch it on another machine and set flow.options.weights to "
             "the file, or use flow.estimator: dis, which has no weights"
         ) from error
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if file.is_file() and not content_digest(file).startswith(
+        digest
+    ):  # torch checks it at the download alone
+        raise ValueError(
+            f"{file}: its SHA-256 is {content_digest(file)[:12]}…, but that of torchvision's weights begins "
+            f"with {digest}; it was altered or cut short: delete it, and it is downloaded again"
+        )
+    return state

@@ -6,9 +6,11 @@ no clip is estimated again that anybody on the store's roots has estimated befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from typing import Any
 
+from weclick.common.content import check_unchanged
 from weclick.common.progress import Bar
 from weclick.common.sections import FlowSection
 from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
@@ -48,13 +50,18 @@ def compute_flow(
         ValueError: an option is unknown, a frame cannot be read, or a flow is beyond FLOW_LIMIT_PX of the
             grid while `on_overflow` is "error".
     """
-    jobs = _jobs(manifest, wanted_pairs, options)
-    _compute(manifest, jobs, options, store, device)
+    digest = estimator_digest(options["estimator"], **options["options"])
+    jobs = _jobs(manifest, wanted_pairs, options, digest)
+    _compute(manifest, jobs, options, digest, store, device)
     return {job.clip.id: job.key for job in jobs}
 
 
-def _jobs(manifest: Manifest, wanted_pairs: Callable[[Clip], Pairs], options: FlowSection) -> list[Job]:
-    digest = estimator_digest(options["estimator"], **options["options"])
+def _jobs(
+    manifest: Manifest,
+    wanted_pairs: Callable[[Clip], Pairs],
+    options: FlowSection,
+    digest: Mapping[str, Any],
+) -> list[Job]:
     return [
         Job(clip, pairs, key_inputs(clip, pairs, digest, options))
         for clip in manifest.clips
@@ -63,7 +70,12 @@ def _jobs(manifest: Manifest, wanted_pairs: Callable[[Clip], Pairs], options: Fl
 
 
 def _compute(
-    manifest: Manifest, jobs: Iterable[Job], options: FlowSection, store: Store, device: str
+    manifest: Manifest,
+    jobs: Iterable[Job],
+    options: FlowSection,
+    digest: Mapping[str, Any],
+    store: Store,
+    device: str,
 ) -> None:
     """Estimate in this thread, decode ahead in a second, encode and write behind in a third.
 
@@ -74,6 +86,7 @@ def _compute(
     @cache
     def build() -> tuple[FlowEstimator, BatchEstimator]:
         estimator = build_estimator(options["estimator"], device=device, **options["options"])
+        check_unchanged(digest, estimator_digest(options["estimator"], **options["options"]), "flow.options")
         return estimator, BatchEstimator(estimator, stride_px=options["stride_px"], masks=options["masks"])
 
     def estimate_some(jobs: Iterator[Job], bar: Bar) -> None:

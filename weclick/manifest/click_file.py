@@ -6,23 +6,29 @@ import csv
 import io
 from pathlib import Path
 
+from weclick.common.content import read_content
 from weclick.common.errors import InputError, MissingFileError
 
 CLICK_COLUMNS = ("clip", "frame", "y", "x", "class")
 
 
-def read_click_file(path: Path) -> list[tuple[int, dict[str, str]]]:
+def read_click_file(path: Path, sha256: str | None = None) -> list[tuple[int, dict[str, str]]]:
     """The rows of a click table that people made, as (line number, column -> text).
 
     The table is CSV in UTF-8 with a header; `frame` is a frame's name or number, `class` a name or id,
     `y` and `x` are pixels counted from 0 at the centre of the upper left pixel. Other columns are ignored.
 
+    Args:
+        path: of the table.
+        sha256: hex digest that its content must have; None or empty takes any content.
+
     Raises:
+        ChangedFileError: its content has another digest.
         FileNotFoundError: there is no such file.
         ValueError: the header lacks a column, or a row lacks a value.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_content(path, sha256).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such click table; correct data.clicks") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -31,6 +31,11 @@ class Frame:
     instances: str | None = None
     instances_digest: str | None = None
 
+    @property
+    def image_sha256(self) -> str:
+        """SHA-256 (hex) of the file `image`: `digest` without what it says of the frame in the file."""
+        return self.digest[:64]
+
 
 @dataclass(frozen=True)
 class Clip:

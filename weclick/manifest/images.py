@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from weclick.common.content import read_content
 from weclick.common.errors import InputError, MissingFileError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, sha256: str | None = None) -> np.ndarray:
     """An image file as (H, W, 3) uint8 RGB.
+
+    Args:
+        path: of the file.
+        sha256: hex digest that its content must have; None or empty takes any content.
 
     Raises:
         MissingFileError: there is no such file.
+        ChangedFileError: its content has another digest.
         InputError: the file is no image, is damaged, or has more than 8 bits a channel.
     """
-    return _open(path, _rgb)
+    return _open(path, sha256, _rgb)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -36,9 +43,13 @@ def image_size(path: Path) -> tuple[int, int]:
         raise _no_image(path, error) from error
 
 
-def read_ids(path: Path) -> np.ndarray:
-    """A label file's stored values: (H, W) indices of a palette or grey file, or (H, W, 3) colours."""
-    return _open(path, _stored)
+def read_ids(path: Path, sha256: str | None = None) -> np.ndarray:
+    """A label file's stored values: (H, W) indices of a palette or grey file, or (H, W, 3) colours.
+
+    Args, Raises:
+        As in `read_image`.
+    """
+    return _open(path, sha256, _stored)
 
 
 def shrunk_size(size: tuple[int, int], shrink: int) -> tuple[int, int]:
@@ -60,23 +71,26 @@ def shrink_array(array: np.ndarray, shrink: int, how: Image.Resampling) -> np.nd
     return np.asarray(Image.fromarray(array).resize((width, height), how))
 
 
-def _open(path: Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def _open(path: Path, sha256: str | None, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(BytesIO(read_content(path, sha256))) as image:
             image.load()
             return convert(image)
     except FileNotFoundError as error:
         raise MissingFileError(
             f"{path}: cannot be read as an image (there is no such file); restore the file or drop the frame"
         ) from error
+    except InputError:
+        raise
     except Exception as error:  # a damaged file may fail anywhere in Pillow, with any error
         raise _no_image(path, error) from error
 
 
 def _no_image(path: Path, error: Exception) -> InputError:
     size = f"{Path(path).stat().st_size} bytes" if Path(path).is_file() else "not a file"
+    why = "of no known format" if isinstance(error, UnidentifiedImageError) else error
     return InputError(
-        f"{path}: cannot be read as an image ({size}: {error}); restore the file or drop the frame"
+        f"{path}: cannot be read as an image ({size}: {why}); restore the file or drop the frame"
     )
 
 

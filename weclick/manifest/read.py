@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from weclick.common.content import check_content
 from weclick.common.errors import InputError
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
 from weclick.manifest.images import read_ids, read_image, shrink_array, shrink_image
@@ -27,16 +28,16 @@ def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
             "`weclick manifest` again"
         )
     path = manifest.path(frame.label)
-    return shrink_array(
-        _to_classes(read_ids(path), manifest, path), manifest.shrink, Image.Resampling.NEAREST
-    )
+    values = read_ids(path, frame.label_digest)
+    return shrink_array(_to_classes(values, manifest, path), manifest.shrink, Image.Resampling.NEAREST)
 
 
 def read_instances(manifest: Manifest, frame: Frame) -> np.ndarray | None:
     """The instance map of a frame as (H, W) int32, or None where the data set has none."""
     if frame.instances is None:
         return None
-    instances = read_ids(manifest.path(frame.instances)).astype(np.int32)
+    path = manifest.path(frame.instances)
+    instances = read_ids(path, frame.instances_digest).astype(np.int32)
     return shrink_array(instances, manifest.shrink, Image.Resampling.NEAREST)
 
 
@@ -70,23 +71,42 @@ def read_frame(manifest: Manifest, clip: Clip, position: int) -> np.ndarray:
 
 def _read_image_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
     for frame in clip.frames:
-        yield read_image(manifest.path(frame.image))
+        yield read_image(manifest.path(frame.image), frame.image_sha256)
 
 
 def _read_video_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
+    """The last frame comes only after a second look at the file, so nobody has all of a changed one."""
+    path, sha256 = manifest.path(clip.frames[0].image), clip.frames[0].image_sha256
+    _check_video(path, sha256)
     wanted = iter(clip.frames)
     frame = next(wanted)
-    for number, image in enumerate(decode_video(manifest.path(clip.frames[0].image))):
-        if number == frame.video_frame:
-            yield image
-            following = next(wanted, None)
-            if following is None:
-                return
-            frame = following
+    try:
+        for number, image in enumerate(decode_video(path)):
+            if number == frame.video_frame:
+                following = next(wanted, None)
+                if following is None:
+                    _check_video(path, sha256)
+                    yield image
+                    return
+                yield image
+                frame = following
+    except InputError:
+        _check_video(path, sha256)  # a file that changed under the decoder is no damaged one
+        raise
+    _check_video(path, sha256)
     raise InputError(
-        f"{manifest.path(clip.frames[0].image)}: ends before frame {frame.video_frame}; "
+        f"{path}: ends before frame {frame.video_frame}; "
         "the file changed since the manifest was made: run `weclick manifest` again"
     )
+
+
+def _check_video(path: Path, sha256: str) -> None:
+    try:
+        check_content(path, sha256)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read as a video ({error}); restore the file or drop the clip"
+        ) from error
 
 
 def _known_ids(values: np.ndarray, ids: Iterable[str], path: Path) -> None:

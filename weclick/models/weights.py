@@ -58,7 +58,12 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
 
 def _download(name: str) -> dict[str, Tensor]:
     model = "mobilenet_v2" if name.startswith("mobilenetv2") else name
-    return tv.get_model_weights(model).DEFAULT.get_state_dict(progress=True, check_hash=True)
+    weights = tv.get_model_weights(model).DEFAULT
+    state = weights.get_state_dict(progress=True, check_hash=True)
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if file.is_file():  # torch checks it at the download alone
+        _check_digest(file)
+    return state
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

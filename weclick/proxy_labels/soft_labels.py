@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from weclick.common.content import RUN_AGAIN, check_content
 from weclick.common.progress import Bar
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
@@ -54,7 +55,9 @@ def compute_soft_labels(
 
     @cache
     def load() -> nn.Module:
-        return load_model(teacher, device, classes=manifest.classes.names)[0]
+        model = load_model(teacher, device, classes=manifest.classes.names)[0]
+        check_content(teacher, digest, RUN_AGAIN)
+        return model
 
     def label_some(clips: Iterator[Clip], bar: Bar) -> None:
         model = load()

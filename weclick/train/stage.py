@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from weclick.common.content import check_unchanged
 from weclick.common.errors import room_to_write
 from weclick.common.files import remove_unfinished, write_text, written_whole
 from weclick.common.stages import CARD, METRICS, WEIGHTS
@@ -69,6 +70,7 @@ def _train(
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
     fabric = make_fabric(device, options["precision"], devices)
     begun = begin(recipe, fabric)
+    check_unchanged(inputs, recipe.inputs(), f"{recipe.role}.pretrained or {recipe.role}.online")
     model = begun.model
 
     def validate(network: torch.nn.Module) -> dict[str, Any]:

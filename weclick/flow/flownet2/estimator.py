@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from weclick.common.content import content_digest
 from weclick.flow.flownet2.networks import MULTIPLE_PX, VARIANTS
 from weclick.flow.weights import check_state, read_state
-from weclick.store import file_digest
 
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Name -> type of the convolutions under autocast. Flows and warps are always in float32."""
@@ -84,7 +84,7 @@ class FlowNet2Estimator:
                 f"fetch {variant}_checkpoint.pth.tar by the link in the README of NVIDIA/flownet2-pytorch "
                 "(research use only) and give its path, or set flow.estimator: dis, which needs none"
             )
-        found = file_digest(Path(weights))
+        found = content_digest(weights)
         if sha256 and not found.startswith(sha256.lower()):
             raise ValueError(
                 f"{weights}: its SHA-256 is {found}, but flow.options.sha256 is {sha256}; it was altered or "
