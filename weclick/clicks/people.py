@@ -42,7 +42,7 @@ def import_clicks(manifest: Manifest) -> tuple[Points, list[Finding]]:
         if clip is None or position not in clip.targets:
             continue
         if clip.id not in table.whole:
-            whole = frame_size(manifest.path(""), clip.frames[0]) if manifest.shrink > 1 else clip.size
+            whole = frame_size(manifest.path(clip.frames[0].image)) if manifest.shrink > 1 else clip.size
             table.whole[clip.id] = whole
         table.add(clip, clip.frames[position].name, (row["y"], row["x"]), class_id, line, where)
     return {key: sorted_clicks(clicks) for key, clicks in table.clicks.items()}, table.findings(str(path))

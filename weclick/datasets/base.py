@@ -11,8 +11,8 @@ from weclick.common.errors import InputError
 from weclick.datasets.digests import file_digests, file_size
 from weclick.datasets.file_names import in_utf8
 from weclick.manifest import Classes, Clip, Frame, Manifest, shard_of
-from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
+from weclick.manifest.video import video_info
 from weclick.store import canonical_json, file_digest
 
 
@@ -173,7 +173,7 @@ def _files(clip: Clip) -> list[str]:
 
 
 def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str]) -> Clip:
-    whole = frame_size(dataset.root, clip.frames[0])
+    whole = _frame_size(dataset.root, clip.frames[0])
     height, width = shrunk_size(whole, dataset.shrink)
     if not height or not width:
         raise InputError(
@@ -206,3 +206,12 @@ def _check_label_sizes(clip: Clip, root: Path, expected: tuple[int, int]) -> Non
                 f"{root / name}: is {height}x{width} px (HxW), its frame {expected[0]}x{expected[1]}; a "
                 "label needs the size of its frame: resize it by nearest neighbour, or restore it"
             )
+
+
+def _frame_size(root: Path, frame: Frame) -> tuple[int, int]:
+    """(H, W) in pixels, from the header alone."""
+    path = root / frame.image
+    if frame.video_frame is None:
+        return image_size(path)
+    info = video_info(path)
+    return info.height_px, info.width_px

@@ -19,10 +19,9 @@ MAX_BYTES = 32 * 2**20
 _ALSO_CALLED = {
     "clip": ("video", "sequence"),
     "frame": ("frame_number", "frame_name", "frame_id"),
-    "y": ("y_px", "row"),
-    "x": ("x_px", "col", "column"),
     "class": ("class_name", "class_id", "label", "category"),
 }
+_AXES = (("y", "x"), ("y_px", "x_px"), ("row", "col"), ("row", "column"))
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"([+-]?\d*),(\d+)", re.ASCII)
 _NO_TEXT = {b"PK\x03\x04": "an Excel or OpenDocument workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook"}
@@ -104,10 +103,12 @@ def _rows(
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     """Column -> its place in a row."""
     names = [cell.strip().casefold() for cell in header]
+    axes = next((pair for pair in _AXES if set(pair) <= set(names)), ("y", "x"))
+    also_called = _ALSO_CALLED | dict(zip("yx", ((axis,) for axis in axes), strict=True))
     found, missing = {}, []
     for name in CLICK_COLUMNS:
         called = [each for each in names if each == name] or [
-            each for each in names if each in _ALSO_CALLED[name]
+            each for each in names if each in also_called[name]
         ]
         if len(called) > 1:
             raise InputError(
