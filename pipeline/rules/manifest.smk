@@ -30,6 +30,7 @@ rule manifest_shard:
         config=stage_config("manifest"),
         code=code_digest(
             "weclick.datasets",
+            "weclick.datasets.findings",
             "weclick.manifest.manifest_file",
             "weclick.manifest.window",
         ),
