@@ -32,7 +32,6 @@ rule manifest_shard:
             "weclick.datasets",
             "weclick.datasets.findings",
             "weclick.manifest.manifest_file",
-            "weclick.manifest.window",
         ),
         listing=listing,
     shell:
