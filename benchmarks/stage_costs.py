@@ -60,7 +60,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "flow": ("flow", *TRAIN, "--output", "flow.json"),
     "teacher": ("teacher", *GIVEN, "--output", "teacher"),
     "soft-labels": ("soft-labels", *TRAIN, *NETWORKS[:2], "--output", "labels.json"),
-    "student": ("student", *GIVEN, "--flow", "flow.json", "--soft-labels", "labels.json", "--output", "student"),
+    "student": (
+        *("student", *GIVEN, "--flow", "flow.json", "--soft-labels", "labels.json"),
+        *("--output", "student"),
+    ),
     "flow val": ("flow", "--manifest", VAL[1], "--output", "flow_val.json"),
     "evaluate": (
         *("evaluate", "--manifest", VAL[1], "--flow", "flow_val.json"),
@@ -115,7 +118,7 @@ def run(code: Path, data: Path, folder: Path, *words: str) -> float:
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", VERB, words[0], "--config", "config.yaml", *words[1:]]
-    with open(folder / "told.txt", "w+", encoding="utf-8") as told:
+    with (folder / "told.txt").open("w+", encoding="utf-8") as told:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=told, stderr=told)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

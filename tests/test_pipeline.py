@@ -148,7 +148,7 @@ def test_the_digest_of_a_rule_sees_what_its_verb_computes_with(load, config):
     ("file", "right", "wrong", "lacking"),
     [
         ("flow", "weclick.flow.stage", "weclick.flow.dis", {"flow_shard"}),
-        ("manifest", "weclick.manifest.window", "weclick.datasets", {"manifest_shard"}),
+        ("manifest", "weclick.datasets.findings", "weclick.datasets", {"manifest_shard"}),
         ("clicks", ', "weclick.manifest.manifest_file"', "", {"clicks"}),
         ("teacher", "weclick.train.stage", "weclick.train.loop", {"teacher", "ablation_teacher"}),
         ("student", "weclick.train.online", "weclick.train.log", {"student", "ablation_student"}),

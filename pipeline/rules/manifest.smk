@@ -30,8 +30,8 @@ rule manifest_shard:
         config=stage_config("manifest"),
         code=code_digest(
             "weclick.datasets",
+            "weclick.datasets.findings",
             "weclick.manifest.manifest_file",
-            "weclick.manifest.window",
         ),
         listing=listing,
     shell:

@@ -269,7 +269,7 @@ class TestPeople:
         [
             ("a,f0,4,1,car", r"clicks.csv, line 3: y = 4 lies outside the frame, expected 0..3 px"),
             ("a,f0,1,-1,car", r"line 3: x = -1 lies outside the frame, expected 0..7 px"),
-            ("a,f0,one,1,car", r"line 3: y = one lies outside"),
+            ("a,f0,one,1,car", r"line 3: y = one is no number; expected pixels"),
             ("a,f0,1,1,bus", r"line 3: class 'bus' is unknown; expected one of road, car, or an id 0..1"),
             ("a,f0,1,1,2", r"line 3: class '2' is unknown"),
         ],

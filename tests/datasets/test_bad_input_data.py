@@ -99,7 +99,8 @@ LABELS = {
         np.full(SIZE, 26001, np.uint16),
         r"holds values \[26001\], expected class ids 0\.\.1 or 255",
     ),
-    "of colours": (np.zeros((*SIZE, 3), np.uint8), r"holds RGB colours, expected class ids 0\.\.1 or 255"),
+    "of colours": (np.full((*SIZE, 3), 9, np.uint8), r"holds 1 colours that no class has: \(9, 9, 9\) on"),
+    "of fractions": (np.zeros(SIZE, np.float32), r"cannot be read .* holds fractions, expected whole"),
     "outside": (
         np.full(SIZE, 7, np.uint8),
         r"holds values \[7\], .* correct the file or the list of classes",
@@ -110,9 +111,10 @@ LABELS = {
 @pytest.mark.parametrize("name", LABELS)
 def test_a_label_that_is_none(root, name):
     values, told = LABELS[name]
-    save(root / "labels" / "a" / "000.png", values)
+    (root / "labels" / "a" / "000.png").unlink()
+    save(root / "labels" / "a" / "000.tif", values)
     manifest = manifest_of(root)
-    with pytest.raises(InputError, match=rf"labels.a.000\.png: {told}"):
+    with pytest.raises(InputError, match=rf"labels.a.000\.tif: {told}"):
         read_label(manifest, manifest.clips[0].frames[0])
 
 

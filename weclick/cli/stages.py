@@ -57,19 +57,25 @@ def manifest(
     change: Set = None,
 ) -> None:
     """List clips, frames and targets of one shard of a split, with content digests."""
+    from weclick.common.findings import tell
     from weclick.datasets import build_manifest, open_dataset
+    from weclick.datasets.findings import split_findings
     from weclick.manifest import write_manifest
     from weclick.runs.cost import stage_cost
     from weclick.runs.wanted import Wanted
 
     chosen = load(config, change, "manifest")
     with stage_cost(output):
+        dataset, wanted = open_dataset(chosen["data"]), Wanted(chosen)
+        if shard == 0:  # it speaks for the whole split
+            gap = chosen["evaluate"]["max_gap_frames"]
+            tell(split_findings(dataset, split, wanted.window, gap))
         made = build_manifest(
-            open_dataset(chosen["data"]),
+            dataset,
             split,
             shard,
             chosen["data"]["shards"],
-            reach_frames=Wanted(chosen).reach_frames,
+            reach_frames=wanted.reach_frames,
             remember=output.parent.parent / DIGESTS,
         )
         write_manifest(made, output)

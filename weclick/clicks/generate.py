@@ -13,6 +13,7 @@ from weclick.clicks.components import clicks_from_labels, scaled_min_pixels
 from weclick.clicks.people import Points, import_clicks
 from weclick.clicks.table import ClickTable
 from weclick.common.errors import InputError
+from weclick.common.findings import tell
 from weclick.common.progress import progress_bar
 from weclick.common.sections import ClicksSection
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
@@ -36,7 +37,10 @@ def generate_clicks(
     Raises:
         ValueError: a target has no label, a label or the click file is malformed, or there is not one click.
     """
-    frames = import_clicks(manifest) if manifest.click_file else _make(manifest, options, seed, device)
+    frames, findings = (
+        import_clicks(manifest) if manifest.click_file else (_make(manifest, options, seed, device), [])
+    )
+    tell(findings)
     if not frames:
         targets = sum(len(clip.targets) for clip in manifest.clips)
         raise InputError(

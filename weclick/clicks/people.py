@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from weclick.common.errors import InputError
-from weclick.manifest import Manifest
+from weclick.common.findings import Finding, many
+from weclick.manifest import Clip, Manifest
 from weclick.manifest.click_file import read_click_file
 from weclick.manifest.click_table import POINT
+from weclick.manifest.frame_size import frame_size
+from weclick.manifest.names import ClipNames, nearest, plain
 
 Points = dict[tuple[str, str], np.ndarray]
 """(clip id, frame name) -> (N,) array of dtype POINT."""
 
+FEW = 5
+"""So many clicks say nothing about the unit of their coordinates."""
 
-def import_clicks(manifest: Manifest) -> Points:
-    """The click file's rows for the targets of this split; other rows belong to another split."""
+
+def import_clicks(manifest: Manifest) -> tuple[Points, list[Finding]]:
+    """The click file's rows for the targets of this split; other rows belong to another split.
+
+    Returns:
+        The clicks, without those that the table names twice, and what looks strange in the table.
+
+    Raises:
+        InputError: a click lies outside its frame, has an unknown class, or contradicts another one.
+    """
     assert manifest.click_file is not None
     path = manifest.path(manifest.click_file)
-    clips = {clip.id: (clip, clip.positions()) for clip in manifest.clips}
-    found: dict[tuple[str, str], list[tuple[int, int, int, int]]] = {}
+    names, table = ClipNames(manifest.clips), _Table(manifest.shrink)
     for line, row in read_click_file(path, manifest.click_file_digest):
         where = f"{path}, line {line}"
         class_id = _class_id(row["class"], manifest.classes.names, where)
-        clip, positions = clips.get(row["clip"], (None, {}))
-        position = positions.get(row["frame"])
+        clip, position = names.find(row["clip"], row["frame"]) or (None, 0)
         if clip is None or position not in clip.targets:
             continue
-        y, x = (
-            _coordinate(row[axis], axis, side, manifest.shrink, where)
-            for axis, side in zip("yx", clip.size, strict=True)
-        )
-        found.setdefault((clip.id, clip.frames[position].name), []).append((y, x, class_id, 0))
-    return {key: sorted_clicks(clicks) for key, clicks in found.items()}
+        if clip.id not in table.whole:
+            whole = frame_size(manifest.path(clip.frames[0].image)) if manifest.shrink > 1 else clip.size
+            table.whole[clip.id] = whole
+        table.add(clip, clip.frames[position].name, (row["y"], row["x"]), class_id, line, where)
+    return {key: sorted_clicks(clicks) for key, clicks in table.clicks.items()}, table.findings(str(path))
 
 
 def sorted_clicks(clicks: Iterable[tuple[int, int, int, int]]) -> np.ndarray:
@@ -42,26 +53,85 @@ def sorted_clicks(clicks: Iterable[tuple[int, int, int, int]]) -> np.ndarray:
     return np.sort(np.array(list(clicks), POINT), order=("class_id", "y", "x"))
 
 
+@dataclass
+class _Table:
+    """Clicks as they come in.
+
+    Attributes:
+        shrink: of the manifest.
+        whole: clip id -> (H, W) px on disk.
+        clicks: (clip id, frame name) -> (y, x, class id, 0) in pixels of the frame as read.
+        seen: (clip id, frame name, y, x) in pixels on disk -> class id and line.
+        twice: lines that repeat another one.
+        largest: the largest coordinate, px on disk.
+    """
+
+    shrink: int
+    whole: dict[str, tuple[int, int]] = field(default_factory=dict)
+    clicks: dict[tuple[str, str], list[tuple[int, int, int, int]]] = field(default_factory=dict)
+    seen: dict[tuple[str, str, int, int], tuple[int, int]] = field(default_factory=dict)
+    twice: list[str] = field(default_factory=list)
+    largest: int = 0
+
+    def add(
+        self, clip: Clip, frame: str, texts: tuple[str, str], class_id: int, line: int, where: str
+    ) -> None:
+        whole = self.whole[clip.id]
+        yx = [float(text) for text in texts]
+        for axis, value, text, side in zip("yx", yx, texts, whole, strict=True):
+            if not -0.5 <= value <= side - 0.5:
+                raise InputError(
+                    f"{where}: {axis} = {text} lies outside the frame, expected 0..{side - 1} px"
+                    f"{_hint(yx, whole)}; y counts down and x to the right, from 0 at the centre of the "
+                    "upper left pixel"
+                )
+        y, x = (_pixel(value, side, side) for value, side in zip(yx, whole, strict=True))
+        self.largest = max(self.largest, y, x)
+        other, first = self.seen.setdefault((clip.id, frame, y, x), (class_id, line))
+        if other != class_id:
+            raise InputError(
+                f"{where}: gives the pixel (y {y}, x {x}) of clip {clip.id!r}, frame {frame!r} another class "
+                f"than line {first}; keep one of the two"
+            )
+        if first != line:
+            self.twice.append(f"line {line} repeats line {first}")
+            return
+        y, x = (_pixel(value, *sides) for value, *sides in zip(yx, whole, clip.size, strict=True))
+        self.clicks.setdefault((clip.id, frame), []).append((y, x, class_id, 0))
+
+    def findings(self, path: str) -> list[Finding]:
+        found = []
+        if self.twice:
+            todo = "each click counts once; drop the lines"
+            found.append(many("warning", path, self.twice, todo))
+        share = max((100 / height * 100 / width for height, width in self.whole.values()), default=1)
+        if len(self.seen) > FEW and self.largest <= 100 and share < 0.1:
+            sizes = " or ".join(f"{height}x{width}" for height, width in sorted({*self.whole.values()})[:3])
+            told = f"all {len(self.seen)} clicks lie within 0..100 px of frames of {sizes} px (HxW)"
+            todo = "if they are per cent of the image, write pixels: y * height / 100 - 0.5, and likewise x"
+            found.append(Finding("warning", path, told, todo))
+        return found
+
+
+def _pixel(value: float, whole: int, read: int) -> int:
+    """The pixel of a side of `read` px that shows a point of a side of `whole` px; halves go up."""
+    return min(max(math.floor((value + 0.5) * read / whole), 0), read - 1)
+
+
+def _hint(yx: Sequence[float], whole: tuple[int, int]) -> str:
+    x, y = yx
+    fits = all(-0.5 <= value <= side - 0.5 for value, side in zip((y, x), whole, strict=True))
+    return " (with y and x exchanged it would lie inside)" if fits else ""
+
+
 def _class_id(text: str, names: tuple[str, ...], where: str) -> int:
-    if text in names:
-        return names.index(text)
-    if text.isdecimal() and int(text) < len(names):
-        return int(text)
+    known = {plain(name): i for i, name in enumerate(names)}
+    if plain(text) in known:
+        return known[plain(text)]
+    number = text.removesuffix(".0")  # as spreadsheets write it
+    if number.isdecimal() and int(number) < len(names):
+        return int(number)
     raise InputError(
-        f"{where}: class {text!r} is unknown; "
+        f"{where}: class {text!r} is unknown{nearest(text, names)}; "
         f"expected one of {', '.join(names)}, or an id 0..{len(names) - 1}"
     )
-
-
-def _coordinate(text: str, axis: str, side_px: int, shrink: int, where: str) -> int:
-    """A pixel index of the frame as read; fractions go to the nearest pixel centre, halves up."""
-    try:
-        index = math.floor((float(text) + 0.5) / shrink)
-    except (ValueError, OverflowError):
-        index = -1
-    if not 0 <= index < side_px:
-        raise InputError(
-            f"{where}: {axis} = {text} lies outside the frame, expected 0..{side_px * shrink - 1} px; "
-            "y counts down and x to the right, from 0 at the centre of the upper left pixel"
-        )
-    return index

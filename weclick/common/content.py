@@ -45,13 +45,19 @@ def is_young(status: os.stat_result, now_ns: int) -> bool:
     return max(status.st_mtime_ns, status.st_ctime_ns) > now_ns - YOUNG_NS
 
 
-def read_content(path: Path | str, sha256: str | None = None, what_to_do: str = MANIFEST_AGAIN) -> bytes:
-    """The bytes of a regular file of at most LIMIT_BYTES. Decode these, and nothing that is read later.
+def read_content(
+    path: Path | str,
+    sha256: str | None = None,
+    what_to_do: str = MANIFEST_AGAIN,
+    limit_bytes: int = LIMIT_BYTES,
+) -> bytes:
+    """The bytes of a regular file of at most `limit_bytes`. Decode these, and nothing that is read later.
 
     Args:
         path: of the file.
         sha256: hex digest that the content must have; None or empty takes any content.
         what_to_do: the end of the error's text if it has not.
+        limit_bytes: the most that is read.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -62,12 +68,12 @@ def read_content(path: Path | str, sha256: str | None = None, what_to_do: str = 
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path}: is no regular file; put a file there")
-        if status.st_size > LIMIT_BYTES:
+        if status.st_size > limit_bytes:
             raise InputError(
-                f"{path}: has {count_bytes(status.st_size)}, expected at most {count_bytes(LIMIT_BYTES)}; "
+                f"{path}: has {count_bytes(status.st_size)}, expected at most {count_bytes(limit_bytes)}; "
                 "is it the right file? Replace it"
             )
-        content = file.read(LIMIT_BYTES)
+        content = file.read(limit_bytes)
     if sha256:
         _compare(path, hashlib.sha256(content).hexdigest(), sha256, what_to_do)
     return content

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from weclick.common.errors import InputError
 from weclick.datasets.digests import edited_files, file_digests
+from weclick.datasets.file_names import in_utf8
 from weclick.manifest import Classes, Clip, Frame, Manifest, read_manifest, shard_of
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
 from weclick.manifest.video import video_info
@@ -184,18 +185,26 @@ def assign_roles(clip: Clip, labelled: Iterable[int], *, training: bool) -> Clip
 
 
 def list_files(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """Files of a folder with one of the suffixes, by name; none where there is no such folder."""
+    """Files of a folder with one of the suffixes, by name; none where there is no such folder.
+
+    Raises:
+        InputError: a name is not in UTF-8.
+    """
     if not folder.is_dir():
         return []
     found = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
-    return sorted(found, key=lambda path: path.name)
+    return sorted(map(in_utf8, found), key=lambda path: path.name)
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """Folders inside a folder, by name; none where there is no such folder."""
+    """Folders inside a folder, by name; none where there is no such folder.
+
+    Raises:
+        InputError: a name is not in UTF-8.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    return sorted(in_utf8(path) for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def _shard(dataset: Dataset, split: str, shard: int, shards: int) -> list[Clip]:

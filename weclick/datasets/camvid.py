@@ -22,6 +22,7 @@ from pathlib import Path
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files
+from weclick.datasets.file_names import by_stem
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
 NAMES = (
@@ -140,8 +141,8 @@ def _labelled_frames(root: Path, original: bool, split: str) -> list[Frame]:
     image_folder, label_folder = (
         (root / STILLS, root / STILL_LABELS) if original else (root / split, root / f"{split}annot")
     )
-    images = {path.stem: path for path in list_files(image_folder)}
-    labels = {path.stem.removesuffix("_L"): path for path in list_files(label_folder)}
+    images = by_stem(list_files(image_folder))
+    labels = {stem.removesuffix("_L"): path for stem, path in by_stem(list_files(label_folder)).items()}
     listed = _read_list(root / f"{split}.txt")
     for stem in listed:
         if stem not in images or stem not in labels:
@@ -195,7 +196,7 @@ def _add_dense(root: Path, frames: dict[str, list[Frame]]) -> None:
             labelled[sequence][number] = split
     for sequence, owners in labelled.items():
         numbers = sorted(owners)
-        for path in list_files(root / DENSE / sequence):
+        for path in by_stem(list_files(root / DENSE / sequence)).values():
             frame = _frame(root, path, None)
             if frame.number not in owners:
                 frames[owners[_nearest(numbers, frame.number)]].append(frame)

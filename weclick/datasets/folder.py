@@ -2,20 +2,21 @@
 
     frames/<clip>/<stem>.jpg     a folder of images per clip, or
     videos/<clip>.mp4            a video file per clip (its frames are named 00000, 00001, ...)
-    labels/<clip>/<stem>.png     class ids as grey or palette values, 255 is ignored; any subset of frames
+    labels/<clip>/<stem>.png     class ids as grey or palette values, 255 is ignored, or the colours of
+                                 classes.yaml; any subset of frames; PNG, TIFF or BMP
     instances/<clip>/<stem>.png  optional: class id * 1000 + k as in Cityscapes; values < 1000: no objects
     classes.yaml                 names and colours, see CLASSES_EXAMPLE; `data.classes` may name another file
 
-The numbers in names of images may have gaps. They tell the time between frames, and a window takes only
-neighbours that exist. A clip of one frame trains without neighbours; a clip without frames is an error.
+Frames are ordered by their names, numbers in them as numbers. If the last numbers rise in that order, they
+tell the time between frames. They may have gaps, and a window takes only neighbours that exist.
+A clip of one frame trains without neighbours; a clip without frames is an error.
 
 People's clicks come as a table, `data.clicks`: CSV with the header clip,frame,y,x,class.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,9 +27,12 @@ import yaml
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
+from weclick.datasets.file_names import by_stem, in_order
+from weclick.datasets.label_files import check_folders, label_files
 from weclick.manifest import Classes, Clip, Frame
 from weclick.manifest.click_file import read_click_file
 from weclick.manifest.images import IMAGE_SUFFIXES
+from weclick.manifest.names import ClipNames, nearest, plain, same_name
 from weclick.manifest.video import video_info
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
@@ -38,7 +42,6 @@ classes:
   - {name: car, color: [64, 0, 128]}
 instance_classes: [car]   # optional: classes whose objects instances/ tells apart
 """
-_LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 @dataclass(frozen=True)
@@ -162,20 +165,21 @@ def _relative(path: Path, root: Path) -> str:
 
 def _list_clips(root: Path) -> list[Clip]:
     folders, videos = list_folders(root / "frames"), list_files(root / "videos", VIDEO_SUFFIXES)
-    names = [folder.name for folder in folders] + [video.stem for video in videos]
-    if not names:
-        raise InputError(f"{root}: holds no clips; put images into frames/<clip>/, or files into videos/")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    clips: dict[str, Path] = {}
+    for path, name in [*((path, path.name) for path in folders), *((path, path.stem) for path in videos)]:
+        other = clips.setdefault(plain(name), path)
+        if other is not path:
+            raise InputError(
+                f"{root}: clip {name!r} is there more than once in frames/ and videos/: {other.name!r} in "
+                f"{other.parent.name}/ and {path.name!r} in {path.parent.name}/; rename or remove one"
+            )
+    if not clips:
+        loose = list_files(root / "frames")
+        found = f" ({len(loose)} images lie in frames/ itself)" if loose else ""
         raise InputError(
-            f"{root}: clip {twice[0]!r} is there more than once in frames/ and videos/; rename or remove one"
+            f"{root}: holds no clips{found}; put images into frames/<clip>/, or files into videos/"
         )
-    lost = [folder.name for folder in list_folders(root / "labels") if folder.name not in names]
-    if lost:
-        raise InputError(
-            f"{root / 'labels' / lost[0]}: holds labels without frames; the clips are "
-            f"{', '.join(names[:20])}; give the folder the name of its clip, or remove it"
-        )
+    check_folders(root, clips)
     return [_image_clip(root, folder) for folder in folders] + [_video_clip(root, video) for video in videos]
 
 
@@ -186,10 +190,10 @@ def _image_clip(root: Path, folder: Path) -> Clip:
             f"{folder}: a clip without frames; expected images ({', '.join(IMAGE_SUFFIXES)}): "
             "put some in, or remove the folder"
         )
-    numbers = _numbers([path.stem for path in images])
+    by_name = {path.stem: path for path in by_stem(images).values()}
     frames = [
-        Frame(name=path.stem, number=number, image=path.relative_to(root).as_posix())
-        for number, path in sorted(zip(numbers, images, strict=True))
+        Frame(name=stem, number=number, image=by_name[stem].relative_to(root).as_posix())
+        for number, stem in in_order(list(by_name))
     ]
     return _annotated(root, Clip(folder.name, tuple(frames)))
 
@@ -203,58 +207,52 @@ def _video_clip(root: Path, video: Path) -> Clip:
     return _annotated(root, Clip(video.stem, tuple(frames)))
 
 
-def _numbers(stems: list[str]) -> list[int]:
-    """The last number in every stem if these tell all frames apart, else positions in order of names."""
-    matches = [_LAST_NUMBER.search(stem) for stem in stems]
-    numbers = [int(match[1]) for match in matches if match]
-    return numbers if len(set(numbers)) == len(stems) else list(range(len(stems)))
-
-
 def _annotated(root: Path, clip: Clip) -> Clip:
-    """The clip with the label and instance files of its frames; every such file needs its frame."""
-    files: dict[int, dict[str, Any]] = {}
-    positions = clip.positions()
-    for kind, folder in (("label", "labels"), ("instances", "instances")):
-        for path in list_files(root / folder / clip.id, (".png",)):
-            if path.stem not in positions:
-                raise InputError(
-                    f"{path}: belongs to no frame; clip {clip.id!r} has {len(clip.frames)} frames, e.g. "
-                    f"{clip.frames[0].name!r}; give the file its frame's name, or remove it"
-                )
-            files.setdefault(positions[path.stem], {})[kind] = path.relative_to(root).as_posix()
+    """The clip with the label and instance files of its frames."""
+    labels, instances = (label_files(root, kind, clip) for kind in ("labels", "instances"))
     return replace(
-        clip, frames=tuple(replace(frame, **files.get(i, {})) for i, frame in enumerate(clip.frames))
+        clip,
+        frames=tuple(
+            replace(frame, label=labels.get(i), instances=instances.get(i))
+            for i, frame in enumerate(clip.frames)
+        ),
     )
 
 
-def _clicked(path: Path, clips: Iterable[Clip]) -> set[tuple[str, int]]:
+def _clicked(path: Path, clips: Sequence[Clip]) -> set[tuple[str, int]]:
     """(clip, position) of the frames that a click table names."""
-    positions = {clip.id: clip.positions() for clip in clips}
-    found = set()
+    names, found = ClipNames(clips), set()
     for line, row in read_click_file(path):
-        if row["frame"] not in positions.get(row["clip"], {}):
+        at = names.find(row["clip"], row["frame"])
+        if at is None:
+            clip, ids = names.clip(row["clip"]), sorted(clip.id for clip in clips)
             known = (
-                f"frames such as {next(iter(positions[row['clip']]))!r}"
-                if row["clip"] in positions
-                else f"clips {', '.join(sorted(positions)[:20])}"
+                f"{len(clip.frames)} frames, {clip.frames[0].name!r} to {clip.frames[-1].name!r}"
+                if clip
+                else f"clips {', '.join(ids[:20])}{nearest(row['clip'], ids)}"
             )
             raise InputError(
                 f"{path}, line {line}: clip {row['clip']!r}, frame {row['frame']!r} is not on disk; "
                 f"there are {known}; correct the line"
             )
-        found.add((row["clip"], positions[row["clip"]][row["frame"]]))
+        found.add((at[0].id, at[1]))
     return found
 
 
 def _matching(clips: Iterable[Clip], patterns: Iterable[str]) -> set[str]:
-    """Ids of the clips that the patterns of `data.val_clips` match; every pattern must match one."""
+    """Ids of the clips that `data.val_clips` names, as they are or by patterns; each must match one.
+
+    The name of a clip is that clip and no pattern, so `run[1]` holds out `run[1]` and not `run1`.
+    """
     names = [clip.id for clip in clips]
     held_out: set[str] = set()
     for pattern in patterns:
-        matched = {name for name in names if fnmatchcase(name, pattern)}
+        exact = same_name(pattern, names)
+        matched = {exact} if exact else {name for name in names if fnmatchcase(plain(name), plain(pattern))}
         if not matched:
             raise InputError(
                 f"data.val_clips: {pattern!r} matches none of the clips {', '.join(sorted(names)[:20])}"
+                f"{nearest(pattern, names)}"
             )
         held_out |= matched
     if not held_out:

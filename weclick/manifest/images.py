@@ -101,6 +101,16 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _stored(image: Image.Image) -> np.ndarray:
-    """Grey and palette values as they are, anything else as colours."""
+    """Grey and palette values as they are, anything else as colours. Alpha must hide nothing."""
+    if image.mode in ("RGBA", "LA", "PA"):
+        alpha = np.asarray(image.getchannel("A"))
+        if (alpha < 255).any():
+            raise ValueError(
+                f"{np.count_nonzero(alpha < 255)} of its pixels are transparent, so their class is not "
+                "known: save it without transparency"
+            )
+        image = image.convert("RGB") if image.mode == "RGBA" else image.getchannel(0)
+    if image.mode == "F":
+        raise ValueError("it holds fractions, expected whole numbers")
     plain = image.mode in ("P", "L", "1") or image.mode.startswith("I")
     return np.asarray(image if plain else image.convert("RGB"))

@@ -13,6 +13,7 @@ from weclick.common.content import check_content
 from weclick.common.errors import InputError
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
 from weclick.manifest.images import read_ids, read_image, shrink_array, shrink_image
+from weclick.manifest.label_colors import classes_of_colors, classes_of_listed_colors
 from weclick.manifest.video import decode_video
 
 
@@ -38,6 +39,10 @@ def read_instances(manifest: Manifest, frame: Frame) -> np.ndarray | None:
         return None
     path = manifest.path(frame.instances)
     instances = read_ids(path, frame.instances_digest).astype(np.int32)
+    if instances.ndim != 2:
+        raise InputError(
+            f"{path}: holds colours, expected class id * 1000 + number in one channel of 16 bits; convert it"
+        )
     return shrink_array(instances, manifest.shrink, Image.Resampling.NEAREST)
 
 
@@ -130,28 +135,21 @@ def _to_classes(values: np.ndarray, manifest: Manifest, path: Path) -> np.ndarra
         raise InputError(
             f"{path}: holds {found}, but labels of {manifest.dataset} are {wanted}; convert the file"
         )
+    if label_map is None and values.ndim == 3:
+        return classes_of_colors(values, manifest.classes, path)
     if label_map is None:
         bad = np.setdiff1d(np.unique(values), [*range(manifest.num_classes), IGNORE])
-        if values.ndim != 2 or bad.size:
-            found = f"values {bad[:8].tolist()}" if values.ndim == 2 else "RGB colours"
+        if bad.size:
             raise InputError(
-                f"{path}: holds {found}, expected class ids 0..{manifest.num_classes - 1} or {IGNORE} "
-                f"(ignored) in one channel for {manifest.num_classes} classes; correct the file or the "
-                "list of classes"
+                f"{path}: holds values {bad[:8].tolist()}, expected class ids 0..{manifest.num_classes - 1} "
+                f"or {IGNORE} (ignored) in one channel for {manifest.num_classes} classes; correct the file "
+                "or the list of classes"
             )
         return values.astype(np.uint8)
     if "colors" in label_map:
-        packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-        table = {_pack(color): class_id for color, class_id in label_map["colors"].items()}
-        known, where = np.unique(packed, return_inverse=True)
-        return np.array([table.get(int(v), IGNORE) for v in known], np.uint8)[where].reshape(packed.shape)
+        return classes_of_listed_colors(values, label_map["colors"], path)
     _known_ids(values, label_map["ids"], path)
     return _id_table(tuple(label_map["ids"].items()))[np.clip(values.astype(np.int32), 0, 65535)]
-
-
-def _pack(color: str) -> int:
-    red, green, blue = (int(part) for part in color.split(","))
-    return red * 65536 + green * 256 + blue
 
 
 @lru_cache(maxsize=4)

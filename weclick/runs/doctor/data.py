@@ -5,38 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from weclick.common.findings import Finding, many
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
 from weclick.common.spread import spread_to_ends
 from weclick.datasets import Dataset, open_dataset
 from weclick.datasets.base import trim
 from weclick.datasets.digests import file_digests
-from weclick.manifest import Classes, Clip, Frame, Manifest
+from weclick.datasets.findings import labelled_frames, number_findings
+from weclick.datasets.label_facts import label_facts
+from weclick.datasets.label_findings import label_findings
+from weclick.manifest import Clip, Frame
 from weclick.manifest.images import read_image
-from weclick.manifest.read import read_label
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
-from weclick.runs.doctor.machine import Finding
 from weclick.runs.wanted import Wanted
 
 SAMPLE = 64
 """Number of frames, and of labels, that a quick check reads in each split."""
-
-
-@dataclass(frozen=True)
-class _Label:
-    """The content of one label file: pixels of each class, its fault, and its palette if it has one."""
-
-    counts: np.ndarray
-    fault: str = ""
-    palette: tuple[tuple[int, int, int], ...] = ()
 
 
 def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
@@ -60,11 +52,13 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     except (ValueError, OSError) as error:
         return [Finding("error", "data set", str(error), "mend what the line names")]
     findings = [_told(split, clips) for split, clips in splits.items()]
-    findings += _neighbours(splits[data["train"]], wanted.window)
+    gap = wanted.config["evaluate"]["max_gap_frames"]
+    far = {split: number_findings(dataset, split, wanted.window, gap) for split in splits}
+    if not any(finding.what == "targets" for finding in far[data["train"]]):
+        findings += _neighbours(splits[data["train"]], wanted.window)
     for split, clips in splits.items():
         findings += _check_frames(dataset, split, clips, quick)
-        if not dataset.click_file:
-            findings += _check_labels(dataset, split, clips, quick)
+        findings += far[split] + _check_labels(dataset, split, clips, quick)
     if data["train"] != data["val"]:
         findings += _leakage(dataset, splits[data["train"]], splits[data["val"]])
     return findings
@@ -110,7 +104,7 @@ def _check_frames(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bo
 
         faults = [fault for fault in pool.map(look, chosen) if fault]
     if faults:
-        return [_many("error", f"frames of {split}", faults, "restore the frames, or drop them")]
+        return [many("error", f"frames of {split}", faults, "restore the frames, or drop them")]
     return [
         Finding("ok", f"frames of {split}", f"{_of(chosen, jobs)} files are readable and of one size a clip")
     ]
@@ -141,70 +135,23 @@ def _frame_fault(root: Path, frame: Frame, first: Frame) -> str:
 
 
 def _check_labels(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool) -> list[Finding]:
-    used = [clip.frames[i] for clip in clips for i in sorted({*clip.targets, *clip.scored})]
-    chosen = _sampled(used, quick)
-    manifest = Manifest(dataset.name, str(dataset.root), split, 0, 1, dataset.classes, ())
-    with progress_bar(f"labels of {split}", len(chosen), "labels") as bar, _pool() as pool:
-
-        def look(frame: Frame) -> _Label:
-            bar.advance()
-            return _read(manifest, frame)
-
-        labels = list(pool.map(look, chosen))
-    what = f"labels of {split}"
-    faults = [label.fault for label in labels if label.fault]
-    findings = []
-    if faults:
-        findings.append(_many("error", what, faults, "correct these label files, or the list of classes"))
-    else:
-        findings.append(Finding("ok", what, f"{_of(chosen, used)} have known values and their frame's size"))
-    seen = np.sum([label.counts for label in labels], axis=0) if labels else np.zeros(0)
-    never = [name for name, count in zip(dataset.classes.names, seen, strict=False) if not count]
-    if never:
+    used = labelled_frames(dataset, clips)
+    if not used:
+        return []
+    chosen, what = _sampled(used, quick), f"labels of {split}"
+    labels = label_facts(dataset, split, chosen)
+    findings = label_findings(dataset.classes, what, labels)
+    faults = any(label.fault for label in labels)
+    if not faults:
+        told = f"{_of(chosen, used)} have known values and their frame's size"
+        findings.insert(0, Finding("ok", what, told))
+    seen = np.sum([label.counts for label in labels], axis=0)
+    never = [name for name, count in zip(dataset.classes.names, seen, strict=True) if not count]
+    if never and not faults:  # of a label with a fault nothing is known
         todo = "drop these classes, or add labels that show them; a network cannot learn what it never sees"
         where = f" in a sample of {len(chosen)}" if len(chosen) < len(used) else ""
         findings.append(Finding("warning", what, f"{', '.join(never)} never occur{where}", todo))
-    return findings + _palette(dataset.classes, what, [label.palette for label in labels if label.palette])
-
-
-def _read(manifest: Manifest, frame: Frame) -> _Label:
-    nothing = np.zeros(manifest.num_classes, np.int64)
-    try:
-        classes = read_label(manifest, frame)
-        path = manifest.path(frame.label or "")
-        with Image.open(path) as image:
-            palette = image.getpalette() if image.mode == "P" else None
-        fault = ""
-        if frame.video_frame is None:
-            with Image.open(manifest.path(frame.image)) as image:
-                size = image.height, image.width
-            if classes.shape != size:
-                fault = (
-                    f"{path}: is {classes.shape[0]}x{classes.shape[1]} px (HxW), "
-                    f"its frame {size[0]}x{size[1]}; a label needs the size of its frame"
-                )
-    except (OSError, ValueError) as error:
-        return _Label(nothing, str(error))
-    counts = np.bincount(classes.ravel(), minlength=256)[: manifest.num_classes]
-    colors = np.array(palette or [], np.int64).reshape(-1, 3)[: manifest.num_classes]
-    return _Label(counts, fault, tuple((int(r), int(g), int(b)) for r, g, b in colors))
-
-
-def _palette(
-    classes: Classes, what: str, palettes: Sequence[tuple[tuple[int, int, int], ...]]
-) -> list[Finding]:
-    """Compare class ids of the files with the list of classes, by the colours that both know."""
-    if classes.label_map is not None:
-        return []
-    swapped = {
-        f"{value} is {classes.names[value]} in the list of classes, but has the colour of "
-        f"{classes.names[classes.palette.index(color)]} in the files"
-        for palette in palettes
-        for value, color in enumerate(palette)
-        if color in classes.palette and color != classes.palette[value]
-    }
-    todo = "bring the classes into the order of the files' values"
-    return [_many("warning", what, sorted(swapped), todo)] if swapped else []
+    return findings
 
 
 def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> list[Finding]:
@@ -234,7 +181,7 @@ def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> li
     both = sorted(shown[key] for key in shown.keys() & content(clicked).keys())
     if both:
         todo = "take them out of one split: the networks learn their answers in training"
-        return [_many("error", "splits", [f"{name}: a target, and scored" for name in both], todo)]
+        return [many("error", "splits", [f"{name}: a target, and scored" for name in both], todo)]
     seen = sorted(shown[key] for key in shown.keys() & content(others).keys())
     if seen:
         found = f"{len(seen)} of {len(scored)} scored frames are unlabelled in training, e.g. {seen[0]}"
@@ -246,11 +193,6 @@ def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> li
 
 def _images(clips: Sequence[Clip], frames_of: Any) -> set[tuple[str, int | None]]:
     return {(frame.image, frame.video_frame) for clip in clips for frame in frames_of(clip)}
-
-
-def _many(level: Any, what: str, faults: Sequence[str], todo: str) -> Finding:
-    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-    return Finding(level, what, f"{len(faults)} faults: " + "; ".join(faults[:5]) + more, todo)
 
 
 def _sampled(items: list[Any], quick: bool) -> list[Any]:

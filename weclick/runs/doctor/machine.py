@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 from weclick.common.config import ConfigError, check_masks
+from weclick.common.findings import Finding
 from weclick.common.sections import Config
 from weclick.common.stages import ROLES
 from weclick.common.words import count_bytes
@@ -27,23 +26,6 @@ PACKAGES = (
     "snakemake",
 )
 LOW_DISK_BYTES, LOW_MEMORY_BYTES = 5 * 2**30, 4 * 2**30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        level: ok; warning: a run works, but look at it; error: mend it before a run.
-        what: the thing that was checked.
-        found: the result in words, with values and files.
-        todo: what to do; empty if there is nothing to do.
-    """
-
-    level: Literal["ok", "warning", "error"]
-    what: str
-    found: str
-    todo: str = ""
 
 
 def check_machine() -> list[Finding]:

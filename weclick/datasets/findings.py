@@ -1,0 +1,59 @@
+"""What `weclick manifest` says of a split while it lists it. `weclick doctor` says the same, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weclick.common.findings import Finding
+from weclick.common.spread import spread_to_ends
+from weclick.datasets.base import Dataset
+from weclick.datasets.label_facts import label_facts
+from weclick.datasets.label_findings import label_findings
+from weclick.datasets.window_findings import consistency_findings, gap_findings, shift_findings
+from weclick.manifest import Clip, Frame
+from weclick.manifest.window import Window
+
+SAMPLE = 16
+"""Labels that are read for it. Faults of an export are mostly in all files."""
+
+
+def split_findings(dataset: Dataset, split: str, window: Window, max_gap_frames: int) -> list[Finding]:
+    """What is strange in a whole split, from its names and a sample of its labels.
+
+    Args:
+        dataset: from `open_dataset`.
+        split: e.g. train.
+        window: of the training.
+        max_gap_frames: largest gap between frames whose consistency is scored.
+    """
+    clips, what = dataset.clips(split), f"labels of {split}"
+    sample = spread_to_ends(labelled_frames(dataset, clips), SAMPLE)
+    return [
+        *number_findings(dataset, split, window, max_gap_frames),
+        *label_findings(dataset.classes, what, label_facts(dataset, split, sample)),
+    ]
+
+
+def number_findings(dataset: Dataset, split: str, window: Window, max_gap_frames: int) -> list[Finding]:
+    """What is strange in the numbers of frames. Data sets of their own layout number them on purpose.
+
+    Args:
+        dataset, split, window, max_gap_frames: as in `split_findings`.
+    """
+    if dataset.name != "folder":
+        return []
+    clips = dataset.clips(split)
+    return [
+        *gap_findings(clips, window),
+        *consistency_findings(clips, max_gap_frames),
+        *shift_findings(f"labels of {split}", clips),
+    ]
+
+
+def labelled_frames(dataset: Dataset, clips: Sequence[Clip]) -> list[tuple[Clip, Frame]]:
+    """The frames whose labels a run reads: those that are scored and, without a click table, the targets."""
+    return [
+        (clip, clip.frames[i])
+        for clip in clips
+        for i in sorted({*clip.scored, *(() if dataset.click_file else clip.targets)})
+    ]

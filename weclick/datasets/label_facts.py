@@ -1,0 +1,148 @@
+"""What label and instance files hold, as far as it tells whether they are meant as they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from weclick.common.progress import progress_bar
+from weclick.datasets.base import Dataset
+from weclick.manifest import IGNORE, Clip, Frame, Manifest
+from weclick.manifest.frame_size import frame_size
+from weclick.manifest.images import read_ids
+from weclick.manifest.read import read_instances, read_label
+
+FIRST_INSTANCE = 1000
+"""Values of an instance map from here on are objects, as the clicks stage takes them."""
+
+LINES = 256
+"""So many rows and columns of a label are searched for ramps."""
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """One label file, with the instance file beside it.
+
+    Attributes:
+        clip: id.
+        file: path of the label.
+        counts: (K,) px of each class.
+        ignored: px of the value IGNORE.
+        fault: why it cannot be used; empty if it can.
+        palette: its first K colours; empty if it has none.
+        jumps: how often neighbouring pixels differ by two ids or more.
+        ramps: (256,) how often each value stands between a smaller and a larger one.
+        instances: what is wrong with the instance file; empty if nothing is.
+    """
+
+    clip: str
+    file: str
+    counts: np.ndarray
+    ignored: int = 0
+    fault: str = ""
+    palette: tuple[tuple[int, int, int], ...] = ()
+    jumps: int = 0
+    ramps: np.ndarray | None = None
+    instances: str = ""
+
+
+def label_facts(dataset: Dataset, split: str, frames: Sequence[tuple[Clip, Frame]]) -> list[LabelFacts]:
+    """Look at the labels of some frames of a split, several at once."""
+    manifest = Manifest(dataset.name, str(dataset.root), split, 0, 1, dataset.classes, ())
+    with (
+        progress_bar(f"labels of {split}", len(frames), "labels") as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+
+        def look(item: tuple[Clip, Frame]) -> LabelFacts:
+            bar.advance()
+            return _look(manifest, *item)
+
+        return list(pool.map(look, frames))
+
+
+def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
+    path = manifest.path(frame.label or "")
+    nothing = np.zeros(manifest.num_classes, np.int64)
+    try:
+        classes = read_label(manifest, frame)
+        wanted = frame_size(manifest.path(frame.image))
+        if classes.shape != wanted:
+            fault = (
+                f"{path}: is {classes.shape[0]}x{classes.shape[1]} px (HxW), its frame "
+                f"{wanted[0]}x{wanted[1]}; a label needs the size of its frame"
+            )
+            return LabelFacts(clip.id, str(path), nothing, fault=fault)
+        instances = read_instances(manifest, frame) if manifest.classes.instance_classes else None
+        label_map = manifest.classes.label_map
+        values = read_ids(path) if label_map and "ids" in label_map else classes
+        with Image.open(path) as image:
+            palette = image.getpalette() if image.mode == "P" else None
+    except (OSError, ValueError) as error:
+        return LabelFacts(clip.id, str(path), nothing, fault=str(error))
+    counts = np.bincount(classes.ravel(), minlength=256)
+    colors = np.array(palette or [], np.int64).reshape(-1, 3)[: manifest.num_classes]
+    jumps, ramps = _ramps(values)
+    strange = "" if instances is None else _strange_instances(manifest, frame, classes, instances, values)
+    return LabelFacts(
+        clip=clip.id,
+        file=str(path),
+        counts=counts[: manifest.num_classes],
+        ignored=int(counts[IGNORE]),
+        palette=tuple((int(r), int(g), int(b)) for r, g, b in colors),
+        jumps=jumps,
+        ramps=ramps,
+        instances=strange,
+    )
+
+
+def _ramps(values: np.ndarray) -> tuple[int, np.ndarray]:
+    """Steps of two ids or more between neighbours, and per value how often it stands in the middle of one.
+
+    Ids name classes and have no order. So a map that was labelled jumps from one id to another, while one
+    that was smoothed or resized by interpolation steps through the ids between.
+    """
+    jumps, ramps = 0, np.zeros(256, np.int64)
+    for lines in (values[:: max(1, len(values) // LINES)], values.T[:: max(1, values.shape[1] // LINES)]):
+        line = lines.astype(np.int16)
+        known = line != IGNORE
+        jumps += int(((abs(line[:, 1:] - line[:, :-1]) > 1) & known[:, 1:] & known[:, :-1]).sum())
+        before, middle, after = line[:, :-2], line[:, 1:-1], line[:, 2:]
+        between = ((before < middle) & (middle < after)) | ((before > middle) & (middle > after))
+        between &= known[:, :-2] & known[:, 2:]
+        ramps += np.bincount(np.clip(middle[between], 0, 255), minlength=256)
+    return jumps, ramps
+
+
+def _strange_instances(
+    manifest: Manifest, frame: Frame, classes: np.ndarray, instances: np.ndarray, values: np.ndarray
+) -> str:
+    """Classes whose objects the file numbers below FIRST_INSTANCE, where they tell nothing apart.
+
+    Cityscapes marks groups by the label's own value, so that is no number.
+    """
+    path = manifest.path(frame.instances or "")
+    if instances.shape != classes.shape:
+        return (
+            f"{path}: is {instances.shape[0]}x{instances.shape[1]} px (HxW), its label "
+            f"{classes.shape[0]}x{classes.shape[1]}"
+        )
+    for class_id in manifest.classes.instance_classes:
+        here = classes == class_id
+        numbers = np.unique(instances[here])
+        strange = np.setdiff1d(numbers, [0, *np.unique(values[here])])
+        if len(strange) and numbers[-1] < FIRST_INSTANCE:
+            first = class_id * FIRST_INSTANCE + 1
+            told = ", ".join(str(number) for number in strange[:4])
+            wanted = (
+                f"{first}, {first + 1}, ..."
+                if class_id
+                else f"{FIRST_INSTANCE} or more, which the class id 0 cannot have"
+            )
+            return f"{path}: numbers {manifest.classes.names[class_id]} {told}, expected {wanted}"
+    return ""
