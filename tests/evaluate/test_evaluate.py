@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -119,3 +120,14 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "bare.safetensors")
     with pytest.raises(ValueError, match="without weclick's model card"):
         load_model(tmp_path / "bare.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_what_changed_since_the_manifest_is_not_scored(street, tmp_path, kind):
+    shutil.copytree(street.val.root, tmp_path / "data")
+    moved = replace(street.val, root=str(tmp_path / "data"))
+    clip = moved.clips[0]
+    path = moved.path(getattr(clip.frames[clip.scored[-1]], kind))
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=rf"{path.name}: changed since its digest was taken"):
+        evaluate(Oracle(truths(street.val)), moved, store=street.store, flow={})

@@ -207,6 +207,15 @@ class TestRaft:
         assert raft.digest["weights_sha256"] == "01064c6d"
         assert "research" in raft.licence
 
+    def test_cached_default_weights_are_compared_with_their_digest(self, raft_weights, tmp_path, monkeypatch):
+        """Torch compares them at the download alone."""
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        cached = tmp_path / "hub" / "checkpoints" / "raft_small_C_T_V2-01064c6d.pth"
+        cached.parent.mkdir(parents=True)
+        cached.write_bytes(raft_weights.read_bytes())
+        with pytest.raises(ValueError, match=r"01064c6d\.pth: its SHA-256 is .* with 01064c6d; .*delete"):
+            build_estimator("raft")
+
     def test_a_failed_download_tells_what_to_do(self, monkeypatch):
         def fail(url, **_):
             raise OSError("no network")

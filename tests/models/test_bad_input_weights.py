@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torchvision.models import resnet18
 
 from weclick import cli
 from weclick.common.errors import InputError
@@ -219,3 +220,13 @@ def test_flow_weights_that_want_to_run_code_are_refused_without_torchs_advice(tm
         read_state(tmp_path / "flow.pth")
     assert "weights_only" not in str(refused.value)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_cached_imagenet_weights_are_compared_with_their_name(tmp_path, monkeypatch):
+    """Torch compares them at the download alone."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    cached.parent.mkdir(parents=True)
+    torch.save(resnet18(weights=None).state_dict(), cached)
+    with pytest.raises(ValueError, match=r"f37072fd\.pth: its SHA-256 begins with .* promises f37072fd"):
+        build_model("deeplabv3plus", "resnet18", 3, pretrained="imagenet")
