@@ -75,7 +75,7 @@ def _stat(path: Path | str) -> os.stat_result:
 
 def _recall(remember: Path, wanted: dict[Path, Signature]) -> dict[Path, str]:
     query = "SELECT digest FROM digests WHERE path = ? AND size_bytes = ? AND mtime_ns = ?"
-    with _memory(remember) as memory:
+    with memory_of_files(remember) as memory:
         found = {path: memory.execute(query, signature).fetchone() for path, signature in wanted.items()}
     return {path: row[0] for path, row in found.items() if row is not None}
 
@@ -83,12 +83,18 @@ def _recall(remember: Path, wanted: dict[Path, Signature]) -> dict[Path, str]:
 def _keep(remember: Path, rows: list[tuple[str, int, int, str]]) -> None:
     with room_to_write(remember):
         remember.parent.mkdir(parents=True, exist_ok=True)
-    with _memory(remember) as memory, memory:
+    with memory_of_files(remember) as memory, memory:
         memory.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", rows)
 
 
 @contextmanager
-def _memory(remember: Path) -> Iterator[sqlite3.Connection]:
+def memory_of_files(remember: Path) -> Iterator[sqlite3.Connection]:
+    """The SQLite file that remembers what was found in files.
+
+    Raises:
+        DiskFullError: there is no room for it.
+        InputError: it is no such file.
+    """
     try:
         with closing(sqlite3.connect(remember, timeout=WAIT_S)) as memory:
             memory.execute(

@@ -19,7 +19,8 @@ from weclick.datasets import Dataset, open_dataset
 from weclick.datasets.base import trim
 from weclick.datasets.digests import file_digests
 from weclick.manifest import Classes, Clip, Frame, Manifest
-from weclick.manifest.images import read_image
+from weclick.manifest.frame_size import frame_size
+from weclick.manifest.images import image_size, read_image
 from weclick.manifest.read import read_label
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
@@ -128,8 +129,7 @@ def _frame_fault(root: Path, frame: Frame, first: Frame) -> str:
             video_info(path)
             return ""
         size = read_image(path).shape[:2]
-        with Image.open(root / first.image) as image:
-            wanted = (image.height, image.width)
+        wanted = image_size(root / first.image)
     except (OSError, ValueError) as error:
         return str(error) if str(path) in str(error) or frame is not first else f"{path}: {error}"
     if size != wanted:
@@ -174,15 +174,12 @@ def _read(manifest: Manifest, frame: Frame) -> _Label:
         path = manifest.path(frame.label or "")
         with Image.open(path) as image:
             palette = image.getpalette() if image.mode == "P" else None
-        fault = ""
-        if frame.video_frame is None:
-            with Image.open(manifest.path(frame.image)) as image:
-                size = image.height, image.width
-            if classes.shape != size:
-                fault = (
-                    f"{path}: is {classes.shape[0]}x{classes.shape[1]} px (HxW), "
-                    f"its frame {size[0]}x{size[1]}; a label needs the size of its frame"
-                )
+        fault, size = "", frame_size(manifest.path(frame.image))
+        if classes.shape != size:
+            fault = (
+                f"{path}: is {classes.shape[0]}x{classes.shape[1]} px (HxW), "
+                f"its frame {size[0]}x{size[1]}; a label needs the size of its frame"
+            )
     except (OSError, ValueError) as error:
         return _Label(nothing, str(error))
     counts = np.bincount(classes.ravel(), minlength=256)[: manifest.num_classes]
