@@ -197,9 +197,7 @@ def test_a_picture_is_measured_before_room_is_made_for_it(tmp_path, kind):
     path.write_bytes(too_large(kind))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for read in (read_image, read_ids, image_size):
-        with pytest.raises(
-            InputError, match=r"a\.\w+: cannot be read as an image .*expected at most 67 million"
-        ):
+        with pytest.raises(InputError, match=r"a\.\w+: cannot be read as an image .*at most 67 million"):
             read(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18, "KiB"
 

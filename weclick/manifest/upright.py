@@ -21,7 +21,7 @@ from PIL import ExifTags, Image
 LARGEST_PX = 2**26
 """Largest image or video frame, in px: 8192x8192, twice an 8K frame. Nothing larger is allocated."""
 
-_BOUND = f"expected at most {LARGEST_PX / 1e6:.0f} million px (8K has 33): make it smaller, or cut it"
+TOO_LARGE = f"at most {LARGEST_PX / 1e6:.0f} million px are read, and 8K has 33"
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 """Formats that are read, whatever the suffix. Others of Pillow start programs (EPS) or are no pictures."""
@@ -47,7 +47,9 @@ def open_image(file: Path | IO[bytes]) -> Iterator[Image.Image]:
     try:
         image = Image.open(file, formats=_formats())
     except Image.DecompressionBombError as error:
-        raise ValueError(f"its header says more than 170 million px; {_BOUND}") from error
+        raise ValueError(
+            f"its header says more than 170 million px; {TOO_LARGE}: make it smaller, or cut it"
+        ) from error
     with image:
         check_pixels(image.height, image.width)
         if pages := _pages(image):
@@ -58,7 +60,9 @@ def open_image(file: Path | IO[bytes]) -> Iterator[Image.Image]:
 def check_pixels(height: int, width: int) -> None:
     """Raises ValueError if a picture of this size is not read."""
     if height * width > LARGEST_PX:
-        raise ValueError(f"its header says {height}x{width} px (HxW); {_BOUND}")
+        raise ValueError(
+            f"its header says {height}x{width} px (HxW); {TOO_LARGE}: make it smaller, or cut it"
+        )
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from weclick.common.errors import InputError
 from weclick.common.files import written_whole
-from weclick.manifest.upright import LARGEST_PX, check_pixels, upright, upright_size
+from weclick.manifest.upright import LARGEST_PX, TOO_LARGE, check_pixels, upright, upright_size
 
 if TYPE_CHECKING:
     import av
@@ -229,7 +229,9 @@ def _shown(
             count += 1
             yield frame
     if not count:
-        raise InputError(f"{path}: no frame of it can be decoded; re-encode it, or remove the file")
+        raise InputError(
+            f"{path}: no frame of it can be decoded ({TOO_LARGE}); re-encode it, or remove the file"
+        )
     if broken:
         _tell(path, f"is cut short; it ends within frame {count}, counted from 0")
 
