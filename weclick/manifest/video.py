@@ -151,9 +151,8 @@ def _opened(
     """The file, and the first of its streams that is a moving picture. Errors of FFmpeg become InputError."""
     import av
 
-    bounds = {"max_pixels": str(LARGEST_PX)}
     try:
-        with av.open(file or str(path), "r", options=bounds) as container:
+        with av.open(file or str(path), "r") as container:
             stream = next((s for s in container.streams.video if _moves(s)), None)
             if stream is None:
                 kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
@@ -162,7 +161,7 @@ def _opened(
                     "H.264, or remove the file"
                 )
             check_pixels(stream.codec_context.height, stream.codec_context.width)
-            stream.codec_context.options = bounds
+            stream.codec_context.options = {"max_pixels": str(LARGEST_PX)}
             yield container, stream
     except InputError:
         raise
