@@ -98,7 +98,7 @@ def test_a_video_becomes_a_video_of_the_same_length_and_rate(tmp_path, checkpoin
     done = run(source, "--checkpoint", checkpoint, "--output", tmp_path / "out")
     assert done.exit_code == 0, done.output
     info = video_info(tmp_path / "out/overlay/a b.mp4")
-    assert info == (7, 46, 62, Fraction(12)), "yuv420p has even sides"
+    assert info[:4] == (7, 46, 62, Fraction(12)), "yuv420p has even sides"
     assert len(list((tmp_path / "out/masks/a b").glob("*.png"))) == 7
     frame = next(decode_video(source))
     np.testing.assert_array_equal(

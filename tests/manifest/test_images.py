@@ -139,7 +139,7 @@ class TestVideo:
 
     def test_what_is_no_video(self, tmp_path):
         (tmp_path / "clip.mp4").write_bytes(b"no video")
-        with pytest.raises(ValueError, match=r"clip.mp4: cannot be decoded as a video .* re-encode it"):
+        with pytest.raises(ValueError, match=r"clip.mp4: cannot be opened as a video .* re-encode it"):
             list(decode_video(tmp_path / "clip.mp4"))
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from weclick.common.errors import InputError
 from weclick.datasets.digests import edited_files, file_digests
 from weclick.datasets.file_names import in_utf8
-from weclick.manifest import Classes, Clip, Frame, Manifest, read_manifest, shard_of
+from weclick.datasets.orientations import file_orientations
+from weclick.manifest import Classes, Clip, Frame, Manifest, frame_digest, read_manifest, shard_of
+from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
-from weclick.manifest.video import video_info
 from weclick.store import canonical_json, file_digest
 
 
@@ -94,6 +95,8 @@ def build_manifest(
         files.add(dataset.click_file)
     digests = file_digests([dataset.root / name for name in sorted(files)], remember)
     by_name = {name: digests[dataset.root / name] for name in files}
+    images = {dataset.root / frame.image for clip in clips for frame in clip.frames}
+    orientations = file_orientations({path: digests[path] for path in sorted(images)}, remember)
     return Manifest(
         dataset=dataset.name,
         root=str(dataset.root),
@@ -101,7 +104,7 @@ def build_manifest(
         shard=shard,
         shards=shards,
         classes=dataset.classes,
-        clips=tuple(_complete(clip, dataset, by_name) for clip in clips),
+        clips=tuple(_complete(clip, dataset, by_name, orientations) for clip in clips),
         click_file=dataset.click_file,
         click_file_digest=by_name[dataset.click_file] if dataset.click_file else None,
         shrink=dataset.shrink,
@@ -216,8 +219,8 @@ def _files(clip: Clip) -> list[str]:
     return [name for name in named if name is not None]
 
 
-def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str]) -> Clip:
-    whole = _frame_size(dataset.root, clip.frames[0])
+def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str], orientations: dict[Path, int]) -> Clip:
+    whole = frame_size(dataset.root / clip.frames[0].image)
     height, width = shrunk_size(whole, dataset.shrink)
     if not height or not width:
         raise InputError(
@@ -225,17 +228,22 @@ def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str]) -> Clip:
             f"{dataset.shrink} leaves nothing; lower it"
         )
     _check_label_sizes(clip, dataset.root, whole)
-    frames = tuple(_with_digests(frame, digests, dataset.shrink) for frame in clip.frames)
+    frames = tuple(
+        _with_digests(frame, digests, dataset.shrink, orientations[dataset.root / frame.image])
+        for frame in clip.frames
+    )
     return replace(clip, frames=frames, height_px=height, width_px=width)
 
 
-def _with_digests(frame: Frame, digests: dict[str, str], shrink: int) -> Frame:
-    digest = digests[frame.image]
-    if frame.video_frame is not None:
-        digest += f":{frame.video_frame}"
+def _with_digests(frame: Frame, digests: dict[str, str], shrink: int, orientation: int) -> Frame:
     return replace(
         frame,
-        digest=digest if shrink == 1 else f"{digest}/{shrink}",
+        digest=frame_digest(
+            digests[frame.image],
+            video_frame=frame.video_frame,
+            shrink=shrink,
+            orientation=orientation,
+        ),
         label_digest=digests[frame.label] if frame.label else None,
         instances_digest=digests[frame.instances] if frame.instances else None,
     )
@@ -250,12 +258,3 @@ def _check_label_sizes(clip: Clip, root: Path, expected: tuple[int, int]) -> Non
                 f"{root / name}: is {height}x{width} px (HxW), its frame {expected[0]}x{expected[1]}; a "
                 "label needs the size of its frame: resize it by nearest neighbour, or restore it"
             )
-
-
-def _frame_size(root: Path, frame: Frame) -> tuple[int, int]:
-    """(H, W) in pixels, from the header alone."""
-    path = root / frame.image
-    if frame.video_frame is None:
-        return image_size(path)
-    info = video_info(path)
-    return info.height_px, info.width_px

@@ -166,7 +166,7 @@ def _recall(remember: Path, names: Iterable[bytes]) -> dict[bytes, Remembered]:
     if not remember.exists():
         return {}
     query = "SELECT signature, digest, first FROM contents WHERE path = ?"
-    with _memory(remember) as memory:
+    with memory_of_files(remember) as memory:
         if not memory.execute("SELECT 1 FROM sqlite_master WHERE name = 'contents'").fetchone():
             return {}  # of a version that trusted sizes and times
         found = ((name, memory.execute(query, (name,)).fetchone()) for name in names)
@@ -176,7 +176,7 @@ def _recall(remember: Path, names: Iterable[bytes]) -> dict[bytes, Remembered]:
 def _keep(remember: Path, rows: list[tuple[bytes, str, str, str]]) -> None:
     with room_to_write(remember):
         remember.parent.mkdir(parents=True, exist_ok=True)
-    with _memory(remember) as memory, memory:
+    with memory_of_files(remember) as memory, memory:
         memory.execute("DROP TABLE IF EXISTS digests")  # of a version that trusted sizes and times
         memory.execute(
             "CREATE TABLE IF NOT EXISTS contents "
@@ -190,7 +190,13 @@ def _keep(remember: Path, rows: list[tuple[bytes, str, str, str]]) -> None:
 
 
 @contextmanager
-def _memory(remember: Path) -> Iterator[sqlite3.Connection]:
+def memory_of_files(remember: Path) -> Iterator[sqlite3.Connection]:
+    """The SQLite file that remembers what was found in files.
+
+    Raises:
+        DiskFullError: there is no room for it.
+        InputError: it is no such file.
+    """
     try:
         with closing(sqlite3.connect(remember, timeout=WAIT_S)) as memory:
             yield memory

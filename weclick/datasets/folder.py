@@ -33,9 +33,8 @@ from weclick.manifest import Classes, Clip, Frame
 from weclick.manifest.click_file import read_click_file
 from weclick.manifest.images import IMAGE_SUFFIXES
 from weclick.manifest.names import ClipNames, nearest, plain, same_name
-from weclick.manifest.video import video_info
+from weclick.manifest.video import VIDEO_SUFFIXES, video_info
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 CLASSES_EXAMPLE = """\
 classes:
   - {name: background, color: [0, 0, 0]}

@@ -19,7 +19,7 @@ from weclick.evaluate.overlay import overlay_classes
 from weclick.evaluate.stage import save_class_map
 from weclick.manifest import Classes
 from weclick.manifest.images import IMAGE_SUFFIXES, read_image, shrink_image
-from weclick.manifest.video import decode_video, video_info, video_writer
+from weclick.manifest.video import decode_video, video_info, video_times, video_writer
 from weclick.models.inference import fused_for_inference, predict
 from weclick.store.model_file import load_model
 
@@ -55,8 +55,8 @@ def predict_files(
         source: an image, a folder of images (at any depth) or a video.
         checkpoint: model.safetensors of a teacher or student.
         folder: gets masks/<name>.png, palette PNGs of class ids, and overlay/<name>.jpg. A video gives
-            masks/<video>/<frame>.png and overlay/<video>.mp4 (H.264 at the source's rate; an odd last row or
-            column is doubled, since that format needs even sides).
+            masks/<video>/<frame>.png and overlay/<video>.mp4 (H.264, its frames at the source's times; an odd
+            last row or column is doubled, since that format needs even sides).
         masks: write class maps.
         overlay: write frames with the classes' colours over them and lines between the classes.
         opacity: of the colours, 0..1.
@@ -148,8 +148,8 @@ def _overlay_writer(
 ) -> Write:
     """Writes a video into one .mp4, open from its first frame until `open_files` closes; else .jpg files."""
     if source.is_file() and source.suffix.lower() not in IMAGE_SUFFIXES:
-        rate = video_info(source).rate
-        add = open_files.enter_context(video_writer(folder / f"{source.stem}.mp4", rate))
+        rate, times = video_info(source).rate, video_times(source)
+        add = open_files.enter_context(video_writer(folder / f"{source.stem}.mp4", rate, times))
         return lambda name, image, class_ids: add(paint(image, class_ids))
 
     def write(name: str, image: np.ndarray, class_ids: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 Every split and shard has one manifest. Later stages know nothing else of a data set.
 """
 
-from weclick.manifest.clips import IGNORE, Classes, Clip, Frame, Manifest, shard_of
+from weclick.manifest.clips import IGNORE, Classes, Clip, Frame, Manifest, frame_digest, shard_of
 from weclick.manifest.manifest_file import (
     SCHEMA_VERSION,
     read_class_list,
@@ -19,6 +19,7 @@ __all__ = [
     "Clip",
     "Frame",
     "Manifest",
+    "frame_digest",
     "read_class_list",
     "read_manifest",
     "read_manifests",

@@ -19,6 +19,7 @@ class Frame:
 
     `number` counts frames of the source video: differences of numbers are gaps in time.
     If `image` is a video file, `video_frame` is the frame to decode from it, counted from 0.
+    `digest` also tells what is read of the content, see `frame_digest`. So keys depend on that, too.
     """
 
     name: str
@@ -35,6 +36,11 @@ class Frame:
     def image_sha256(self) -> str:
         """SHA-256 (hex) of the file `image`: `digest` without what it says of the frame in the file."""
         return self.digest[:64]
+
+    @property
+    def orientation(self) -> int:
+        """How the stored pixels were to be turned when the manifest was made: 1..8 as in EXIF."""
+        return int(self.digest.partition("@")[2] or 1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,22 @@ class Manifest:
     def path(self, relative: str) -> Path:
         """The path on this machine of a file that the manifest names."""
         return Path(self.root) / relative
+
+
+def frame_digest(content: str, *, video_frame: int | None, shrink: int, orientation: int) -> str:
+    """What a frame is made of, as text: `<SHA-256>[:<frame of the video>][/<shrink>][@<orientation>]`.
+
+    Parts that say nothing (no video, shrink 1, orientation 1) are left out: most frames are their file.
+
+    Args:
+        content: SHA-256 (hex) of the file.
+        video_frame: counted from 0 in a video file; None for an image file.
+        shrink: frames are read at 1/shrink of their size.
+        orientation: 1..8 as in EXIF.
+    """
+    digest = content if video_frame is None else f"{content}:{video_frame}"
+    digest = digest if shrink == 1 else f"{digest}/{shrink}"
+    return digest if orientation == 1 else f"{digest}@{orientation}"
 
 
 def shard_of(clip_id: str, shards: int) -> int:

@@ -11,12 +11,13 @@ from PIL import Image, UnidentifiedImageError
 
 from weclick.common.content import read_content
 from weclick.common.errors import InputError, MissingFileError
+from weclick.manifest.upright import open_image, orientation_of, upright, upright_size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def read_image(path: Path, sha256: str | None = None) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB.
+def read_image(path: Path, sha256: str | None = None, *, orientation: int | None = None) -> np.ndarray:
+    """An image file as (H, W, 3) uint8 RGB, turned as it says (EXIF). Of 16 bits the upper 8 are taken.
 
     Args:
         path: of the file.
@@ -25,20 +26,22 @@ def read_image(path: Path, sha256: str | None = None) -> np.ndarray:
     Raises:
         MissingFileError: there is no such file.
         ChangedFileError: its content has another digest.
-        InputError: the file is no image, is damaged, or has more than 8 bits a channel.
+        InputError: its orientation is not the manifest's.
+        InputError: the file is no image, is damaged, is larger than LARGEST_PX, holds several pictures, or
+            has 32 bits a channel.
     """
-    return _open(path, sha256, _rgb)
+    return _open(path, sha256, _rgb, orientation)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) in px of an image file, from its header alone.
+    """(H, W) in px of an image file as `read_image` turns it, from its header alone.
 
     Raises:
-        InputError: the file is no image.
+        InputError: the file is no image, or `read_image` would refuse its size.
     """
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
+        with open_image(path) as image:
+            return upright_size(image.height, image.width, orientation_of(image))
     except Exception as error:  # as in _open
         raise _no_image(path, error) from error
 
@@ -46,10 +49,24 @@ def image_size(path: Path) -> tuple[int, int]:
 def read_ids(path: Path, sha256: str | None = None) -> np.ndarray:
     """A label file's stored values: (H, W) indices of a palette or grey file, or (H, W, 3) colours.
 
+    A label that itself says how to turn it (EXIF) is turned.
+
     Args, Raises:
         As in `read_image`.
     """
     return _open(path, sha256, _stored)
+
+
+def image_orientation(path: Path) -> int:
+    """How the pixels of an image file are to be turned: 1..8 as in EXIF, from its header alone.
+
+    A file that cannot be read is 1; `read_image` says what is wrong with it.
+    """
+    try:
+        with open_image(path) as image:
+            return orientation_of(image)
+    except Exception:  # as in _open
+        return 1
 
 
 def shrunk_size(size: tuple[int, int], shrink: int) -> tuple[int, int]:
@@ -71,11 +88,24 @@ def shrink_array(array: np.ndarray, shrink: int, how: Image.Resampling) -> np.nd
     return np.asarray(Image.fromarray(array).resize((width, height), how))
 
 
-def _open(path: Path, sha256: str | None, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def check_orientation(path: Path, found: int, told: int | None) -> None:
+    """Raises InputError if a file is turned otherwise than the manifest tells: its key would be wrong."""
+    if told is not None and found != told:
+        raise InputError(
+            f"{path}: is to be turned (orientation {found}, as in EXIF), but the manifest tells {told}; it "
+            "was made by an older version, or the file changed: run `weclick manifest` again"
+        )
+
+
+def _open(
+    path: Path, sha256: str | None, convert: Callable[[Image.Image], np.ndarray], told: int | None = None
+) -> np.ndarray:
     try:
-        with Image.open(BytesIO(read_content(path, sha256))) as image:
+        with open_image(BytesIO(read_content(path, sha256))) as image:
+            orientation = orientation_of(image)
+            check_orientation(path, orientation, told)
             image.load()
-            return convert(image)
+            return upright(convert(image), orientation)
     except FileNotFoundError as error:
         raise MissingFileError(
             f"{path}: cannot be read as an image (there is no such file); restore the file or drop the frame"
@@ -95,8 +125,11 @@ def _no_image(path: Path, error: Exception) -> InputError:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode == "F" or image.mode.startswith("I"):
-        raise ValueError(f"mode {image.mode}, more than 8 bits a channel; expected 8-bit grey or RGB")
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)  # as Pillow takes 16-bit RGB
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode}, 32 bits a channel; expected 8 or 16 bits, grey or RGB")
     return np.asarray(image.convert("RGB"))
 
 

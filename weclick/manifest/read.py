@@ -12,9 +12,24 @@ from PIL import Image
 from weclick.common.content import check_content
 from weclick.common.errors import InputError
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
-from weclick.manifest.images import read_ids, read_image, shrink_array, shrink_image
+from weclick.manifest.images import (
+    IMAGE_SUFFIXES,
+    check_orientation,
+    image_orientation,
+    read_ids,
+    read_image,
+    shrink_array,
+    shrink_image,
+)
 from weclick.manifest.label_colors import classes_of_colors, classes_of_listed_colors
-from weclick.manifest.video import decode_video
+from weclick.manifest.video import VIDEO_SUFFIXES, decode_video, video_info
+
+
+def file_orientation(path: Path) -> int:
+    """How the pixels of an image or video file are to be turned: 1..8 as in EXIF. Other files are 1."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return image_orientation(path)
+    return video_info(path).orientation if path.suffix.lower() in VIDEO_SUFFIXES else 1
 
 
 def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
@@ -76,7 +91,12 @@ def read_frame(manifest: Manifest, clip: Clip, position: int) -> np.ndarray:
 
 def _read_image_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
     for frame in clip.frames:
-        yield read_image(manifest.path(frame.image), frame.image_sha256)
+        yield read_image(manifest.path(frame.image), frame.image_sha256, orientation=_told_orientation(frame))
+
+
+def _told_orientation(frame: Frame) -> int | None:
+    """The orientation that the manifest tells; None for a frame without digest, which no manifest made."""
+    return frame.orientation if frame.digest else None
 
 
 def _read_video_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
@@ -86,6 +106,7 @@ def _read_video_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
     wanted = iter(clip.frames)
     frame = next(wanted)
     try:
+        check_orientation(path, video_info(path).orientation, _told_orientation(frame))
         for number, image in enumerate(decode_video(path)):
             if number == frame.video_frame:
                 following = next(wanted, None)
@@ -100,8 +121,9 @@ def _read_video_frames(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:
         raise
     _check_video(path, sha256)
     raise InputError(
-        f"{path}: ends before frame {frame.video_frame}; "
-        "the file changed since the manifest was made: run `weclick manifest` again"
+        f"{path}: ends before frame {frame.video_frame}; the file changed since "
+        "the manifest was made (run `weclick manifest` again), or it holds fewer frames than it says: "
+        "re-encode it with ffmpeg -i OLD -c:v libx264 -crf 10 NEW.mp4"
     )
 
 

@@ -16,10 +16,9 @@ from torch import Tensor
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.spread import spread_to_ends
 from weclick.datasets.base import list_files
-from weclick.datasets.folder import VIDEO_SUFFIXES
 from weclick.flow.formats import read_flow_file
 from weclick.manifest.images import IMAGE_SUFFIXES, read_ids, read_image
-from weclick.manifest.video import decode_video, video_info
+from weclick.manifest.video import VIDEO_SUFFIXES, decode_video, video_info
 
 
 class Pair(NamedTuple):

@@ -26,8 +26,8 @@ from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
 from weclick.datasets import open_dataset
 from weclick.evaluate.bench.student_table import spell_size
-from weclick.manifest.images import image_size, shrunk_size
-from weclick.manifest.video import video_info
+from weclick.manifest.frame_size import frame_size
+from weclick.manifest.images import shrunk_size
 from weclick.models import build_model
 from weclick.models.inference import fused_for_inference
 
@@ -166,12 +166,7 @@ def configured(config: Config) -> tuple[dict[str, Any], Size]:
     """
     dataset = open_dataset(config["data"])
     frame = dataset.clips(config["data"]["val"])[0].frames[0]
-    path = dataset.root / frame.image
-    if frame.video_frame is None:
-        size = image_size(path)
-    else:
-        info = video_info(path)
-        size = info.height_px, info.width_px
+    size = frame_size(dataset.root / frame.image)
     student = config["student"]
     options = {
         "architecture": student["architecture"],

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from weclick.common.findings import Finding, many
 from weclick.common.progress import progress_bar
@@ -22,7 +21,7 @@ from weclick.datasets.findings import labelled_frames, number_findings
 from weclick.datasets.label_facts import label_facts
 from weclick.datasets.label_findings import label_findings
 from weclick.manifest import Clip, Frame
-from weclick.manifest.images import read_image
+from weclick.manifest.images import image_size, read_image
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
 from weclick.runs.wanted import Wanted
@@ -122,8 +121,7 @@ def _frame_fault(root: Path, frame: Frame, first: Frame) -> str:
             video_info(path)
             return ""
         size = read_image(path).shape[:2]
-        with Image.open(root / first.image) as image:
-            wanted = (image.height, image.width)
+        wanted = image_size(root / first.image)
     except (OSError, ValueError) as error:
         return str(error) if str(path) in str(error) or frame is not first else f"{path}: {error}"
     if size != wanted:

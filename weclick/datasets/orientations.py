@@ -1,0 +1,50 @@
+"""How frames are to be turned, by their content. It is remembered: an unchanged file is not opened again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from weclick.datasets.digests import memory_of_files
+from weclick.manifest.read import file_orientation
+
+
+def file_orientations(digests: Mapping[Path, str], remember: Path | None = None) -> dict[Path, int]:
+    """How the pixels of images and videos are to be turned, 1..8 as in EXIF.
+
+    Args:
+        digests: files and the SHA-256 (hex) of their content, see `file_digests`.
+        remember: the memory of digests; it keeps orientations too. None: open every file.
+
+    Raises:
+        InputError: a video cannot be read, or `remember` is no memory of digests.
+    """
+    known = _recall(remember) if remember and remember.exists() else {}
+    unknown = {digest: path for path, digest in digests.items() if digest not in known}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        fresh = dict(zip(unknown, pool.map(file_orientation, unknown.values()), strict=True))
+    if remember and fresh:
+        with memory_of_files(remember) as memory, memory:
+            memory.execute(
+                "CREATE TABLE IF NOT EXISTS orientations "
+                "(digest TEXT PRIMARY KEY, orientation INTEGER) WITHOUT ROWID"
+            )
+            memory.executemany("INSERT OR REPLACE INTO orientations VALUES (?, ?)", fresh.items())
+    known |= fresh
+    return {path: known[digest] for path, digest in digests.items()}
+
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS orientations (digest TEXT PRIMARY KEY, orientation INTEGER) WITHOUT ROWID"
+)
+
+
+def _recall(remember: Path) -> dict[str, int]:
+    """What the memory knows; numbers that are no orientation count as unknown."""
+    with memory_of_files(remember) as memory:
+        if not memory.execute("SELECT 1 FROM sqlite_master WHERE name = 'orientations'").fetchone():
+            return {}
+        rows = memory.execute("SELECT digest, orientation FROM orientations").fetchall()
+    return {digest: orientation for digest, orientation in rows if orientation in range(1, 9)}
