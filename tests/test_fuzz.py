@@ -20,7 +20,7 @@ from weclick.common.errors import InputError
 from weclick.datasets.frames import pack_frames
 from weclick.manifest import Classes, Clip, Frame, Manifest
 from weclick.manifest.read import read_label
-from weclick.store import Store, verify_entry
+from weclick.store import Store, file_digest, verify_entry
 from weclick.train.data.windows import WindowReader
 
 SIZE = (24, 32)
@@ -63,7 +63,12 @@ def made_up(root: Path, image: str = "0.png") -> Manifest:
     Image.fromarray(noise).save(root / image)
     label = np.repeat(np.arange(SIZE[0]) // 8, SIZE[1]).reshape(SIZE).astype(np.uint8)
     Image.fromarray(label).save(root / "label.png")
-    frame = Frame("0", 0, image, digest="0" * 64, label="label.png")
+    return listed(root, image)
+
+
+def listed(root: Path, image: str = "0.png") -> Manifest:
+    """The manifest of what lies in a folder now, damaged or not."""
+    frame = Frame("0", 0, image, digest=file_digest(root / image), label="label.png")
     clip = Clip("clip", (frame,), targets=(0,), height_px=SIZE[0], width_px=SIZE[1])
     classes = Classes(("a", "b", "c"), ((0, 0, 0), (9, 9, 9), (99, 99, 99)))
     return Manifest("made_up", str(root), "train", 0, 1, classes, (clip,))
@@ -73,8 +78,9 @@ def made_up(root: Path, image: str = "0.png") -> Manifest:
 def test_images(tmp_path, seed):
     rng = random.Random(seed)
     name = rng.choice(["0.png", "0.jpg", "0.bmp", "0.tif", "0.webp"])
-    manifest, store = made_up(tmp_path, name), Store([tmp_path / "store"])
+    made_up(tmp_path, name)
     damage(tmp_path / name, rng)
+    manifest, store = listed(tmp_path, name), Store([tmp_path / "store"])
     read = read_or_refuse(lambda: pack_frames(manifest, chunk_px=16, store=store), tmp_path / name)
     entries = list(store.roots[0].rglob("entry.json"))
     assert len(entries) == read
