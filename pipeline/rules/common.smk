@@ -1,21 +1,25 @@
 import json
 import os
+import re
 from functools import cache
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
 from weclick.common.code_digest import code_digest
-from weclick.common.config import ConfigError, check_masks, complete_config, select
+from weclick.common.config import ConfigError, check_masks, load_configs, select
 from weclick.common.gpus import visible_gpus
 from weclick.datasets import listing_digest, open_dataset
 
 try:
-    config.update(complete_config(config))
-    check_masks(config)
+    # Snakemake's own reading lets a key stand twice and makes False of `no`.
+    complete = load_configs(workflow.configfiles, workflow.config_settings.config)
+    check_masks(complete)
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
 
+config.clear()
+config.update(complete)
 
 RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
@@ -27,7 +31,7 @@ if workflow.is_main_process and "gpu" not in workflow.global_resources:
 
 
 wildcard_constraints:
-    split="|".join(SPLITS),
+    split="|".join(map(re.escape, SPLITS)),
     shard=r"\d+",
     seed=r"\d+",
 
