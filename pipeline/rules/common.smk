@@ -7,15 +7,19 @@ from shlex import quote
 from snakemake.exceptions import WorkflowError
 
 from weclick.common.code_digest import code_digest
-from weclick.common.config import ConfigError, check_masks, load_configs, select
+from weclick.common.config import check_masks, load_configs, select
+from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
+from weclick.common.schemas import load_schema
+from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
 
 try:
     # Snakemake's own reading lets a key stand twice and makes False of `no`.
     complete = load_configs(workflow.configfiles, workflow.config_settings.config)
     check_masks(complete)
-except ConfigError as error:
+    check_readable(path for _, path in paths_of(complete, load_schema("config")))
+except ValueError as error:
     raise WorkflowError(str(error)) from error
 
 config.clear()
@@ -71,6 +75,8 @@ def listing(wildcards):
     if config["data"]["name"] == "toy":
         return ""
     try:
+        clips = _dataset().clips(wildcards.split)
+        check_readable(frame.image for clip in clips for frame in clip.frames)
         return listing_digest(
             _dataset(), wildcards.split, int(wildcards.shard), config["data"]["shards"]
         )
