@@ -1,10 +1,14 @@
 """The rules, as Snakemake reads them: each has a log, and the code of its verb in its digest."""
 
 import ast
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from string import Formatter
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +63,70 @@ def test_a_verb_has_one_shell_line_whose_fields_are_quoted(load):
         assert not others, f"{verb} is spelled twice"
         fields = {name: spec for _, name, spec, _ in Formatter().parse(line) if name}
         assert {name for name, spec in fields.items() if spec != "q"} <= QUOTED, verb
+
+
+def bare_fields(source: str) -> Iterator[str]:
+    """What a rule file gives to a shell without quotes: bare fields, and lines that are not literal texts."""
+    for block in re.findall(r"(?m)^ *shell:\s*\n((?:^ {8,}.*\n?)+)|^ *shell: *(\S.*)$", source):
+        text = "".join(block)
+        try:
+            line = ast.literal_eval(f"({text})")
+        except (ValueError, SyntaxError):
+            yield text.strip()
+            continue
+        fields = [(name, spec) for _, name, spec, _ in Formatter().parse(line) if name is not None]
+        yield from (name for name, spec in fields if spec != "q" and name not in QUOTED)
+
+
+def rule_files() -> list[Path]:
+    return [ROOT / "Snakefile", *sorted((ROOT / "pipeline").rglob("*.smk"))]
+
+
+@pytest.mark.parametrize("path", rule_files(), ids=lambda path: path.stem)
+def test_all_that_reaches_a_shell_is_quoted(path):
+    source = path.read_text(encoding="utf-8")
+    assert list(bare_fields(source)) == []
+    others = r"(?m)^ *(run|script|notebook|wrapper):|\bshell\(|os\.system|subprocess|Popen"
+    assert not re.search(others, source), "a command that this test does not read"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        '"weclick {wildcards.split} --output {output:q}"',
+        '"weclick {input}"',
+        '"weclick {config[device]}"',
+        '"weclick {params.folder:s}"',
+        'f"weclick {RESULTS}"',
+        '"weclick %s" % RESULTS',
+        '"weclick " + RESULTS',
+        '"weclick {}".format(RESULTS)',
+        '"weclick {output:q}"\n        f" {RESULTS}"',
+    ],
+)
+def test_a_bare_field_is_found(lines):
+    assert list(bare_fields(f"rule x:\n    output:\n        'a',\n    shell:\n        {lines}\n"))
+    if "\n" not in lines:
+        assert list(bare_fields(f"rule x:\n    shell: {lines}\n"))
+
+
+def test_the_texts_of_many_words_quote_each_of_them():
+    """QUOTED names parameters that only `flags` and `training_data` and their like may make."""
+    source = "".join(path.read_text(encoding="utf-8") for path in rule_files())
+    makers = set(re.findall(r"(?m)^ +(?:data|manifests)=(?:lambda wildcards, input: )?(\w+)", source))
+    assert makers - {"shards_of", "rules"} - {"[shards_of"} == {
+        "flags",
+        "scored_data",
+        "training_data",
+        "variant_data",
+    }
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", "$(touch x)", "-x", "a;b", "a\nb", "grün", 'a"b', "run[1]"])
+def test_flags_survive_a_shell(load, name):
+    made = load_rules(ROOT)["clicks"].params["manifests"](None, SimpleNamespace(manifests=[name, "b"]))
+    told = subprocess.run(["sh", "-c", f"printf '%s\\0' {made}"], capture_output=True, check=True).stdout
+    assert told.decode().split("\0") == ["--manifest", name, "--manifest", "b", ""]
 
 
 def functions_of(verb: str) -> Iterator[tuple[ast.FunctionDef, ast.Module]]:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -7,17 +8,24 @@ from shlex import quote
 from snakemake.exceptions import WorkflowError
 
 from weclick.common.code_digest import code_digest
-from weclick.common.config import ConfigError, check_masks, complete_config, select
+from weclick.common.config import check_masks, load_configs, select
+from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
+from weclick.common.schemas import load_schema
+from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
 from weclick.runs.layout import Layout
 
 try:
-    config.update(complete_config(config))
-    check_masks(config)
-except ConfigError as error:
+    # Snakemake's own reading lets a key stand twice and makes False of `no`.
+    complete = load_configs(workflow.configfiles, workflow.config_settings.config)
+    check_masks(complete)
+    check_readable(path for _, path in paths_of(complete, load_schema("config")))
+except ValueError as error:
     raise WorkflowError(str(error)) from error
 
+config.clear()
+config.update(complete)
 
 RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
@@ -29,7 +37,7 @@ if workflow.is_main_process and "gpu" not in workflow.global_resources:
 
 
 wildcard_constraints:
-    split="|".join(SPLITS),
+    split="|".join(map(re.escape, SPLITS)),
     shard=r"\d+",
     seed=r"\d+",
 
@@ -69,6 +77,8 @@ def listing(wildcards):
     if config["data"]["name"] == "toy":
         return ""
     try:
+        clips = _dataset().clips(wildcards.split)
+        check_readable(frame.image for clip in clips for frame in clip.frames)
         return listing_digest(
             _dataset(),
             wildcards.split,

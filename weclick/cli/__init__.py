@@ -29,6 +29,7 @@ from weclick.common.errors import FULL, DiskFullError, full_disk
 
 def main() -> None:
     """Run a verb; what a user can mend ends in one line and exit status 1."""
+    _read_names_as_utf8()
     try:
         app()
     except (ValueError, LookupError, ArithmeticError, OSError) as error:
@@ -37,6 +38,17 @@ def main() -> None:
         print(f"weclick: error: {_told(error)}", file=sys.stderr)
         print("weclick: WECLICK_TRACEBACK=1 shows where in the code", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _read_names_as_utf8() -> None:
+    """Begin anew in Python's UTF-8 mode, where the locale would read names of files in another encoding.
+
+    A clip is called as its folder. Under a locale of Latin-1, a folder `grün` would give another clip than
+    for a colleague. A process that only calls `main`, such as a test, goes on as it is.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.orig_argv[1:2] == sys.argv[:1]:
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _told(error: Exception) -> Exception:

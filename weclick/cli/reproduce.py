@@ -58,7 +58,8 @@ def reproduce(
 
     It runs the lock's configuration in this folder. It takes what the store holds and computes the rest;
     with an empty root, it computes everything. The data are compared first. If they differ, nothing is
-    computed.
+    computed. The lock does not say where anything is written: results go to --results, a toy street too,
+    and entries to your own store.
 
     Exit status 0 if data, clicks, entries, networks and scores are the same to the last bit, else 1.
     Differences in configuration, code, versions and device are printed too, but do not count.
@@ -77,16 +78,16 @@ def reproduce(
     if check:
         new = read_lock(check)
     else:
-        from weclick.common.config import load_config
         from weclick.common.errors import InputError
-        from weclick.runs.reproduce import rerun
+        from weclick.runs.reproduce import config_of, rerun
 
         if results.resolve() in (lock.resolve(), lock.resolve().parent):
             raise InputError(
                 f"--results is {results}, the folder of the run to repeat; name another one; it is created"
             )
-        config = load_config(json.dumps({**old["config"], "results": str(results)}), change or ())
-        new = rerun(old, config, cores=cores or _at_most(old["device"]["threads"]))
+        new = rerun(
+            old, config_of(old, results, change or ()), cores=cores or _at_most(old["device"]["threads"])
+        )
         _tell_costs(results)
     if _tell(old, new):
         raise typer.Exit(1)

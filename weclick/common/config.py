@@ -6,20 +6,21 @@ import difflib
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from weclick.common.errors import InputError
-from weclick.common.schemas import load_schema
+from weclick.common.errors import InputError, MissingFileError
+from weclick.common.schemas import load_schema, validator
 from weclick.common.sections import Config, Selection
 from weclick.common.stages import STAGES
+from weclick.common.typed import typed, with_whole_paths
+from weclick.common.yaml_files import NULLS, is_ambiguous, parse_yaml, read_yaml, resolved
+
+_CONTROLS = "write a text that is not empty, without line breaks or other control characters"
 
 VERSION = 1
 """Version of the configuration's keys and their meaning. It rises when an old file would mislead."""
@@ -29,9 +30,6 @@ SECTIONS = {stage.name: stage.reads for stage in STAGES}
 
 RENAMED = {"flow.stride": "flow.stride_px"}
 """Old name of a key -> its name now, in the same section. The old one is still read, with a hint."""
-
-_UNREADABLE = (OSError, yaml.YAMLError, ValueError, RecursionError)
-"""What reading YAML may raise: ValueError for a date such as 2026-13-45, or for bytes that are no text."""
 
 
 class ConfigError(InputError):
@@ -49,15 +47,25 @@ def complete_config(given: Mapping[str, Any], *, source: str = "configuration") 
         ConfigError: a key is unknown, or a value has a wrong type or range; all faults are listed. Or the
             configuration has another version, or gives a key under two names with two values.
     """
+    return _checked(typed(_renamed(given, source), load_schema("config")), source)
+
+
+def _checked(values: dict[str, Any], source: str) -> Config:
+    """Values of the right types, checked against the schema, with the defaults filled in."""
     schema = load_schema("config")
-    values: dict[str, Any] = _typed(_renamed(given, source), schema)
     _check_version(values.get("version", VERSION), source)
-    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: str(list(error.path)))
+    errors = sorted(validator("config").iter_errors(values), key=lambda error: str(list(error.path)))
     told = [_explain(error) for error in errors]
     told += [f"{path}: {value} is not a finite number" for path, value in _not_finite(values)]
     if told:
         raise ConfigError(f"{source}: " + "; ".join(told))
-    return cast("Config", _fill(values, schema))  # it meets the schema, and the types are those of the schema
+    config = cast("Config", _fill(values, schema))  # its types are those of the schema
+    if config["data"]["name"] == "toy" and set("{}") & set(config["data"]["root"]):
+        raise ConfigError(
+            f"{source}: data.root is {config['data']['root']!r}, where the toy street is drawn, but "
+            "Snakemake reads braces otherwise; name a folder without braces"
+        )
+    return config
 
 
 def check_masks(config: Config) -> None:
@@ -84,29 +92,78 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
         overrides: `section.key=value` texts, the values in YAML. They win, also under a key's old name.
 
     Raises:
-        ConfigError: the source cannot be read, an override is malformed, or as in `complete_config`.
+        ConfigError: the source cannot be read, an override is malformed, a path names a variable that is not
+            set, or as in `complete_config`.
     """
+    name, raw = _read(source)
+    for override in overrides:
+        _override(raw, override)
+    return _with_whole_paths(raw, name)
+
+
+def load_configs(files: Sequence[str | Path], given: Mapping[str, Any]) -> Config:
+    """The configuration of a Snakemake run: its files, later ones over earlier ones, and its --config.
+
+    Snakemake has read the files before, but lets a key stand twice, and makes False of `no`. So they are
+    read once more.
+
+    Args:
+        files: those of --configfile, in order.
+        given: what --config says, as Snakemake reads it: texts in place of most values.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    name = " and ".join(str(file) for file in files) or "configuration"
+    merged: dict[str, Any] = {}
+    for file in files:
+        _merge(merged, _read(file)[1])
+    _merge(merged, _with_nulls(_renamed(given, "--config")))
+    return _with_whole_paths(merged, name)
+
+
+def _read(source: str | Path) -> tuple[str, dict[str, Any]]:
+    """The name of a source for errors, and its sections under the current names of keys."""
     text = str(source)
     name = "configuration" if text.startswith("{") else text
     try:
-        raw = yaml.safe_load(text if text.startswith("{") else Path(text).read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{name}: cannot be read, there is no such file; give --config a file such as config/demo.yaml"
-        ) from error
-    except _UNREADABLE as error:
-        raise ConfigError(f"{name}: cannot be read as YAML ({error}); correct the place it names") from error
+        raw = parse_yaml(text, name) if text.startswith("{") else read_yaml(Path(text))
+    except MissingFileError as error:
+        raise ConfigError(f"{error}; give --config a file such as config/demo.yaml") from error
+    except InputError as error:
+        raise ConfigError(str(error)) from error
+    raw = {} if raw == "" else raw
     if not isinstance(raw, dict):
         raise ConfigError(f"{name}: holds a {type(raw).__name__}, expected sections such as 'student:'")
+    return name, _renamed(raw, name)
+
+
+def _with_nulls(value: Any) -> Any:
+    """The same values; Snakemake's --config also gives null as a text."""
+    if isinstance(value, Mapping):
+        return {key: _with_nulls(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(part) for part in value]
+    return None if isinstance(value, str) and value in NULLS else value
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Put values over others, section by section."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _with_whole_paths(raw: Mapping[str, Any], name: str) -> Config:
+    """The complete configuration, with ~ and $VAR replaced in its paths."""
+    schema = load_schema("config")
     try:
-        raw = _renamed(raw, name)
-        for override in overrides:
-            _override(raw, override)
-        return complete_config(raw, source=name)
-    except RecursionError as error:
-        raise ConfigError(
-            f"{name}: a section holds itself; write its values out instead of *alias"
-        ) from error
+        values = with_whole_paths(typed(_renamed(raw, name), schema), schema)
+    except InputError as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(f"{name}: {error}") from error
+    return _checked(values, name)
 
 
 def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,26 +181,6 @@ def select(config: Mapping[str, Any], stage: str) -> Selection:
         else:
             chosen[section] = deepcopy(config[section])
     return cast("Selection", chosen)  # mypy cannot follow sections that are looked up by name
-
-
-def _typed(given: Any, schema: Mapping[str, Any]) -> Any:
-    """The same values, but texts become numbers, switches and nulls where the schema has no text.
-
-    YAML 1.1 reads 1e-3 as a text, and Snakemake's --config leaves the values inside {...} as texts.
-    """
-    if isinstance(given, Mapping):
-        parts, other = schema.get("properties", {}), schema.get("additionalProperties")
-        rest = other if isinstance(other, Mapping) else {}
-        return {key: _typed(value, parts.get(key, rest)) for key, value in given.items()}
-    if isinstance(given, list):
-        return [_typed(value, schema.get("items", {})) for value in given]
-    if isinstance(given, float) and "integer" in schema.get("type", "") and given.is_integer():
-        return int(given)  # 500.0 and 5e2 mean 500
-    if not isinstance(given, str) or "type" not in schema or "string" in schema["type"]:
-        return given
-    with suppress(ValueError):
-        return float(given) if "number" in schema["type"] else int(given)
-    return {"true": True, "false": False, "null": None}.get(given.lower(), given)
 
 
 def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,11 +233,13 @@ def _override(raw: dict[str, Any], text: str) -> None:
     for section in sections:
         raw = raw.setdefault(section, {})
         if not isinstance(raw, dict):
-            raise ConfigError(f"override {text!r}: {section} holds the value {raw!r}, it is no section")
+            raise ConfigError(
+                f"override {text!r}: {section} holds the value {resolved(raw)!r}, it is no section"
+            )
     try:
-        raw[key] = yaml.safe_load(value)
-    except _UNREADABLE as error:
-        raise ConfigError(f"override {text!r}: its value cannot be read as YAML ({error})") from error
+        raw[key] = parse_yaml(value, f"override {text!r}")
+    except InputError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_version(found: Any, source: str) -> None:
@@ -239,4 +278,24 @@ def _explain(error: ValidationError) -> str:
         ]
         return f"unknown key {', '.join(told)} in {where}; known: {', '.join(known)}"
     description = schema.get("description", "")
-    return f"{where}: {error.message}" + (f" ({description})" if description else "")
+    if error.validator == "pattern":
+        return f"{where}: {str(error.instance)[:200]!r} is refused; {schema.get('$comment', _CONTROLS)}"
+    text = f"{where}: {_short(error.message)}{_hint_of(error.instance, schema)}"
+    return text + (f" ({description})" if description else "")
+
+
+def _short(message: str) -> str:
+    """A message of the schema, which begins with the value, which may be long."""
+    return message if len(message) <= 400 else f"{message[:200]} ... {message[-150:]}"
+
+
+def _hint_of(value: Any, schema: Mapping[str, Any]) -> str:
+    """What to write instead of a value that people take for another than YAML does."""
+    kinds = schema.get("type", ())
+    if isinstance(value, str) and is_ambiguous(value) and "string" not in kinds:
+        return (
+            "; some readers of YAML take such a number for another one: write it without a leading 0 or ':'"
+        )
+    if "string" in kinds and (value is None or isinstance(value, bool)):
+        return "; put quotes around it if it is a name"
+    return ""

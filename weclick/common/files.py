@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -20,6 +21,20 @@ HIDDEN_END = ".tmp"
 def is_inside(name: str) -> bool:
     """Whether a relative name cannot leave its folder: it is not absolute, and no part of it is `..`."""
     return bool(name) and name[0] != "/" and "\0" not in name and ".." not in name.split("/")
+
+
+def check_readable(names: Iterable[str]) -> None:
+    """Check that this process reads names of files as all others do, in UTF-8.
+
+    Raises:
+        InputError: the locale has another encoding, and a name has other letters than those of ASCII.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8" and (strange := next((name for name in names if not name.isascii()), None)):
+        raise InputError(
+            f"{strange!r}: this locale reads names of files in {encoding}, but others read these letters "
+            "otherwise; set the environment variable PYTHONUTF8=1, and run again"
+        )
 
 
 def file_inside(folder: Path, name: str) -> Path:

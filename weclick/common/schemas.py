@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 
 
 def schema_path(name: str) -> Path:
@@ -30,7 +34,7 @@ def load_schema(name: str) -> dict[str, Any]:
 def schema_fault(value: Any, name: str) -> str:
     """The worst fault of a value by a schema of `data_schema/`, and its place; empty if there is none."""
     try:
-        fault = best_match(_validator(name).iter_errors(value))
+        fault = best_match(validator(name).iter_errors(value))
         if fault is None:
             return ""
         told = fault.message  # begins with the value, which may be long
@@ -41,5 +45,16 @@ def schema_fault(value: Any, name: str) -> str:
 
 
 @cache
-def _validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(load_schema(name))
+def validator(name: str) -> Validator:
+    """What checks values by a schema of `data_schema/`."""
+    return _Whole(load_schema(name))
+
+
+def _pattern(_: Validator, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
+    r"""A `$` that ends a pattern is the end of the text, as JSON Schema means it; Python lets a \n follow."""
+    whole = f"{pattern[:-1]}\\Z" if pattern.endswith("$") else pattern
+    if isinstance(value, str) and not re.search(whole, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Whole = extend(Draft202012Validator, {"pattern": _pattern})

@@ -22,10 +22,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import DataSection
+from weclick.common.yaml_files import NULLS, Plain, number, read_yaml
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
 from weclick.datasets.file_names import by_stem, in_order
 from weclick.datasets.label_files import check_folders, label_files
@@ -41,6 +40,7 @@ classes:
   - {name: car, color: [64, 0, 128]}
 instance_classes: [car]   # optional: classes whose objects instances/ tells apart
 """
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -124,20 +124,14 @@ def read_classes(path: Path) -> Classes:
             f"{path}: the classes file is missing (data.classes may name another one); "
             f"write one like this:\n{CLASSES_EXAMPLE}"
         )
+    raw = read_yaml(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = tuple(str(item["name"]) for item in raw["classes"])
+        names = tuple(_class_name(item["name"]) for item in raw["classes"])
         palette = tuple(_color(item["color"]) for item in raw["classes"])
-        instance_classes = tuple(names.index(str(name)) for name in raw.get("instance_classes") or ())
-    except (
-        OSError,
-        yaml.YAMLError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+        of_objects = raw.get("instance_classes") or ()
+        of_objects = () if isinstance(of_objects, Plain) and of_objects in NULLS else of_objects
+        instance_classes = tuple(names.index(str(name)) for name in of_objects)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: is no classes file ({type(error).__name__}: {error}); "
             f"it should read like this:\n{CLASSES_EXAMPLE}"
@@ -149,11 +143,36 @@ def read_classes(path: Path) -> Classes:
     return Classes(names, palette, instance_classes)
 
 
+def _class_name(value: Any) -> str:
+    """A name as it was written: no, null and 1.10 are names like others."""
+    name = "" if isinstance(value, dict | list) else str(value)
+    if not name or _CONTROLS.search(name):
+        raise InputError(f"the name {name!r} is empty or holds control characters")
+    return name
+
+
 def _color(value: Any) -> tuple[int, int, int]:
-    red, green, blue = (int(part) for part in value)
+    levels = [_level(part) for part in value]
+    if any(isinstance(level, float) for level in levels) and 0 < max(levels) <= 1:
+        raise InputError(f"color {_told(value)} holds fractions; multiply them by 255")
+    red, green, blue = (int(level) for level in levels)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise InputError(f"color {value} is outside 0..255")
+        raise InputError(f"color {_told(value)} is outside 0..255")
     return red, green, blue
+
+
+def _level(part: Any) -> int | float:
+    level = number(part) if isinstance(part, str) else part
+    if isinstance(level, int | float) and float(level).is_integer():
+        return level
+    raise InputError(
+        f"a color holds {part}, expected whole numbers from 0 to 255 without a leading 0; multiply fractions "
+        "of 1 by 255"
+    )
+
+
+def _told(color: Iterable[Any]) -> str:
+    return f"[{', '.join(map(str, color))}]"
 
 
 def _relative(path: Path, root: Path) -> str:

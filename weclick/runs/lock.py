@@ -36,7 +36,7 @@ SCORES = (
 )
 """Figures of metrics.json that a repeated run reproduces. Frames per second are not among them."""
 _PLACES = ("results", "cache")
-"""Sections of the configuration that say where a run lies, not what it computes."""
+"""Sections of the configuration that say where a run lies, not what it computes. A lock sets none of them."""
 
 
 def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
     config = complete_config(card["config"], source=str(path))
     return {
         "schema_version": SCHEMA_VERSION,
-        "config": {name: part for name, part in config.items() if name not in _PLACES},
+        "config": _without_places(config),
         "versions": card["versions"],
         "code": dict(code),
         "device": {"name": _metrics(results).get("device"), "threads": threads},
@@ -85,12 +85,26 @@ def read_lock(path: Path) -> dict[str, Any]:
         lock = read_lock(Layout(path).lock)
         return {**lock, **read_outcome(path, lock["config"]["data"])}
     lock = read_json(path, "lock")
+    places = [name for name in _PLACES if "schema_version" in lock and name in (lock.get("config") or {})]
+    if places:
+        raise InputError(
+            f"{path}: its config sets {' and '.join(places)}, which no lock may do: only you say where a run "
+            "is written, with --results and --set; take these sections out of it"
+        )
     if fault := schema_fault(lock, "lock"):
         raise InputError(
             f"{path}: is no lock of a run that this weclick can read ({fault}); give the {LOCK} of a results "
             "folder, or use the weclick version that `versions` in it names"
         )
-    return {**lock, "config": with_new_names(lock["config"])}
+    return {**lock, "config": _without_places(with_new_names(lock["config"]))}
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what says where a run lies; a toy street is drawn where it is needed."""
+    kept = {name: part for name, part in config.items() if name not in _PLACES}
+    if kept["data"].get("name", "toy") == "toy":
+        kept["data"] = {key: value for key, value in kept["data"].items() if key != "root"}
+    return kept
 
 
 def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:

@@ -7,45 +7,107 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from weclick.common.config import load_config
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
+from weclick.common.schemas import load_schema
 from weclick.common.sections import Config
+from weclick.common.typed import paths_of
+from weclick.datasets import build_manifest, open_dataset
+from weclick.datasets.toy.draw import generate
+from weclick.manifest import write_manifest
+from weclick.runs.cost import stage_cost
 from weclick.runs.layout import Layout
 from weclick.runs.lock import data_digests, read_lock
 from weclick.runs.report.provenance import flatten, spell
+from weclick.runs.wanted import Wanted
 
 _STDERR = 2
+
+
+def config_of(lock: Mapping[str, Any], results: Path, change: Sequence[str] = ()) -> Config:
+    """The complete configuration of a run to repeat.
+
+    A lock may come from anybody. So it does not say where anything is written: a toy street is drawn inside
+    of `results`, and ~ and $VAR in its paths are not replaced.
+
+    Args:
+        lock: from `read_lock`.
+        results: folder to write into.
+        change: `section.key=value` texts of the user, which win.
+
+    Raises:
+        InputError: a path of the lock holds ~ or a variable, or the configuration is not valid.
+    """
+    config, changed = dict(lock["config"]), {text.partition("=")[0] for text in change}
+    for name, path in paths_of(config, load_schema("config")):
+        if name not in changed and (path.startswith("~") or "$" in path):
+            raise InputError(
+                f"the lock's {name} is {path!r}, but ~ and $ are not replaced in a lock; say where it is "
+                f"with --set {name}=PATH"
+            )
+    if config["data"].get("name", "toy") == "toy":
+        config["data"] = {**config["data"], "root": str(_own_street(results))}
+    return load_config(json.dumps({**config, "results": str(results)}), change)
 
 
 def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, Any]:
     """Run the workflow on a lock's data. Only entries that the store lacks are made.
 
-    The data are compared first. If they differ from those of the lock, nothing is computed.
+    The data are compared first, before the workflow begins. If they differ from those of the lock, nothing
+    is computed.
 
     Args:
         lock: of the run to repeat; its `data` are compared.
-        config: the complete configuration; `results` is the folder that is written to.
+        config: the complete configuration, see `config_of`; `results` is the folder that is written to.
         cores: given to Snakemake.
 
     Returns:
         The new run's lock; only its part `data` if the data differ.
 
     Raises:
-        MissingFileError: weclick is installed without its workflow.
-        InputError: the workflow ended with an error, which it has printed.
+        MissingFileError: weclick is installed without its workflow, or the data are not there.
+        InputError: the data are not as they should be, or the workflow ended with an error, which it has
+            printed.
     """
-    layout = Layout(Path(config["results"]))
-    write_text(layout.config, json.dumps(config, indent=1) + "\n")
-    _snakemake("manifest", layout.config, cores)
+    layout, workflow = Layout(Path(config["results"])), _snakefile()
+    _list_data(config, layout)
     data = data_digests(layout.folder, config["data"])
     if data != lock["data"]:
         return {"data": data}
-    _snakemake("all", layout.config, cores)
+    write_text(layout.config, json.dumps(config, indent=1) + "\n")
+    _snakemake(workflow, "all", layout.config, cores)
     return read_lock(layout.lock)
+
+
+def _own_street(results: Path) -> Path:
+    """Where a repeated run draws its toy street, unless its user names another folder."""
+    return results / "toy"
+
+
+def _list_data(config: Config, layout: Layout) -> None:
+    """Make the manifests of the data on disk as the workflow would, after a toy street is drawn."""
+    data, root = config["data"], Path(config["data"]["root"])
+    if data["name"] == "toy" and (root == _own_street(layout.folder) or not root.exists()):
+        generate(root, **data["toy"])
+        write_text(root / "toy.json", json.dumps(data["toy"], indent=1) + "\n")
+    dataset, reach_frames = open_dataset(data), Wanted(config).reach_frames
+    for split in dict.fromkeys((data["train"], data["val"])):
+        for shard, path in enumerate(layout.shards("manifest", split, data["shards"])):
+            with stage_cost(path):
+                made = build_manifest(
+                    dataset,
+                    split,
+                    shard,
+                    data["shards"],
+                    reach_frames=reach_frames,
+                    remember=layout.digests,
+                )
+                write_manifest(made, path)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> list[str]:
@@ -65,6 +127,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> li
 
 def _spell(value: Any) -> str:
     text = "none" if value is None else spell(value)
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
 
 
@@ -73,9 +136,13 @@ def _change(old: Any, new: Any) -> str:
     return f" ({new - old:+.3g})" if numbers else ""
 
 
-def _snakemake(target: str, config: Path, cores: int) -> None:
-    """Run a target in this folder; all output of Snakemake and the stages goes to stderr."""
-    command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(_snakefile())]
+def _snakemake(workflow: Path, target: str, config: Path, cores: int) -> None:
+    """Run a target in this folder; all output of Snakemake and the stages goes to stderr.
+
+    Neither Python (-P) nor Snakemake (--workflow-profile) takes code or commands from this folder.
+    """
+    command = [sys.executable, "-P", "-m", "snakemake", target, "--snakefile", str(workflow)]
+    command += ["--workflow-profile", str(workflow.parent / "profiles" / "default")]
     command += ["--cores", str(cores), "--configfile", str(config)]
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     ended = subprocess.run(command, env={**os.environ, "PATH": here}, stdout=_STDERR)

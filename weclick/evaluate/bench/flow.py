@@ -21,12 +21,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from torch import Tensor
 
 from weclick.common.errors import InputError
 from weclick.common.machine import machine, versions
 from weclick.common.progress import progress_bar
+from weclick.common.yaml_files import parse_yaml, resolved
 from weclick.evaluate.bench.flow_data import Truth, Video
 from weclick.flow import build_estimator, estimator_digest
 from weclick.geometry import backward_warp, backward_warp_nearest, forward_backward_valid, photometric_valid
@@ -238,7 +238,7 @@ def _parse(spec: str) -> tuple[str, dict[str, Any]]:
             f"--estimator {spec!r} is not of the form name:option=value,option=value; "
             "expected e.g. zero, dis or dis:preset=fast"
         )
-    return name, {key: yaml.safe_load(value) for key, _, value in parts}
+    return name, {key: resolved(parse_yaml(value, f"--estimator {spec!r}")) for key, _, value in parts}
 
 
 def _no_pairs(video: Video, gaps: Sequence[int]) -> InputError:
