@@ -10,6 +10,11 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from weclick.common.column_check import first_fault
+
+EXPLAINED = 10**6
+"""Letters of a value up to which the library looks for its worst fault. A long one would take it minutes."""
+
 
 def schema_path(name: str) -> Path:
     """The path of a schema of `data_schema/`, in a checkout or in an installed package."""
@@ -28,16 +33,27 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def schema_fault(value: Any, name: str) -> str:
-    """The worst fault of a value by a schema of `data_schema/`, and its place; empty if there is none."""
-    try:
-        fault = best_match(_validator(name).iter_errors(value))
-        if fault is None:
-            return ""
-        told = fault.message  # begins with the value, which may be long
-        told = told if len(told) <= 200 else f"{told[:80]} ... {told[-120:]}"
-        return f"{'/'.join(map(str, fault.path)) or 'top level'}: {told}"
-    except RecursionError:
-        return "its values are nested too deep"
+    """The worst fault of a value by a schema of `data_schema/`, and its place; empty if there is none.
+
+    Args:
+        value: parsed JSON, no deeper than `parse_json` lets through.
+        name: of the schema.
+    """
+    if not (fault := first_fault([value], _schema(name), _schema(name))):
+        return ""
+    if len(repr(value)) > EXPLAINED:
+        return fault
+    worst = best_match(_validator(name).iter_errors(value))
+    if worst is None:
+        return fault
+    told = worst.message  # begins with the value, which may be long
+    told = told if len(told) <= 200 else f"{told[:80]} ... {told[-120:]}"
+    return f"{'/'.join(map(str, worst.path)) or 'top level'}: {told}"
+
+
+@cache
+def _schema(name: str) -> dict[str, Any]:
+    return load_schema(name)
 
 
 @cache

@@ -5,9 +5,10 @@ Readers act on it: they allocate its shape and run its codecs.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
+
+from weclick.common.bounded_json import parse_json
 
 CODECS = {"sharding_indexed", "bytes", "blosc", "crc32c"}
 DTYPES = {f"{kind}{bits}": bits // 8 for kind in ("uint", "int") for bits in (8, 16, 32, 64)} | {
@@ -45,10 +46,7 @@ def check_zarr_json(data: bytes) -> None:
     Raises:
         ValueError: it holds something else; the text says what was found and what was expected.
     """
-    try:
-        raw = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+    raw = parse_json(data)
     if not isinstance(raw, dict):
         raise ValueError(f"it holds a {type(raw).__name__}, expected an object")
     is_array = raw.get("node_type") == "array"
