@@ -335,6 +335,6 @@ def test_pickles_in_the_place_of_weights_or_arrays_are_never_loaded(tmp_path):
     entry = write_entry(tmp_path / "store", "flow", ATTRIBUTES)
     (entry / "flow/c/0/0/0/0").write_bytes(pickle.dumps(Trap(sprung)))
     forge(entry, lambda meta: relist(entry, meta))
-    with pytest.raises(DamagedEntryError, match=r"flow\[0\] cannot be decoded"):
+    with pytest.raises(DamagedEntryError, match=r"flow/c/0/0/0/0 has (a chunk|\d+ bytes, too few)"):
         store.get("flow", entry.name).array("flow")[0]
     assert not sprung.exists()

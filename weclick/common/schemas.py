@@ -32,18 +32,20 @@ def load_schema(name: str) -> dict[str, Any]:
     return json.loads(schema_path(name).read_text(encoding="utf-8"))
 
 
-def schema_fault(value: Any, name: str) -> str:
+def schema_fault(value: Any, name: str, part: str = "") -> str:
     """The worst fault of a value by a schema of `data_schema/`, and its place; empty if there is none.
 
     Args:
         value: parsed JSON, no deeper than `parse_json` lets through.
         name: of the schema.
+        part: the property of the schema's values that is checked; empty checks a whole one.
     """
-    if not (fault := first_fault([value], _schema(name), _schema(name))):
+    schema = _schema(name, part)
+    if not (fault := first_fault([value], schema, schema)):
         return ""
     if len(repr(value)) > EXPLAINED:
         return fault
-    worst = best_match(_validator(name).iter_errors(value))
+    worst = best_match(Draft202012Validator(schema).iter_errors(value))
     if worst is None:
         return fault
     told = worst.message  # begins with the value, which may be long
@@ -52,10 +54,6 @@ def schema_fault(value: Any, name: str) -> str:
 
 
 @cache
-def _schema(name: str) -> dict[str, Any]:
-    return load_schema(name)
-
-
-@cache
-def _validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(load_schema(name))
+def _schema(name: str, part: str) -> dict[str, Any]:
+    whole = load_schema(name)
+    return {"$defs": whole.get("$defs", {}), **whole["properties"][part]} if part else whole
