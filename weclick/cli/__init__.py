@@ -25,6 +25,7 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
 )
 from weclick.cli.app import app
 from weclick.common.errors import FULL, DiskFullError, full_disk, out_of_memory
+from weclick.common.words import masked
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
             raise
         if os.environ.get("WECLICK_TRACEBACK"):
             raise
-        print(f"weclick: error: {_told(error)}", file=sys.stderr)
+        print(masked(f"weclick: error: {_told(error)}"), file=sys.stderr)
         print("weclick: WECLICK_TRACEBACK=1 shows where in the code", file=sys.stderr)
         raise SystemExit(1) from error
 
