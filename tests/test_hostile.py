@@ -17,6 +17,7 @@ from helpers.cache_entries import ATTRIBUTES, INPUTS, MODEL_ATTRIBUTES, files_of
 from helpers.damage import edit_zarr_json, forge, relist
 from helpers.oracle import Oracle
 from helpers.report_run import make_run
+from weclick.common.bounded_json import DEPTH
 from weclick.common.errors import InputError
 from weclick.common.files import file_inside
 from weclick.evaluate.apply import predict_files
@@ -33,7 +34,6 @@ from weclick.runs.report.results import read_results
 from weclick.runs.report.strips import compute_strips
 from weclick.store import DamagedEntryError, LocalRoot, Store, copy_entries, entry_key, verify_entry
 from weclick.store.flow_entries import allocate_flow, write_flow
-from weclick.store.meta import DEPTH
 from weclick.store.model_file import load_model
 
 ESCAPES = ["../../stolen", "/tmp/stolen", "a/../../../stolen", "..", "", "a\0b"]
@@ -59,7 +59,8 @@ def test_a_manifest_cannot_name_what_lies_outside(street, tmp_path, part, name):
     clip = raw["clips"][0]
     (clip if part == "id" else clip["frames"][1])[part] = name
     (tmp_path / "0.json").write_text(json.dumps(raw))
-    with pytest.raises(InputError, match=r"0\.json: names '.*', which leads out of the data set's root"):
+    told = "names '.*', which leads out of the data set's root" if name else "is a damaged manifest"
+    with pytest.raises(InputError, match=rf"0\.json: {told}"):
         read_manifest(tmp_path / "0.json")
 
 
@@ -243,16 +244,16 @@ def test_what_cannot_be_drawn_is_told(tmp_path, kind, array, lie, told):
     ("change", "told"),
     [
         (lambda raw: raw["clips"][0].update(scored=[10**9]), "has . frames, but names one at 1000000000"),
-        (lambda raw: raw["clips"][0].update(targets=[-1]), "has . frames, but names one at -1"),
-        (lambda raw: raw["clips"][0].update(height_px="x"), "is of size"),
-        (lambda raw: raw.update(shrink=0), "shrink is 0, expected a whole number from 1"),
+        (lambda raw: raw["clips"][0].update(targets=[-1]), "targets/0: -1 is less than the minimum"),
+        (lambda raw: raw["clips"][0].update(height_px="x"), "height_px: 'x' is not of type"),
+        (lambda raw: raw.update(shrink=0), "shrink: 0 is less than the minimum"),
         (
             lambda raw: raw["classes"].update(names=["a"] * 10**5, palette=[[1, 2, 3]] * 10**5),
             "100000 classes",
         ),
-        (lambda raw: raw["classes"].update(palette=[[1]]), "classes with 1 colours"),
-        (lambda raw: raw["classes"]["palette"].append([10**9, 0, 0]), "classes with .* colours"),
-        (lambda raw: raw["classes"]["palette"][0].append(0), "a colour of `palette` is not three numbers"),
+        (lambda raw: raw["classes"].update(palette=[[1]]), r"palette/0: \[1\] is too short"),
+        (lambda raw: raw["classes"]["palette"].append([10**9, 0, 0]), "1000000000 is greater"),
+        (lambda raw: raw["classes"]["palette"][0].append(0), "palette/0: .* is too long"),
     ],
 )
 def test_a_manifest_of_values_that_cannot_be_is_refused(street, tmp_path, change, told):
@@ -260,7 +261,7 @@ def test_a_manifest_of_values_that_cannot_be_is_refused(street, tmp_path, change
     raw = json.loads((tmp_path / "0.json").read_text(encoding="utf-8"))
     change(raw)
     (tmp_path / "0.json").write_text(json.dumps(raw))
-    with pytest.raises(InputError, match=rf"0\.json: is a damaged manifest \(ValueError: .*{told}"):
+    with pytest.raises(InputError, match=rf"0\.json: is a damaged manifest \(.*{told}"):
         read_manifest(tmp_path / "0.json")
 
 
@@ -271,10 +272,10 @@ def test_deep_values_are_refused_by_every_reader(tmp_path, part, depth):
     text = (entry / "entry.json").read_text(encoding="utf-8")
     deep = text.replace(f'"{part}": {{', f'"{part}": {{"x": {"[" * depth + "]" * depth}, ', 1)
     (entry / "entry.json").write_text(deep)
-    told = r"nested deeper than 32 levels|no readable entry\.json \(maximum recursion"
+    told = r"no readable entry\.json \(it is nested deeper than 32 levels"
     with pytest.raises(DamagedEntryError, match=told):
         Store([tmp_path / "store"]).find("flow", entry.name)
-    assert "levels" in verify_entry(entry)[0] or "recursion" in verify_entry(entry)[0]
+    assert "levels" in verify_entry(entry)[0]
 
 
 def test_what_a_training_says_of_its_network_is_checked(tmp_path):
@@ -334,6 +335,6 @@ def test_pickles_in_the_place_of_weights_or_arrays_are_never_loaded(tmp_path):
     entry = write_entry(tmp_path / "store", "flow", ATTRIBUTES)
     (entry / "flow/c/0/0/0/0").write_bytes(pickle.dumps(Trap(sprung)))
     forge(entry, lambda meta: relist(entry, meta))
-    with pytest.raises(DamagedEntryError, match=r"flow\[0\] cannot be decoded"):
+    with pytest.raises(DamagedEntryError, match=r"flow/c/0/0/0/0 has (a chunk|\d+ bytes, too few)"):
         store.get("flow", entry.name).array("flow")[0]
     assert not sprung.exists()

@@ -78,7 +78,7 @@ def test_an_altered_click_table_is_found(street, tmp_path):
         rows["y"][0] += 1
         file["clicks"][:] = rows
     with pytest.raises(
-        InputError, match=r"train\.h5: is not what was written, its digest differs; delete it"
+        InputError, match=r"train\.h5: is not what was written, its digest differs or is missing; delete it"
     ):
         read_clicks(path)
 

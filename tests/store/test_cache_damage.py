@@ -15,7 +15,7 @@ from helpers.cache_entries import ATTRIBUTES, INPUTS, files_of, write_flow_entry
 from helpers.damage import edit_zarr_json, forge, relist
 from weclick.common.errors import InputError
 from weclick.store import DamagedEntryError, LocalRoot, Store, copy_entries, verify_entry
-from weclick.store.entries import COMPRESSORS
+from weclick.store.entries import COMPRESSORS, EntryWriter
 from weclick.store.keys import entry_key
 from weclick.train.data.windows import WindowReader
 
@@ -241,7 +241,7 @@ def test_a_long_description_is_not_read(entry):
 def test_a_deep_description_is_refused(entry):
     (entry / "flow/zarr.json").write_text("[" * 100_000)
     forge(entry, lambda meta: relist(entry, meta))
-    refused(entry, r"flow/zarr\.json:? was refused: it is nested too deep")
+    refused(entry, r"flow/zarr\.json:? was refused: it is nested deeper than 32 levels")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_long_entry_json_is_not_read(entry):
 
 def test_a_deep_entry_json_is_refused(entry):
     (entry / "entry.json").write_text("[" * 100_000)
-    refused(entry, r"no readable entry\.json \(maximum recursion")
+    refused(entry, r"no readable entry\.json \(it is nested deeper")
 
 
 def test_a_chunk_that_promises_two_gib_takes_no_memory(entry):
@@ -288,9 +288,9 @@ def test_a_chunk_that_promises_two_gib_takes_no_memory(entry):
     chunk.write_bytes(data)
     forge(entry, lambda meta: relist(entry, meta))
     store, before = Store([entry.parents[3]]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DamagedEntryError, match=r"flow\[0\] cannot be decoded"):
+    with pytest.raises(DamagedEntryError, match="has a chunk that promises 2147483632 bytes, expected"):
         store.get("flow", entry.name).array("flow")[0]
-    with pytest.raises(DamagedEntryError, match=r"flow\[0\] cannot be read"):
+    with pytest.raises(DamagedEntryError, match="has a chunk that promises 2147483632 bytes, expected"):
         WindowReader(store).read("flow", entry.name, "flow", [0], WINDOW).result()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10  # KiB
 
@@ -317,3 +317,52 @@ def test_a_fifo_in_the_place_of_a_file_blocks_nobody(entry):
     (entry / "flow/c/0/0/0/0").unlink()
     os.mkfifo(entry / "flow/c/0/0/0/0")
     refused(entry, "no plain file")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda shard: shard.update(chunk_shape=[1, 1, 1, 1]), r"at most \d+ in a file"),
+        (lambda shard: shard.update(codecs=[{"name": "bytes"}]), "its codecs is .'bytes'., expected those"),
+        (
+            lambda shard: shard["codecs"].append(shard["codecs"][-1]),
+            "its codecs is .'bytes', 'blosc', 'blosc'",
+        ),
+        (lambda shard: shard.update(codecs=[{"name": "sharding_indexed"}]), "its codecs is"),
+        (lambda shard: shard.update(index_codecs=shard["codecs"]), "expected those .* bytes, crc32c"),
+        (lambda shard: shard.update(index_location="start"), "index_location is start, expected end"),
+    ],
+)
+def test_shards_of_another_make_are_refused_before_a_reader_acts_on_them(entry, monkeypatch, change, told):
+    monkeypatch.setattr("weclick.store.zarr_json.INNER_CHUNKS", 16)
+    edit_zarr_json(entry, lambda raw: change(raw["codecs"][0]["configuration"]))
+    refused(entry, rf"flow/zarr\.json:? was refused: .*{told}")
+
+
+def test_an_array_that_no_reader_takes_is_not_written(tmp_path):
+    with pytest.raises(InputError, match=r"of shape \(1, 2, 9000, 9000\) .* is not written.*chunk_px"):
+        EntryWriter(tmp_path).create_array(
+            "rgb", shape=(1, 2, 9000, 9000), chunks=(1, 2, 64, 64), dtype="int16", axes="TCHW"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda data: data.__setitem__(slice(8, 12), b"\xff\xff\xff\x7f"), "has a chunk that promises"),
+        (lambda data: data.__setitem__(slice(12, 16), b"\xff\xff\xff\x7f"), "has a chunk that promises"),
+        (
+            lambda data: data.__setitem__(slice(-20, -12), b"\xff" * 7 + b"\x7f"),
+            "beyond its",
+        ),
+        (lambda data: data.__delitem__(slice(8, None)), "8 bytes, too few for the index"),
+    ],
+)
+def test_chunks_that_lie_about_their_size_are_refused(entry, change, told):
+    chunk = entry / "flow/c/0/0/0/0"
+    data = bytearray(chunk.read_bytes())
+    change(data)
+    chunk.write_bytes(data)
+    forge(entry, lambda meta: relist(entry, meta))
+    with pytest.raises(DamagedEntryError, match=rf"flow/c/0/0/0/0 has .*{told}|flow/c/0/0/0/0 {told}"):
+        Store([entry.parents[3]]).get("flow", entry.name).array("flow")[0]

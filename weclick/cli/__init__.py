@@ -24,7 +24,8 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     stages,
 )
 from weclick.cli.app import app
-from weclick.common.errors import FULL, DiskFullError, full_disk
+from weclick.common.errors import FULL, DiskFullError, full_disk, out_of_memory
+from weclick.common.words import masked
 
 
 def main() -> None:
@@ -32,10 +33,12 @@ def main() -> None:
     _read_names_as_utf8()
     try:
         app()
-    except (ValueError, LookupError, ArithmeticError, OSError) as error:
+    except (ValueError, LookupError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not out_of_memory(error):
+            raise
         if os.environ.get("WECLICK_TRACEBACK"):
             raise
-        print(f"weclick: error: {_told(error)}", file=sys.stderr)
+        print(masked(f"weclick: error: {_told(error)}"), file=sys.stderr)
         print("weclick: WECLICK_TRACEBACK=1 shows where in the code", file=sys.stderr)
         raise SystemExit(1) from error
 
@@ -52,7 +55,9 @@ def _read_names_as_utf8() -> None:
 
 
 def _told(error: Exception) -> Exception:
-    """A full disk, met where nobody translates it, in our words."""
+    """A full disk or memory, met where nobody translates it, in our words."""
+    if lacking := out_of_memory(error):
+        return lacking
     if isinstance(error, OSError) and error.errno in FULL and not isinstance(error, DiskFullError):
         return full_disk(Path(error.filename or "."), error)
     return error

@@ -18,6 +18,7 @@ from typing import Any, TextIO, cast
 
 import weclick
 from weclick.common.errors import InputError
+from weclick.common.words import masked
 
 _CONTROLS = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[0-Z\\^-~])|[\x00-\x08\x0b-\x1f\x7f]"
@@ -99,7 +100,9 @@ class _Tee:
         if not told or self._file is None:
             return
         try:
-            os.write(self._file, "".join(f"{line}\n" for line in told).encode(errors="backslashreplace"))
+            os.write(
+                self._file, masked("".join(f"{line}\n" for line in told)).encode(errors="backslashreplace")
+            )
         except OSError as error:  # the job matters more than its log
             self._file = None
             self._stream.write(f"weclick: {self._path}: the log ends here ({error.strerror})\n")

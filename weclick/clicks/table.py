@@ -17,6 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from weclick.clicks.hdf5 import read_rows
+from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_bytes, write_text
 from weclick.manifest.click_table import POINT, ClickTable
@@ -58,30 +60,45 @@ def read_clicks(path: Path) -> ClickTable:
     if not Path(path).is_file():
         raise MissingFileError(f"{path}: there is no such click table; make it with `weclick clicks`")
     try:
-        with h5py.File(path, "r") as file:
-            rows, attributes = file["clicks"][:], dict(file["clicks"].attrs)
+        rows, attributes = read_rows(Path(path), "clicks")
         version, digest = attributes.get("schema_version"), attributes.pop("sha256", None)
-        whole = digest in (None, _digest(rows, attributes))
+        known = version == SCHEMA_VERSION and rows.dtype.names == _COLUMNS
+        table = _table(rows, attributes) if known and digest == _digest(rows, attributes) else None
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # a damaged file fails anywhere in HDF5
         raise InputError(
             f"{path}: is no click table ({type(error).__name__}: {error}); delete it and make it again with "
             "`weclick clicks`"
         ) from error
-    if version != SCHEMA_VERSION or rows.dtype.names != _COLUMNS:
+    if not known:
         raise InputError(
             f"{path}: click table of version {version} with columns {rows.dtype.names}, expected version "
             f"{SCHEMA_VERSION} with {_COLUMNS}; make it again with `weclick clicks`"
         )
-    if not whole:
+    if table is None:
         raise InputError(
-            f"{path}: is not what was written, its digest differs; delete it and make it again with "
-            "`weclick clicks`"
+            f"{path}: is not what was written, its digest differs or is missing; delete it and make it again "
+            "with `weclick clicks`"
         )
+    return table
+
+
+def _table(rows: np.ndarray, attributes: Mapping[str, Any]) -> ClickTable:
+    classes, options = (parse_json(attributes[name].encode()) for name in ("classes", "options"))
+    if not isinstance(options, dict) or not all(
+        isinstance(name, str) for name in [attributes["split"], *classes]
+    ):
+        raise TypeError("its split, classes or options are not what `weclick clicks` writes")
+    if len(rows) and (
+        int(rows["class_id"].max()) >= len(classes) or min(rows["y"].min(), rows["x"].min()) < 0
+    ):
+        raise ValueError(f"a click has no class of its {len(classes)}, or lies left of or above the image")
     return ClickTable(
         split=attributes["split"],
-        classes=tuple(json.loads(attributes["classes"])),
+        classes=tuple(classes),
         frames=_by_frame(rows),
-        options=json.loads(attributes["options"]),
+        options=options,
         seed=int(attributes["seed"]),
         ignore=int(attributes["ignore"]),
     )
@@ -142,13 +159,14 @@ def _rows(table: ClickTable) -> np.ndarray:
 
 def _by_frame(rows: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     """Rows cut where the frame changes."""
-    names = [(clip.decode(), frame.decode()) for clip, frame in rows[["clip", "frame"]].tolist()]
+    names = rows[["clip", "frame"]]
     points = np.empty(len(rows), POINT)
     for name in POINT.names or ():
         points[name] = rows[name]
-    cuts = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]]
+    cuts = np.flatnonzero(np.append(len(names) > 0, names[1:] != names[:-1])).tolist()
     ends = [*cuts, len(names)][1:]
-    return {names[start]: points[start:end] for start, end in zip(cuts, ends, strict=True)}
+    spelled = [(clip.decode(), frame.decode()) for clip, frame in names[cuts].tolist()]
+    return {name: points[start:end] for name, start, end in zip(spelled, cuts, ends, strict=True)}
 
 
 def _spell(click: np.void, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from weclick.common.schemas import load_schema, validator
 from weclick.common.sections import Config, Selection
 from weclick.common.stages import STAGES
 from weclick.common.typed import typed, with_whole_paths
+from weclick.common.words import masked
 from weclick.common.yaml_files import NULLS, is_ambiguous, parse_yaml, read_yaml, resolved
 
 _CONTROLS = "write a text that is not empty, without line breaks or other control characters"
@@ -57,8 +58,14 @@ def _checked(values: dict[str, Any], source: str) -> Config:
     errors = sorted(validator("config").iter_errors(values), key=lambda error: str(list(error.path)))
     told = [_explain(error) for error in errors]
     told += [f"{path}: {value} is not a finite number" for path, value in _not_finite(values)]
+    told += [
+        f"{path}: holds a password or a key, which command lines and reports would show; give it by "
+        "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by an AWS profile"
+        for path, value in _leaves(values)
+        if isinstance(value, str) and masked(value) != value
+    ]
     if told:
-        raise ConfigError(f"{source}: " + "; ".join(told))
+        raise ConfigError(masked(f"{source}: " + "; ".join(told)))
     config = cast("Config", _fill(values, schema))  # its types are those of the schema
     if config["data"]["name"] == "toy" and set("{}") & set(config["data"]["root"]):
         raise ConfigError(
@@ -252,17 +259,23 @@ def _check_version(found: Any, source: str) -> None:
     )
 
 
-def _not_finite(values: Any, path: str = "") -> Iterator[tuple[str, float]]:
+def _not_finite(values: Any) -> Iterator[tuple[str, float]]:
     """Path and value of every NaN and infinity; a schema does not refuse these."""
-    if isinstance(values, float) and not math.isfinite(values):
-        yield path, values
+    for path, value in _leaves(values):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield path, value
+
+
+def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Path and value of all that is in sections and lists."""
+    yield path, values
     inner = (
         values.items()
         if isinstance(values, Mapping)
         else enumerate(values if isinstance(values, list) else ())
     )
     for key, value in inner:
-        yield from _not_finite(value, f"{path}.{key}" if path else str(key))
+        yield from _leaves(value, f"{path}.{key}" if path else str(key))
 
 
 def _explain(error: ValidationError) -> str:

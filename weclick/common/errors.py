@@ -43,6 +43,18 @@ class UnwritableError(OSError, InputError):
     """Writing to a folder is forbidden, or its disk or share has gone. Nothing half-written stays."""
 
 
+def out_of_memory(error: BaseException) -> InputError | None:
+    """The error for a lack of memory, by what Python, numpy or torch raised; None for other errors."""
+    told = " ".join(str(error).split())[:160]
+    lacking = isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
+    if not isinstance(error, MemoryError) and not lacking:
+        return None
+    return InputError(
+        f"there is not enough memory ({told or 'the system gave no more'}); run fewer jobs at once "
+        "(--cores), make batch_size or frames smaller (data.shrink), or look for a file that is too large"
+    )
+
+
 @contextmanager
 def room_to_write(path: Path) -> Iterator[None]:
     """Write to `path` inside the block. The system's terse errors of a disk become full sentences.

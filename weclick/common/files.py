@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
 
+from weclick.common.bounded_json import parse_json, read_bounded
 from weclick.common.errors import InputError, MissingFileError, room_to_write
 from weclick.common.schemas import schema_fault
 
@@ -129,7 +129,7 @@ def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
         InputError: it holds something else.
     """
     with _reading(path, stage):
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+        raw = parse_json(read_bounded(path))
     if not isinstance(raw, dict):
         raise _not_as_written(path, stage, f"holds a {type(raw).__name__}, expected an object")
     if known and (fault := schema_fault({known: raw}, "results")):
@@ -144,8 +144,8 @@ def read_lines(path: Path, stage: str, known: str) -> list[dict[str, Any]]:
         As in `read_json`.
     """
     with _reading(path, stage):
-        text = Path(path).read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        data = read_bounded(path)
+        lines = [parse_json(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
     if fault := schema_fault({known: lines}, "results"):
         raise _not_as_written(path, stage, f"is not what that stage writes ({fault})")
     return lines
@@ -157,7 +157,7 @@ def _reading(path: Path, stage: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such file; the {stage} stage makes it") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise _not_as_written(path, stage, f"cannot be read as JSON ({error})") from error
 
 

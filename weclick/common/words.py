@@ -1,17 +1,31 @@
-"""Numbers as people read them. An unknown number, None or NaN, becomes a dash."""
+"""Numbers as people read them: an unknown one, None or NaN, becomes a dash. Addresses without passwords."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 DASH = "\N{EN DASH}"
 
+_USER = re.compile(r"(?<=:/)(/*)[^\s'\"<>]*@")
+_WORD = r"[^=&\s'\"]*"
+_QUERY = re.compile(
+    rf"(?i)([?&]{_WORD}(?:key|token|secret|sign|passw|pwd|credential|auth){_WORD}=)[^&\s'\"]+"
+)
+_ACCESS_KEY = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}")
+
 
 def known(value: Any) -> bool:
     """Whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def masked(text: str) -> str:
+    """A text without the passwords and keys in its addresses: https://me:secret@host -> https://***@host."""
+    text = _QUERY.sub(r"\1***", _USER.sub(r"\1***@", text))
+    return _ACCESS_KEY.sub("***", text)
 
 
 def percent(share: float | None) -> str:

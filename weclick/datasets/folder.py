@@ -16,6 +16,7 @@ People's clicks come as a table, `data.clicks`: CSV with the header clip,frame,y
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase

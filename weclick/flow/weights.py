@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weclick.models.archive import check_archive
+
 OWN_LICENCE = "weights of the user's own file; weclick does not know their licence"
 
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -39,6 +41,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        check_archive(path)
         with torch.serialization.safe_globals(list(_NUMPY_SCALARS)):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:  # its own text advises to run the code in the file

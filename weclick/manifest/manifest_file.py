@@ -10,6 +10,7 @@ from typing import Any
 
 from weclick.common.errors import InputError
 from weclick.common.files import is_inside, read_json, write_text
+from weclick.common.schemas import schema_fault
 from weclick.manifest.clips import IGNORE, Classes, Clip, Frame, Manifest
 
 SCHEMA_VERSION = 1
@@ -37,9 +38,13 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: manifest schema_version is {found!r}, expected {SCHEMA_VERSION}; "
             "run `weclick manifest` again with this version"
         )
+    if fault := schema_fault(raw, "manifest"):
+        raise InputError(
+            f"{path}: is a damaged manifest ({fault}); delete it and run `weclick manifest` again"
+        )
     try:
         manifest = _manifest(raw)
-        strange = [name for clip in manifest.clips for name in _names(clip) if not is_inside(name)]
+        strange = _strange_names(manifest)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: is a damaged manifest ({type(error).__name__}: {error}); delete it and run "
@@ -52,6 +57,15 @@ def read_manifest(path: Path) -> Manifest:
             "`weclick manifest` again"
         )
     return manifest
+
+
+def _strange_names(manifest: Manifest) -> list[str]:
+    """Names that may leave their folder. Most manifests have none, so one look at all of them comes first."""
+    names = [name for clip in manifest.clips for name in _names(clip)]
+    text = "\n".join(["", *names])
+    if not any(sign in text for sign in ("..", "\0", "\n/")):
+        return []
+    return [name for name in names if not is_inside(name)]
 
 
 def _names(clip: Clip) -> Iterator[str]:

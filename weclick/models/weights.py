@@ -13,6 +13,8 @@ import torch
 import torchvision.models as tv
 from torch import Tensor, nn
 
+from weclick.models.archive import check_archive
+
 CLASSIFIER = ("fc.", "classifier.")
 """Prefixes of the keys of torchvision's ImageNet classifiers, which a backbone does not have."""
 
@@ -97,6 +99,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 def _unpack(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
+    check_archive(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

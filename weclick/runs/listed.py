@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from weclick.common.errors import InputError
 from weclick.common.sections import Config
 from weclick.common.stages import CARD, MODELS
+from weclick.common.walk import walk_once
 from weclick.runs.layout import is_index, stage_of
 
 
@@ -42,8 +42,8 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
         ) from error
 
     found = []
-    for here, _, names in os.walk(folder, onerror=refuse, followlinks=True):
-        paths = (Path(here) / name for name in names)
+    for here, names in walk_once(folder, refuse):
+        paths = (here / name for name in names)
         found += [
             path
             for path in paths

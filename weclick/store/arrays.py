@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,13 @@ import numpy as np
 
 from weclick.store.keys import file_digest
 from weclick.store.meta import EntryMissingError, damaged, is_safe_name
-from weclick.store.zarr_json import ZARR_JSON_BYTES, check_zarr_json
+from weclick.store.zarr_json import ZARR_JSON_BYTES, Shard, check_zarr_json
+
+INDEX_BYTES, ABSENT = 16, 2**64 - 1
+"""Of the index of a file of chunks: bytes for each chunk, and what stands for one that is left out."""
+
+_BLOSC_HEAD = struct.Struct("<4x3I")
+"""Of each chunk: bytes decoded, bytes of a block, bytes encoded."""
 
 Files = Mapping[str, Mapping[str, Any]]
 """The part `files` of an entry.json."""
@@ -91,13 +98,19 @@ def check_step(entry: Path, name: str, step: int, axes: int, files: Files) -> No
     """
     path = "/".join((name, "c", str(step), *["0"] * (axes - 1)))
     if path in files:
-        check_file(entry, path, files)
+        check_file(entry, path, files, shard_of=f"{name}/zarr.json")
     elif os.path.lexists(entry / path):
         raise damaged(entry, f"{path} is not listed, so it was added later")
 
 
-def check_file(entry: Path, name: str, files: Files) -> None:
+def check_file(entry: Path, name: str, files: Files, *, shard_of: str = "") -> None:
     """Check that a file is what was committed: its size each time, its content once until it is touched.
+
+    Args:
+        entry: folder of the entry.
+        name: of the file in it.
+        files: the part `files` of the entry's entry.json.
+        shard_of: the zarr.json that the file has to fit, if it is one step of an array.
 
     Raises:
         DamagedEntryError: it is missing, altered, or not a plain file inside the entry.
@@ -117,7 +130,8 @@ def check_file(entry: Path, name: str, files: Files) -> None:
         raise damaged(entry, f"{name} has {found.st_size} bytes, expected {expected['bytes']}")
     seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
     try:
-        fault = _fault(entry, name, seen, expected.get("crc32c"), expected["sha256"])
+        layout = _layout(entry, shard_of, files[shard_of]["sha256"]) if shard_of else None
+        fault = _fault(entry, name, seen, expected.get("crc32c"), expected["sha256"], layout)
     except OSError as error:  # a dying disk
         fault = f"cannot be read ({error})"
     if fault:
@@ -131,12 +145,42 @@ def is_plain(entry: Path, name: str) -> bool:
 
 
 @lru_cache(maxsize=65536)
-def _fault(entry: Path, name: str, seen: tuple[int, ...], crc32c: int | None, sha256: str) -> str:
+def _fault(
+    entry: Path, name: str, seen: tuple[int, ...], crc32c: int | None, sha256: str, layout: Shard | None
+) -> str:
     """What is wrong with a file of the right size, or "". `seen` changes when the file does."""
     if not is_plain(entry, name):
         return "is no plain file of this entry; symbolic links are refused"
     same = file_digest(entry / name) == sha256 if crc32c is None else _crc32c(entry / name) == crc32c
-    return "" if same else "is not what was committed"
+    if not same:
+        return "is not what was committed"
+    return _shard_fault(entry / name, layout) if layout else ""
+
+
+@lru_cache(maxsize=65536)
+def _layout(entry: Path, name: str, sha256: str) -> Shard | None:
+    """The layout of an array's files, by its zarr.json, which `check_array` compared with this digest."""
+    return check_zarr_json((entry / name).read_bytes())
+
+
+def _shard_fault(path: Path, layout: Shard) -> str:
+    """How a file of chunks misses its layout, or "". Readers allocate what a chunk promises."""
+    with path.open("rb") as file:
+        size, opened = os.fstat(file.fileno()).st_size, file.fileno()
+        index_at = size - INDEX_BYTES * layout.chunks - 4  # its checksum follows
+        if index_at < 0:
+            return f"has {size} bytes, too few for the index of {layout.chunks} chunks"
+        index = np.frombuffer(os.pread(opened, size - 4 - index_at, index_at), "<u8").reshape(-1, 2)
+        for offset, length in index.tolist():
+            if offset == length == ABSENT:
+                continue
+            if offset + length > index_at:
+                return f"has a chunk of {length} bytes at {offset}, beyond its {index_at} bytes of chunks"
+            head = os.pread(opened, _BLOSC_HEAD.size, offset)
+            decoded, block, encoded = _BLOSC_HEAD.unpack(head) if len(head) == _BLOSC_HEAD.size else (0, 0, 0)
+            if (decoded, encoded) != (layout.chunk_bytes, length) or block > decoded:
+                return f"has a chunk that promises {decoded} bytes, expected {layout.chunk_bytes}"
+    return ""
 
 
 def _crc32c(path: Path) -> int:

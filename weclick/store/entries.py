@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weclick.common.errors import InputError
 from weclick.store.arrays import StoredArray, check_file
 from weclick.store.meta import KINDS, META, META_BYTES, damaged, parse_meta
+from weclick.store.zarr_json import check_zarr_json
 
 if TYPE_CHECKING:
     import zarr
@@ -97,6 +99,9 @@ class EntryWriter:
             dtype: numpy dtype.
             axes: one letter per axis (T frames, P pairs, K classes, H W pixels), kept as an attribute.
             codec: one of COMPRESSORS.
+
+        Raises:
+            InputError: it is larger than what readers take.
         """
         import zarr  # its import takes as long as that of the rest of the store
         from zarr.codecs import BloscCodec
@@ -104,7 +109,7 @@ class EntryWriter:
         chunks = tuple(min(c, s) for c, s in zip(chunks, shape, strict=True))
         shards = (1, *(-(-s // c) * c for s, c in zip(shape[1:], chunks[1:], strict=True)))
         group = zarr.open_group(self.path, mode="a")
-        return group.create_array(
+        array = group.create_array(
             name,
             shape=tuple(shape),
             chunks=chunks,
@@ -113,6 +118,14 @@ class EntryWriter:
             compressors=BloscCodec(**COMPRESSORS[codec]),
             attributes={"axes": axes},
         )
+        try:
+            check_zarr_json((self.path / name / "zarr.json").read_bytes())
+        except ValueError as error:
+            raise InputError(
+                f"an array {name!r} of shape {tuple(shape)} in chunks of {chunks} is not written, since no "
+                f"reader takes it: {error}; choose larger chunks (chunk_px), or smaller frames (data.shrink)"
+            ) from error
+        return array
 
     def write_file(self, name: str, data: bytes) -> None:
         """Put a plain file beside the arrays."""

@@ -20,6 +20,7 @@ from typing import Any
 import google_crc32c
 
 from weclick import __version__
+from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError
 from weclick.common.stages import KINDS
 from weclick.store.keys import entry_key
@@ -31,9 +32,6 @@ META_BYTES = 64 * 2**20
 
 ENTRY_BYTES = 2**40
 """The largest size that an entry may claim."""
-
-DEPTH = 32
-"""How deep the values in an entry.json may nest. Recursive functions fail only far deeper."""
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -129,11 +127,9 @@ def parse_meta(data: bytes, where: Path | str, kind: str = "", key: str = "") ->
         DamagedEntryError: it is not what was committed, names files outside, or belongs to another entry.
     """
     try:
-        meta = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        meta = parse_json(data)
+    except ValueError as error:
         raise damaged(where, f"no readable {META} ({error}), so it is not a committed entry") from error
-    if not _is_flat(meta):
-        raise damaged(where, f"{META} is nested deeper than {DEPTH} levels")
     if not isinstance(meta, dict) or meta.get("layout") != LAYOUT:
         raise InputError(
             f"{where}: entry layout is not {LAYOUT!r}; it was written by another version of weclick: "
@@ -153,16 +149,6 @@ def parse_meta(data: bytes, where: Path | str, kind: str = "", key: str = "") ->
     return meta
 
 
-def _is_flat(value: Any) -> bool:
-    """Whether lists and objects nest at most DEPTH deep."""
-    level, depth = [value], 0
-    while level and depth < DEPTH:
-        nested = [part for part in level if isinstance(part, dict | list)]
-        level = [inner for part in nested for inner in (part.values() if isinstance(part, dict) else part)]
-        depth += 1
-    return not level
-
-
 def _is_described(meta: Mapping[str, Any]) -> bool:
     """Whether entry.json has the parts that readers need."""
     parts = [meta.get(name) for name in ("inputs", "attributes", "files", "producer")]
@@ -170,7 +156,7 @@ def _is_described(meta: Mapping[str, Any]) -> bool:
     return (
         all(isinstance(part, dict) for part in parts)
         and all(isinstance(text, str) for text in texts)
-        and isinstance(meta.get("created_unix_s"), int)
+        and type(meta.get("created_unix_s")) is int
         and 0 <= meta["created_unix_s"] < 2**40  # later dates overflow calendars
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
+from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.schemas import schema_fault
 from weclick.manifest import Classes, read_class_list
 from weclick.models import build_model
+
+Shape = tuple[int, ...]
+
+MAX_CHANNELS, MAX_SHRINK = 4096, 1024
+"""What a model card may claim. A network of this width takes a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -61,49 +69,68 @@ def load_model(
             f"{path}: cannot be read, there is no such checkpoint; the teacher and student stages make "
             "model.safetensors"
         )
+    with _opened(path, device) as file:
+        model, card = _described(path, (file.metadata() or {}).get("weclick"))
+        if classes is not None and card.classes.names != tuple(classes):
+            raise InputError(
+                f"{path}: was trained for the classes {', '.join(card.classes.names)}, but the data set has "
+                f"{', '.join(classes)}; name a network of these classes, or train one on this data set"
+            )
+        names = list(file.keys())
+        own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        _check_fit(path, own, {name: tuple(file.get_slice(name).get_shape()) for name in names})
+        state = {name: file.get_tensor(name) for name in names}
+    model.to_empty(device=device).load_state_dict(state)
+    return model.eval(), card
+
+
+@contextmanager
+def _opened(path: Path, device: str) -> Iterator[Any]:
     try:
         with safe_open(str(path), framework="pt", device=device) as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+            yield file
+    except InputError:
+        raise
+    except (OSError, SafetensorError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as a .safetensors checkpoint ({error}); give the model.safetensors of a "
             "trained teacher or student, or delete it and run that stage again"
         ) from error
-    if "weclick" not in metadata:
+
+
+def _described(path: Path, text: str | None) -> tuple[nn.Module, ModelCard]:
+    """The network of a model card, without weights, so without memory."""
+    if text is None:
         raise InputError(
             f"{path}: is a safetensors file without weclick's model card; give the model.safetensors of a "
             "trained teacher or student, e.g. results/student/model.safetensors"
         )
     try:
-        raw = json.loads(metadata["weclick"])
-        known = read_class_list(raw["classes"])
-        card = ModelCard(options=raw["options"], classes=known, shrink=int(raw.get("shrink", 1)))
+        raw = parse_json(text.encode())
+        faults = [
+            schema_fault(raw.get("options"), "models", "options"),
+            schema_fault(raw.get("classes"), "manifest", "classes"),
+        ]
+        if any(faults) or type(raw.get("shrink", 1)) is not int:
+            raise ValueError("; ".join(filter(None, faults)) or f"shrink is {raw['shrink']!r}")
+        card = ModelCard(raw["options"], read_class_list(raw["classes"]), raw.get("shrink", 1))
+        if not 1 <= card.shrink <= MAX_SHRINK or card.options["channels"] > MAX_CHANNELS:
+            raise ValueError(f"shrink {card.shrink} or channels {card.options['channels']} is out of range")
         with torch.device("meta"):  # takes no memory, whatever sizes the card claims
-            model = build_model(**{**card.options, "pretrained": None})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            return build_model(**{**card.options, "pretrained": None}), card
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path}: its model card describes no network of this version ({type(error).__name__}: {error}); "
             "train the network again"
         ) from error
-    if classes is not None and card.classes.names != tuple(classes):
-        raise InputError(
-            f"{path}: was trained for the classes {', '.join(card.classes.names)}, but the data set has "
-            f"{', '.join(classes)}; name a network of these classes, or train one on this data set"
-        )
-    _check_fit(path, model.state_dict(), state)
-    model.to_empty(device=device).load_state_dict(state)
-    return model.eval(), card
 
 
-def _check_fit(path: Path, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+def _check_fit(path: Path, own: Mapping[str, Shape], given: Mapping[str, Shape]) -> None:
     """Raises InputError if a checkpoint lacks the keys and shapes of the network that it describes."""
     missing = [f"{key} missing" for key in own if key not in given]
     unknown = [f"{key} unknown" for key in given if key not in own]
     wrong = [
-        f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in given and given[key].shape != own[key].shape
+        f"{key} {given[key]} instead of {own[key]}" for key in own if key in given and given[key] != own[key]
     ]
     if missing or unknown or wrong:
         faults = [*missing, *unknown, *wrong]

@@ -5,11 +5,11 @@ Readers act on it: they allocate its shape and run its codecs.
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
-CODECS = {"sharding_indexed", "bytes", "blosc", "crc32c"}
+from weclick.common.bounded_json import parse_json
+
 DTYPES = {f"{kind}{bits}": bits // 8 for kind in ("uint", "int") for bits in (8, 16, 32, 64)} | {
     "bool": 1,
     "float16": 2,
@@ -17,8 +17,11 @@ DTYPES = {f"{kind}{bits}": bits // 8 for kind in ("uint", "int") for bits in (8,
     "float64": 8,
 }
 ZARR_JSON_BYTES = 2**20
-STEP_BYTES = 2**30
+STEP_BYTES = 2**28
 """The largest step (one frame or one pair) that a reader allocates."""
+
+INNER_CHUNKS = 2**17
+"""The most chunks in the file of a step. A reader visits each."""
 
 STEPS = 2**24
 """The longest axis that is accepted."""
@@ -36,19 +39,28 @@ _ARRAY_KEYS = _GROUP_KEYS | {
 }
 
 
-def check_zarr_json(data: bytes) -> None:
+class Shard(NamedTuple):
+    """The layout of the file of one step."""
+
+    chunks: int
+    """Chunks in it, so entries of its index."""
+    chunk_bytes: int
+    """Bytes of a decoded chunk."""
+
+
+def check_zarr_json(data: bytes) -> Shard | None:
     """Refuse what this version does not write.
 
     Args:
         data: content of a zarr.json, at most ZARR_JSON_BYTES.
 
+    Returns:
+        The layout of an array's files; None for a group.
+
     Raises:
         ValueError: it holds something else; the text says what was found and what was expected.
     """
-    try:
-        raw = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+    raw = parse_json(data)
     if not isinstance(raw, dict):
         raise ValueError(f"it holds a {type(raw).__name__}, expected an object")
     is_array = raw.get("node_type") == "array"
@@ -56,11 +68,10 @@ def check_zarr_json(data: bytes) -> None:
     _expect(is_array or raw.get("node_type") == "group", "node_type", raw.get("node_type"), "array or group")
     strange = sorted(raw.keys() - (_ARRAY_KEYS if is_array else _GROUP_KEYS))
     _expect(not strange, "keys", strange, "only those that weclick writes")
-    if is_array:
-        _check_array(raw)
+    return _check_array(raw) if is_array else None
 
 
-def _check_array(raw: dict[str, Any]) -> None:
+def _check_array(raw: dict[str, Any]) -> Shard:
     dtype: Any = raw.get("data_type")
     shape: Any = raw.get("shape")
     grid = raw.get("chunk_grid")
@@ -78,22 +89,31 @@ def _check_array(raw: dict[str, Any]) -> None:
     _expect(encoding == names, "chunk_key_encoding", encoding, names)
     _expect(transformers == [], "storage_transformers", transformers, "none")
     _expect(raw.get("fill_value") == 0, "fill_value", raw.get("fill_value"), "0")
-    _check_codecs(raw.get("codecs"), chunk)
+    inner = _check_codecs(raw.get("codecs"), chunk)
+    chunks = math.prod(chunk) // math.prod(inner)
+    _expect(chunks <= INNER_CHUNKS, "chunk_shape of a shard", inner, f"at most {INNER_CHUNKS} in a file")
+    return Shard(chunks, math.prod(inner) * DTYPES[dtype])
 
 
-def _check_codecs(codecs: Any, outer: Any) -> None:
-    _expect(isinstance(codecs, list) and codecs, "codecs", codecs, "a list of codecs")
-    for codec in codecs:
-        name = codec.get("name") if isinstance(codec, dict) else None
-        known = isinstance(name, str) and name in CODECS
-        _expect(known, "codec", name, f"one of those that weclick writes: {', '.join(sorted(CODECS))}")
-        if name == "sharding_indexed":
-            inner = _part(codec, "chunk_shape")
-            fits = _are_sizes(inner) and len(inner) == len(outer)
-            fits = fits and all(o % i == 0 for i, o in zip(inner, outer, strict=True))
-            _expect(fits, "chunk_shape of a shard", inner, f"a divisor of {outer}")
-            _check_codecs(_part(codec, "codecs"), inner)
-            _check_codecs(_part(codec, "index_codecs"), inner)
+def _check_codecs(codecs: Any, outer: Any) -> Any:
+    """The shape of the chunks in a shard, once its codecs are those that weclick writes, in that order."""
+    (shard,) = _expect_codecs(codecs, ("sharding_indexed",))
+    inner = _part(shard, "chunk_shape")
+    fits = _are_sizes(inner) and len(inner) == len(outer)
+    fits = fits and all(o % i == 0 for i, o in zip(inner, outer, strict=True))
+    _expect(fits, "chunk_shape of a shard", inner, f"a divisor of {outer}")
+    _expect_codecs(_part(shard, "codecs"), ("bytes", "blosc"))
+    _expect_codecs(_part(shard, "index_codecs"), ("bytes", "crc32c"))
+    place = _part(shard, "index_location") or "end"
+    _expect(place == "end", "index_location", place, "end")
+    return inner
+
+
+def _expect_codecs(codecs: Any, names: tuple[str, ...]) -> Any:
+    listed = codecs if isinstance(codecs, list) else [codecs]
+    found = [each.get("name") if isinstance(each, dict) else each for each in listed]
+    _expect(found == list(names), "codecs", found, f"those that weclick writes: {', '.join(names)}")
+    return codecs
 
 
 def _part(holder: Any, name: str) -> Any:

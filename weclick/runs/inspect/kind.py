@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from weclick.common.bounded_json import parse_json, read_bounded
 from weclick.store.entries import META
 
 UNDERSTOOD = (
@@ -37,8 +37,8 @@ def kind_of(path: Path) -> str:
 
 def _json_kind(path: Path) -> tuple[str, str]:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        raw = parse_json(read_bounded(path))
+    except (OSError, ValueError):
         return "", "no JSON, HDF5 or safetensors file"
     if isinstance(raw, dict) and "clips" in raw:
         return "manifest", ""

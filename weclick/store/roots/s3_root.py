@@ -7,18 +7,21 @@ entry.json, so two publishers of one key never write the same object. `entry.jso
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from weclick.common.errors import InputError, room_to_write
+from weclick.common.words import masked
 from weclick.store.entries import read_meta_file
 from weclick.store.meta import KINDS, LAYOUT, META, META_BYTES, damaged, entry_name, is_safe_name, parse_meta
+from weclick.store.roots.patience import BLOCK_BYTES, CONNECT_S, REPLY_S, SlowError, in_time
 from weclick.store.verify import verify_entry
 
 FILES_AT_ONCE = 8
@@ -53,7 +56,7 @@ class S3Root:
         found = _ADDRESS.fullmatch(address)
         if not found or (found[2] and not is_safe_name(found[2])):
             raise InputError(
-                f"{address!r} is no root of the store, expected s3://bucket or s3://bucket/prefix"
+                f"{masked(address)!r} is no root of the store, expected s3://bucket or s3://bucket/prefix"
             )
         self._bucket, self._prefix = found[1], f"{found[2]}/" if found[2] else ""
         self._client = _connect(endpoint_url, region)
@@ -75,14 +78,13 @@ class S3Root:
         where = self.address(kind, key)
         with self._reached():
             try:
-                found = self._get(f"{entry_name(kind, key)}/{META}")
+                data = self._read(f"{entry_name(kind, key)}/{META}", META_BYTES + 1)
             except self._client.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] in _MISSING:
                     return None
                 raise
-            if found["ContentLength"] > META_BYTES:
-                raise damaged(where, f"{META} is longer than {META_BYTES} bytes")
-            data = found["Body"].read()
+        if len(data) > META_BYTES:
+            raise damaged(where, f"{META} is longer than {META_BYTES} bytes")
         return parse_meta(data, where, kind, key)
 
     def keys(self, kind: str) -> Iterator[str]:
@@ -104,24 +106,22 @@ class S3Root:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
 
         def download(name: str) -> None:
-            found = self._get(f"{_data_name(meta)}/{name}")
             expected = meta["files"][name]["bytes"]
-            if found["ContentLength"] != expected:
-                fault = f"{name} has {found['ContentLength']} bytes, expected {expected}"
-                raise damaged(self.address(kind, key), fault)
             with (folder / name).open("wb") as file:
-                for block in found["Body"].iter_chunks(2**20):
-                    file.write(block)
+                found = self._fetch(f"{_data_name(meta)}/{name}", file, expected + 1)
+            if found != expected:
+                fault = f"{name} has {found if found < expected else 'more'} bytes, expected {expected}"
+                raise damaged(self.address(kind, key), fault)
 
-        with self._reached(), room_to_write(folder), ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        with self._reached(), room_to_write(folder):
             try:
-                list(pool.map(download, meta["files"]))
+                _each(download, meta["files"])
             except self._client.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] in _MISSING:
                     fault = f"{error.response['Error'].get('Key', 'a file')} is missing"
                     raise damaged(self.address(kind, key), fault) from error
                 raise
-            (folder / META).write_bytes(self._get(f"{entry_name(kind, key)}/{META}")["Body"].read(META_BYTES))
+            (folder / META).write_bytes(self._read(f"{entry_name(kind, key)}/{META}", META_BYTES))
 
     @contextmanager
     def workspace(self, kind: str, key: str) -> Iterator[Path]:
@@ -140,14 +140,14 @@ class S3Root:
         """
         data = read_meta_file(folder)
         meta = parse_meta(data, folder, kind, key)
-        with self._reached(), ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        with self._reached():
             there = dict(self._list(f"{_data_name(meta)}/"))
             lacking = [
                 name
                 for name, file in meta["files"].items()
                 if there.get(f"{_data_name(meta)}/{name}") != file["bytes"]
             ]
-            list(pool.map(lambda name: self._send(folder / name, f"{_data_name(meta)}/{name}"), lacking))
+            _each(lambda name: self._send(folder / name, f"{_data_name(meta)}/{name}"), lacking)
             won = self._put_new(f"{entry_name(kind, key)}/{META}", data)
             self._sweep(kind, key, meta if won else self.find_meta(kind, key))
         return won
@@ -166,16 +166,44 @@ class S3Root:
         except InputError as error:
             return [str(error)]
 
-    def _get(self, name: str) -> dict[str, Any]:
-        return self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+    def _fetch(self, name: str, file: BinaryIO, most: int) -> int:
+        """Write an object into a file, no more than `most` bytes of it, and return how many."""
+
+        def fetch(count: Callable[[int], Any]) -> int:
+            found, left = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name), most
+            with closing(found["Body"]) as body:
+                while left and (block := body.read(min(BLOCK_BYTES, left))):
+                    count(len(block))
+                    file.write(block)
+                    left -= len(block)
+            return most - left
+
+        return in_time(fetch)
+
+    def _read(self, name: str, most: int) -> bytes:
+        """An object, no more than `most` bytes of it."""
+        file = io.BytesIO()
+        self._fetch(name, file, most)
+        return file.getvalue()
 
     def _send(self, file: Path, name: str) -> None:
-        self._client.upload_file(str(file), self._bucket, self._prefix + name)
+        from boto3.s3.transfer import TransferConfig
+
+        alone = TransferConfig(use_threads=False)  # its threads would outlive a request
+        in_time(
+            lambda count: self._client.upload_file(
+                str(file), self._bucket, self._prefix + name, Callback=count, Config=alone
+            )
+        )
 
     def _put_new(self, name: str, data: bytes) -> bool:
         """Put an object; False if there is one already."""
         try:
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=data, IfNoneMatch="*")
+            in_time(
+                lambda _: self._client.put_object(
+                    Bucket=self._bucket, Key=self._prefix + name, Body=data, IfNoneMatch="*"
+                )
+            )
         except self._client.exceptions.ClientError as error:
             if error.response["Error"]["Code"] in _LOST:
                 return False
@@ -189,13 +217,17 @@ class S3Root:
         kept = (f"{_data_name(winner)}/", f"{entry_name(kind, key)}/{META}")
         for name, _ in list(self._list(f"{entry_name(kind, key)}/")):
             if not name.startswith(kept):
-                self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+                self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        in_time(lambda _: self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name))
 
     def _list(self, name: str) -> Iterator[tuple[str, int]]:
         """Name below the root and bytes of every object whose name begins with `name`."""
         with self._reached():
             pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + name):
+            listing = iter(pages.paginate(Bucket=self._bucket, Prefix=self._prefix + name))
+            while page := in_time(lambda _: next(listing, None)):
                 for found in page.get("Contents", ()):
                     yield found["Key"].removeprefix(self._prefix), found["Size"]
 
@@ -204,15 +236,25 @@ class S3Root:
         """Turn errors of boto3 into one sentence that says what to do."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
-        except (BotoCoreError, ClientError, Boto3Error) as error:
+        except (
+            BotoCoreError,
+            ClientError,
+            Boto3Error,
+            ResponseParserError,
+            SlowError,
+            RecursionError,
+        ) as error:
+            endless = isinstance(error, RecursionError)  # boto3 asks again for each redirection
+            told = "it redirects without end" if endless else masked(" ".join(str(error).split())[:400])
             raise UnreachableRootError(
-                f"{self}: the bucket does not answer as it should ({error}); check network, cache.s3 or "
+                f"{self}: the bucket does not answer as it should ({told}); check network, cache.s3 or "
                 "AWS_ENDPOINT_URL, and that your AWS credentials may list and read it (and write, to "
                 "publish); or drop it from cache.roots"
-            ) from error
+            ) from None  # its own text may hold a password
 
 
 def _data_name(meta: Mapping[str, Any]) -> str:
@@ -224,17 +266,38 @@ def _connect(endpoint_url: str | None, region: str | None) -> Any:
     try:
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
     except ImportError as error:
         raise InputError(
             "cache.roots names a bucket (s3://...), which needs boto3: pip install 'weclick[s3]', or drop it"
         ) from error
     options = Config(
+        connect_timeout=CONNECT_S,
+        read_timeout=REPLY_S,
+        retries={"mode": "standard"},
         max_pool_connections=CONNECTIONS,
         request_checksum_calculation="when_required",  # services beside Amazon's refuse newer checksums
         response_checksum_validation="when_required",
     )
     session = _session(boto3.session.Session)
-    return session.client("s3", endpoint_url=endpoint_url, region_name=region, config=options)
+    try:
+        return session.client("s3", endpoint_url=endpoint_url, region_name=region, config=options)
+    except (BotoCoreError, ValueError) as error:
+        raise InputError(
+            f"the service of cache.s3 cannot be used ({masked(str(error))}); give endpoint_url an address "
+            "such as http://minio:9000, and check your AWS settings"
+        ) from None
+
+
+def _each(call: Callable[[str], Any], names: Iterable[str]) -> None:
+    """Call for each name, some at once. The first failure keeps those from beginning that have not begun."""
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        begun = [pool.submit(call, name) for name in names]
+        try:
+            for each in begun:
+                each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @cache

@@ -1,0 +1,87 @@
+"""Rows of an HDF5 file that others wrote: what it promises is bounded before anything is allocated."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+ROWS, ROWS_BYTES = 2**22, 2**28
+"""The most rows that are read, and the memory that they may take."""
+
+FILE_BYTES = 2**28
+ATTRIBUTES, ATTRIBUTE_BYTES = 64, 2**20
+_PLAIN = {(), (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE), (h5py.h5z.FILTER_DEFLATE,)}
+
+
+def read_rows(path: Path, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """A one-dimensional dataset and its attributes.
+
+    Raises:
+        ValueError: it promises too much, lies in another file, or is stored as weclick never stores it.
+        Exception: the file is damaged; HDF5 has many errors for that.
+    """
+    if (size := path.stat().st_size) > FILE_BYTES:
+        raise ValueError(f"it has {size} bytes, at most {FILE_BYTES} are read")
+    with h5py.File(path, "r") as file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"it holds no dataset {name!r} of its own")
+        dataset = file[name]
+        _check(dataset, name)
+        return dataset[:], {key: dataset.attrs[key] for key in dataset.attrs}
+
+
+def _check(dataset: h5py.Dataset, name: str) -> None:
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or dataset.dtype.names is None:
+        raise ValueError(f"its {name!r} is no table of rows")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"the rows of its {name!r} lie in other files")
+    itemsize, rows = dataset.dtype.itemsize, len(dataset)
+    if rows > ROWS or rows * itemsize > ROWS_BYTES:
+        raise ValueError(
+            f"it promises {rows} rows of {itemsize} bytes, at most {ROWS} and {ROWS_BYTES} bytes"
+        )
+    if any(dataset.dtype[column].hasobject for column in dataset.dtype.names):
+        raise ValueError("a column has texts of any length, expected texts of one length")
+    for key in dataset.attrs:
+        _check_attribute(dataset, key)
+    _check_chunks(dataset, itemsize)
+
+
+def _check_attribute(dataset: h5py.Dataset, key: str) -> None:
+    found = dataset.attrs.get_id(key)
+    if (
+        len(dataset.attrs) > ATTRIBUTES
+        or max(found.get_storage_size(), found.dtype.itemsize) > ATTRIBUTE_BYTES
+    ):
+        raise ValueError(
+            f"its attribute {key[:80]!r} is larger than {ATTRIBUTE_BYTES} bytes, or one of too many"
+        )
+
+
+def _check_chunks(dataset: h5py.Dataset, itemsize: int) -> None:
+    """Inflate each chunk up to its promised size. HDF5 itself goes on for as long as there is something."""
+    plan = dataset.id.get_create_plist()
+    filters = tuple(plan.get_filter(i)[0] for i in range(plan.get_nfilters()))
+    if filters not in _PLAIN:
+        raise ValueError(f"its rows went through the filters {filters}, expected gzip alone")
+    if dataset.chunks is None:
+        return
+    chunk_bytes = dataset.chunks[0] * itemsize
+    if chunk_bytes > ROWS_BYTES:
+        raise ValueError(f"it promises chunks of {chunk_bytes} bytes, at most {ROWS_BYTES}")
+    for number in range(dataset.id.get_num_chunks()):
+        stored = dataset.id.get_chunk_info(number)
+        _, packed = dataset.id.read_direct_chunk(stored.chunk_offset)
+        inflating = zlib.decompressobj()
+        if (
+            filters
+            and not stored.filter_mask
+            and len(inflating.decompress(packed, chunk_bytes + 1)) > chunk_bytes
+        ):
+            raise ValueError(
+                f"a chunk of {len(packed)} bytes inflates beyond the {chunk_bytes} that it promises"
+            )
