@@ -43,6 +43,14 @@ class UnwritableError(OSError, InputError):
     """Writing to a folder is forbidden, or its disk or share has gone. Nothing half-written stays."""
 
 
+class UnreadableError(OSError, InputError):
+    """The disk, the share or the system does not let a file be read now. That says nothing about the file."""
+
+
+class NotPlainFileError(OSError, InputError):
+    """A link, folder, pipe, socket or device lies where a file is expected."""
+
+
 @contextmanager
 def room_to_write(path: Path) -> Iterator[None]:
     """Write to `path` inside the block. The system's terse errors of a disk become full sentences.

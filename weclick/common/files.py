@@ -11,7 +11,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
 
-from weclick.common.errors import InputError, MissingFileError, room_to_write
+from weclick.common.disk import open_plain, read_plain
+from weclick.common.errors import (
+    InputError,
+    MissingFileError,
+    NotPlainFileError,
+    UnreadableError,
+    room_to_write,
+)
 from weclick.common.schemas import schema_fault
 
 HIDDEN_END = ".tmp"
@@ -101,6 +108,21 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+@contextmanager
+def opened_to_change(path: Path) -> Iterator[BinaryIO]:
+    """A file that stays where it is: to append to, or to lock. It is made if missing, and never cut.
+
+    Raises:
+        NotPlainFileError: a link, pipe or the like lies there; it is neither followed nor waited for.
+        DiskFullError, UnwritableError: as in `room_to_write`.
+    """
+    with room_to_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open_plain(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    with os.fdopen(file, "ab") as opened:
+        yield opened
+
+
 def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
     """The JSON object that a stage wrote.
 
@@ -111,10 +133,11 @@ def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
 
     Raises:
         MissingFileError: there is no such file.
+        UnreadableError: the disk or share does not let it be read now.
         InputError: it holds something else.
     """
     with _reading(path, stage):
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+        raw = json.loads(read_plain(path, links=True).decode())
     if not isinstance(raw, dict):
         raise _not_as_written(path, stage, f"holds a {type(raw).__name__}, expected an object")
     if known and (fault := schema_fault({known: raw}, "results")):
@@ -129,7 +152,7 @@ def read_lines(path: Path, stage: str, known: str) -> list[dict[str, Any]]:
         As in `read_json`.
     """
     with _reading(path, stage):
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_plain(path, links=True).decode()
         lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
     if fault := schema_fault({known: lines}, "results"):
         raise _not_as_written(path, stage, f"is not what that stage writes ({fault})")
@@ -142,6 +165,8 @@ def _reading(path: Path, stage: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such file; the {stage} stage makes it") from error
+    except (UnreadableError, NotPlainFileError):  # these say nothing of what it holds
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise _not_as_written(path, stage, f"cannot be read as JSON ({error})") from error
 
