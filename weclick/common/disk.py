@@ -24,6 +24,22 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _CERTAIN = (*_ABSENT, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY)
 """What the system says of the names themselves. All its other errors are of the disk, the share or rights."""
 
+_HICCUPS = (
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOMEM,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINTR,
+    errno.EAGAIN,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+)
+"""The commonest of the others, for libraries that only pass on the system's words."""
+
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV)
 """What `open` says of links that are not followed, of folders, of sockets, and of pipes without a reader."""
 
@@ -58,6 +74,11 @@ def surely(path: Path | str, ask: Callable[[], T]) -> T:
 def may_pass(error: OSError) -> bool:
     """Whether an error says nothing about the file, so that the next try may succeed."""
     return error.errno is not None and error.errno not in _CERTAIN
+
+
+def tells_hiccup(text: str) -> bool:
+    """Whether a library's words hold the system's own for an error that may pass."""
+    return any(os.strerror(number) in text for number in _HICCUPS)
 
 
 def unreadable(path: Path | str, error: object) -> UnreadableError:

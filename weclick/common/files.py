@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
@@ -108,9 +110,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-@contextmanager
-def opened_to_change(path: Path) -> Iterator[BinaryIO]:
-    """A file that stays where it is: to append to, or to lock. It is made if missing, and never cut.
+def open_to_change(path: Path) -> BinaryIO:
+    """Open a file that stays where it is: to append to, or to lock. It is made if missing, and never cut.
 
     Raises:
         NotPlainFileError: a link, pipe or the like lies there; it is neither followed nor waited for.
@@ -118,9 +119,24 @@ def opened_to_change(path: Path) -> Iterator[BinaryIO]:
     """
     with room_to_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open_plain(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-    with os.fdopen(file, "ab") as opened:
-        yield opened
+        return os.fdopen(open_plain(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab")
+
+
+@contextmanager
+def alone(path: Path, waiting: str) -> Iterator[None]:
+    """Be the only process of this machine in such a block. A killed process frees it.
+
+    Args:
+        path: of the file that is locked; see `open_to_change`.
+        waiting: a line for stderr if another process has to end first.
+    """
+    with open_to_change(path) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:

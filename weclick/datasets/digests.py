@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from weclick.common.disk import is_there, open_plain
 from weclick.common.errors import InputError, MissingFileError, full_disk, room_to_write
 from weclick.common.progress import progress_bar
 from weclick.store import file_digest
@@ -89,6 +90,8 @@ def _keep(remember: Path, rows: list[tuple[str, int, int, str]]) -> None:
 
 @contextmanager
 def _memory(remember: Path) -> Iterator[sqlite3.Connection]:
+    if is_there(remember):  # SQLite itself would follow a link, and wait for a pipe
+        os.close(open_plain(remember))
     try:
         with closing(sqlite3.connect(remember, timeout=WAIT_S)) as memory:
             memory.execute(

@@ -80,7 +80,8 @@ class Store:
         self.local = LocalRoot(Path(str(roots[-1])).expanduser())
         """The last root; new entries go here."""
         self._leases = Leases(self.local.path)
-        self._lease_wait_s = lease_wait_s if lease_wait is None else lease_wait
+        self.lease_wait_s = lease_wait_s if lease_wait is None else lease_wait
+        """How long a run waits for others who finish nothing, in seconds."""
         chosen = {"path": None, "max_gib": MAX_GIB} | dict(read_through or {})
         fetched = ReadThrough(
             Path(chosen["path"] or self.local.path / FETCHED).expanduser(), chosen["max_gib"]
@@ -199,7 +200,7 @@ class Store:
             find=partial(self._find_anew, kind),
             skip=skip,
             say=say,
-            wait_s=self._lease_wait_s,
+            wait_s=self.lease_wait_s,
         )
 
     @contextmanager
