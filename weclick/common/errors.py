@@ -43,8 +43,11 @@ class UnwritableError(OSError, InputError):
     """Writing to a folder is forbidden, or its disk or share has gone. Nothing half-written stays."""
 
 
-class UnreadableError(OSError, InputError):
-    """The disk, the share or the system does not let a file be read now. That says nothing about the file."""
+class UnreadableError(OSError):
+    """The disk, the share or the system does not let a file be read now. That says nothing about the file.
+
+    It is no `InputError`, so that whoever takes a `ValueError` for damage does not take this one.
+    """
 
 
 class NotPlainFileError(OSError, InputError):

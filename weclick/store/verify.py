@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.common.disk import files_below, is_there, read_plain, surely
-from weclick.common.errors import InputError, UnreadableError
+from weclick.common.errors import InputError
 from weclick.common.schemas import schema_fault
 from weclick.store.arrays import is_plain
 from weclick.store.entries import META, Entry, read_meta_file
@@ -32,8 +32,6 @@ def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
     try:
         data = read_meta_file(path)
         meta = parse_meta(data, path, kind, key or path.name)
-    except UnreadableError:
-        raise
     except InputError as error:
         return [str(error)]
     faults = [] if data == spell_meta(meta) else [f"{path / META}: is not written as weclick writes it"]

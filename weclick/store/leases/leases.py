@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from weclick.common.disk import names_in, open_plain, surely, unreadable
-from weclick.common.errors import InputError
+from weclick.common.errors import InputError, UnreadableError
 from weclick.store.leases.heart import hold, let_go, read_lease
 from weclick.store.leases.holder import Holder, read_holder, this_process
 from weclick.store.meta import entry_name
@@ -104,7 +104,7 @@ class Leases:
                     faults.append(f"{path}: says nothing of who holds it; see what it is, and delete it")
                 if lease and not _is_stale(lease, folder):
                     keys.add(name)
-            except InputError as error:
+            except (InputError, UnreadableError) as error:
                 faults.append(str(error))
             except OSError as error:
                 faults.append(str(unreadable(path, error)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from weclick.common.errors import InputError
+from weclick.common.errors import InputError, UnreadableError
 from weclick.store.ledger.read import Summary, look_up, read_ledger
 from weclick.store.meta import KINDS
 from weclick.store.roots.transfer import Root, Wanted
@@ -64,7 +64,7 @@ def reach_surely(
                     known.append(found)
                 else:
                     faults.append(f"{each[0]} entry {each[1]}: results name it, but no root holds it")
-            except InputError as error:
+            except (InputError, UnreadableError) as error:
                 faults.append(str(error))
         looked |= asked
         reached = reach(known, named)

@@ -227,7 +227,7 @@ def _read_remote(root: Root, kind: str, key: str) -> Summary | str | None:
         return look_up([root], kind, key)  # None: deleted since it was listed
     except UnreachableRootError:
         raise
-    except InputError as error:  # damaged, unreadable, or its layout is unknown to this version
+    except (InputError, UnreadableError) as error:  # damaged, or of another version
         return str(error)
 
 
