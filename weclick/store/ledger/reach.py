@@ -55,9 +55,11 @@ def reach_surely(
         What is reached, and one line for each network or soft labels of which nobody knows what they need.
         While there is such a line, nothing may be deleted.
     """
-    known, faults, looked = [*entries, *read_ledger(team, ["models"]).entries], [], set()
-    asked = {(entry.kind, entry.key) for entry in entries if entry.kind == "models"}
-    while asked:
+    known, faults = [*entries, *read_ledger(team, ["models"]).entries], []
+    looked: set[Wanted] = set()
+    networks = {(entry.kind, entry.key) for entry in entries if entry.kind == "models"}
+    reached = reach(known, named)
+    while asked := (networks | {each for each in reached if each[0] in ("models", "soft_labels")}) - looked:
         for each in sorted(asked):
             try:
                 if found := look_up([root, *team], *each):
@@ -68,8 +70,7 @@ def reach_surely(
                 faults.append(str(error))
         looked |= asked
         reached = reach(known, named)
-        asked = {each for each in reached if each[0] in ("models", "soft_labels")} - looked
-    return reach(known, named), faults
+    return reached, faults
 
 
 def _parts(entry: Summary) -> Iterator[Wanted]:

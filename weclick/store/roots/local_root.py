@@ -116,8 +116,8 @@ class LocalRoot:
             make_folders(final.parent, self.path)
             self._device = self.path.stat().st_dev if self._device is None else self._device
             temporary.mkdir(0o775)
-            _sweep_abandoned(final, temporary.stat().st_mtime)
             self._open[temporary] = os.open(temporary, os.O_RDONLY)
+            _sweep_abandoned(temporary, final)
             hold(temporary)
             try:
                 yield temporary
@@ -279,11 +279,13 @@ def _hidden(final: Path) -> Path:
     return final.with_name(f".{final.name}.{process_space()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
 
 
-def _sweep_abandoned(final: Path, now: float) -> None:
-    """Remove what killed writers of the same entry left behind."""
-    found = [final.parent / name for name in names_in(final.parent) if name.startswith(f".{final.name}.")]
-    for leftover in found:
-        if _HIDDEN.fullmatch(leftover.name) and _is_abandoned(leftover, now):
+def _sweep_abandoned(own: Path, final: Path) -> None:
+    """Remove what killed writers of the same entry left behind, as seen from a workspace just made."""
+    now = own.stat().st_mtime
+    hidden = (name for name in names_in(final.parent) if name.startswith(f".{final.name}."))
+    others = (final.parent / name for name in hidden if _HIDDEN.fullmatch(name) and name != own.name)
+    for leftover in others:
+        if _is_abandoned(leftover, now):
             shutil.rmtree(leftover, ignore_errors=True)
 
 

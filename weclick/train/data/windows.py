@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from weclick.common.disk import tells_hiccup, unreadable
-from weclick.common.errors import InputError
 from weclick.store import Entry, Store, check_array, check_step, damaged
 
 
@@ -101,7 +100,7 @@ class WindowReader:
         return _remember(self._arrays, (kind, key, name), open_array, self._max_open)
 
 
-def _fault(entry: Path, what: str, error: Exception) -> InputError:
+def _fault(entry: Path, what: str, error: Exception) -> Exception:
     """The error for what TensorStore cannot read: it says whether the disk or the entry is at fault."""
     first = str(error).partition(" [")[0]  # its own words, without the source lines that follow them
     return (
