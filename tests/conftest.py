@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.environment import clean_environment
 from helpers.street import Street
 from weclick.clicks import generate_clicks
 from weclick.common.config import complete_config
@@ -17,6 +18,7 @@ from weclick.flow.stage import compute_flow
 from weclick.manifest.window import Window, consistency_pairs
 from weclick.store import Store
 
+clean_environment()
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the verbs set it, for processes that tests start
 if "PYTEST_XDIST_WORKER" in os.environ:  # other processes test beside this one, so it takes one core
     os.environ.setdefault("OMP_NUM_THREADS", "1")

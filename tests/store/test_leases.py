@@ -35,7 +35,7 @@ from weclick.manifest.read import read_clip
 from weclick.models import build_model
 from weclick.proxy_labels import soft_labels
 from weclick.store import Store, entry_key, file_digest, list_entries, verify_entry
-from weclick.store.leases import leases, rounds
+from weclick.store.leases import heart, leases, rounds
 from weclick.store.leases.holder import Holder, this_process
 from weclick.store.leases.leases import Leases
 from weclick.store.model_file import model_bytes
@@ -53,15 +53,15 @@ time.sleep(60)
 @pytest.fixture
 def quick(monkeypatch):
     """Beats and waiting in hundredths of seconds, with a heart of one's own."""
-    monkeypatch.setattr(leases, "BEAT_S", 0.02)
-    monkeypatch.setattr(leases, "_heart", threading.Thread())
+    monkeypatch.setattr(heart, "BEAT_S", 0.02)
+    monkeypatch.setattr(heart, "_heart", threading.Thread())
     monkeypatch.setattr(rounds, "POLL_S", 0.02)
 
 
 @pytest.fixture
 def held(monkeypatch):
     """What this process holds, empty again after the test."""
-    monkeypatch.setattr(leases, "_held", held := {})
+    monkeypatch.setattr(heart, "_held", held := {})
     return held
 
 
@@ -151,8 +151,8 @@ class TestLeases:
         for n in range(5):
             Leases(tmp_path).take("flow", entry_key("flow", {"n": n}))
         assert len(held) == 5
-        hearts = [thread for thread in threading.enumerate() if thread is leases._heart]
-        assert [heart.daemon for heart in hearts] == [True]
+        hearts = [thread for thread in threading.enumerate() if thread is heart._heart]
+        assert [each.daemon for each in hearts] == [True]
 
     def test_of_two_that_take_over_one_wins(self, tmp_path, held):
         for _ in range(100):

@@ -23,13 +23,13 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     reproduce,
     stages,
 )
-from weclick.cli.app import app
-from weclick.common.errors import FULL, DiskFullError, full_disk, out_of_memory
+from weclick.cli.app import UNCHECKED_STATUS, app
+from weclick.common.errors import FULL, DiskFullError, UnreadableError, full_disk, out_of_memory
 from weclick.common.words import masked
 
 
 def main() -> None:
-    """Run a verb; what a user can mend ends in one line and exit status 1."""
+    """Run a verb; what a user can mend ends in one line and exit status 1, or 3 for a disk's failure."""
     _read_names_as_utf8()
     try:
         app()
@@ -40,7 +40,7 @@ def main() -> None:
             raise
         print(masked(f"weclick: error: {_told(error)}"), file=sys.stderr)
         print("weclick: WECLICK_TRACEBACK=1 shows where in the code", file=sys.stderr)
-        raise SystemExit(1) from error
+        raise SystemExit(UNCHECKED_STATUS if isinstance(error, UnreadableError) else 1) from error
 
 
 def _read_names_as_utf8() -> None:

@@ -63,6 +63,9 @@ Device = Annotated[str, typer.Option("--device", help="auto (a GPU when there is
 Devices = Annotated[int, typer.Option("--devices", help="GPUs or CPU processes to train with, by DDP.")]
 DEFAULT = "config/demo.yaml"
 
+UNCHECKED_STATUS = 3
+"""Exit status if a disk or share did not let something be read, and nothing is known to be wrong with it."""
+
 
 def load(config: str, change: list[str] | None, stage: str) -> sections.Selection:
     """The part of the configuration that a stage may read."""

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 
-from weclick.cli.app import DEFAULT, Config, Set, app, open_store
+from weclick.cli.app import DEFAULT, UNCHECKED_STATUS, Config, Set, app, open_store
 from weclick.common import sections
 from weclick.common.config import load_config
-from weclick.common.errors import InputError, MissingFileError
+from weclick.common.disk import is_folder, is_there
+from weclick.common.errors import InputError, MissingFileError, UnreadableError
 from weclick.common.stages import KINDS
 from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import LocalRoot, S3Root, Store
+
+
+class Outcome(NamedTuple):
+    """How many entries are damaged or missing, and how many could not be checked."""
+
+    failed: int
+    unchecked: int
+
 
 cache = typer.Typer(no_args_is_help=True, help="Share entries of the store, and check them.")
 app.add_typer(cache, name="cache")
@@ -90,11 +100,12 @@ def mirror(
     loaded, _ = opened(config, change)
     roots = root_of(one, loaded), root_of(other, loaded)
     held = [list(_of(kind, _held(root))) for root in roots]
-    outcomes = [
-        _copied(f"{source} -> {target}", [source], target, entries)
-        for source, target, entries in zip(roots, roots[::-1], held, strict=True)
-    ]
-    _end(all(outcomes))
+    _end(
+        *(
+            _copied(f"{source} -> {target}", [source], target, entries)
+            for source, target, entries in zip(roots, roots[::-1], held, strict=True)
+        )
+    )
 
 
 @cache.command()
@@ -115,7 +126,8 @@ def verify(
 
     Damaged entries are printed, and the exit status is 1. Entries of team roots are only printed. To move
     them, somebody who may write there runs this with that root as the last one. No run reads entries in
-    quarantine; a run that needs one makes it anew.
+    quarantine; a run that needs one makes it anew. If a disk or share fails while an entry is read, the entry
+    is not called damaged and stays where it is: it "could not be checked", and the exit status is 3.
 
     Examples:
 
@@ -128,30 +140,56 @@ def verify(
     loaded, store = opened(config, change)
     roots = [root_of(root, loaded)] if root else [*store.team, store.local]
     for each in roots[: 1 if root else -1]:
-        if isinstance(each, LocalRoot) and not each.path.is_dir():
+        if isinstance(each, LocalRoot) and not is_folder(each.path):
             raise MissingFileError(f"{each}: there is no such root; mount it, or correct the name")
-    _end(not sum(_damaged(each, kind, quarantine and str(each) == str(store.local)) for each in roots))
+    _end(*(_verified(each, kind, quarantine and str(each) == str(store.local)) for each in roots))
 
 
-def _damaged(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool) -> int:
-    """Count the damaged entries of a root, and print each."""
+def _verified(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool) -> Outcome:
+    """Check the entries of a root, and print what is damaged or could not be checked."""
     from concurrent.futures import ThreadPoolExecutor
 
     from weclick.common.progress import progress_bar
-    from weclick.store import LocalRoot
     from weclick.store.roots.transfer import THREADS
 
-    held, damaged = list(_of(kind, _held(root))), 0
+    try:
+        held = list(_of(kind, _held(root)))
+    except UnreadableError as error:
+        print(error)
+        return Outcome(0, 1)
+    damaged = unchecked = 0
     with progress_bar(f"verify {root}", len(held), "entries") as bar, ThreadPoolExecutor(THREADS) as pool:
-        for each, faults in zip(held, pool.map(lambda each: root.faults(*each), held), strict=True):
-            damaged += bool(faults)
-            for fault in faults:
-                print(f"fault: {fault}")
-            if faults and quarantine and isinstance(root, LocalRoot):
-                print(f"moved to {root.quarantine(*each)}")
+        found = pool.map(partial(_check, root), held)
+        for each, (faults, doubt) in zip(held, found, strict=True):
+            damaged, unchecked = damaged + bool(faults), unchecked + bool(doubt)
+            for line in (*(f"fault: {fault}" for fault in faults), *([doubt] if doubt else [])):
+                print(line)
+            if faults and quarantine:
+                _move_away(root, *each)
             bar.advance()
-    print(f"{root}: {len(held)} entries, {damaged} damaged")
-    return damaged
+    told = f", {unchecked} could not be checked" if unchecked else ""
+    print(f"{root}: {len(held)} entries, {damaged} damaged{told}")
+    return Outcome(damaged, unchecked)
+
+
+def _check(root: LocalRoot | S3Root, each: tuple[str, str]) -> tuple[list[str], str]:
+    """The faults of an entry, and why it could not be checked. An entry deleted meanwhile has neither."""
+    from weclick.store import LocalRoot, UnreachableRootError
+
+    try:
+        faults = root.faults(*each)
+        gone = faults and isinstance(root, LocalRoot) and not is_there(root.folder(*each))
+    except (UnreadableError, UnreachableRootError) as error:
+        return [], str(error)
+    return ([] if gone else faults), ""
+
+
+def _move_away(root: LocalRoot | S3Root, kind: str, key: str) -> None:
+    """Move an entry into quarantine if a second look finds it damaged, too."""
+    from weclick.store import LocalRoot
+
+    if isinstance(root, LocalRoot) and _check(root, (kind, key))[0]:
+        print(f"moved to {root.quarantine(kind, key)}")
 
 
 def opened(config: str, change: list[str] | None) -> tuple[sections.Config, Store]:
@@ -203,8 +241,8 @@ def _copied(
     sources: list[LocalRoot | S3Root],
     target: LocalRoot | S3Root,
     wanted: Iterable[tuple[str, str]],
-) -> bool:
-    """Copy with a bar, and print a summary; True if nothing was missing or damaged."""
+) -> Outcome:
+    """Copy with a bar, and print a summary."""
     from weclick.common.progress import progress_bar
     from weclick.common.words import count_bytes
     from weclick.store import copy_entries
@@ -218,12 +256,16 @@ def _copied(
         print(f"licence of {count} copied entries: {notice}")
     for fault in done.faults:
         print(f"fault: {fault}")
+    for doubt in done.unchecked:
+        print(doubt)
     if done.missing:
         kind, key = done.missing[0]
         print(f"{len(done.missing)} entries are in no root, e.g. {kind} {key}")
-    return not done.faults and not done.missing
+    return Outcome(len(done.faults) + len(done.missing), len(done.unchecked))
 
 
-def _end(well: bool) -> None:
-    if not well:
+def _end(*outcomes: Outcome) -> None:
+    if any(outcome.failed for outcome in outcomes):
         raise typer.Exit(1)
+    if any(outcome.unchecked for outcome in outcomes):
+        raise typer.Exit(UNCHECKED_STATUS)

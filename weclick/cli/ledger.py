@@ -135,7 +135,7 @@ def du(
     print_table((*columns, "reached", "MiB") if results else columns, table)
     entries = [entry for found in groups.values() for entry in found]
     print(amount(entries) + (f"; reached: {amount(among(entries, reached))}" if results else ""))
-    if not root and (idle := leftovers(store.local)):
+    if not root and (idle := leftovers(store.local, time.time(), floor_s=0)):
         mib = mebibytes(sum(map(folder_bytes, idle)))
         print(f"{store.local}: {mib} MiB in quarantine or left by killed runs (weclick cache gc --sweep)")
 

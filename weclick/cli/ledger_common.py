@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from weclick.cli.cache import root_of
 from weclick.common import sections
+from weclick.common.disk import is_folder, is_there
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.words import mebibytes
 from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import LocalRoot, S3Root, Store, Summary
+    from weclick.store.ledger.read import Ledger
 
 _UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _WIDE = 240
@@ -33,25 +35,30 @@ def roots_of(given: list[str] | None, config: sections.Config, store: Store) -> 
 
     roots = [root_of(each, config) for each in given or ()]
     for root in roots:
-        if isinstance(root, LocalRoot) and not root.path.is_dir():
+        if isinstance(root, LocalRoot) and not is_folder(root.path):
             raise MissingFileError(f"{root}: there is no such root; mount it, or correct the name")
     return roots or [*store.team, store.local]
 
 
 def read_entries(roots: Iterable[LocalRoot | S3Root], kinds: Iterable[str]) -> list[Summary]:
     """The entries of some roots. A line on stderr counts those that cannot be read."""
+    ledger = read_all(roots, kinds)
+    if ledger.faults:
+        print(f"{len(ledger.faults)} entries cannot be read, e.g. {ledger.faults[0]}", file=sys.stderr)
+    return ledger.entries
+
+
+def read_all(roots: Iterable[LocalRoot | S3Root], kinds: Iterable[str]) -> Ledger:
+    """The entries of some roots, and what cannot be read of them."""
     from weclick.store import read_ledger
 
     gc.disable()  # its search would take a quarter of the time, and all that is read stays
     try:
-        ledger = read_ledger(roots, kinds)
+        return read_ledger(roots, kinds)
     finally:
         gc.freeze()
         gc.unfreeze()  # into the oldest generation; otherwise the next search goes through all of them
         gc.enable()
-    if ledger.faults:
-        print(f"{len(ledger.faults)} entries cannot be read, e.g. {ledger.faults[0]}", file=sys.stderr)
-    return ledger.entries
 
 
 def reached_by(
@@ -60,13 +67,24 @@ def reached_by(
     """Kind and key of what results name, of what their manifests need, and of what those were made from.
 
     Raises:
-        InputError: some of them are not there, cannot be read, or name nothing.
+        InputError: as in `named_by`.
     """
     from weclick.store import reach
 
+    return reach(entries, named_by(results, config))
+
+
+def named_by(results: Iterable[Path], config: sections.Config) -> set[tuple[str, str]]:
+    """Kind and key of what results name, and of what their manifests need.
+
+    Raises:
+        InputError: some of them are not there, cannot be read, name nothing, or name what is no entry.
+    """
+    from weclick.store.meta import entry_name
+
     named: set[tuple[str, str]] = set()
     for path in results:
-        if not path.exists():
+        if not is_there(path):
             raise MissingFileError(f"{path}: there are no such results; correct the name")
         found = set(wanted_of([path], config, planned=True))
         if not found:
@@ -74,8 +92,10 @@ def reached_by(
                 f"{path}: names no entries; give results that hold indexes (flow/train/0.json), manifests "
                 "or a model.json"
             )
+        for kind, key in found:
+            entry_name(kind, key)  # raises for what is no kind or key
         named |= found
-    return reach(entries, named)
+    return named
 
 
 def among(entries: Iterable[Summary], named: Collection[tuple[str, str]]) -> list[Summary]:

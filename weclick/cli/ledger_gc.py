@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,8 +15,8 @@ import typer
 
 from weclick.cli.app import DEFAULT, Config, Set
 from weclick.cli.cache import Kinds, Listed, cache, kinds_of, opened
-from weclick.cli.ledger_common import among, amount, print_table, reached_by, read_entries, seconds
-from weclick.common.errors import InputError
+from weclick.cli.ledger_common import among, amount, named_by, print_table, read_all, seconds
+from weclick.common.errors import InputError, UnwritableError
 from weclick.common.words import mebibytes
 from weclick.runs.layout import stage_of
 from weclick.runs.listed import files_of
@@ -26,13 +27,18 @@ if TYPE_CHECKING:  # importing the store takes longer than printing help
 KEPT = "2d"
 """Younger or lately used entries stay: a run may be about to name them, and last use is marked to a day."""
 
+SHOWN = 5
+"""Faults that are printed."""
+
 
 @cache.command()
 def gc(
     results: Listed = None,
     kind: Kinds = None,
     older_than: Annotated[str, typer.Option(help="Only entries made longer ago.")] = KEPT,
-    unused_since: Annotated[str, typer.Option(help="Only entries not used for this long.")] = KEPT,
+    unused_since: Annotated[
+        str, typer.Option(help="Only entries not used for this long; an hour at least.")
+    ] = KEPT,
     max_gib: Annotated[
         float | None,
         typer.Option(
@@ -53,6 +59,10 @@ def gc(
     were made from: the teacher of soft labels, and everything that a network was trained from. Name every
     results folder that uses the root. Team roots are never touched, and runs may go on meanwhile.
 
+    While a result, an entry or a lease cannot be read, or no root holds a network that results name, nobody
+    knows what is needed, and --delete deletes nothing. Ages count by the clock of the disk that holds the
+    root. What somebody works on stays, and so does what was made or used in the last hour.
+
     Examples:
 
         weclick cache gc results other/results
@@ -61,22 +71,25 @@ def gc(
 
         weclick cache gc results --max-gib 500 --sweep --delete
     """
-    from weclick.store import Bounds, choose, leftovers
+    from weclick.store import FLOOR_S, Bounds, choose, leased, leftovers, reach_surely
 
     loaded, store = opened(config, change)
     results = results or [Path(loaded["results"])]
-    now = time.time()
+    now = _now(store.local, delete)
     bounds = Bounds(
         made_before_unix_s=now - seconds(older_than),
-        used_before_unix_s=now - seconds(unused_since),
+        used_before_unix_s=now - max(seconds(unused_since), FLOOR_S),
         kinds=kinds_of(kind),
         max_bytes=None if max_gib is None else int(max_gib * 2**30),
     )
-    entries = read_entries([store.local], kinds_of(None))
-    reached = reached_by(results, loaded, entries)
+    ledger = read_all([store.local], kinds_of(None))
+    entries = ledger.entries
+    reached, unknown = reach_surely(store.local, store.team, entries, named_by(results, loaded))
     _check_trainings(results)
-    chosen = choose(entries, reached, bounds)
-    idle = leftovers(store.local) if sweep else []
+    at_work, unread = leased(store.local)
+    _check_known([*ledger.faults, *unknown, *unread], delete)
+    chosen = choose(entries, reached | at_work, bounds)
+    idle = leftovers(store.local, now) if sweep else []
     _show(chosen)
     kept = among(entries, reached)
     spared = len(entries) - len(chosen) - len(kept)
@@ -86,6 +99,32 @@ def gc(
         _delete(store.local, chosen, idle)
     elif chosen or idle:
         print("nothing was deleted; give --delete to do it")
+
+
+def _now(root: LocalRoot, delete: bool) -> float:
+    """The time by the clock of a root. Where nothing is deleted, it need not be writable."""
+    try:
+        return root.now()
+    except UnwritableError:
+        if delete:
+            raise
+        return time.time()
+
+
+def _check_known(faults: Sequence[str], delete: bool) -> None:
+    """Print what could not be read. Raise InputError if something is to be deleted all the same."""
+    faults = list(dict.fromkeys(faults))
+    for fault in faults[:SHOWN]:
+        print(f"fault: {fault}", file=sys.stderr)
+    if faults:
+        told = (
+            f"{len(faults)} entries or leases are unreadable, damaged or gone, so nobody knows what they "
+            "need; bring the disk back, move damaged entries away (weclick cache verify --quarantine), and "
+            "make what results name again"
+        )
+        if delete:
+            raise InputError(f"nothing was deleted: {told}")
+        print(f"--delete would delete nothing: {told}", file=sys.stderr)
 
 
 def _check_trainings(results: Iterable[Path]) -> None:

@@ -38,6 +38,8 @@ def open_log(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK  # the last: wait for no reader of a pipe
+        if not path.absolute().is_relative_to("/dev"):  # /dev/stderr is a link
+            how |= os.O_NOFOLLOW
         file = os.open(path, how, 0o666)
     except OSError as error:
         raise InputError(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from weclick.common.disk import read_plain
 from weclick.common.words import count_bytes
 
 JSON_BYTES = 64 * 2**20
@@ -30,8 +31,7 @@ def read_bounded(path: Path, most: int = JSON_BYTES) -> bytes:
         ValueError: it is longer than `most` bytes.
         OSError: it cannot be read.
     """
-    with Path(path).open("rb") as file:
-        data = file.read(most + 1)
+    data = read_plain(path, at_most=most + 1, links=True)
     if len(data) > most:
         raise ValueError(f"it is longer than {count_bytes(most)}, the most that is read")
     return data

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import time
+from functools import partial
 from pathlib import Path
 
+from weclick.common.disk import open_plain, read_plain, surely
 from weclick.common.errors import InputError
 from weclick.common.words import count_bytes
 
@@ -64,16 +65,13 @@ def read_content(
         ChangedFileError: it has another digest.
         InputError: it is no regular file, or too long.
     """
-    with open(path, "rb", opener=_open_at_once) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{path}: is no regular file; put a file there")
-        if status.st_size > limit_bytes:
-            raise InputError(
-                f"{path}: has {count_bytes(status.st_size)}, expected at most {count_bytes(limit_bytes)}; "
-                "is it the right file? Replace it"
-            )
-        content = file.read(limit_bytes)
+    length = surely(path, partial(os.stat, path)).st_size
+    if length > limit_bytes:
+        raise InputError(
+            f"{path}: has {count_bytes(length)}, expected at most {count_bytes(limit_bytes)}; "
+            "is it the right file? Replace it"
+        )
+    content = read_plain(path, at_most=limit_bytes, links=True)
     if sha256:
         _compare(path, hashlib.sha256(content).hexdigest(), sha256, what_to_do)
     return content
@@ -118,7 +116,7 @@ def content_digest(path: Path | str) -> str:
         OSError: there is no such file, or it cannot be read.
     """
     name, now_ns = os.path.abspath(path), time.time_ns()  # noqa: PTH100 (only a name for the memory)
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=partial(open_plain, links=True)) as file:
         status = os.fstat(file.fileno())
         signature, digest = _KNOWN.get(name, (None, ""))
         if signature != signature_of(status):
@@ -136,7 +134,3 @@ def _compare(path: Path | str, found: str, expected: str, what_to_do: str) -> No
             f"{path}: changed since its digest was taken (SHA-256 is {found[:12]}…, expected "
             f"{expected[:12]}…), so nothing was made of it; {what_to_do}"
         )
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for a writer

@@ -43,6 +43,17 @@ class UnwritableError(OSError, InputError):
     """Writing to a folder is forbidden, or its disk or share has gone. Nothing half-written stays."""
 
 
+class UnreadableError(OSError):
+    """The disk, the share or the system does not let a file be read now. That says nothing about the file.
+
+    It is no `InputError`, so that whoever takes a `ValueError` for damage does not take this one.
+    """
+
+
+class NotPlainFileError(OSError, InputError):
+    """A link, folder, pipe, socket or device lies where a file is expected."""
+
+
 def out_of_memory(error: BaseException) -> InputError | None:
     """The error for a lack of memory, by what Python, numpy or torch raised; None for other errors."""
     told = " ".join(str(error).split())[:160]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,14 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from weclick.common.bounded_json import parse_json, read_bounded
-from weclick.common.errors import InputError, MissingFileError, room_to_write
+from weclick.common.disk import open_plain
+from weclick.common.errors import (
+    InputError,
+    MissingFileError,
+    NotPlainFileError,
+    UnreadableError,
+    room_to_write,
+)
 from weclick.common.schemas import schema_fault
 
 HIDDEN_END = ".tmp"
@@ -116,6 +124,35 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def open_to_change(path: Path) -> BinaryIO:
+    """Open a file that stays where it is: to append to, or to lock. It is made if missing, and never cut.
+
+    Raises:
+        NotPlainFileError: a link, pipe or the like lies there; it is neither followed nor waited for.
+        DiskFullError, UnwritableError: as in `room_to_write`.
+    """
+    with room_to_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.fdopen(open_plain(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab")
+
+
+@contextmanager
+def alone(path: Path, waiting: str) -> Iterator[None]:
+    """Be the only process of this machine in such a block. A killed process frees it.
+
+    Args:
+        path: of the file that is locked; see `open_to_change`.
+        waiting: a line for stderr if another process has to end first.
+    """
+    with open_to_change(path) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
     """The JSON object that a stage wrote.
 
@@ -126,6 +163,7 @@ def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
 
     Raises:
         MissingFileError: there is no such file.
+        UnreadableError: the disk or share does not let it be read now.
         InputError: it holds something else.
     """
     with _reading(path, stage):
@@ -157,6 +195,8 @@ def _reading(path: Path, stage: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such file; the {stage} stage makes it") from error
+    except (UnreadableError, NotPlainFileError):  # these say nothing of what it holds
+        raise
     except (OSError, ValueError) as error:
         raise _not_as_written(path, stage, f"cannot be read as JSON ({error})") from error
 

@@ -35,6 +35,8 @@ class CacheSection(TypedDict):
     roots: list[str]
     s3: S3Section
     read_through: ReadThroughSection
+    lease_wait_s: float
+    lease_wait: float | None
 
 
 class ToySection(TypedDict):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from weclick.common.content import is_young, signature_of
+from weclick.common.disk import is_there, open_plain
 from weclick.common.errors import (
     DiskFullError,
     InputError,
@@ -197,6 +198,8 @@ def memory_of_files(remember: Path) -> Iterator[sqlite3.Connection]:
         DiskFullError: there is no room for it.
         InputError: it is no such file.
     """
+    if is_there(remember):  # SQLite itself would follow a link, and wait for a pipe
+        os.close(open_plain(remember))
     try:
         with closing(sqlite3.connect(remember, timeout=WAIT_S)) as memory:
             yield memory

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick import __version__
+from weclick.common.files import open_to_change
 from weclick.store import Entry, EntryWriter, Store, entry_key, write_index
 
 SUFFIX = ".cost.jsonl"
@@ -24,7 +25,7 @@ class MeteredStore(Store):
     """A store that counts the entries of one kind that are found in it and made through it.
 
     Args:
-        store: gives the roots.
+        store: gives the roots and the time to wait for others.
         kind: of the entries that count.
 
     Attributes:
@@ -33,7 +34,7 @@ class MeteredStore(Store):
     """
 
     def __init__(self, store: Store, kind: str):
-        super().__init__(store.roots)
+        super().__init__(store.roots, lease_wait_s=store.lease_wait_s)
         self._kind = kind
         self.found: set[str] = set()
         self.made: dict[str, int] = {}
@@ -75,8 +76,8 @@ def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None
         "finished_unix_s": int(time.time()),
         "weclick": __version__,
     }
-    with output.with_suffix(SUFFIX).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with open_to_change(output.with_suffix(SUFFIX)) as file:
+        file.write(f"{json.dumps(line)}\n".encode())
 
 
 def make_index(

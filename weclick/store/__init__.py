@@ -5,8 +5,8 @@ from weclick.store.codecs import SOFT_LABEL_CODECS, decode_flow, decode_soft_lab
 from weclick.store.entries import Entry, EntryWriter, open_entry
 from weclick.store.index import read_index, write_index
 from weclick.store.keys import canonical_json, entry_key, file_digest
-from weclick.store.ledger.gc import Bounds, choose, delete, folder_bytes, leftovers
-from weclick.store.ledger.reach import reach
+from weclick.store.ledger.gc import FLOOR_S, Bounds, choose, delete, folder_bytes, leased, leftovers
+from weclick.store.ledger.reach import reach, reach_surely
 from weclick.store.ledger.read import Summary, look_up, read_ledger
 from weclick.store.meta import DamagedEntryError, EntryMissingError, damaged
 from weclick.store.roots.local_root import LocalRoot, list_entries
@@ -16,6 +16,7 @@ from weclick.store.search import Bucket, Store, open_root
 from weclick.store.verify import check_attributes, verify_entry
 
 __all__ = [
+    "FLOOR_S",
     "SOFT_LABEL_CODECS",
     "Bounds",
     "Bucket",
@@ -43,12 +44,14 @@ __all__ = [
     "entry_key",
     "file_digest",
     "folder_bytes",
+    "leased",
     "leftovers",
     "list_entries",
     "look_up",
     "open_entry",
     "open_root",
     "reach",
+    "reach_surely",
     "read_index",
     "read_ledger",
     "verify_entry",

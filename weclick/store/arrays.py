@@ -6,13 +6,15 @@ import os
 import stat
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 
+from weclick.common.disk import blocks_of, is_file, is_folder, open_plain, read_plain, surely
+from weclick.common.errors import UnreadableError
 from weclick.store.keys import file_digest
 from weclick.store.meta import EntryMissingError, damaged, is_safe_name
 from weclick.store.zarr_json import ZARR_JSON_BYTES, Shard, check_zarr_json
@@ -46,7 +48,9 @@ class StoredArray:
         import zarr  # its import takes as long as that of the rest of the store
 
         try:
-            self._array = zarr.open_array(entry / name, mode="r")
+            self._array = surely(entry / name, lambda: zarr.open_array(entry / name, mode="r"))
+        except UnreadableError:
+            raise
         except (KeyError, OSError, ValueError, TypeError) as error:
             raise damaged(entry, f"its array {name!r} cannot be opened ({error})") from error
         self.shape, self.dtype, self.attrs = self._array.shape, self._array.dtype, self._array.attrs
@@ -63,8 +67,8 @@ class StoredArray:
         step = step + len(self) if step < 0 else step
         check_step(self._entry, self._name, step, len(self.shape), self._files)
         try:
-            return np.asarray(self._array[step])
-        except IndexError:
+            return surely(self._entry / self._name, lambda: np.asarray(self._array[step]))
+        except (IndexError, UnreadableError):
             raise
         except Exception as error:  # every codec raises errors of its own
             raise damaged(self._entry, f"{self._name}[{step}] cannot be decoded ({error})") from error
@@ -85,7 +89,7 @@ def check_array(entry: Path, name: str, files: Files) -> None:
             )
         check_file(entry, path, files)
         try:
-            check_zarr_json((entry / path).read_bytes())
+            check_zarr_json(read_plain(entry / path, at_most=ZARR_JSON_BYTES + 1))
         except ValueError as error:
             raise damaged(entry, f"{path} was refused: {error}") from error
 
@@ -115,12 +119,16 @@ def check_file(entry: Path, name: str, files: Files, *, shard_of: str = "") -> N
     Raises:
         DamagedEntryError: it is missing, altered, or not a plain file inside the entry.
         EntryMissingError: the whole entry is gone.
+        UnreadableError: the disk or share does not let it be read now.
     """
     expected = files[name]
     try:
-        found = os.lstat(f"{entry}/{name}")  # runs at each read, and pathlib joins paths more slowly
+        path = f"{entry}/{name}"  # runs at each read, and pathlib joins paths more slowly
+        found = surely(path, partial(os.lstat, path))
+    except UnreadableError:
+        raise
     except OSError as error:
-        if not os.path.isdir(entry):  # noqa: PTH112  (Path.is_dir raises where a share has gone)
+        if not is_folder(entry):
             raise EntryMissingError(
                 f"{entry}: this entry was there and is gone ({error.strerror}): its root was unmounted, or "
                 "somebody deleted it; bring the root back, or run the stage again"
@@ -129,11 +137,8 @@ def check_file(entry: Path, name: str, files: Files, *, shard_of: str = "") -> N
     if stat.S_ISREG(found.st_mode) and found.st_size != expected["bytes"]:
         raise damaged(entry, f"{name} has {found.st_size} bytes, expected {expected['bytes']}")
     seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-    try:
-        layout = _layout(entry, shard_of, files[shard_of]["sha256"]) if shard_of else None
-        fault = _fault(entry, name, seen, expected.get("crc32c"), expected["sha256"], layout)
-    except OSError as error:  # a dying disk
-        fault = f"cannot be read ({error})"
+    layout = _layout(entry, shard_of, files[shard_of]["sha256"]) if shard_of else None
+    fault = _fault(entry, name, seen, expected.get("crc32c"), expected["sha256"], layout)
     if fault:
         raise damaged(entry, f"{name} {fault}")
 
@@ -141,7 +146,8 @@ def check_file(entry: Path, name: str, files: Files, *, shard_of: str = "") -> N
 def is_plain(entry: Path, name: str) -> bool:
     """Whether a file of an entry is a plain file that no symbolic link leads to."""
     path = entry / name
-    return path.resolve() == entry.resolve() / name and path.is_file()
+    whole = surely(path, path.resolve) == surely(entry, entry.resolve) / name
+    return whole and is_file(path)
 
 
 @lru_cache(maxsize=65536)
@@ -160,32 +166,38 @@ def _fault(
 @lru_cache(maxsize=65536)
 def _layout(entry: Path, name: str, sha256: str) -> Shard | None:
     """The layout of an array's files, by its zarr.json, which `check_array` compared with this digest."""
-    return check_zarr_json((entry / name).read_bytes())
+    return check_zarr_json(read_plain(entry / name))
 
 
 def _shard_fault(path: Path, layout: Shard) -> str:
     """How a file of chunks misses its layout, or "". Readers allocate what a chunk promises."""
-    with path.open("rb") as file:
-        size, opened = os.fstat(file.fileno()).st_size, file.fileno()
+    opened = surely(path, partial(open_plain, path))
+    try:
+        size = os.fstat(opened).st_size
         index_at = size - INDEX_BYTES * layout.chunks - 4  # its checksum follows
         if index_at < 0:
             return f"has {size} bytes, too few for the index of {layout.chunks} chunks"
-        index = np.frombuffer(os.pread(opened, size - 4 - index_at, index_at), "<u8").reshape(-1, 2)
+        index = np.frombuffer(_at(path, opened, size - 4 - index_at, index_at), "<u8").reshape(-1, 2)
         for offset, length in index.tolist():
             if offset == length == ABSENT:
                 continue
             if offset + length > index_at:
                 return f"has a chunk of {length} bytes at {offset}, beyond its {index_at} bytes of chunks"
-            head = os.pread(opened, _BLOSC_HEAD.size, offset)
+            head = _at(path, opened, _BLOSC_HEAD.size, offset)
             decoded, block, encoded = _BLOSC_HEAD.unpack(head) if len(head) == _BLOSC_HEAD.size else (0, 0, 0)
             if (decoded, encoded) != (layout.chunk_bytes, length) or block > decoded:
                 return f"has a chunk that promises {decoded} bytes, expected {layout.chunk_bytes}"
+    finally:
+        os.close(opened)
     return ""
+
+
+def _at(path: Path, opened: int, count: int, offset: int) -> bytes:
+    return surely(path, partial(os.pread, opened, count, offset))
 
 
 def _crc32c(path: Path) -> int:
     crc = 0
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            crc = google_crc32c.extend(crc, block)
+    for block in blocks_of(path):
+        crc = google_crc32c.extend(crc, block)
     return crc

@@ -6,7 +6,6 @@ which is written last. A folder without `entry.json` is no entry. Temporary fold
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weclick.common.errors import InputError
+from weclick.common.disk import read_plain
+from weclick.common.errors import InputError, UnreadableError
 from weclick.store.arrays import StoredArray, check_file
 from weclick.store.meta import KINDS, META, META_BYTES, damaged, parse_meta
 from weclick.store.zarr_json import check_zarr_json
@@ -150,11 +150,13 @@ def read_meta_file(path: Path) -> bytes:
     """Read a folder's entry.json, up to META_BYTES and through no symbolic link.
 
     Raises:
-        DamagedEntryError: it is missing, too long or cannot be read.
+        DamagedEntryError: it is missing, too long or no plain file.
+        UnreadableError: the disk or share does not let it be read now.
     """
     try:
-        with os.fdopen(os.open(path / META, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-            data = file.read(META_BYTES + 1)
+        data = read_plain(path / META, at_most=META_BYTES + 1)
+    except UnreadableError:
+        raise
     except OSError as error:
         raise damaged(path, f"no readable {META} ({error}), so it is not a committed entry") from error
     if len(data) > META_BYTES:

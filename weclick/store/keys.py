@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from weclick.common.disk import blocks_of
 from weclick.common.errors import MissingFileError
 
 
@@ -34,10 +35,14 @@ def file_digest(path: Path) -> str:
 
     Raises:
         MissingFileError: there is no such file.
+        NotPlainFileError: a folder, pipe or device lies there.
+        UnreadableError: the disk or share does not let it be read now.
     """
+    digest = hashlib.sha256()
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        for block in blocks_of(path, links=True):
+            digest.update(block)
+        return digest.hexdigest()
     except FileNotFoundError as error:
         raise MissingFileError(
             f"{path}: there is no such file; correct the path where it is named, or make the file first"

@@ -21,6 +21,7 @@ import google_crc32c
 
 from weclick import __version__
 from weclick.common.bounded_json import parse_json
+from weclick.common.disk import blocks_of, files_below
 from weclick.common.errors import InputError
 from weclick.common.stages import KINDS
 from weclick.store.keys import entry_key
@@ -58,6 +59,11 @@ def damaged(where: Path | str, what: str) -> DamagedEntryError:
     )
 
 
+def is_key(name: object) -> bool:
+    """Whether this is a key of an entry: 64 hex digits."""
+    return isinstance(name, str) and _KEY.fullmatch(name) is not None
+
+
 def is_safe_name(name: object) -> bool:
     """Whether this is a relative path of plain names, none hidden, that cannot leave its folder."""
     return isinstance(name, str) and len(name) < 256 and _NAME.fullmatch(name) is not None
@@ -71,7 +77,7 @@ def entry_name(kind: str, key: str) -> str:
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
+    if not is_key(key):
         raise InputError(
             f"{key!r} is no key of a {kind} entry, expected 64 hex digits; the index that names it was "
             "edited: delete it and run the stage again"
@@ -87,8 +93,7 @@ def describe_entry(
     Returns:
         The arguments, the bytes, SHA-256 and CRC-32C of every file, the user and the versions.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = {path.relative_to(folder).as_posix(): _checksums(path) for path in paths}
+    files = {path.relative_to(folder).as_posix(): _checksums(path) for path in files_below(folder)}
     meta = {
         "layout": LAYOUT,
         "kind": kind,
@@ -191,10 +196,9 @@ def _digest(meta: Mapping[str, Any]) -> str:
 def _checksums(path: Path) -> dict[str, Any]:
     """SHA-256 for transfers, and CRC-32C for every reader, since that takes a fortieth of the time."""
     sha, crc, size = hashlib.sha256(), 0, 0
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            sha.update(block)
-            crc, size = google_crc32c.extend(crc, block), size + len(block)
+    for block in blocks_of(path):
+        sha.update(block)
+        crc, size = google_crc32c.extend(crc, block), size + len(block)
     return {"bytes": size, "sha256": sha.hexdigest(), "crc32c": crc}
 
 

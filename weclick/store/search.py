@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+from weclick.common.disk import is_file, is_there, surely
 from weclick.common.errors import InputError
 from weclick.store.entries import Entry, EntryWriter, open_entry
 from weclick.store.keys import entry_key
 from weclick.store.leases.leases import Leases
-from weclick.store.leases.rounds import Rounds
+from weclick.store.leases.rounds import LEASE_WAIT_S, Rounds
 from weclick.store.meta import META, DamagedEntryError, EntryMissingError, describe_entry, spell_meta
 from weclick.store.roots.local_root import LocalRoot
-from weclick.store.roots.read_through import MAX_GIB, ReadThrough
+from weclick.store.roots.read_through import FETCHED, MAX_GIB, ReadThrough
 from weclick.store.roots.s3_root import S3Root, is_bucket
 
 T = TypeVar("T")
 
-FETCHED = "fetched"
 _JOINED = re.compile(rf"{os.pathsep}(?!//)")
 
 
@@ -55,6 +55,8 @@ class Store:
         s3: `endpoint_url` and `region` of the buckets; see `S3Root`.
         read_through: `path` and `max_gib` of the folder for fetched entries; a path of None is `fetched` in
             the last root.
+        lease_wait_s: how long a run waits for others who finish nothing.
+        lease_wait: another name of `lease_wait_s`; it counts if it is not None.
 
     Raises:
         InputError: there is no root, or the last one is not a local folder.
@@ -66,6 +68,8 @@ class Store:
         *,
         s3: Mapping[str, str | None] | None = None,
         read_through: Mapping[str, Any] | None = None,
+        lease_wait_s: float = LEASE_WAIT_S,
+        lease_wait: float | None = None,
     ):
         if not roots:
             raise InputError("cache.roots is empty, expected at least one folder, the last one writable")
@@ -76,6 +80,8 @@ class Store:
         self.local = LocalRoot(Path(str(roots[-1])).expanduser())
         """The last root; new entries go here."""
         self._leases = Leases(self.local.path)
+        self.lease_wait_s = lease_wait_s if lease_wait is None else lease_wait
+        """How long a run waits for others who finish nothing, in seconds."""
         chosen = {"path": None, "max_gib": MAX_GIB} | dict(read_through or {})
         fetched = ReadThrough(
             Path(chosen["path"] or self.local.path / FETCHED).expanduser(), chosen["max_gib"]
@@ -99,6 +105,7 @@ class Store:
 
         Raises:
             DamagedEntryError: the entry is there, but not as it was committed.
+            UnreadableError: a disk or share does not let it be known now.
             UnreachableRootError: a bucket does not answer.
         """
         for root in self.roots:
@@ -109,14 +116,14 @@ class Store:
 
     def _open(self, root: LocalRoot, kind: str, key: str) -> Entry | None:
         folder = root.folder(kind, key)
-        if not (folder / META).is_file():
+        if not is_file(folder / META):
             return None
         if root.path == self.local.path:
             root.mark_used(kind, key)
         try:
             return open_entry(folder, kind, key)
         except DamagedEntryError:
-            if folder.exists():
+            if is_there(folder):
                 raise
             return None  # deleted meanwhile
 
@@ -186,7 +193,15 @@ class Store:
         Returns:
             `Rounds` of items; finish one round before you ask for the next.
         """
-        return Rounds(self._leases, kind, items, find=partial(self._find_anew, kind), skip=skip, say=say)
+        return Rounds(
+            self._leases,
+            kind,
+            items,
+            find=partial(self._find_anew, kind),
+            skip=skip,
+            say=say,
+            wait_s=self.lease_wait_s,
+        )
 
     @contextmanager
     def alone(self, kind: str, key: str) -> Iterator[Entry | None]:
@@ -206,9 +221,13 @@ class Store:
     def _find_anew(self, kind: str, key: str) -> Entry | None:
         """As `find`, but not from a network share's cache: opening a folder makes its client ask."""
         for folder in reversed(self.local.folder(kind, key).parents[:3]):
-            if folder.is_dir():
-                os.scandir(folder).close()
+            with suppress(FileNotFoundError):
+                surely(folder, partial(_ask_for, folder))
         return self.find(kind, key)
+
+
+def _ask_for(folder: Path) -> None:
+    os.scandir(folder).close()
 
 
 def open_root(root: str | Path, s3: Mapping[str, str | None]) -> LocalRoot | S3Root:

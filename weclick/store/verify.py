@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from weclick.common.disk import files_below, is_there, read_plain, surely
 from weclick.common.errors import InputError
 from weclick.common.schemas import schema_fault
 from weclick.store.arrays import is_plain
@@ -25,6 +25,9 @@ def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
 
     Returns:
         One line per fault, with the file's name; empty if the entry is whole.
+
+    Raises:
+        UnreadableError: the disk or share does not let it be read now, so nothing is known about it.
     """
     try:
         data = read_meta_file(path)
@@ -34,12 +37,12 @@ def verify_entry(path: Path, kind: str = "", key: str = "") -> list[str]:
     faults = [] if data == spell_meta(meta) else [f"{path / META}: is not written as weclick writes it"]
     fault = _attribute_fault(meta)
     faults += [f"{path / META}: {fault}"] if fault else []
-    present = set(_walk(path)) - {META}
+    present = {found.relative_to(path).as_posix() for found in files_below(path)} - {META}
     faults += [f"{path / name}: is not listed in {META}" for name in sorted(present - set(meta["files"]))]
     for name, expected in meta["files"].items():
-        if name not in present and not (path / name).exists():
+        if name not in present and not is_there(path / name):
             faults.append(f"{path / name}: missing, expected {expected['bytes']} bytes")
-        elif fault := _file_fault(path, name, expected):
+        elif fault := _content_fault(path, name, expected):
             faults.append(f"{path / name}: {fault}")
     return faults
 
@@ -54,31 +57,17 @@ def check_attributes(entry: Entry) -> None:
         raise damaged(entry.path, fault)
 
 
-def _walk(path: Path) -> Iterator[str]:
-    """Names of all files, and of links to folders, below a folder."""
-    for folder, folders, files in os.walk(path):
-        links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        for name in [*files, *links]:
-            yield (Path(folder) / name).relative_to(path).as_posix()
-
-
-def _file_fault(path: Path, name: str, expected: dict[str, Any]) -> str:
-    try:
-        return _content_fault(path, name, expected)
-    except OSError as error:  # a dying disk
-        return f"cannot be read ({error})"
-
-
 def _content_fault(path: Path, name: str, expected: dict[str, Any]) -> str:
     if not is_plain(path, name):
         return "is no plain file; symbolic links are refused"
-    if (path / name).stat().st_size != expected["bytes"] or file_digest(path / name) != expected["sha256"]:
+    size = surely(path / name, (path / name).stat).st_size
+    if size != expected["bytes"] or file_digest(path / name) != expected["sha256"]:
         return "content differs from what was committed"
     if name.rpartition("/")[2] == "zarr.json":
         if expected["bytes"] > ZARR_JSON_BYTES:
             return f"has {expected['bytes']} bytes, at most {ZARR_JSON_BYTES} are read"
         try:
-            check_zarr_json((path / name).read_bytes())
+            check_zarr_json(read_plain(path / name, at_most=ZARR_JSON_BYTES + 1))
         except ValueError as error:
             return f"was refused: {error}"
     return ""

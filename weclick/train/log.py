@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from weclick.common.files import read_lines, write_text
+from weclick.common.files import open_to_change, read_lines, write_text
 from weclick.common.stages import METRICS
 
 SHORT = {
@@ -35,7 +35,7 @@ class MetricsLog:
     def __init__(self, folder: Path, *, after_step: int):
         kept = [line for line in read_metrics(folder / METRICS) if line["step"] <= after_step]
         write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = (folder / METRICS).open("a", encoding="utf-8")
+        self._file = open_to_change(folder / METRICS)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)
         self._loss = self._miou = float("nan")
         self._shares: Mapping[str, float] = {}
@@ -75,7 +75,7 @@ class MetricsLog:
         self._board.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(f"{json.dumps(line)}\n".encode())
         self._file.flush()
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import torch
 
 from weclick.common.content import check_unchanged
 from weclick.common.errors import room_to_write
-from weclick.common.files import remove_unfinished, write_text, written_whole
+from weclick.common.files import alone, remove_unfinished, write_text, written_whole
 from weclick.common.stages import CARD, METRICS, WEIGHTS
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
@@ -49,7 +46,8 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
     if _is_helper():
         _train(recipe, inputs, key, folder, device, devices)
         return store.get("models", key)
-    with _alone_in(folder), store.alone("models", key) as entry:
+    busy = alone(folder / ".lock", f"{folder}: another process trains here, waiting for it")
+    with busy, store.alone("models", key) as entry:
         if entry is None:
             for name in (CHECKPOINT, BEST):
                 remove_unfinished(folder / name)  # left by a killed training, and may be large
@@ -116,21 +114,6 @@ def _train(
 def _is_helper() -> bool:
     """Whether Fabric started this process beside the first one. The first one manages the folder."""
     return int(os.environ.get("LOCAL_RANK", 0)) > 0
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process of this machine trains in the folder. A killed process frees it."""
-    with room_to_write(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w", encoding="utf-8")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: another process trains here, waiting for it", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from weclick.common.errors import room_to_write
+from weclick.common.disk import read_plain
+from weclick.common.errors import UnreadableError, room_to_write
+from weclick.common.files import alone
 from weclick.common.progress import progress_bar
 from weclick.datasets.toy.clip import Clip, check_parameters, render_clip
 
@@ -80,12 +82,20 @@ def generate(
         for index in range(count)
     ]
     missing = [recipe for recipe in recipes if not _is_complete(Path(root), recipe)]
+    if missing:
+        with alone(Path(root) / ".lock", f"{root}: another process draws here, waiting for it"):
+            _draw(Path(root), recipes)
+    return names
+
+
+def _draw(root: Path, recipes: list[dict]) -> None:
+    """Render the clips that are missing by now."""
+    missing = [recipe for recipe in recipes if not _is_complete(root, recipe)]
     bar = progress_bar("toy street", len(recipes), "clip", done=len(recipes) - len(missing))
     with bar as running, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in as_completed([pool.submit(_write_clip, Path(root), recipe) for recipe in missing]):
+        for done in as_completed([pool.submit(_write_clip, root, recipe) for recipe in missing]):
             done.result()
             running.advance()
-    return names
 
 
 def clip_name(split: str, clip_index: int) -> str:
@@ -142,7 +152,9 @@ def _is_complete(root: Path, recipe: dict) -> bool:
 def _read_mark(folder: Path) -> dict | None:
     """The recipe of a clip; None without a readable mark."""
     try:
-        return json.loads((folder / _MARK).read_text(encoding="utf-8"))
+        return json.loads(read_plain(folder / _MARK))
+    except UnreadableError:  # the clip may be whole
+        raise
     except (OSError, ValueError):
         return None
 

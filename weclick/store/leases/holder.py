@@ -9,6 +9,7 @@ import socket
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from weclick.store.meta import user_name
@@ -19,8 +20,9 @@ class Holder:
     """Who holds a lease.
 
     Host, process, user and `since` are for people. Machine and start tell whether the holder is dead.
-    `machine` names a running kernel and a namespace of process ids. `started` is when the process began,
-    in the kernel's ticks. No later process with the same id has the same two.
+    `machine` names a host, its installation, its running kernel and a namespace of process ids: two cloned
+    machines of one name differ in it. `started` is when the process began, in the kernel's ticks. No later
+    process with the same id has the same two.
     """
 
     host: str = "unknown host"
@@ -64,12 +66,18 @@ def read_holder(content: bytes) -> Holder:
 
 @cache
 def process_space() -> str:
-    """The space in which this process's id is unique: the host, and on Linux the container's namespace."""
-    try:
-        space = Path("/proc/self/ns/pid").readlink().name
-    except OSError:
-        space = ""
-    return re.sub(r"\W", "-", f"{socket.gethostname()}-{space}")
+    """The space in which this process's id is unique, as part of a file's name.
+
+    It names the host for people, and a digest of the host, its installation, its running kernel and its
+    namespace of process ids. It is not the same on two machines that were cloned from one image.
+    """
+    host = re.sub(r"\W", "-", socket.gethostname())[:48]
+    return f"{host}-{sha256(_machine().encode()).hexdigest()[:16] if _machine() else 'unknown'}"
+
+
+def is_dead_here(space: str, pid: str) -> bool:
+    """Whether a process, by its space and id, was one of this very machine and has ended."""
+    return bool(_machine()) and space == process_space() and pid.isdigit() and is_gone(int(pid))
 
 
 def is_gone(pid: int) -> bool:
@@ -85,11 +93,17 @@ def is_gone(pid: int) -> bool:
 
 @cache
 def _machine() -> str:
+    """What tells this machine, as it runs now, from all others; "" where the system does not tell."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+        processes = Path("/proc/self/ns/pid").readlink()
     except OSError:  # not Linux: leases of the dead expire instead
         return ""
+    try:
+        installed = Path("/etc/machine-id").read_text(encoding="utf-8").strip()
+    except OSError:  # many containers have none
+        installed = ""
+    return f"{boot} {processes} {installed} {socket.gethostname()}"
 
 
 def _started(pid: int) -> int | None:

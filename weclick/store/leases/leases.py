@@ -7,21 +7,20 @@ run without a lease does no harm, since the store keeps the first of two equal e
 from __future__ import annotations
 
 import os
-import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+from weclick.common.disk import names_in, open_plain, surely, unreadable
+from weclick.common.errors import InputError, UnreadableError
+from weclick.store.leases.heart import hold, let_go, read_lease
 from weclick.store.leases.holder import Holder, read_holder, this_process
 from weclick.store.meta import entry_name
-from weclick.store.roots.local_root import make_folders
+from weclick.store.roots.local_root import give_rights, make_folders
 
 LEASES = "leases"
-BEAT_S = 10.0
-"""Seconds from one sign of life to the next."""
-
 EXPIRY_S = 60.0
 """After this many seconds without a sign of life, anybody may take a lease over."""
 
@@ -29,9 +28,6 @@ UNSIGNED_S = 5.0
 """After this many seconds, anybody may take an empty lease over: its maker was killed before it signed."""
 
 _LEASE_BYTES = 4096
-_held: dict[Path, bytes] = {}
-_heart = threading.Thread()
-_starting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -63,11 +59,11 @@ class Leases:
             Who else holds it. None if this process holds it now, or if the root cannot hold leases, for
             example because somebody else owns the folder.
         """
-        path = self._path(kind, key)
+        path = self.path(kind, key)
         try:
-            make_folders(path.parent)
-            while not _create(path):
-                lease = _read(path)
+            make_folders(path.parent, self._root)
+            while not self._create(path):
+                lease = surely(path, partial(_read, path))
                 if lease and not _is_stale(lease, path.parent):
                     return lease.holder
                 if lease:
@@ -78,8 +74,8 @@ class Leases:
 
     def release(self, kind: str, key: str) -> None:
         """Release a lease. Does nothing if this process no longer holds it."""
-        path = self._path(kind, key)
-        content = _held.pop(path, None)
+        path = self.path(kind, key)
+        content = let_go(path)
         with suppress(OSError):  # the share is gone: the lease expires there
             if content and (lease := _read(path)) and lease.content == content:
                 path.unlink()
@@ -87,41 +83,61 @@ class Leases:
     def sweep(self, kind: str) -> None:
         """Remove the leases of dead holders."""
         folder = self._root / LEASES / kind
-        with suppress(OSError):  # no such folder, or somebody else's
-            for path in folder.iterdir():
-                if (lease := _read(path)) and _is_stale(lease, folder):
-                    _take_away(path, lease)
+        with suppress(OSError):  # somebody else's folder
+            for name in names_in(folder):
+                with suppress(OSError):  # somebody else's lease, or no lease at all
+                    if (lease := _read(folder / name)) and _is_stale(lease, folder):
+                        _take_away(folder / name, lease)
 
-    def _path(self, kind: str, key: str) -> Path:
+    def held(self, kind: str) -> tuple[set[str], list[str]]:
+        """Which entries somebody works on, and what cannot be read as a lease, one line each.
+
+        Raises:
+            UnreadableError: it cannot be known.
+        """
+        keys, faults = set(), []
+        for name in names_in(folder := self._root / LEASES / kind):
+            path = folder / name
+            try:
+                lease = surely(path, partial(_read, path))
+                if lease and lease.content and not name.startswith(".") and lease.holder == Holder():
+                    faults.append(f"{path}: says nothing of who holds it; see what it is, and delete it")
+                if lease and not _is_stale(lease, folder):
+                    keys.add(name)
+            except (InputError, UnreadableError) as error:
+                faults.append(str(error))
+            except OSError as error:
+                faults.append(str(unreadable(path, error)))
+        return keys, faults
+
+    def _create(self, path: Path) -> bool:
+        """Create and sign a lease; False if something was there."""
+        content = this_process().spell()
+        try:
+            descriptor = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            return False
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                give_rights(descriptor, self._root)
+                file.write(content)
+        except OSError:  # a full disk: others would wait for an empty lease that nobody holds
+            path.unlink(missing_ok=True)
+            raise
+        hold(path, content)
+        return True
+
+    def path(self, kind: str, key: str) -> Path:
+        """The file of an entry's lease."""
         return self._root / LEASES / kind / Path(entry_name(kind, key)).name
 
 
-def _create(path: Path) -> bool:
-    """Create and sign a lease; False if the file was there."""
-    content = this_process().spell()
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o664)
-    except FileExistsError:
-        return False
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-    except OSError:  # a full disk: others would wait for an empty lease that nobody holds
-        path.unlink(missing_ok=True)
-        raise
-    _held[path] = content
-    _keep_beating()
-    return True
-
-
 def _read(path: Path) -> _Lease | None:
-    """The lease, or None if it is gone. Opening the file makes a share's client ask its server again."""
+    """The lease, or None if it is gone."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        return _Lease(*read_lease(path, _LEASE_BYTES))
     except FileNotFoundError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        return _Lease(file.read(_LEASE_BYTES), os.fstat(descriptor).st_mtime_ns)
 
 
 def _is_stale(lease: _Lease, folder: Path) -> bool:
@@ -148,20 +164,3 @@ def _take_away(path: Path, judged: _Lease) -> None:
             with suppress(FileExistsError):
                 os.link(away, path)
         away.unlink()
-
-
-def _keep_beating() -> None:
-    """Start the process's one thread; also after a fork, since that does not copy threads."""
-    global _heart
-    with _starting:
-        if not _heart.is_alive():
-            _heart = threading.Thread(target=_beat, name="leases", daemon=True)
-            _heart.start()
-
-
-def _beat() -> None:
-    while True:
-        time.sleep(BEAT_S)
-        for path in tuple(_held):
-            with suppress(OSError):  # the lease was taken over, or the share does not answer
-                os.utime(path)

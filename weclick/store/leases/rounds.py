@@ -9,10 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
+from weclick.common.errors import InputError
 from weclick.store.leases.leases import Leases
 
 POLL_S = 1.0
 """A run that waits for others looks again after this many seconds."""
+
+LEASE_WAIT_S = 86400.0
+"""A run waits so long for others who finish nothing, unless it is told otherwise."""
 
 T = TypeVar("T")
 
@@ -32,6 +36,7 @@ class Rounds(Generic[T]):
         skip: called with each item whose entry somebody else made, and with what `find` found.
         say: called with the names of those whom this run waits for, and with "" after that. Without it, or
             if stderr is no terminal, a line on stderr says it.
+        wait_s: how long it waits while the others finish no item and begin none.
     """
 
     def __init__(
@@ -43,8 +48,10 @@ class Rounds(Generic[T]):
         find: Callable[[str], Any],
         skip: Callable[[T, Any], Any],
         say: Callable[[str], Any] | None,
+        wait_s: float = LEASE_WAIT_S,
     ):
         self._leases, self._kind, self._find, self._skip = leases, kind, find, skip
+        self._wait_s = wait_s
         self._say = say if say and sys.stderr.isatty() else _print
         self._left: deque[tuple[str, T]] = deque()
         self._put_off: deque[tuple[str, T]] = deque(items.items())
@@ -75,8 +82,14 @@ class Rounds(Generic[T]):
             return self._gained.pop() if self._gained else self._gain()
 
     def _wait(self) -> bool:
-        """Wait until a round can begin; False if all is done."""
+        """Wait until a round can begin; False if all is done.
+
+        Raises:
+            InputError: the others have finished and begun nothing for too long.
+        """
         told: list[str] = []
+        seen: list[tuple[str, str]] = []
+        since = time.monotonic()
         while True:
             with self._mutex:
                 self._left.extend(self._put_off)
@@ -87,6 +100,12 @@ class Rounds(Generic[T]):
             if self._gained or not self._put_off:
                 self._say("")
                 return bool(self._gained)
+            now = [(key, holder) for (key, _), holder in zip(self._put_off, self._holders, strict=True)]
+            if now != seen:
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since >= self._wait_s:
+                self._say("")
+                raise self._stuck(*now[0])
             holders = list(dict.fromkeys(self._holders))
             if holders != told:
                 self._say(self._waiting_for(holders))
@@ -96,6 +115,14 @@ class Rounds(Generic[T]):
     def _waiting_for(self, holders: list[str]) -> str:
         more = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
         return f"waiting for {holders[0]}{more}, at work on {self._kind} ({len(self._put_off)} left)"
+
+    def _stuck(self, key: str, holder: str) -> InputError:
+        return InputError(
+            f"{self._leases.path(self._kind, key)}: {holder} holds this lease and has finished nothing for "
+            f"{self._wait_s:g} s (cache.lease_wait_s), though it shows signs of life; {len(self._put_off)} "
+            f"{self._kind} entries wait. Look at that process: if it is stuck, end it, delete this file and "
+            "run again; if it works, wait for it or raise cache.lease_wait_s"
+        )
 
     def _gain(self) -> tuple[str, T] | None:
         while self._left and not self._closed:

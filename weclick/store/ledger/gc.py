@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weclick.common.disk import is_there, names_in
+from weclick.store.leases.leases import Leases
 from weclick.store.ledger.read import Summary
 from weclick.store.meta import KINDS
 from weclick.store.roots.local_root import QUARANTINE, LocalRoot
 from weclick.store.roots.transfer import Wanted
+
+FLOOR_S = 3600.0
+"""What was made, used or moved away less than an hour ago is never deleted, whatever somebody asks for."""
+
+_MOVED = re.compile(r"[0-9a-f]{64}\.[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,8 @@ class Bounds:
     """Which of the unreached entries may go.
 
     Attributes:
-        made_before_unix_s, used_before_unix_s: an entry that was made or used later stays.
+        made_before_unix_s, used_before_unix_s: an entry that was made or used later stays. Take both from
+            the clock of the root (`LocalRoot.now`), and the latter at least FLOOR_S ago.
         kinds: entries of other kinds stay.
         max_bytes: the size that the root may keep; None removes all that may go.
     """
@@ -59,24 +68,53 @@ def choose(entries: Iterable[Summary], reached: Collection[Wanted], bounds: Boun
 
 
 def delete(root: LocalRoot, chosen: Iterable[Summary], advance: Callable[[], Any] = lambda: None) -> int:
-    """Delete entries, except those that were used or deleted since they were chosen.
+    """Delete entries, except those that were used, deleted or leased since they were chosen.
 
     Returns:
         How many bytes were freed.
     """
-    freed = 0
+    freed, leases = 0, Leases(root.path)
+    for kind in KINDS:
+        leases.sweep(kind)
     for entry in chosen:
         with suppress(FileNotFoundError):  # another process was faster
-            if root.last_use(entry.kind, entry.key) == entry.used_unix_s:
+            unused = root.last_use(entry.kind, entry.key) == entry.used_unix_s
+            if unused and not is_there(leases.path(entry.kind, entry.key)):
                 root.remove(entry.kind, entry.key)
                 freed += entry.entry_bytes
         advance()
     return freed
 
 
-def leftovers(root: LocalRoot) -> list[Path]:
-    """Folders in quarantine, and hidden folders of killed processes. Nobody reads either."""
-    return [*(root.path / QUARANTINE).glob("*/*"), *root.abandoned()]
+def leased(root: LocalRoot) -> tuple[set[Wanted], list[str]]:
+    """Entries that somebody works on, and one line for each lease that cannot be read."""
+    entries: set[Wanted] = set()
+    faults: list[str] = []
+    for kind in KINDS:
+        keys, unread = Leases(root.path).held(kind)
+        entries |= {(kind, key) for key in keys}
+        faults += unread
+    return entries, faults
+
+
+def leftovers(root: LocalRoot, now: float, *, floor_s: float = FLOOR_S) -> list[Path]:
+    """Folders that nobody reads: in quarantine for a while, or hidden and of killed processes.
+
+    Args:
+        root: that holds them.
+        now: see `LocalRoot.now`.
+        floor_s: what was moved into quarantine later than so many seconds ago is left out.
+    """
+    held = [root.path / QUARANTINE / kind for kind in KINDS]
+    moved = [folder / name for folder in held for name in names_in(folder) if _MOVED.fullmatch(name)]
+    return [*(each for each in moved if _is_older(each, now - floor_s)), *root.abandoned(now)]
+
+
+def _is_older(folder: Path, than_unix_s: float) -> bool:
+    try:
+        return folder.lstat().st_mtime < than_unix_s
+    except FileNotFoundError:  # another process was faster
+        return False
 
 
 def folder_bytes(folder: Path) -> int:

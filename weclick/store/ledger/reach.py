@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from weclick.store.ledger.read import Summary
+from weclick.common.errors import InputError, UnreadableError
+from weclick.store.ledger.read import Summary, look_up, read_ledger
 from weclick.store.meta import KINDS
-from weclick.store.roots.transfer import Wanted
+from weclick.store.roots.transfer import Root, Wanted
 
 
 def reach(entries: Iterable[Summary], named: Iterable[Wanted]) -> set[Wanted]:
@@ -37,6 +38,39 @@ def reach(entries: Iterable[Summary], named: Iterable[Wanted]) -> set[Wanted]:
                 parts |= networks[sha256]
             waiting |= parts - reached
     return reached
+
+
+def reach_surely(
+    root: Root, team: Sequence[Root], entries: Iterable[Summary], named: Collection[Wanted]
+) -> tuple[set[Wanted], list[str]]:
+    """As `reach`, but compares what tells of other entries with its digest, and looks for it in all roots.
+
+    Args:
+        root: that holds `entries`.
+        team: other roots, which may hold networks that were trained from them.
+        entries: of all kinds.
+        named: kind and key of entries.
+
+    Returns:
+        What is reached, and one line for each network or soft labels of which nobody knows what they need.
+        While there is such a line, nothing may be deleted.
+    """
+    known, faults = [*entries, *read_ledger(team, ["models"]).entries], []
+    looked: set[Wanted] = set()
+    networks = {(entry.kind, entry.key) for entry in entries if entry.kind == "models"}
+    reached = reach(known, named)
+    while asked := (networks | {each for each in reached if each[0] in ("models", "soft_labels")}) - looked:
+        for each in sorted(asked):
+            try:
+                if found := look_up([root, *team], *each):
+                    known.append(found)
+                else:
+                    faults.append(f"{each[0]} entry {each[1]}: results name it, but no root holds it")
+            except (InputError, UnreadableError) as error:
+                faults.append(str(error))
+        looked |= asked
+        reached = reach(known, named)
+    return reached, faults
 
 
 def _parts(entry: Summary) -> Iterator[Wanted]:

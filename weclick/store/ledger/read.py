@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from weclick.common.errors import InputError
+from weclick.common.disk import is_there, open_plain, surely
+from weclick.common.errors import InputError, UnreadableError
 from weclick.common.progress import progress_bar
 from weclick.store.meta import KINDS, META, META_BYTES, damaged, entry_name
 from weclick.store.roots.local_root import LocalRoot
@@ -160,7 +163,8 @@ def _read_part(root: Root, held: Iterable[Wanted]) -> list[_Content | Summary | 
     if isinstance(root, LocalRoot):
         folders = [f"{root}/{entry_name(*each)}" for each in held]
         opened = [_open(f"{folder}/{META}") for folder in folders]
-        return [_read_local(*each) for each in zip(folders, opened, strict=True)]
+        read = [_read_local(*each) for each in zip(folders, opened, strict=True)]
+        return [each for each in read if each]
     return [found for each in held if (found := _read_remote(root, *each))]
 
 
@@ -175,7 +179,7 @@ class _Content(NamedTuple):
 def _open(path: str) -> int | OSError:
     """Open an entry.json and let the system begin to fetch it: a disk fetches many in the time of one."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        file = open_plain(path)
     except OSError as error:
         return error
     with suppress(OSError, AttributeError):  # not every file system supports it, and macOS has no such call
@@ -183,14 +187,24 @@ def _open(path: str) -> int | OSError:
     return file
 
 
-def _read_local(folder: str, opened: int | OSError) -> _Content | str:
-    if isinstance(opened, OSError):
-        return _fault(folder, opened)
+def _read_local(folder: str, opened: int | OSError) -> _Content | str | None:
+    """The content of an entry.json, its fault, or None if the entry was deleted since it was listed."""
+    path = f"{folder}/{META}"
+    try:
+        if isinstance(opened, OSError):  # a hiccup, or too many open files: those before are closed by now
+            opened = surely(path, lambda: open_plain(path))
+    except UnreadableError as error:
+        return str(error)
+    except OSError as error:
+        return _fault(folder, error) if is_there(Path(folder)) else None
     try:
         found = os.fstat(opened)
         if found.st_size > META_BYTES:
             raise ValueError(f"it is longer than {META_BYTES} bytes")
-        return _Content(folder, _without_files(os.read(opened, found.st_size)), found)
+        data = surely(path, partial(os.pread, opened, found.st_size, 0))
+        return _Content(folder, _without_files(data), found)
+    except UnreadableError as error:
+        return str(error)
     except (OSError, ValueError) as error:
         return _fault(folder, error)
     finally:
@@ -213,7 +227,7 @@ def _read_remote(root: Root, kind: str, key: str) -> Summary | str | None:
         return look_up([root], kind, key)  # None: deleted since it was listed
     except UnreachableRootError:
         raise
-    except InputError as error:  # damaged, or its layout is unknown to this version
+    except (InputError, UnreadableError) as error:  # damaged, or of another version
         return str(error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import time
@@ -13,22 +14,26 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from weclick.common.disk import blocks_of, is_file, is_folder, names_in, open_plain
 from weclick.common.errors import InputError, room_to_write, unwritable
 from weclick.store.arrays import is_plain
 from weclick.store.entries import read_meta_file
-from weclick.store.leases.holder import is_gone, process_space
-from weclick.store.meta import KINDS, LAYOUT, META, damaged, entry_name, parse_meta
+from weclick.store.leases.heart import hold, let_go
+from weclick.store.leases.holder import is_dead_here, process_space
+from weclick.store.meta import KINDS, LAYOUT, META, damaged, entry_name, is_key, parse_meta
 from weclick.store.verify import verify_entry
 
 QUARANTINE = "quarantine"
 ABANDONED_S = 7 * 86400
-"""Another machine's temporary folder counts as abandoned after this many seconds without a change."""
+"""Another machine's temporary folder counts as abandoned after this many seconds without a sign of life."""
 
 USE_EVERY_S = 86400
 """The use of an entry is marked at most this often."""
 
-_OTHERS_MAY_READ = {False: 0o664, True: 0o2775}
-"""Modes of files and folders, before the umask: only owner and group may write, and no file is executable."""
+_FOLDER_RIGHTS, _FILE_RIGHTS = 0o3775, 0o664
+"""What a new folder or file may have of its root's rights: nobody but owner and group writes."""
+
+_HIDDEN = re.compile(r"\.[0-9a-f]{64}\.[^.]*\.[^.]*\.[^.]*\.tmp")
 
 
 class LocalRoot:
@@ -61,27 +66,40 @@ class LocalRoot:
 
         Raises:
             DamagedEntryError: it is not what was committed.
+            UnreadableError: the disk or share does not let it be read now.
         """
         folder = self.folder(kind, key)
-        return parse_meta(read_meta_file(folder), folder, kind, key) if (folder / META).is_file() else None
+        return parse_meta(read_meta_file(folder), folder, kind, key) if is_file(folder / META) else None
 
     def keys(self, kind: str) -> Iterator[str]:
         """Keys of all folders of a kind, in order, including damaged ones without entry.json."""
-        folders = (self.path / kind / LAYOUT).glob(f"??/{'[0-9a-f]' * 64}")
-        yield from sorted(folder.name for folder in folders)
+        yield from sorted(folder.name for folder in self._folders(kind) if is_key(folder.name))
+
+    def _folders(self, kind: str) -> Iterator[Path]:
+        """All folders where entries of a kind lie, also hidden ones.
+
+        Raises:
+            UnreadableError: they cannot be listed.
+        """
+        top = self.path / kind / LAYOUT
+        for part in (top / name for name in names_in(top) if len(name) == 2):
+            yield from (part / name for name in names_in(part))
 
     def export(self, meta: Mapping[str, Any], folder: Path) -> None:
         """Copy an entry's files, and no others, into an empty folder.
 
         Raises:
             DamagedEntryError: a file is missing, or is not a plain file.
+            UnreadableError: the disk or share does not let it be read now.
         """
         source = self.folder(meta["kind"], meta["key"])
         for name in (*meta["files"], META):
             if not is_plain(source, name):
                 raise damaged(source, f"{name} is missing or no plain file; symbolic links are refused")
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, folder / name)
+            with (folder / name).open("xb") as copy:
+                for block in blocks_of(source / name):
+                    copy.write(block)
 
     @contextmanager
     def workspace(self, kind: str, key: str) -> Iterator[Path]:
@@ -95,17 +113,19 @@ class LocalRoot:
         temporary = _hidden(final)
         with room_to_write(final):
             self._check_present()
-            make_folders(final.parent)
+            make_folders(final.parent, self.path)
             self._device = self.path.stat().st_dev if self._device is None else self._device
-            _sweep_abandoned(final)
             temporary.mkdir(0o775)
             self._open[temporary] = os.open(temporary, os.O_RDONLY)
+            _sweep_abandoned(temporary, final)
+            hold(temporary)
             try:
                 yield temporary
             except Exception:
                 self._check_same(temporary)
                 raise
             finally:
+                let_go(temporary)
                 os.close(self._open.pop(temporary))
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -116,7 +136,7 @@ class LocalRoot:
             False if somebody committed the same key meanwhile: theirs stays.
         """
         self._check_same(folder)
-        _settle(folder)
+        _settle(folder, self.path)
         final = self.folder(kind, key)
         while folder.exists():
             try:
@@ -124,7 +144,7 @@ class LocalRoot:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-                if (final / META).is_file():
+                if is_file(final / META):
                     return False
                 with suppress(FileNotFoundError):  # deleted meanwhile
                     self.quarantine(kind, key)  # remains of an entry that lost its entry.json
@@ -134,7 +154,7 @@ class LocalRoot:
     def _check_present(self) -> None:
         """Raises UnwritableError if the root has gone since the first write."""
         known = self._device  # read before the check: another thread may be making the root
-        found = self.path.stat().st_dev if self.path.is_dir() else None
+        found = self.path.stat().st_dev if is_folder(self.path) else None
         if known is not None and known != found:
             raise unwritable(self.path, "this root was there and is gone", "mount it again")
 
@@ -155,8 +175,11 @@ class LocalRoot:
             Its new folder, `<root>/quarantine/<kind>/<key>.<nanoseconds>`.
         """
         target = self.path / QUARANTINE / kind / f"{key}.{time.time_ns()}"
-        make_folders(target.parent)
-        return self.folder(kind, key).rename(target)
+        make_folders(target.parent, self.path)
+        moved = self.folder(kind, key).rename(target)
+        with suppress(OSError):  # another user's
+            os.utime(moved)  # it lies there since now
+        return moved
 
     def mark_used(self, kind: str, key: str) -> None:
         """Mark the day of an entry's last use as the time of its entry.json, if that can be set.
@@ -165,8 +188,28 @@ class LocalRoot:
         """
         meta = self.folder(kind, key) / META
         with suppress(OSError):  # read-only, or another user's
-            if meta.stat().st_mtime < time.time() - USE_EVERY_S:
+            if (
+                abs(time.time() - meta.stat().st_mtime) > USE_EVERY_S
+            ):  # whose clock goes wrong, marks more often
                 os.utime(meta)
+
+    def now(self) -> float:
+        """The time by the clock that dates this root's files, in Unix seconds: clocks of machines may differ.
+
+        Raises:
+            UnwritableError: no file can be made in it.
+        """
+        if not is_folder(self.path):
+            return time.time()
+        probe = self.path / f".clock.{uuid4().hex}.tmp"
+        with room_to_write(probe):
+            descriptor = open_plain(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                os.utime(descriptor)
+                return os.fstat(descriptor).st_mtime
+            finally:
+                os.close(descriptor)
+                probe.unlink(missing_ok=True)
 
     def last_use(self, kind: str, key: str) -> int:
         """When an entry was last used, in Unix seconds, to a day (see `mark_used`), or made if never used."""
@@ -181,11 +224,11 @@ class LocalRoot:
         leaving = self.folder(kind, key).rename(_hidden(self.folder(kind, key)))
         shutil.rmtree(leaving)
 
-    def abandoned(self) -> Iterator[Path]:
-        """Hidden folders that killed writers left behind."""
+    def abandoned(self, now: float) -> Iterator[Path]:
+        """Hidden folders that killed writers left behind, as seen at a time by the root's clock."""
         for kind in KINDS:
-            found = (self.path / kind / LAYOUT).glob(f"??/.{'[0-9a-f]' * 64}.*.*.*.tmp")
-            yield from (folder for folder in found if _is_abandoned(folder))
+            found = (folder for folder in self._folders(kind) if _HIDDEN.fullmatch(folder.name))
+            yield from (folder for folder in found if _is_abandoned(folder, now))
 
 
 def list_entries(root: Path, kind: str) -> Iterator[Path]:
@@ -194,24 +237,40 @@ def list_entries(root: Path, kind: str) -> Iterator[Path]:
         raise InputError(f"unknown kind of entry {kind!r}, expected one of {', '.join(KINDS)}")
     local = LocalRoot(Path(root))
     folders = (local.folder(kind, key) for key in local.keys(kind))
-    return (folder for folder in folders if (folder / META).is_file())
+    return (folder for folder in folders if is_file(folder / META))
 
 
-def make_folders(folder: Path) -> None:
-    """As mkdir with parents. Whatever the umask, no new folder becomes writable by everybody."""
+def make_folders(folder: Path, root: Path) -> None:
+    """As mkdir with parents, for a folder in a root.
+
+    What weclick makes in a root takes the rights of the root's own folder, whatever the umask: its owner or
+    group may not write what the root does not let them write, and everybody whom it lets in may read. Nothing
+    becomes writable by everybody. The root itself, if it is new, takes the umask.
+    """
     for each in (*reversed(folder.parents), folder):
-        if not each.exists():
+        if not is_folder(each):
             each.mkdir(0o775, exist_ok=True)
+            if each != root and each.is_relative_to(root):
+                give_rights(each, root)
 
 
-def _settle(folder: Path) -> None:
-    """Remove the rights that nobody needs, and wait until all is on the disk."""
+def give_rights(made: Path | int, root: Path) -> None:
+    """Give a new file or folder, by path or descriptor, the rights and the group of the root it lies in."""
+    like, found = root.stat(), os.stat(made)  # noqa: PTH116 (a descriptor has no path)
+    mode = (like.st_mode & _FOLDER_RIGHTS) | 0o700
+    mode = mode if stat.S_ISDIR(found.st_mode) else mode & _FILE_RIGHTS
+    if found.st_gid != like.st_gid:
+        with suppress(OSError):  # this user is not of that group
+            os.chown(made, -1, like.st_gid)
+    if stat.S_IMODE(found.st_mode) != mode:
+        os.chmod(made, mode)  # noqa: PTH101
+
+
+def _settle(folder: Path, root: Path) -> None:
+    """Give all of a workspace the rights of its root, and wait until all is on the disk."""
     for path in (*folder.rglob("*"), folder):
-        found = path.lstat().st_mode
-        allowed = _OTHERS_MAY_READ[stat.S_ISDIR(found)] & found
-        if allowed != stat.S_IMODE(found):
-            path.chmod(allowed)
-        if not stat.S_ISDIR(found) or path == folder:
+        give_rights(path, root)
+        if path == folder or path.is_file():
             _fsync(path)
 
 
@@ -220,19 +279,22 @@ def _hidden(final: Path) -> Path:
     return final.with_name(f".{final.name}.{process_space()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
 
 
-def _sweep_abandoned(final: Path) -> None:
-    """Remove what killed writers of the same entry left behind."""
-    for leftover in filter(_is_abandoned, final.parent.glob(f".{final.name}.*.tmp")):
-        shutil.rmtree(leftover, ignore_errors=True)
+def _sweep_abandoned(own: Path, final: Path) -> None:
+    """Remove what killed writers of the same entry left behind, as seen from a workspace just made."""
+    now = own.stat().st_mtime
+    hidden = (name for name in names_in(final.parent) if name.startswith(f".{final.name}."))
+    others = (final.parent / name for name in hidden if _HIDDEN.fullmatch(name) and name != own.name)
+    for leftover in others:
+        if _is_abandoned(leftover, now):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _is_abandoned(leftover: Path) -> bool:
-    """Whether a hidden folder is of a dead process of this machine, or of another machine and old."""
-    host, pid = leftover.name.split(".")[2:4]
-    if host == process_space() and pid.isdigit() and is_gone(int(pid)):
+def _is_abandoned(leftover: Path, now: float) -> bool:
+    """Whether a hidden folder is of a dead process of this machine, or has shown no sign of life for long."""
+    if is_dead_here(*leftover.name.split(".")[2:4]):
         return True
     try:
-        return leftover.stat().st_mtime < time.time() - ABANDONED_S
+        return now - leftover.stat().st_mtime > ABANDONED_S
     except FileNotFoundError:  # its writer has just finished
         return False
 

@@ -13,17 +13,22 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from weclick.common.disk import is_file, open_plain
 from weclick.common.errors import InputError
 from weclick.common.words import count_bytes
 from weclick.store.entries import Entry
 from weclick.store.meta import KINDS, META
-from weclick.store.roots.local_root import LocalRoot
+from weclick.store.roots.local_root import LocalRoot, give_rights, make_folders
 from weclick.store.roots.transfer import Root, copy_entry
+
+FETCHED = "fetched"
+"""The default folder of fetched entries, in the last root."""
 
 MAX_GIB = 100.0
 LEFT_AFTER_EVICTION = 0.9
@@ -60,7 +65,7 @@ class ReadThrough:
         folder = self._root.folder(meta["kind"], meta["key"])
         marks.use(place)
         weakref.finalize(entry, marks.leave, place)
-        if not (folder / META).is_file():
+        if not is_file(folder / META):
             self._make_room(meta["entry_bytes"], marks)
             copy_entry(source, self._root, meta)
         os.utime(folder / META)
@@ -95,8 +100,11 @@ class _Marks:
     """The entries of a folder that this process uses. There is one for each folder and process."""
 
     def __init__(self, path: Path):
-        path.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path / ".in_use", os.O_RDWR | os.O_CREAT, 0o664)
+        above = path.parent if path.name == FETCHED else path  # the default folder lies in a root
+        make_folders(path, above)
+        self._file = open_plain(path / ".in_use", os.O_RDWR | os.O_CREAT)
+        with suppress(PermissionError):  # another user made it
+            give_rights(self._file, path)
         self._used: Counter[int] = Counter()
         self._mutex = threading.RLock()
         self.room_bytes = 0

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from weclick.common.errors import UnreadableError
 from weclick.store.meta import DamagedEntryError, damaged
 from weclick.store.roots.local_root import LocalRoot
 from weclick.store.roots.s3_root import S3Root
@@ -33,6 +34,7 @@ class Transfer:
         skipped: number of entries that the target had, or got from somebody else meanwhile.
         missing: entries that no source has.
         faults: one line for each entry that is damaged in a source or in the target and was not copied.
+        unchecked: one line for each entry that could not be read and was not copied.
         licences: notice -> number of copied entries that carry it.
     """
 
@@ -41,6 +43,7 @@ class Transfer:
     skipped: int = 0
     missing: list[Wanted] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     licences: Counter[str] = field(default_factory=Counter)
 
 
@@ -52,6 +55,7 @@ def copy_entry(source: Root, target: Root, meta: Mapping[str, Any]) -> bool:
 
     Raises:
         DamagedEntryError: it is not whole; the target stays as it was.
+        UnreadableError: a disk or share does not let it be read now; the target stays as it was.
     """
     kind, key = meta["kind"], meta["key"]
     with target.workspace(kind, key) as folder:
@@ -94,6 +98,8 @@ def copy_entries(
                     meta, copied = copying.result()
                 except DamagedEntryError as error:
                     done.faults.append(str(error))
+                except UnreadableError as error:
+                    done.unchecked.append(str(error))
                 else:
                     _count(done, each, meta, copied)
                 advance()

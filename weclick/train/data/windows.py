@@ -13,6 +13,7 @@ import tensorstore as ts
 import torch
 from torch import Tensor
 
+from weclick.common.disk import tells_hiccup, unreadable
 from weclick.store import Entry, Store, check_array, check_step, damaged
 
 
@@ -30,11 +31,12 @@ class Reading:
 
         Raises:
             DamagedEntryError: a window cannot be decoded.
+            UnreadableError: the disk or share does not let it be read now.
         """
         try:
             self.future.result()
         except (ValueError, OSError, RuntimeError) as error:
-            raise damaged(self.entry, f"{self.what} cannot be read ({_first(error)})") from error
+            raise _fault(self.entry, f"{self.what} cannot be read", error) from error
         return self.buffer
 
 
@@ -93,14 +95,17 @@ class WindowReader:
             try:
                 return ts.open(spec, read=True, open=True, context=self._context).result()
             except (ValueError, OSError, RuntimeError) as error:
-                raise damaged(entry.path, f"{name} cannot be opened ({_first(error)})") from error
+                raise _fault(entry.path, f"{name} cannot be opened", error) from error
 
         return _remember(self._arrays, (kind, key, name), open_array, self._max_open)
 
 
-def _first(error: Exception) -> str:
-    """TensorStore's own words, without the source lines that follow them."""
-    return str(error).partition(" [")[0]
+def _fault(entry: Path, what: str, error: Exception) -> Exception:
+    """The error for what TensorStore cannot read: it says whether the disk or the entry is at fault."""
+    first = str(error).partition(" [")[0]  # its own words, without the source lines that follow them
+    return (
+        unreadable(entry, f"{what}: {first}") if tells_hiccup(first) else damaged(entry, f"{what} ({first})")
+    )
 
 
 def _remember(pool: OrderedDict, key: Any, make: Any, bound: int) -> Any:
