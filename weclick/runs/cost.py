@@ -33,7 +33,7 @@ class MeteredStore(Store):
     """
 
     def __init__(self, store: Store, kind: str):
-        super().__init__(store.roots)
+        super().__init__(store.roots, trusted_keys=store.trust)
         self._kind = kind
         self.found: set[str] = set()
         self.made: dict[str, int] = {}

@@ -16,20 +16,24 @@ from weclick.common.files import write_text
 from weclick.common.sections import Config
 from weclick.runs.layout import Layout
 from weclick.runs.lock import data_digests, read_lock
+from weclick.runs.pins import check_contents
 from weclick.runs.report.provenance import flatten, spell
+from weclick.store import Store
 
 _STDERR = 2
 
 
-def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, Any]:
+def rerun(lock: Mapping[str, Any], config: Config, *, cores: int, accept: bool = False) -> dict[str, Any]:
     """Run the workflow on a lock's data. Only entries that the store lacks are made.
 
-    The data are compared first. If they differ from those of the lock, nothing is computed.
+    The data are compared first. If they differ from those of the lock, nothing is computed. Then the entries
+    that the store has are compared with what the lock pins of them.
 
     Args:
         lock: of the run to repeat; its `data` are compared.
         config: the complete configuration; `results` is the folder that is written to.
         cores: given to Snakemake.
+        accept: go on with entries that hold other content than the lock pins.
 
     Returns:
         The new run's lock; only its part `data` if the data differ.
@@ -37,6 +41,7 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, A
     Raises:
         MissingFileError: weclick is installed without its workflow.
         InputError: the workflow ended with an error, which it has printed.
+        OtherContentError, DamagedEntryError: as in `check_contents`; nothing is computed.
     """
     layout = Layout(Path(config["results"]))
     write_text(layout.config, json.dumps(config, indent=1) + "\n")
@@ -44,6 +49,7 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, A
     data = data_digests(layout.folder, config["data"])
     if data != lock["data"]:
         return {"data": data}
+    check_contents(lock, Store.from_config(**config["cache"]), accept=accept)
     _snakemake("all", layout.config, cores)
     return read_lock(layout.lock)
 
@@ -51,10 +57,12 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, A
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> list[str]:
     """The values of a part that differ between two locks, each as a line `name: old -> new`.
 
-    Digests are shortened. Numbers are followed by their difference. A value that a lock lacks is `none`.
+    Digests are shortened. Numbers are followed by their difference. A value that a lock lacks is `none`. Of
+    `contents`, only entries count that both locks know.
     """
-    leaves = [dict(flatten({part: lock[part]})) for lock in (old, new)]
-    names = sorted(set(leaves[0]) | set(leaves[1]))
+    leaves = [dict(flatten({part: lock.get(part, {})})) for lock in (old, new)]
+    known = set(leaves[0]), set(leaves[1])
+    names = sorted(known[0] & known[1] if part == "contents" else known[0] | known[1])
     pairs = {name: (leaves[0].get(name), leaves[1].get(name)) for name in names}
     return [
         f"{name.removeprefix(f'{part}.')}: {_spell(a)} -> {_spell(b)}{_change(a, b)}"

@@ -21,6 +21,7 @@ from weclick.store.meta import META, DamagedEntryError, EntryMissingError, descr
 from weclick.store.roots.local_root import LocalRoot
 from weclick.store.roots.read_through import MAX_GIB, ReadThrough
 from weclick.store.roots.s3_root import S3Root, is_bucket
+from weclick.store.signatures import SIGNED, Trust
 
 T = TypeVar("T")
 
@@ -38,10 +39,16 @@ class Bucket:
     def __str__(self) -> str:
         return str(self.root)
 
-    def find(self, kind: str, key: str) -> Entry | None:
+    def find(self, kind: str, key: str, trust: Trust) -> Entry | None:
         """An entry that was fetched before, or that the bucket has. Its files are fetched on first use."""
-        meta = self.fetched.find_meta(kind, key) or self.root.find_meta(kind, key)
-        return Entry(meta, partial(self.fetched.locate, self.root)) if meta else None
+        meta = self.fetched.find_meta(kind, key)
+        if not meta or (trust and not self.fetched.is_signed(meta, trust)):
+            fetched, meta = meta, self.root.find_meta(kind, key)
+            if not meta or not trust.accepts(self.root, meta):
+                return None
+            if fetched:  # before it was signed, or it is another one
+                self.fetched.renew(self.root, fetched, meta)
+        return Entry(trust.strict(meta), partial(self.fetched.locate, self.root), self.root)
 
 
 class Store:
@@ -55,9 +62,11 @@ class Store:
         s3: `endpoint_url` and `region` of the buckets; see `S3Root`.
         read_through: `path` and `max_gib` of the folder for fetched entries; a path of None is `fetched` in
             the last root.
+        trusted_keys: see `Trust`. An entry of another root than the last is read only if one of them signed
+            it; otherwise it counts as not there.
 
     Raises:
-        InputError: there is no root, or the last one is not a local folder.
+        InputError: there is no root, the last one is not a local folder, or as in `Trust`.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class Store:
         *,
         s3: Mapping[str, str | None] | None = None,
         read_through: Mapping[str, Any] | None = None,
+        trusted_keys: Sequence[str] | Trust = (),
     ):
         if not roots:
             raise InputError("cache.roots is empty, expected at least one folder, the last one writable")
@@ -75,6 +85,8 @@ class Store:
             )
         self.local = LocalRoot(Path(str(roots[-1])).expanduser())
         """The last root; new entries go here."""
+        self.trust = trusted_keys if isinstance(trusted_keys, Trust) else Trust(trusted_keys)
+        """Decides which entries of other roots are read."""
         self._leases = Leases(self.local.path)
         chosen = {"path": None, "max_gib": MAX_GIB} | dict(read_through or {})
         fetched = ReadThrough(
@@ -104,7 +116,7 @@ class Store:
         for root in self.roots:
             if isinstance(root, Path) and (entry := self._open(LocalRoot(root), kind, key)):
                 return entry
-        found = (root.find(kind, key) for root in self.roots if isinstance(root, Bucket))
+        found = (root.find(kind, key, self.trust) for root in self.roots if isinstance(root, Bucket))
         return next(filter(None, found), None)
 
     def _open(self, root: LocalRoot, kind: str, key: str) -> Entry | None:
@@ -114,11 +126,32 @@ class Store:
         if root.path == self.local.path:
             root.mark_used(kind, key)
         try:
-            return open_entry(folder, kind, key)
+            meta = open_entry(folder, kind, key).meta
         except DamagedEntryError:
             if folder.exists():
                 raise
             return None  # deleted meanwhile
+        if self.trust and not self._may_read(root, meta):
+            return None
+        return Entry(self.trust.strict(meta), lambda _: folder, root)
+
+    def _may_read(self, root: LocalRoot, meta: Mapping[str, Any]) -> bool:
+        """Whether an entry is this user's own, or signed.
+
+        Raises:
+            InputError: it lies in the last root, belongs to another user and is not signed. It can neither be
+                read nor made again.
+        """
+        if root.path != self.local.path:
+            return self.trust.accepts(root, meta)
+        folder = root.folder(meta["kind"], meta["key"])
+        owner = (folder / META).lstat().st_uid
+        if os.getuid() in (owner, 0) or owner == 0 or self.trust.judge(root, meta) == SIGNED:
+            return True
+        raise InputError(
+            f"{folder}: another user made this entry, and no key of cache.trusted_keys signed it; name a "
+            "folder of your own as the last of cache.roots (or WECLICK_CACHE), and shared ones before it"
+        )
 
     def get(self, kind: str, key: str) -> Entry:
         """The entry of that key.
@@ -131,6 +164,7 @@ class Store:
         if entry is None:
             gone = [str(root) for root in self.roots if isinstance(root, Path) and not root.is_dir()]
             lost = f"; not there at all: {', '.join(gone)}" if gone else ""
+            self.trust.tell()
             searched = ", ".join(map(str, self.roots))
             raise EntryMissingError(
                 f"the store has no {kind} entry {key[:12]}… (searched {searched}{lost}); it was deleted or "

@@ -14,10 +14,12 @@ from typing import Any
 from uuid import uuid4
 
 from weclick.common.errors import InputError, room_to_write, unwritable
+from weclick.common.files import write_bytes
 from weclick.store.arrays import is_plain
 from weclick.store.entries import read_meta_file
 from weclick.store.leases.holder import is_gone, process_space
 from weclick.store.meta import KINDS, LAYOUT, META, damaged, entry_name, parse_meta
+from weclick.store.signatures import SIGNATURE_BYTES, SIGNERS, signature_name
 from weclick.store.verify import verify_entry
 
 QUARANTINE = "quarantine"
@@ -147,6 +149,33 @@ class LocalRoot:
     def faults(self, kind: str, key: str) -> list[str]:
         """As `verify_entry`."""
         return verify_entry(self.folder(kind, key), kind, key)
+
+    def signatures(self, kind: str, key: str) -> list[bytes]:
+        """The signatures of an entry: small plain files, through no symbolic link."""
+        name = self.path / signature_name(kind, key)
+        found = []
+        for path in sorted(name.parent.glob(f"{name.name}.*"))[:SIGNERS]:
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+                    raise
+                continue  # gone meanwhile, a link or a socket: no signature
+            with os.fdopen(descriptor, "rb") as file:
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    found.append(file.read(SIGNATURE_BYTES))
+        return found
+
+    def add_signature(self, kind: str, key: str, signer: str, data: bytes) -> None:
+        """Put a signature of an entry there. It replaces an earlier one of that signer.
+
+        Raises:
+            DiskFullError, UnwritableError: as in `room_to_write`.
+        """
+        name = self.path / signature_name(kind, key)
+        with room_to_write(name):
+            make_folders(name.parent)
+        write_bytes(name.with_name(f"{name.name}.{signer}"), data)
 
     def quarantine(self, kind: str, key: str) -> Path:
         """Move an entry to where nobody reads it and a person can look at it.

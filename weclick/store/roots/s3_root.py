@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from weclick.common.errors import InputError, room_to_write
 from weclick.store.entries import read_meta_file
 from weclick.store.meta import KINDS, LAYOUT, META, META_BYTES, damaged, entry_name, is_safe_name, parse_meta
+from weclick.store.signatures import SIGNATURE_BYTES, SIGNERS, signature_name
 from weclick.store.verify import verify_entry
 
 FILES_AT_ONCE = 8
@@ -165,6 +167,18 @@ class S3Root:
             raise
         except InputError as error:
             return [str(error)]
+
+    def signatures(self, kind: str, key: str) -> list[bytes]:
+        """The signatures of an entry: small objects."""
+        names = [name for name, _ in islice(self._list(f"{signature_name(kind, key)}."), SIGNERS)]
+        with self._reached():
+            return [self._get(name)["Body"].read(SIGNATURE_BYTES) for name in names]
+
+    def add_signature(self, kind: str, key: str, signer: str, data: bytes) -> None:
+        """Put a signature of an entry there. It replaces an earlier one of that signer."""
+        name = f"{self._prefix}{signature_name(kind, key)}.{signer}"
+        with self._reached():
+            self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
 
     def _get(self, name: str) -> dict[str, Any]:
         return self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
