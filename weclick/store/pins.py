@@ -34,13 +34,16 @@ def content_digest(meta: Mapping[str, Any]) -> str:
     Args:
         meta: its entry.json.
     """
-    model = meta["kind"] == MODELS
-    files = {name: file["sha256"] for name, file in meta["files"].items() if not model or name == WEIGHTS}
-    told = (
-        {} if model else {name: meta["attributes"][name] for name in meta["attributes"] if name not in _NAMES}
-    )
+    files, told = {name: file["sha256"] for name, file in meta["files"].items()}, reading_of(meta)
+    if meta["kind"] == MODELS:
+        files, told = {name: files[name] for name in files if name == WEIGHTS}, {}
     value = {"kind": meta["kind"], "key": meta["key"], "files": files, "attributes": told}
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def reading_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of an entry that say how to read it, without names of people's files."""
+    return {name: value for name, value in meta["attributes"].items() if name not in _NAMES}
 
 
 def check_pin(pins: Pins, root: object, meta: Mapping[str, Any]) -> None:

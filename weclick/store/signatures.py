@@ -89,6 +89,14 @@ def carry_signatures(source: Signed, target: Signed, meta: Mapping[str, Any]) ->
             target.add_signature(meta["kind"], meta["key"], _signer(public), data)
 
 
+def by_sha256(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An entry.json whose files readers compare with their SHA-256.
+
+    Otherwise readers compare CRC-32C, which is quicker. It finds damage, but anybody can forge it.
+    """
+    return {**meta, "files": {name: {**file, "crc32c": None} for name, file in meta["files"].items()}}
+
+
 class Trust:
     """Decides which entries of others are read: those that one of the trusted keys has signed.
 
@@ -133,14 +141,8 @@ class Trust:
         return False
 
     def strict(self, meta: Mapping[str, Any]) -> Mapping[str, Any]:
-        """An entry.json whose files are read by their SHA-256 alone, where signatures are asked for.
-
-        Otherwise readers compare CRC-32C, which is quicker. It finds damage, but anybody can forge it.
-        """
-        if not self:
-            return meta
-        plain = {name: {**file, "crc32c": None} for name, file in meta["files"].items()}
-        return {**meta, "files": plain}
+        """As `by_sha256` where signatures are asked for; otherwise the same entry.json."""
+        return by_sha256(meta) if self else meta
 
     def tell(self) -> None:
         """Print on stderr how many entries of which root were not read, since this was last told."""
