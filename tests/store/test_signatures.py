@@ -51,6 +51,10 @@ class Lab:
         (path,) = (self.team.path / "signatures").rglob(f"{self.key}.*")
         return path
 
+    @property
+    def signature_folder(self) -> Path:
+        return self.team.path / f"signatures/flow/v1/{self.key[:2]}"
+
     def sign(self, root=None, private=None) -> None:
         root = root or self.team
         sign_entry(root, root.find_meta("flow", self.key), private or self.private)
@@ -176,6 +180,13 @@ def test_links_and_pipes_are_no_signatures_and_block_nobody(lab, tmp_path):
     path.symlink_to(tmp_path / "elsewhere")
     os.mkfifo(path.with_suffix(".pipe"))
     assert judge(lab) == UNSIGNED
+
+
+def test_many_planted_files_do_not_hide_a_signature(lab):
+    lab.sign()
+    for i in range(40):
+        lab.signature_folder.joinpath(f"{lab.key}.{i:04d}").write_bytes(b"{}")
+    assert judge(lab) == SIGNED
 
 
 def with_crc(data: bytes, crc: int) -> bytes:

@@ -84,8 +84,9 @@ def read_lock(path: Path) -> dict[str, Any]:
     if path.is_dir():
         lock = read_lock(Layout(path).lock)
         lock |= read_outcome(path, lock["config"]["data"])
-        cache = _report_card(path)[1]["cache"]
-        return {**lock, "contents": contents_of(lock, Store.from_config(**cache))}
+        known = Layout(path).report_card.is_file()  # it tells where the store is
+        cache = _report_card(path)[1]["cache"] if known else None
+        return {**lock, "contents": contents_of(lock, Store.from_config(**cache)) if cache else {}}
     lock = read_json(path, "lock")
     if fault := schema_fault(lock, "lock"):
         raise InputError(

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -50,8 +50,8 @@ _ALGORITHM = "ssh-ed25519"
 class Signed(Protocol):
     """A root, as far as signatures need it."""
 
-    def signatures(self, kind: str, key: str) -> list[bytes]:
-        """The signatures of an entry, as they were put there."""
+    def signatures(self, kind: str, key: str, signers: Collection[str] = ()) -> list[bytes]:
+        """The signatures of an entry, as they were put there: of some signers, or SIGNERS of all."""
 
     def add_signature(self, kind: str, key: str, signer: str, data: bytes) -> None:
         """Put a signature there. It replaces an earlier one of that signer."""
@@ -110,6 +110,7 @@ class Trust:
 
     def __init__(self, keys: Sequence[str] = ()):
         self._keys = {_raw(key).hex(): key for text in keys for key in _public_keys(text)}
+        self._signers = [_signer(public) for public in self._keys]
         self._refused: Counter[tuple[str, str]] = Counter()
         self._seen: set[tuple[str, str, str]] = set()
         self._mutex = threading.Lock()
@@ -122,11 +123,11 @@ class Trust:
 
     def judge(self, root: Signed, meta: Mapping[str, Any]) -> str:
         """Whether one of the keys has signed an entry: SIGNED, UNSIGNED, OTHER_KEY or UNFIT."""
-        found = [value for value in map(_parse, root.signatures(meta["kind"], meta["key"])) if value]
-        ours = [value for value in found if value["public_key"] in self._keys]
+        where = meta["kind"], meta["key"]
+        ours = [value for data in root.signatures(*where, self._signers) if (value := _parse(data))]
         if any(self._fits(value, meta) for value in ours):
             return SIGNED
-        return UNFIT if ours else OTHER_KEY if found else UNSIGNED
+        return UNFIT if ours else OTHER_KEY if any(map(_parse, root.signatures(*where))) else UNSIGNED
 
     def accepts(self, root: Signed, meta: Mapping[str, Any]) -> bool:
         """Whether an entry of a root may be read. Those that may not are counted, see `tell`."""
@@ -159,11 +160,13 @@ class Trust:
     def _fits(self, value: Mapping[str, str], meta: Mapping[str, Any]) -> bool:
         from cryptography.exceptions import InvalidSignature
 
+        key = self._keys.get(value["public_key"])
         try:
-            self._keys[value["public_key"]].verify(bytes.fromhex(value["signature"]), _message(meta))
+            if key:
+                key.verify(bytes.fromhex(value["signature"]), _message(meta))
         except (InvalidSignature, ValueError):
             return False
-        return True
+        return key is not None
 
 
 def make_key(path: Path) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -150,11 +150,12 @@ class LocalRoot:
         """As `verify_entry`."""
         return verify_entry(self.folder(kind, key), kind, key)
 
-    def signatures(self, kind: str, key: str) -> list[bytes]:
-        """The signatures of an entry: small plain files, through no symbolic link."""
+    def signatures(self, kind: str, key: str, signers: Collection[str] = ()) -> list[bytes]:
+        """The signatures of an entry by some signers, or by all: small plain files, no symbolic links."""
         name = self.path / signature_name(kind, key)
+        named = [name.with_name(f"{name.name}.{signer}") for signer in signers]
         found = []
-        for path in sorted(name.parent.glob(f"{name.name}.*"))[:SIGNERS]:
+        for path in named or sorted(name.parent.glob(f"{name.name}.*"))[:SIGNERS]:
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError as error:

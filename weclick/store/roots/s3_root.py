@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -168,11 +168,18 @@ class S3Root:
         except InputError as error:
             return [str(error)]
 
-    def signatures(self, kind: str, key: str) -> list[bytes]:
-        """The signatures of an entry: small objects."""
-        names = [name for name, _ in islice(self._list(f"{signature_name(kind, key)}."), SIGNERS)]
-        with self._reached():
-            return [self._get(name)["Body"].read(SIGNATURE_BYTES) for name in names]
+    def signatures(self, kind: str, key: str, signers: Collection[str] = ()) -> list[bytes]:
+        """The signatures of an entry by some signers, or by all: small objects."""
+        start, found = f"{signature_name(kind, key)}.", []
+        names = [start + signer for signer in signers]
+        for name in names or [name for name, _ in islice(self._list(start), SIGNERS)]:
+            with self._reached():
+                try:
+                    found.append(self._get(name)["Body"].read(SIGNATURE_BYTES))
+                except self._client.exceptions.ClientError as error:
+                    if error.response["Error"]["Code"] not in _MISSING:
+                        raise
+        return found
 
     def add_signature(self, kind: str, key: str, signer: str, data: bytes) -> None:
         """Put a signature of an entry there. It replaces an earlier one of that signer."""
