@@ -175,6 +175,7 @@ class LocalRoot:
         """
         name = self.path / signature_name(kind, key)
         with room_to_write(name):
+            self._check_present()
             make_folders(name.parent)
         write_bytes(name.with_name(f"{name.name}.{signer}"), data)
 

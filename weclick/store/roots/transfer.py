@@ -59,7 +59,6 @@ def copy_entry(source: Root, target: Root, meta: Mapping[str, Any]) -> bool:
         DamagedEntryError: it is not whole; the target stays as it was.
     """
     kind, key = meta["kind"], meta["key"]
-    carry_signatures(source, target, meta)  # first: nobody finds the entry without them
     with target.workspace(kind, key) as folder:
         if isinstance(source, LocalRoot) and isinstance(target, S3Root):
             folder = source.folder(kind, key)  # uploaded from its own place
@@ -70,6 +69,7 @@ def copy_entry(source: Root, target: Root, meta: Mapping[str, Any]) -> bool:
             raise damaged(where, f"{len(faults)} faults, {faults[0].replace(f'{folder}/', '')}")
         if open_entry(folder, kind, key).meta["digest"] != meta["digest"]:
             raise damaged(where, "somebody replaced it while it was copied")
+        carry_signatures(source, target, meta)  # before the commit: nobody finds the entry without them
         return target.commit(folder, kind, key)
 
 
