@@ -9,6 +9,8 @@ from pathlib import Path
 from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     bench,
     cache,
+    cache_audit,
+    cache_trust,
     compare,
     doctor,
     explain,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
@@ -19,6 +22,11 @@ from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import LocalRoot, S3Root, Store
+    from weclick.store.pins import Pins
+    from weclick.store.signatures import Trust
+
+Accept = Callable[[Any, Mapping[str, Any]], bool]
+"""Says of a root and an entry.json whether it may be copied."""
 
 
 class Outcome(NamedTuple):
@@ -68,19 +76,25 @@ def publish(
 def fetch(listed: Listed = None, kind: Kinds = None, config: Config = DEFAULT, change: Set = None) -> None:
     """Copy the entries that a run needs from the team roots into the local one.
 
-    For a manifest, these are its frames and flows under the configuration.
+    For a manifest, these are its frames and flows under the configuration. For a lock, they are all that it
+    names. Results with a run.lock.json pin the content of their entries: an entry of other content under the
+    same key is not copied, an error names it and its root, and the exit status is 1. With cache.trusted_keys,
+    entries count as not there that none of the keys has signed.
 
     Examples:
 
         weclick cache fetch results
+
+        weclick cache fetch theirs.lock.json
 
         weclick cache fetch results/manifest/train/0.json --config config/camvid.yaml
     """
     loaded, store = opened(config, change)
     if not store.team:
         raise InputError(f"cache.roots names {store.local} alone; name the team's roots before it")
-    wanted = wanted_of(listed or [Path(loaded["results"])], loaded)
-    _copy("fetch", store.team, store.local, _of(kind, wanted))
+    listed = listed or [Path(loaded["results"])]
+    wanted = list(_of(kind, wanted_of(listed, loaded)))
+    _end(_copied(f"fetch: {store.local}", store.team, store.local, wanted, _accept(store, _pins(listed))))
 
 
 @cache.command()
@@ -97,12 +111,12 @@ def mirror(
 
         weclick cache mirror /share/weclick s3://team/weclick
     """
-    loaded, _ = opened(config, change)
+    loaded, store = opened(config, change)
     roots = root_of(one, loaded), root_of(other, loaded)
     held = [list(_of(kind, _held(root))) for root in roots]
     _end(
         *(
-            _copied(f"{source} -> {target}", [source], target, entries)
+            _copied(f"{source} -> {target}", [source], target, entries, _accept(store, {}, target))
             for source, target, entries in zip(roots, roots[::-1], held, strict=True)
         )
     )
@@ -129,6 +143,9 @@ def verify(
     quarantine; a run that needs one makes it anew. If a disk or share fails while an entry is read, the entry
     is not called damaged and stays where it is: it "could not be checked", and the exit status is 3.
 
+    With cache.trusted_keys, it also counts signed and unsigned entries. A signature of a trusted key that
+    does not fit its entry is a fault.
+
     Examples:
 
         weclick cache verify
@@ -142,7 +159,8 @@ def verify(
     for each in roots[: 1 if root else -1]:
         if isinstance(each, LocalRoot) and not is_folder(each.path):
             raise MissingFileError(f"{each}: there is no such root; mount it, or correct the name")
-    _end(*(_verified(each, kind, quarantine and str(each) == str(store.local)) for each in roots))
+    verified = [_verified(each, kind, quarantine and str(each) == str(store.local)) for each in roots]
+    _end(*verified, *(Outcome(_unfit(each, kind, store.trust), 0) for each in roots))
 
 
 def _verified(root: LocalRoot | S3Root, kind: list[str] | None, quarantine: bool) -> Outcome:
@@ -192,6 +210,23 @@ def _move_away(root: LocalRoot | S3Root, kind: str, key: str) -> None:
         print(f"moved to {root.quarantine(kind, key)}")
 
 
+def _unfit(root: LocalRoot | S3Root, kind: list[str] | None, trust: Trust) -> int:
+    """Count the signatures by trusted keys that do not fit, and print how many entries are signed."""
+    from weclick.store import DamagedEntryError
+    from weclick.store.signatures import UNFIT
+
+    judged: Counter[str] = Counter()
+    for each in _of(kind, _held(root)) if trust else ():
+        with suppress(DamagedEntryError, UnreadableError):  # told before
+            if meta := root.find_meta(*each):
+                judged[found := trust.judge(root, meta)] += 1
+                if found == UNFIT:
+                    print(f"fault: {root}: {each[0]} entry {each[1]} is {UNFIT}")
+    if judged:
+        print(f"{root}: {', '.join(f'{count} {found}' for found, count in sorted(judged.items()))}")
+    return judged[UNFIT]
+
+
 def opened(config: str, change: list[str] | None) -> tuple[sections.Config, Store]:
     """The complete configuration, and its store."""
     loaded = load_config(config, change or ())
@@ -214,6 +249,13 @@ def _held(root: LocalRoot | S3Root) -> Iterator[tuple[str, str]]:
 def _of(kinds: list[str] | None, entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     chosen = kinds_of(kinds)
     return (entry for entry in entries if entry[0] in chosen)
+
+
+def chosen_of(
+    kinds: list[str] | None, root: LocalRoot | S3Root, wanted: Iterable[tuple[str, str]] | None
+) -> list[tuple[str, str]]:
+    """Kind and key of the wanted entries, or of all that a root holds, of some kinds; each once."""
+    return list(dict.fromkeys(_of(kinds, _held(root) if wanted is None else wanted)))
 
 
 def kinds_of(given: list[str] | None) -> tuple[str, ...]:
@@ -241,6 +283,7 @@ def _copied(
     sources: list[LocalRoot | S3Root],
     target: LocalRoot | S3Root,
     wanted: Iterable[tuple[str, str]],
+    accept: Accept = lambda *_: True,
 ) -> Outcome:
     """Copy with a bar, and print a summary."""
     from weclick.common.progress import progress_bar
@@ -249,7 +292,7 @@ def _copied(
 
     entries = list(dict.fromkeys(wanted))
     with progress_bar(what, len(entries), "entries") as bar:
-        done = copy_entries(sources, target, entries, bar.advance)
+        done = copy_entries(sources, target, entries, bar.advance, accept=accept)
     size = count_bytes(done.copied_bytes)
     print(f"{what}: {done.copied} entries copied ({size}), {done.skipped} were there")
     for notice, count in done.licences.items():
@@ -258,10 +301,38 @@ def _copied(
         print(f"fault: {fault}")
     for doubt in done.unchecked:
         print(doubt)
+    if done.refused:
+        print(f"{done.refused} entries hold other content than a lock pins")
     if done.missing:
         kind, key = done.missing[0]
         print(f"{len(done.missing)} entries are in no root, e.g. {kind} {key}")
     return Outcome(len(done.faults) + len(done.missing), len(done.unchecked))
+
+
+def _accept(store: Store, pins: Pins, target: LocalRoot | S3Root | None = None) -> Accept:
+    """What may be copied: pinned content, and into the local root only what trusted keys signed."""
+    from weclick.store.pins import check_pin
+
+    asked = str(target or store.local) == str(store.local)
+
+    def accept(root: LocalRoot | S3Root, meta: Mapping[str, Any]) -> bool:
+        if asked and str(root) != str(store.local) and not store.trust.accepts(root, meta):
+            return False
+        check_pin(pins, root, meta)
+        return True
+
+    return accept
+
+
+def _pins(listed: Iterable[Path]) -> Pins:
+    """What the locks of these results pin; a line on stderr tells of those that pin nothing."""
+    from weclick.runs.lock import read_lock
+    from weclick.runs.pins import locks_of, pins_of
+
+    locks = {path: read_lock(path) for path in locks_of(listed)}
+    for path in (path for path, lock in locks.items() if "contents" not in lock):
+        print(f"{path}: this lock is of an earlier weclick and pins no contents of entries", file=sys.stderr)
+    return pins_of(locks.values())
 
 
 def _end(*outcomes: Outcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +29,8 @@ from weclick.common.words import mebibytes
 from weclick.runs.listed import files_of
 
 if TYPE_CHECKING:  # importing the store takes longer than printing help
-    from weclick.store import Summary
+    from weclick.store import LocalRoot, S3Root, Summary
+    from weclick.store.signatures import Trust
 
 AT_MOST = 40
 """Rows that `ls` shows by default. To print many thousands would take longer than to find them."""
@@ -67,6 +68,8 @@ def ls(
 ) -> None:
     """List the entries of the store: their data, maker, size, age and last use.
 
+    With cache.trusted_keys, the list also tells which entries are signed by one of them.
+
     An entry does not know its data set. The list shows it if a manifest of `results` (by default those of
     the configuration) names one of its frames, by content. Only the local root marks last use, to a day.
 
@@ -83,19 +86,21 @@ def ls(
     loaded, store = opened(config, change)
     now = time.time()
     made_until, used_until = (now - seconds(given or "0h") for given in (older_than, unused_since))
+    roots = roots_of(root, loaded, store)
     entries = [
         entry
-        for entry in read_entries(roots_of(root, loaded, store), kinds_of(kind))
+        for entry in read_entries(roots, kinds_of(kind))
         if entry.created_unix_s <= made_until and entry.last_unix_s <= used_until
     ]
     entries.sort(key=SORTS[sort])
     clips = _clips(results or [path for path in [Path(loaded["results"])] if path.is_dir()])
-    told = [_tell(entry, clips) for entry in (entries if as_json else entries[:rows])]
+    judge = _judge(roots, store.trust)
+    told = [_tell(entry, clips) | judge(entry) for entry in (entries if as_json else entries[:rows])]
     if as_json:
         print("[" + ",\n ".join(map(json.dumps, told)) + "]")
         return
     columns = ("kind", "data set", "clip", "made with", "codec", "MiB", "made", "used", "by", "key", "root")
-    print_table(columns, [_cells(row, now) for row in told])
+    print_table((*columns, "signed") if store.trust else columns, [_cells(row, now) for row in told])
     hidden = len(entries) - len(told)
     print(amount(entries) + (f"; {hidden} of them are not shown (--rows)" if hidden else ""))
 
@@ -152,6 +157,24 @@ def _clips(results: Iterable[Path]) -> dict[str, tuple[str, str]]:
     return clips
 
 
+def _judge(roots: Iterable[LocalRoot | S3Root], trust: Trust) -> Callable[[Summary], dict[str, str]]:
+    """Says of an entry whether a trusted key signed it; says nothing if there are no trusted keys."""
+    from weclick.store import DamagedEntryError
+
+    of = {str(root): root for root in roots}
+
+    def judge(entry: Summary) -> dict[str, str]:
+        if not trust:
+            return {}
+        try:
+            meta = of[entry.root].find_meta(entry.kind, entry.key)
+        except DamagedEntryError:
+            return {"signed": "damaged"}
+        return {"signed": trust.judge(of[entry.root], meta) if meta else "gone"}
+
+    return judge
+
+
 def _tell(entry: Summary, clips: dict[str, tuple[str, str]]) -> dict[str, Any]:
     known = (clips[digest] for digest in (entry.frames if clips else ()) if digest in clips)
     dataset, clip = next(known, (None, None))
@@ -185,6 +208,7 @@ def _cells(told: dict[str, Any], now: float) -> tuple[str, ...]:
         told["user"],
         told["key"][:12],
         told["root"],
+        *([told["signed"]] if "signed" in told else []),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -34,8 +35,14 @@ def lock(
     """
     from weclick.common.files import write_text
     from weclick.runs.lock import make_lock, spell_lock
+    from weclick.runs.pins import unpinned
 
-    write_text(output, spell_lock(make_lock(results, code, _at_most(threads))))
+    made = make_lock(results, code, _at_most(threads))
+    if gone := unpinned(made):
+        print(
+            f"weclick: {gone} entries of this run are in no root; the lock does not pin them", file=sys.stderr
+        )
+    write_text(output, spell_lock(made))
 
 
 @app.command()
@@ -49,6 +56,13 @@ def reproduce(
         typer.Option(min=1, help="Cores for the workflow. Default: as the run had, at most all here."),
     ] = None,
     change: Set = None,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept-other-contents",
+            help="Go on if the store has other content under a key than the lock pins; count it.",
+        ),
+    ] = False,
     check: Annotated[
         Path | None,
         typer.Option("--check", help="Run nothing; compare with this lock or results folder."),
@@ -58,8 +72,9 @@ def reproduce(
 
     It runs the lock's configuration in this folder. It takes what the store holds and computes the rest;
     with an empty root, it computes everything. The data are compared first. If they differ, nothing is
-    computed. The lock does not say where anything is written: results go to --results, a toy street too,
-    and entries to your own store.
+    computed. Then the entries that the store has are compared with the digests that the lock pins. An entry
+    of other content ends it with an error that names entry and root. The lock does not say where anything
+    is written: results go to --results, a toy street too, and entries to your own store.
 
     Exit status 0 if data, clicks, entries, networks and scores are the same to the last bit, else 1.
     Differences in configuration, code, versions and device are printed too, but do not count.
@@ -85,9 +100,8 @@ def reproduce(
             raise InputError(
                 f"--results is {results}, the folder of the run to repeat; name another one; it is created"
             )
-        new = rerun(
-            old, config_of(old, results, change or ()), cores=cores or _at_most(old["device"]["threads"])
-        )
+        config = config_of(old, results, change or ())
+        new = rerun(old, config, cores=cores or _at_most(old["device"]["threads"]), accept=accept)
         _tell_costs(results)
     if _tell(old, new):
         raise typer.Exit(1)
@@ -106,7 +120,9 @@ def _tell(old: dict, new: dict) -> bool:
 
     found = {part: differences(old, new, part) for part in (*CIRCUMSTANCES, *OUTCOME) if part in new}
     for part, lines in found.items():
-        print(f"{part}: {len(lines)} differ" if lines else f"{part}: the same")
+        told = f"{len(lines)} differ" if lines else "the same"
+        told += _uncompared(old, new) if part == "contents" else ""
+        print(f"{part}: {told}")
         for line in lines[:MOST_LINES]:
             print(f"    {line}")
         if len(lines) > MOST_LINES:
@@ -117,6 +133,18 @@ def _tell(old: dict, new: dict) -> bool:
     else:
         print(f"what differs: {', '.join(differ)}" if differ else "the results are the same")
     return bool(differ)
+
+
+def _uncompared(old: dict, new: dict) -> str:
+    """How many contents of entries could not be compared, for the end of a line; empty if all could."""
+    pinned, found = (
+        {(kind, key) for kind in part for key in part[kind]}
+        for part in (old.get("contents", {}), new["contents"])
+    )
+    if "contents" not in old:
+        return " or unknown: the lock is of an earlier weclick and pins none"
+    lacking = len(pinned - found)
+    return f", but {lacking} of {len(pinned)} could not be compared: they are in no root" if lacking else ""
 
 
 def _tell_costs(results: Path) -> None:

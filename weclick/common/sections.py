@@ -33,6 +33,7 @@ class CacheSection(TypedDict):
     """`cache`: the store."""
 
     roots: list[str]
+    trusted_keys: list[str]
     s3: S3Section
     read_through: ReadThroughSection
     lease_wait_s: float

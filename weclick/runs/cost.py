@@ -34,7 +34,7 @@ class MeteredStore(Store):
     """
 
     def __init__(self, store: Store, kind: str):
-        super().__init__(store.roots, lease_wait_s=store.lease_wait_s)
+        super().__init__(store.roots, lease_wait_s=store.lease_wait_s, trusted_keys=store.trust)
         self._kind = kind
         self.found: set[str] = set()
         self.made: dict[str, int] = {}

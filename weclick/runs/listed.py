@@ -55,10 +55,15 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
 def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, str]]:
     from weclick.common.files import read_json
     from weclick.manifest import read_manifest
+    from weclick.runs.lock import read_lock
+    from weclick.runs.pins import named_by
     from weclick.runs.wanted import Wanted
     from weclick.store import read_index
 
     raw = read_json(file, "one that writes indexes")
+    if {"entries", "models", "code"} <= raw.keys():
+        yield from named_by(read_lock(file))
+        return
     if raw.get("kind") == "frames" and not config["frames"]["pack"] and not planned:
         return  # its keys name frames that stay in their files
     if "entries" in raw:
@@ -70,5 +75,6 @@ def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, 
         yield from ((kind, key) for kind in ("frames", "flow") for key in wanted.keys(kind, clips).values())
     else:
         raise InputError(
-            f"{file}: names no entries; give an index, a manifest, a model.json, or a folder of results"
+            f"{file}: names no entries; give an index, a manifest, a model.json, a lock, or a folder of "
+            "results"
         )

@@ -14,14 +14,15 @@ from weclick.common.config import complete_config, with_new_names
 from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
-from weclick.common.sections import DataSection
+from weclick.common.sections import Config, DataSection
 from weclick.common.stages import INDEXED, ROLES
 from weclick.manifest import Clip, read_manifests
 from weclick.runs.layout import LOCK, Layout
-from weclick.store import canonical_json, file_digest, read_index
+from weclick.runs.pins import contents_of
+from weclick.store import Store, canonical_json, file_digest, read_index
 
 SCHEMA_VERSION = 1
-OUTCOME = ("data", "clicks", "entries", "models", "metrics")
+OUTCOME = ("data", "clicks", "entries", "contents", "models", "metrics")
 """The parts of a lock with a run's input and output. Equal runs agree on them to the last bit."""
 CIRCUMSTANCES = ("config", "code", "versions", "device")
 """The parts of a lock that say how a run was made. They can explain a difference, but need not cause one."""
@@ -54,10 +55,8 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
         MissingFileError: a stage has not run; names the file and the stage.
         InputError: a file is not what its stage writes.
     """
-    path = Layout(results).report_card
-    card = read_json(path, "report", path.name)
-    config = complete_config(card["config"], source=str(path))
-    return {
+    card, config = _report_card(results)
+    lock = {
         "schema_version": SCHEMA_VERSION,
         "config": _without_places(config),
         "versions": card["versions"],
@@ -65,6 +64,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
         "device": {"name": _metrics(results).get("device"), "threads": threads},
         **read_outcome(results, config["data"]),
     }
+    return {**lock, "contents": contents_of(lock, Store.from_config(**config["cache"]))}
 
 
 def spell_lock(lock: Mapping[str, Any]) -> str:
@@ -83,7 +83,10 @@ def read_lock(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         lock = read_lock(Layout(path).lock)
-        return {**lock, **read_outcome(path, lock["config"]["data"])}
+        lock |= read_outcome(path, lock["config"]["data"])
+        known = Layout(path).report_card.is_file()  # it tells where the store is
+        cache = _report_card(path)[1]["cache"] if known else None
+        return {**lock, "contents": contents_of(lock, Store.from_config(**cache)) if cache else {}}
     lock = read_json(path, "lock")
     places = [name for name in _PLACES if "schema_version" in lock and name in (lock.get("config") or {})]
     if places:
@@ -108,7 +111,7 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
-    """The parts of OUTCOME, from the files that the stages wrote.
+    """The parts of OUTCOME, from the files that the stages wrote; `contents` stand in the store.
 
     Args:
         results: folder of the run.
@@ -146,6 +149,13 @@ def data_digests(results: Path, data: DataSection) -> dict[str, dict[str, dict[s
         manifest = read_manifests(Layout(results).shards("manifest", split, data["shards"]))
         found[split] = {clip.id: _clip(clip) for clip in manifest.clips}
     return found
+
+
+def _report_card(results: Path) -> tuple[dict[str, Any], Config]:
+    """The card of a run's report, and the complete configuration in it."""
+    path = Layout(results).report_card
+    card = read_json(path, "report", path.name)
+    return card, complete_config(card["config"], source=str(path))
 
 
 def _clip(clip: Clip) -> dict[str, str]:

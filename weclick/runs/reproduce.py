@@ -23,8 +23,10 @@ from weclick.manifest import write_manifest
 from weclick.runs.cost import stage_cost
 from weclick.runs.layout import Layout
 from weclick.runs.lock import data_digests, read_lock
+from weclick.runs.pins import check_contents
 from weclick.runs.report.provenance import flatten, spell
 from weclick.runs.wanted import Wanted
+from weclick.store import Store
 
 _STDERR = 2
 
@@ -55,16 +57,17 @@ def config_of(lock: Mapping[str, Any], results: Path, change: Sequence[str] = ()
     return load_config(json.dumps({**config, "results": str(results)}), change)
 
 
-def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, Any]:
+def rerun(lock: Mapping[str, Any], config: Config, *, cores: int, accept: bool = False) -> dict[str, Any]:
     """Run the workflow on a lock's data. Only entries that the store lacks are made.
 
     The data are compared first, before the workflow begins. If they differ from those of the lock, nothing
-    is computed.
+    is computed. Then the entries that the store has are compared with what the lock pins of them.
 
     Args:
         lock: of the run to repeat; its `data` are compared.
         config: the complete configuration, see `config_of`; `results` is the folder that is written to.
         cores: given to Snakemake.
+        accept: go on with entries that hold other content than the lock pins.
 
     Returns:
         The new run's lock; only its part `data` if the data differ.
@@ -73,12 +76,14 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int) -> dict[str, A
         MissingFileError: weclick is installed without its workflow, or the data are not there.
         InputError: the data are not as they should be, or the workflow ended with an error, which it has
             printed.
+        OtherContentError, DamagedEntryError: as in `check_contents`; nothing is computed.
     """
     layout, workflow = Layout(Path(config["results"])), _snakefile()
     _list_data(config, layout)
     data = data_digests(layout.folder, config["data"])
     if data != lock["data"]:
         return {"data": data}
+    check_contents(lock, Store.from_config(**config["cache"]), accept=accept)
     write_text(layout.config, json.dumps(config, indent=1) + "\n")
     _snakemake(workflow, "all", layout.config, cores)
     return read_lock(layout.lock)
@@ -113,10 +118,12 @@ def _list_data(config: Config, layout: Layout) -> None:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> list[str]:
     """The values of a part that differ between two locks, each as a line `name: old -> new`.
 
-    Digests are shortened. Numbers are followed by their difference. A value that a lock lacks is `none`.
+    Digests are shortened. Numbers are followed by their difference. A value that a lock lacks is `none`. Of
+    `contents`, only entries count that both locks know.
     """
-    leaves = [dict(flatten({part: lock[part]})) for lock in (old, new)]
-    names = sorted(set(leaves[0]) | set(leaves[1]))
+    leaves = [dict(flatten({part: lock.get(part, {})})) for lock in (old, new)]
+    known = set(leaves[0]), set(leaves[1])
+    names = sorted(known[0] & known[1] if part == "contents" else known[0] | known[1])
     pairs = {name: (leaves[0].get(name), leaves[1].get(name)) for name in names}
     return [
         f"{name.removeprefix(f'{part}.')}: {_spell(a)} -> {_spell(b)}{_change(a, b)}"

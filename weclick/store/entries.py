@@ -36,10 +36,17 @@ zstd_bytes reads faster than zstd, and stores probabilities in 63 steps of their
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A committed entry, open for reading. `meta` is its entry.json; `locate` finds or fetches its folder."""
+    """A committed entry, open for reading.
+
+    Attributes:
+        meta: its entry.json.
+        locate: finds or fetches its folder.
+        root: the root that holds it; None if it was opened by its folder.
+    """
 
     meta: Mapping[str, Any]
     locate: Callable[[Entry], Path]
+    root: object = None
 
     @property
     def key(self) -> str:

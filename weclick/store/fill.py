@@ -55,6 +55,7 @@ def fill(
         return entry is None
 
     missing = {key(item): item for item in items if is_missing(item)}
+    store.trust.tell()
     with (
         progress_bar(what, sum(map(size, missing.values())), unit) as bar,
         ThreadPoolExecutor(threads) as pool,

@@ -22,6 +22,7 @@ from weclick.store.meta import META, DamagedEntryError, EntryMissingError, descr
 from weclick.store.roots.local_root import LocalRoot
 from weclick.store.roots.read_through import FETCHED, MAX_GIB, ReadThrough
 from weclick.store.roots.s3_root import S3Root, is_bucket
+from weclick.store.signatures import SIGNED, Trust
 
 T = TypeVar("T")
 
@@ -38,10 +39,16 @@ class Bucket:
     def __str__(self) -> str:
         return str(self.root)
 
-    def find(self, kind: str, key: str) -> Entry | None:
+    def find(self, kind: str, key: str, trust: Trust) -> Entry | None:
         """An entry that was fetched before, or that the bucket has. Its files are fetched on first use."""
-        meta = self.fetched.find_meta(kind, key) or self.root.find_meta(kind, key)
-        return Entry(meta, partial(self.fetched.locate, self.root)) if meta else None
+        meta = self.fetched.find_meta(kind, key)
+        if not meta or (trust and not self.fetched.is_signed(meta, trust)):
+            fetched, meta = meta, self.root.find_meta(kind, key)
+            if not meta or not trust.accepts(self.root, meta):
+                return None
+            if fetched:  # before it was signed, or it is another one
+                self.fetched.renew(self.root, fetched, meta)
+        return Entry(trust.strict(meta), partial(self.fetched.locate, self.root), self.root)
 
 
 class Store:
@@ -57,9 +64,11 @@ class Store:
             the last root.
         lease_wait_s: how long a run waits for others who finish nothing.
         lease_wait: another name of `lease_wait_s`; it counts if it is not None.
+        trusted_keys: see `Trust`. An entry of another root than the last is read only if one of them signed
+            it; otherwise it counts as not there.
 
     Raises:
-        InputError: there is no root, or the last one is not a local folder.
+        InputError: there is no root, the last one is not a local folder, or as in `Trust`.
     """
 
     def __init__(
@@ -70,6 +79,7 @@ class Store:
         read_through: Mapping[str, Any] | None = None,
         lease_wait_s: float = LEASE_WAIT_S,
         lease_wait: float | None = None,
+        trusted_keys: Sequence[str] | Trust = (),
     ):
         if not roots:
             raise InputError("cache.roots is empty, expected at least one folder, the last one writable")
@@ -79,6 +89,8 @@ class Store:
             )
         self.local = LocalRoot(Path(str(roots[-1])).expanduser())
         """The last root; new entries go here."""
+        self.trust = trusted_keys if isinstance(trusted_keys, Trust) else Trust(trusted_keys)
+        """Decides which entries of other roots are read."""
         self._leases = Leases(self.local.path)
         self.lease_wait_s = lease_wait_s if lease_wait is None else lease_wait
         """How long a run waits for others who finish nothing, in seconds."""
@@ -111,7 +123,7 @@ class Store:
         for root in self.roots:
             if isinstance(root, Path) and (entry := self._open(LocalRoot(root), kind, key)):
                 return entry
-        found = (root.find(kind, key) for root in self.roots if isinstance(root, Bucket))
+        found = (root.find(kind, key, self.trust) for root in self.roots if isinstance(root, Bucket))
         return next(filter(None, found), None)
 
     def _open(self, root: LocalRoot, kind: str, key: str) -> Entry | None:
@@ -121,11 +133,32 @@ class Store:
         if root.path == self.local.path:
             root.mark_used(kind, key)
         try:
-            return open_entry(folder, kind, key)
+            meta = open_entry(folder, kind, key).meta
         except DamagedEntryError:
             if is_there(folder):
                 raise
             return None  # deleted meanwhile
+        if self.trust and not self._may_read(root, meta):
+            return None
+        return Entry(self.trust.strict(meta), lambda _: folder, root)
+
+    def _may_read(self, root: LocalRoot, meta: Mapping[str, Any]) -> bool:
+        """Whether an entry is this user's own, or signed.
+
+        Raises:
+            InputError: it lies in the last root, belongs to another user and is not signed. It can neither be
+                read nor made again.
+        """
+        if root.path != self.local.path:
+            return self.trust.accepts(root, meta)
+        folder = root.folder(meta["kind"], meta["key"])
+        owner = (folder / META).lstat().st_uid
+        if os.getuid() in (owner, 0) or owner == 0 or self.trust.judge(root, meta) == SIGNED:
+            return True
+        raise InputError(
+            f"{folder}: another user made this entry, and no key of cache.trusted_keys signed it; name a "
+            "folder of your own as the last of cache.roots (or WECLICK_CACHE), and shared ones before it"
+        )
 
     def get(self, kind: str, key: str) -> Entry:
         """The entry of that key.
@@ -138,6 +171,7 @@ class Store:
         if entry is None:
             gone = [str(root) for root in self.roots if isinstance(root, Path) and not root.is_dir()]
             lost = f"; not there at all: {', '.join(gone)}" if gone else ""
+            self.trust.tell()
             searched = ", ".join(map(str, self.roots))
             raise EntryMissingError(
                 f"the store has no {kind} entry {key[:12]}… (searched {searched}{lost}); it was deleted or "

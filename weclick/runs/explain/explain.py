@@ -142,7 +142,8 @@ def answer(questions: Iterable[Question], store: Store) -> list[Answer]:
             answers.append(Answer(question))
             continue
         key = entry_key(question.kind, question.inputs)
-        if found := look_up(roots, question.kind, key):
+        found = look_up(roots, question.kind, key)
+        if found and (not store.trust or store.find(question.kind, key)):  # an unsigned one is not read
             answers.append(Answer(question, key, found))
             continue
         near = _nearest(question, read_ledger(roots, [question.kind]).entries)

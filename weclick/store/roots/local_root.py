@@ -8,19 +8,21 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from weclick.common.disk import blocks_of, is_file, is_folder, names_in, open_plain
-from weclick.common.errors import InputError, room_to_write, unwritable
+from weclick.common.disk import blocks_of, is_file, is_folder, names_in, open_plain, read_plain
+from weclick.common.errors import InputError, NotPlainFileError, room_to_write, unwritable
+from weclick.common.files import write_bytes
 from weclick.store.arrays import is_plain
 from weclick.store.entries import read_meta_file
 from weclick.store.leases.heart import hold, let_go
 from weclick.store.leases.holder import is_dead_here, process_space
 from weclick.store.meta import KINDS, LAYOUT, META, damaged, entry_name, is_key, parse_meta
+from weclick.store.signatures import SIGNATURE_BYTES, SIGNERS, signature_name
 from weclick.store.verify import verify_entry
 
 QUARANTINE = "quarantine"
@@ -167,6 +169,31 @@ class LocalRoot:
     def faults(self, kind: str, key: str) -> list[str]:
         """As `verify_entry`."""
         return verify_entry(self.folder(kind, key), kind, key)
+
+    def signatures(self, kind: str, key: str, signers: Collection[str] = ()) -> list[bytes]:
+        """The signatures of an entry by some signers, or by all: small plain files, no symbolic links."""
+        name = self.path / signature_name(kind, key)
+        named = [name.with_name(f"{name.name}.{signer}") for signer in signers]
+        found = []
+        for path in named or sorted(name.parent.glob(f"{name.name}.*"))[:SIGNERS]:
+            with suppress(FileNotFoundError, NotPlainFileError):  # gone meanwhile, or no signature
+                found.append(read_plain(path, at_most=SIGNATURE_BYTES)[:SIGNATURE_BYTES])
+        return found
+
+    def add_signature(self, kind: str, key: str, signer: str, data: bytes) -> None:
+        """Put a signature of an entry there. It replaces an earlier one of that signer.
+
+        Raises:
+            DiskFullError, UnwritableError: as in `room_to_write`.
+        """
+        name = self.path / signature_name(kind, key)
+        with room_to_write(name):
+            self._check_present()
+            make_folders(name.parent, self.path)
+        path = name.with_name(f"{name.name}.{signer}")
+        write_bytes(path, data)
+        with suppress(FileNotFoundError):  # somebody replaced it, and gave it rights
+            give_rights(path, self.path)
 
     def quarantine(self, kind: str, key: str) -> Path:
         """Move an entry to where nobody reads it and a person can look at it.

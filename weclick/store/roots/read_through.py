@@ -12,7 +12,7 @@ import shutil
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from weclick.store.entries import Entry
 from weclick.store.meta import KINDS, META
 from weclick.store.roots.local_root import LocalRoot, give_rights, make_folders
 from weclick.store.roots.transfer import Root, copy_entry
+from weclick.store.signatures import SIGNED, Trust, carry_signatures
 
 FETCHED = "fetched"
 """The default folder of fetched entries, in the last root."""
@@ -52,6 +53,17 @@ class ReadThrough:
     def find_meta(self, kind: str, key: str) -> dict[str, Any] | None:
         """As `LocalRoot.find_meta`, for fetched entries."""
         return self._root.find_meta(kind, key)
+
+    def is_signed(self, meta: Mapping[str, Any], trust: Trust) -> bool:
+        """Whether a trusted key has signed a fetched entry."""
+        return trust.judge(self._root, meta) == SIGNED
+
+    def renew(self, source: Root, fetched: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+        """Make a fetched entry what its bucket holds now: give it its new signatures, or let it go."""
+        if fetched["digest"] == meta["digest"]:
+            carry_signatures(source, self._root, meta)
+        else:
+            _marks(self._root.path).remove_unused(self._root.folder(meta["kind"], meta["key"]))
 
     def locate(self, source: Root, entry: Entry) -> Path:
         """The folder of an entry, fetched if needed. It stays at least as long as `entry` is alive.

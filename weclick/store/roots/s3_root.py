@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +23,7 @@ from weclick.common.words import masked
 from weclick.store.entries import read_meta_file
 from weclick.store.meta import KINDS, LAYOUT, META, META_BYTES, damaged, entry_name, is_safe_name, parse_meta
 from weclick.store.roots.patience import BLOCK_BYTES, CONNECT_S, REPLY_S, SlowError, in_time
+from weclick.store.signatures import SIGNATURE_BYTES, SIGNERS, signature_name
 from weclick.store.verify import verify_entry
 
 FILES_AT_ONCE = 8
@@ -165,6 +167,25 @@ class S3Root:
             raise
         except InputError as error:
             return [str(error)]
+
+    def signatures(self, kind: str, key: str, signers: Collection[str] = ()) -> list[bytes]:
+        """The signatures of an entry by some signers, or by all: small objects."""
+        start, found = f"{signature_name(kind, key)}.", []
+        names = [start + signer for signer in signers]
+        for name in names or [name for name, _ in islice(self._list(start), SIGNERS)]:
+            with self._reached():
+                try:
+                    found.append(self._read(name, SIGNATURE_BYTES))
+                except self._client.exceptions.ClientError as error:
+                    if error.response["Error"]["Code"] not in _MISSING:
+                        raise
+        return found
+
+    def add_signature(self, kind: str, key: str, signer: str, data: bytes) -> None:
+        """Put a signature of an entry there. It replaces an earlier one of that signer."""
+        name = f"{self._prefix}{signature_name(kind, key)}.{signer}"
+        with self._reached():
+            self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
 
     def _fetch(self, name: str, file: BinaryIO, most: int) -> int:
         """Write an object into a file, no more than `most` bytes of it, and return how many."""
