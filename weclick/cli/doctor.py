@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from weclick.cli.app import DEFAULT, Config, Set, app, open_store
 from weclick.common.config import ConfigError, load_config
+from weclick.common.strict_json import strict_json
 
 
 @app.command()
@@ -48,7 +48,7 @@ def doctor(
     warnings = sum(finding.level == "warning" for finding in findings)
     if as_json:
         print(
-            json.dumps({"fit": not errors, "findings": [asdict(finding) for finding in findings]}, indent=1)
+            strict_json({"fit": not errors, "findings": [asdict(finding) for finding in findings]}, indent=1)
         )
     else:
         console = Console(soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from weclick.cli.app import Device, app, choose_device
 from weclick.common.errors import InputError
 from weclick.common.files import write_text
+from weclick.common.strict_json import strict_json
 
 
 @app.command("flow-bench")
@@ -87,5 +87,5 @@ def flow_bench(
         device=chosen,
     )
     show(result)
-    write_text(output, json.dumps(result, indent=1) + "\n")
+    write_text(output, strict_json(result, indent=1) + "\n")
     print(f"figures in {output}")

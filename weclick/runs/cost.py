@@ -6,7 +6,6 @@ the cost of the run that made it. No rule takes the file as input, and no index 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick import __version__
+from weclick.common.strict_json import strict_json
 from weclick.store import Entry, EntryWriter, Store, entry_key, write_index
 
 SUFFIX = ".cost.jsonl"
@@ -76,7 +76,7 @@ def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None
         "weclick": __version__,
     }
     with output.with_suffix(SUFFIX).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(strict_json(line) + "\n")
 
 
 def make_index(

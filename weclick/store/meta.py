@@ -22,6 +22,7 @@ import google_crc32c
 from weclick import __version__
 from weclick.common.errors import InputError
 from weclick.common.stages import KINDS
+from weclick.common.strict_json import strict_json
 from weclick.store.keys import entry_key
 
 LAYOUT = "v1"
@@ -107,7 +108,7 @@ def describe_entry(
         },
         "created_unix_s": int(time.time()),
     }
-    meta = json.loads(json.dumps(meta))  # makes tuples lists and keys texts, as readers will get them
+    meta = json.loads(strict_json(meta))  # makes tuples lists and keys texts, as readers will get them
     return {**meta, "digest": _digest(meta)}
 
 

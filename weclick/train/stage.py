@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import sys
@@ -17,6 +16,7 @@ import torch
 from weclick.common.errors import room_to_write
 from weclick.common.files import remove_unfinished, write_text, written_whole
 from weclick.common.stages import CARD, METRICS, WEIGHTS
+from weclick.common.strict_json import strict_json
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
@@ -57,7 +57,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
         for name in (WEIGHTS, METRICS):
             _copy(entry.path / name, folder / name)
         card = {"kind": "models", "key": key, **entry.attributes}
-        write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
+        write_text(folder / CARD, strict_json(card, indent=1) + "\n")
         for name in (CHECKPOINT, BEST):
             (folder / name).unlink(missing_ok=True)
     return entry
