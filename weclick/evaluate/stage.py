@@ -8,19 +8,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from weclick.common.file_names import short_path
-from weclick.common.files import file_inside, write_text, written_whole
+from weclick.common.files import file_inside, write_text
 from weclick.common.load import watched_load
 from weclick.common.progress import progress_bar
 from weclick.common.spread import spread_to_ends
 from weclick.common.stages import SCORES
 from weclick.common.strict_json import strict_json
 from weclick.evaluate.consistency import add_consistency
+from weclick.evaluate.own_files import save_class_map
 from weclick.evaluate.scored import check_scored_pixels, consistency_figures, scored_classes, told
 from weclick.evaluate.scores import scores
 from weclick.evaluate.speed import device_name, frames_per_second
@@ -136,14 +135,6 @@ def evaluate(
         "device": device_name(device),
         "speed": load,
     }
-
-
-def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, int, int], ...]) -> None:
-    """Write class ids (H, W) uint8 as a PNG whose palette shows the class colours."""
-    image = Image.fromarray(class_ids)
-    image.putpalette([channel for color in palette for channel in color])
-    with written_whole(path) as file:
-        image.save(file, format="PNG")
 
 
 def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:

@@ -61,16 +61,18 @@ def video_info(path: Path) -> VideoInfo:
 
 
 @contextmanager
-def video_writer(path: Path, rate: Fraction) -> Iterator[Callable[[np.ndarray], None]]:
+def video_writer(path: Path, rate: Fraction, *, comment: str = "") -> Iterator[Callable[[np.ndarray], None]]:
     """Write frames (H, W, 3) uint8 RGB as H.264 in MP4; the file appears once it is whole.
 
     Args:
         path: of the .mp4 file.
         rate: frames a second.
+        comment: put into the file's header.
     """
     import av
 
     with written_whole(path) as file, av.open(file.name, "w", format="mp4") as container:
+        container.metadata["comment"] = comment
         stream = container.add_stream("libx264", rate=rate)
         stream.pix_fmt = "yuv420p"
 
