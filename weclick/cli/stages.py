@@ -308,7 +308,8 @@ def _train(
     caches = {stage.kind: read_index(indexes.get(stage.kind, []), stage.kind) for stage in INDEXED}
     manifests, clicks, scored = data
     val = read_manifests(scored)
-    check_scored_pixels(val)  # before days of training, not after
+    if any(clip.scored for clip in val.clips):
+        check_scored_pixels(val)  # before days of training, not after
     recipe = Wanted(chosen).recipe(
         role,
         train=read_manifests(manifests),
