@@ -53,7 +53,7 @@ def test_the_verb_prints_a_table(config, tmp_path):
 
 
 def test_durations_for_people():
-    assert [spell_seconds(s) for s in (2, 120, 7200)] == ["2.0 s", "2 min", "2.0 h"]
+    assert [spell_seconds(s) for s in (2, 120, 7200, 9e6)] == ["2.0 s", "2 min", "2.0 h", "104 days"]
 
 
 LARGE = {"batch_size": 16, "crop": [512, 512]}

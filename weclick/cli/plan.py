@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,6 +53,8 @@ def plan(
     loaded = load_config(config, change or ())
     seconds = probe_seconds if probe else 0.0
     chosen = choose_device(device)
+    if probe:
+        print(f"timing samples of all stages, for about {at_most:.0f} s at most", file=sys.stderr)
     made = make_plan(loaded, open_store(loaded), device=chosen, probe_s=seconds, at_most_s=at_most)
     table = Table("stage", "work", "in the store", "to make", "store", "time")
     for stage in made.stages:
@@ -85,7 +88,7 @@ def hints(plan: Plan, device: str, *, probed: bool) -> list[str]:
         return ["times were not asked for; leave out --no-probe to time a few frames, pairs and steps"]
     told = []
     if any(stage.estimated for stage in plan.stages):
-        told.append("≈ is scaled up from a smaller batch and crop, and may be off by half")
+        told.append("≈ is scaled up from a smaller batch and crop; larger ones may take less or more")
     if plan.untimed:
         told.append(f"the total is without {', '.join(plan.untimed)}")
     most = max(plan.stages, key=lambda stage: stage.seconds or 0)
@@ -107,4 +110,7 @@ def spell_seconds(seconds: float) -> str:
     """A duration in words."""
     if seconds < 90:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.0f} days"
