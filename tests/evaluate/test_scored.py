@@ -104,6 +104,18 @@ def test_one_class_everywhere_is_not_called_consistent(street):
     assert "no temporal consistency: every pixel compared is road" in told("student", figures)
 
 
+def test_one_class_in_each_clip_is_not_called_consistent(street):
+    again = replace(street.val.clips[0], id="again")
+    twice = replace(street.val, clips=(street.val.clips[0], again))
+    (key,) = street.val_flow.values()
+    count = len(again.frames)
+    maps = [np.full((64, 96), i // count, np.uint8) for i in range(2 * count)]
+    flow = {clip.id: key for clip in twice.clips}
+    figures = evaluate(Oracle(maps), twice, store=street.store, flow=flow)
+    assert figures["temporal_consistency"] is None
+    assert figures["consistency_of_one_class"] == " / ".join(twice.classes.names[:2])
+
+
 def test_two_classes_have_their_consistency(street):
     truth = [read_label(street.val, frame) for clip in street.val.clips for frame in clip.frames]
     figures = evaluate(Oracle(truth), street.val, store=street.store, flow=street.val_flow)

@@ -89,7 +89,6 @@ def flow_bench(
             at_most=at_most,
             device=chosen,
         )
-    result["load"] = load
     show(result)
     if busy := busy_words(load):
         print(f"{busy}: times are longer than on an idle one")

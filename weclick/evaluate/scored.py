@@ -48,19 +48,25 @@ def scored_classes(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any
     }
 
 
-def consistency_figures(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any]:
+def consistency_figures(matrix: ConfusionMatrix, manifest: Manifest, *, varied: bool) -> dict[str, Any]:
     """Temporal consistency, or why there is none: one class everywhere agrees with itself and says nothing.
 
+    Args:
+        matrix: of the predictions against their warped neighbours.
+        manifest: gives the names of the classes.
+        varied: whether any prediction holds more than one class.
+
     Returns:
-        temporal_consistency: mIoU of frames with their warped neighbours; None without flow, or if all pixels
-            compared are of one class. consistency_of_one_class: the name of that class, else None.
+        temporal_consistency: mIoU; None without flow, or if all pixels compared agree and are of one class,
+        in all or in each frame. consistency_of_one_class: the name of that class (of several: with slashes).
     """
     square = matrix.matrix[:, : manifest.num_classes]
     seen = np.flatnonzero(square.sum(0) + square.sum(1))
-    alone = manifest.classes.names[seen[0]] if len(seen) == 1 else None
+    agree = matrix.matrix.sum() == square.trace()
+    alone = len(seen) == 1 or (len(seen) > 1 and agree and not varied)
     return {
-        "temporal_consistency": float(matrix.miou()) if len(seen) > 1 else None,
-        "consistency_of_one_class": alone,
+        "temporal_consistency": None if alone or not len(seen) else float(matrix.miou()),
+        "consistency_of_one_class": " / ".join(manifest.classes.names[i] for i in seen) if alone else None,
     }
 
 

@@ -106,7 +106,7 @@ def evaluate(
     """
     matrix, consistency = ConfusionMatrix(manifest.num_classes), ConfusionMatrix(manifest.num_classes)
     fast = fused_for_inference(model).to(memory_format=torch.channels_last)
-    frames = sum(len(clip.frames) for clip in manifest.clips)
+    frames, varied = sum(len(clip.frames) for clip in manifest.clips), False
     with progress_bar("evaluate", frames, "frames") as bar:
         for clip in manifest.clips:
             predictions = {}
@@ -114,6 +114,7 @@ def evaluate(
                 predictions[t] = predict(fast, image, device)
                 bar.advance()
             for t in clip.scored:
+                varied = varied or bool(predictions[t].min() != predictions[t].max())
                 matrix.update(predictions[t].cpu(), read_label(manifest, clip.frames[t]))
                 for path in keep.get((clip.id, clip.frames[t].name), ()):
                     save_class_map(predictions[t].cpu().numpy(), path, manifest.classes.palette)
@@ -126,7 +127,7 @@ def evaluate(
         **scores(matrix, manifest),
         **scored_classes(matrix, manifest),
         "confusion_matrix": matrix.matrix.tolist(),
-        **consistency_figures(consistency, manifest),
+        **consistency_figures(consistency, manifest, varied=varied),
         "frames": sum(len(clip.scored) for clip in manifest.clips),
         "clips": sum(bool(clip.scored) for clip in manifest.clips),
         "image_size": list(size),
