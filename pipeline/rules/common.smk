@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from weclick.common.code_digest import code_digest
 from weclick.common.config import check_masks, load_configs, select
@@ -14,6 +15,7 @@ from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
+from weclick.runs.downloads import offline_words
 from weclick.runs.layout import Layout
 
 try:
@@ -34,6 +36,11 @@ SPLITS = sorted({TRAIN, VAL})
 if workflow.is_main_process and "gpu" not in workflow.global_resources:
     # As many GPU jobs at once as there are GPUs; without one, one such job at a time has all cores.
     workflow.register_resource("gpu", max(1, len(visible_gpus())))
+
+
+onstart:
+    for sentence in offline_words(config):
+        logger.warning(f"warning: {sentence}")
 
 
 wildcard_constraints:

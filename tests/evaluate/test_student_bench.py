@@ -24,6 +24,7 @@ from weclick.evaluate.bench.student import (
     network_options,
     prepare,
 )
+from weclick.evaluate.bench.student_table import show
 from weclick.models import build_model
 
 SMALL = {"architecture": "deeplabv3plus", "backbone": "mobilenetv2_compact", "num_classes": 5, "channels": 16}
@@ -65,6 +66,7 @@ def test_modes_give_the_same_classes_on_a_gpu(mode):
 def test_rows_tell_network_size_mode_and_speed():
     result = bench_students({"small": SMALL}, sizes=[(40, 48), (48, 64)], modes=("eager", "fused"), seconds=0)
     assert result["machine"]["device"] == "cpu"
+    assert result["machine"]["load"]["busy"] in (True, False)
     told = [(row["network"], row["size_px"], row["mode"]) for row in result["table"]]
     assert told == [("small", size, mode) for size in ([40, 48], [48, 64]) for mode in ("eager", "fused")]
     for row in result["table"]:
@@ -159,3 +161,12 @@ def test_the_verb_prints_a_table_and_writes_its_figures(street, tmp_path):
     wrong = CliRunner().invoke(app, ["bench", "student", "--size", "48"])
     assert wrong.exit_code == 2
     assert "HxW" in wrong.output
+
+
+def test_a_busy_machine_is_told_below_the_table(capsys):
+    busy = {"cores": 2, "threads": 1, "load_average": 7.2, "waited_share": 0.4, "busy": True}
+    show({"machine": {"device": "cpu", "load": busy}, "table": []})
+    assert "measured on a busy machine (load 7.2 on 2 cores" in capsys.readouterr().out
+    show({"machine": {"device": "cpu", "load": {**busy, "busy": False}}, "table": []})
+    show({"machine": {"device": "cpu"}, "table": []})
+    assert "busy" not in capsys.readouterr().out

@@ -327,3 +327,23 @@ class TestVerbs:
         write_manifest(street.train, tmp_path / "manifest.json")
         done = CliRunner().invoke(app, ["flow-import", "flow", "--manifest", str(tmp_path / "manifest.json")])
         assert "either --output INDEX, to import, or --wanted CSV" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "first"),
+    [
+        ([("00001", "00002"), ("00002", "00001")], "clip/00001__00002"),
+        ([("a_b", "c"), ("a", "b_c")], "clip/a_b__c"),
+        ([("a__b", "c"), ("a", "b__c")], "clip/a__b/c"),
+        ([("a_", "b"), ("a", "_b")], "clip/a_/b"),
+        ([("x" * 200, "y" * 200), ("x" * 200, "z" * 200)], f"clip/{'x' * 200}/{'y' * 200}"),
+        ([("f" * 255, "g" * 255), ("f" * 255, "h" * 255)], None),
+    ],
+)
+def test_flows_of_names_that_meet_lie_apart(tmp_path, pairs, first):
+    paths = [flow_path(tmp_path, "clip", *pair) for pair in pairs]
+    assert first is None or paths[0] == tmp_path / first
+    assert len(set(paths)) == len(pairs)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f"{path.name}.flo").touch()

@@ -173,3 +173,94 @@ def test_a_card_that_is_none_is_told(two, text, told):
     (two.root / "longer/report.json").write_text(text)
     with pytest.raises(InputError, match=rf"report\.json: .*{told}.*run the report stage again"):
         two.page()
+
+
+def scored_otherwise(two, text, **changes):
+    """The manifest of the longer run's scored split with a text of it replaced, or values changed."""
+    manifest = two.root / "longer/manifest/val/0.json"
+    raw = json.loads(manifest.read_text(encoding="utf-8"))
+    raw.update(changes)
+    manifest.write_text(json.dumps(raw).replace(*text))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            ('"height_px": 32, "width_px": 64', '"height_px": 16, "width_px": 32'),
+            "were scored at other sizes of the frames, px (results: 32 × 64; twice as long: 16 × 32)",
+        ),
+        (('"shrink": 1', '"shrink": 2'), "(data.shrink) (results: 1/1; twice as long: 1/2)"),
+        (
+            ('"scored": [0, 2]', '"scored": [0]'),
+            "on other numbers of frames (results: 2 frames; twice as long: 1 frame)",
+        ),
+        (('"id": "street"', '"id": "lane"'), "on other clips (results: street; twice as long: lane)"),
+        (
+            ('"lamp <b>"', '"post"'),
+            "other classes (results: road, car, lamp &lt;b&gt;; twice as long: road",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_told_and_not_ranked(two, text, told):
+    two.edit("evaluation/metrics.json", examples=[])
+    assert 'class="number best"' in two.page()
+    scored_otherwise(two, text)
+    page = re.sub(r"&#(\d+);", lambda found: chr(int(found[1])), two.page())
+    assert told in page.replace(" \u00d7 ", " × ")
+    assert "do not compare their scores" in page
+    assert 'class="number best"' not in page
+
+
+def test_examples_of_runs_at_other_sizes_are_shown(two):
+    """A run at half the size keeps predictions of half the size."""
+    from PIL import Image
+
+    for path in (two.root / "longer/evaluation/examples").iterdir():
+        with Image.open(path) as image:
+            image.resize((32, 16), Image.Resampling.NEAREST).save(path)
+    scored_otherwise(two, ('"height_px": 32, "width_px": 64', '"height_px": 16, "width_px": 32'), shrink=2)
+    assert len(re.findall("<img", two.page())) == 4
+
+
+def test_speeds_on_a_busy_machine_or_another_device_are_not_ranked(two):
+    busy = {"cores": 2, "threads": 1, "load_average": 7.2, "waited_share": 0.4, "busy": True}
+    two.edit("evaluation/metrics.json", fps=100.0, speed=busy)
+    told = "The speed of twice as long was measured on a busy machine (load 7.2 on 2 cores, waited 40 %"
+    assert told in two.text()
+    two.edit("evaluation/metrics.json", speed={**busy, "busy": False}, device="H100")
+    assert "The runs were timed on other devices (results: cpu; twice as long: H100)" in two.text()
+    page = two.page()
+    assert "best" not in page[page.index("Frames per second</th>") :].split("</tr>")[0]
+    assert "best" in page[page.index("mIoU, %</th>") :].split("</tr>")[0]
+
+
+def test_what_a_run_is_not_scored_on_is_told(two, capsys):
+    absent = {"classes": 3, "classes_scored": 1, "classes_absent": ["car", "lamp <b>"]}
+    two.edit("evaluation/metrics.json", **absent, consistency_of_one_class="road", temporal_consistency=None)
+    text = two.text()
+    assert "twice as long is scored on 1 of 3 classes (not in the labels: car, lamp &lt;b&gt;)." in text
+    assert "twice as long has no temporal consistency: every pixel compared is road" in text
+    assert "Classes in the labels all 3 1 of 3 classes" in text
+
+
+def test_the_verb_tells_what_is_unfair(two):
+    scored_otherwise(two, ('"height_px": 32, "width_px": 64', '"height_px": 16, "width_px": 32'))
+    two.edit("evaluation/metrics.json", examples=[])
+    runs = [str(two.root / name) for name in ("results", "longer")]
+    done = CliRunner().invoke(app, ["compare", *runs, "--output", str(two.root / "page.html")])
+    assert done.exit_code == 0, done.output
+    assert "warning: The runs were scored at other sizes of the frames" in done.stderr
+
+
+def test_flow_that_differs_spoils_consistency_alone(two):
+    config = json.loads((two.root / "longer/report.json").read_text(encoding="utf-8"))["config"]
+    for name in ("results", "longer"):
+        metrics = json.loads((two.root / name / "evaluation/metrics.json").read_text(encoding="utf-8"))
+        metrics["temporal_consistency"] = 0.5 if name == "longer" else 0.4
+        (two.root / name / "evaluation/metrics.json").write_text(json.dumps(metrics))
+    two.edit("report.json", config={**config, "evaluate": {**config["evaluate"], "max_gap_frames": 9}})
+    assert "temporal consistency along other flow" in two.text()
+    page = two.page()
+    assert "best" not in page[page.index("Temporal consistency, %</th>") :].split("</tr>")[0]
+    assert "best" in page[page.index("mIoU, %</th>") :].split("</tr>")[0]

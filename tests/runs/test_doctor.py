@@ -113,3 +113,40 @@ def test_a_toy_that_is_not_drawn_does_not_fail(tmp_path):
     status, told = ask(config)
     assert status == 0
     assert any("not yet drawn" in found for _, _, found in told)
+
+
+def test_labels_without_a_pixel_to_score_are_an_error(folder):
+    root, config = folder
+    for path in (root / "labels/val").iterdir():
+        Image.fromarray(np.full((32, 32), 255, np.uint8)).save(path)
+    code, told = ask(config)
+    assert code == 1
+    assert any("not one pixel of the 3 scored labels of split 'val'" in found for _, _, found in told)
+
+
+def test_the_last_line_claims_what_was_looked_at(folder):
+    root, config = folder
+    done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(config)])
+    assert "nothing to mend in what the lines above say was looked at, 0 warnings" in done.stdout
+    assert "all 3 images are readable and of one size a clip" in done.stdout
+    done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(config), "--quick"])
+    assert "of frames and labels a sample was read" in done.stdout
+    (root / "frames/a/1.png").write_bytes(b"no image")
+    done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(config)])
+    assert "1 to mend, 0 warnings" in done.stdout
+
+
+def test_of_videos_it_says_that_they_were_opened(folder):
+    from fractions import Fraction
+
+    from weclick.manifest.video import video_writer
+
+    root, config = folder
+    for name in ("videos", "labels/film"):
+        (root / name).mkdir()
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(root / "labels/film/00000.png")
+    with video_writer(root / "videos/film.mp4", Fraction(5)) as write:
+        for _ in range(3):
+            write(np.zeros((32, 32, 3), np.uint8))
+    done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(config)])
+    assert "1 of 1 videos can be opened; not all of their frames were decoded" in done.stdout

@@ -4,8 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 from weclick import cli
-from weclick.cli.plan import spell_seconds
-from weclick.runs.plan.plan import make_plan
+from weclick.cli.plan import hints, spell_seconds
+from weclick.runs.plan import probe
+from weclick.runs.plan.plan import Plan, StagePlan, make_plan
 from weclick.store import Store
 
 
@@ -52,4 +53,69 @@ def test_the_verb_prints_a_table(config, tmp_path):
 
 
 def test_durations_for_people():
-    assert [spell_seconds(s) for s in (2, 120, 7200)] == ["2.0 s", "2 min", "2.0 h"]
+    assert [spell_seconds(s) for s in (2, 120, 7200, 9e6)] == ["2.0 s", "2 min", "2.0 h", "104 days"]
+
+
+LARGE = {"batch_size": 16, "crop": [512, 512]}
+
+
+@pytest.fixture
+def large(config):
+    """The same run with batches that take far longer than a probe may."""
+    return {**config, "teacher": {**config["teacher"], **LARGE}, "student": {**config["student"], **LARGE}}
+
+
+def test_steps_that_are_too_long_to_try_are_estimated_and_marked(large, tmp_path, monkeypatch, capsys):
+    trained = []
+    whole = probe._train
+    monkeypatch.setattr(probe, "_train", lambda *given: (trained.append(given[-1]), whole(*given))[1])
+    plan = make_plan(large, Store([tmp_path / "store"]), probe_s=0.1)
+    stages = by_stage(plan)
+    assert [size["batch_size"] for size in trained] == [2, 2]
+    for role in ("teacher", "student"):
+        assert stages[role].estimated
+        assert stages[role].seconds > 0
+    assert not stages["flow"].estimated
+    assert any(hint.startswith("≈ is scaled up") for hint in hints(plan, "cpu", probed=True))
+    assert capsys.readouterr().err.count("no click of") <= 1
+
+
+def test_no_probe_begins_after_the_bound(config, tmp_path):
+    plan = make_plan(config, Store([tmp_path / "store"]), probe_s=1, at_most_s=0)
+    stages = by_stage(plan)
+    assert stages["teacher"].seconds is None
+    assert stages["soft_labels"].store_bytes > 0
+    assert {"teacher", "student", "evaluate"} <= set(plan.untimed)
+    assert [note for note in plan.notes if "no time was left to try" in note] == [
+        f"no time was left to try {role}; --at-most gives the probes more" for role in ("student", "teacher")
+    ]
+
+
+def test_the_total_says_what_it_holds_and_what_takes_longest():
+    stages = (StagePlan("flow", "", seconds=100.0), StagePlan("teacher", "", seconds=5000.0, estimated=True))
+    plan = Plan((*stages, StagePlan("evaluate", "")), 0, "store", 10)
+    assert plan.seconds == 5100.0
+    told = hints(plan, "cpu", probed=True)
+    assert "the total is without evaluate" in told
+    assert told[-1].startswith(
+        "most of the total is teacher; a GPU shortens it, and so do fewer teacher.steps"
+    )
+    assert "a GPU" not in hints(plan, "cuda", probed=True)[-1]
+
+
+def test_the_verb_ends_with_a_total(config, tmp_path):
+    text = json.dumps({**config, "cache": {"roots": [str(tmp_path / "store")]}})
+    words = ["plan", "--config", text, "--probe-seconds", "0.1", "--device", "cpu"]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.output
+    assert "total" in done.output
+    assert "note: the total is without evaluate" in done.output
+
+
+def test_weights_that_cannot_be_fetched_are_told_first(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    asked = {**config, "teacher": {**config["teacher"], "pretrained": "imagenet"}}
+    plan = make_plan(asked, Store([tmp_path / "store"]), probe_s=0)
+    assert plan.notes[0].startswith("teacher.pretrained: the weights are not on this machine")

@@ -175,3 +175,38 @@ def test_pictures_from_elsewhere_are_not_shown(run, name):
     run.edit("evaluation/metrics.json", examples=[{"clip": "street", "frame": "00002", "student": name}])
     with pytest.raises(InputError, match=r"metrics\.json: names the picture .* leads out of its folder"):
         run.page()
+
+
+def test_limits_of_the_scores_are_told(run):
+    busy = {"cores": 2, "threads": 1, "load_average": 7.2, "waited_share": 0.4, "busy": True}
+    run.edit(
+        "evaluation/metrics.json",
+        classes=3,
+        classes_scored=1,
+        classes_absent=["car", "lamp <b>"],
+        temporal_consistency=None,
+        consistency_of_one_class="road",
+        speed=busy,
+    )
+    page = run.page()
+    assert "Scored on 1 of 3 classes (not in the labels: car, lamp &lt;b&gt;)." in page
+    assert "every pixel compared is road, and one class alone always agrees with itself" in page
+    assert "cpu, measured on a busy machine (load 7.2 on 2 cores" in page
+
+
+def test_unknown_figures_may_be_null_or_nan_everywhere(run):
+    for unknown in (None, float("nan")):
+        lines = [{"step": 1, "loss": unknown, "terms": {"mfd": unknown}, "data_wait_share": unknown}]
+        lines.append({"step": 2, "validation": {"miou": unknown}})
+        for role in ("student", "teacher"):
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (run.folder / role / "metrics.jsonl").write_text(text, encoding="utf-8")
+        unknowns = dict.fromkeys(("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency"), unknown)
+        run.edit("evaluation/metrics.json", **unknowns, per_class_iou={"road": unknown})
+        score = {"mean": unknown, "spread": unknown, "values": [unknown]}
+        write_json(
+            run.folder / "ablation/summary.json", {"seeds": [0], "variants": {"weakly": {"miou": score}}}
+        )
+        page = run.page()
+        assert f'<dd class="value">{words.DASH}</dd>' in page
+        assert "nan" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL).lower().split()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from weclick.cli.app import Device, Set, app, choose_device
 from weclick.common.config import load_config
 from weclick.common.files import write_text
+from weclick.common.strict_json import strict_json
 
 bench = typer.Typer(no_args_is_help=True, help="Measure how fast parts of a run are on this machine.")
 app.add_typer(bench, name="bench")
@@ -92,5 +92,5 @@ def student(
     )
     show(result)
     if output:
-        write_text(output, json.dumps(result, indent=1) + "\n")
+        write_text(output, strict_json(result, indent=1) + "\n")
         print(f"figures in {output}")

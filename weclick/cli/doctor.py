@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,6 +9,8 @@ import typer
 
 from weclick.cli.app import DEFAULT, Config, Set, app, open_store
 from weclick.common.config import ConfigError, load_config
+from weclick.common.strict_json import strict_json
+from weclick.common.words import plural
 
 
 @app.command()
@@ -20,6 +21,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check machine, configuration, caches and data set, and say what to mend.
+
+    Each line says what was looked at. Images and labels are read, with --quick a sample of them; videos are
+    opened. Weights that a run would download are asked for, within 5 s.
 
     Exit status 0 if nothing must be mended; warnings do not count.
 
@@ -47,9 +51,8 @@ def doctor(
     errors = sum(finding.level == "error" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     if as_json:
-        print(
-            json.dumps({"fit": not errors, "findings": [asdict(finding) for finding in findings]}, indent=1)
-        )
+        told = [asdict(finding) for finding in findings]
+        print(strict_json({"fit": not errors, "sampled": quick, "findings": told}, indent=1))
     else:
         console = Console(soft_wrap=True)
         for finding in findings:
@@ -58,7 +61,13 @@ def doctor(
             console.print(f"{finding.what}: {finding.found}", markup=False, highlight=False)
             if finding.todo:
                 console.print(f"{'':8}-> {finding.todo}", markup=False, highlight=False)
-        verdict = f"{errors} to mend" if errors else "nothing to mend"
-        console.print(f"{verdict}, {warnings} warnings", markup=False)
+        console.print(_verdict(errors, warnings, quick=quick), markup=False, highlight=False)
     if errors:
         raise typer.Exit(1)
+
+
+def _verdict(errors: int, warnings: int, *, quick: bool) -> str:
+    """The last line: it claims no more than the lines above it say."""
+    found = f"{errors} to mend" if errors else "nothing to mend in what the lines above say was looked at"
+    sampled = "; of frames and labels a sample was read: leave out --quick to read all" if quick else ""
+    return f"{found}, {plural(warnings, 'warning')}{sampled}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,8 @@ import typer
 from weclick.cli.app import Device, app, choose_device
 from weclick.common.errors import InputError
 from weclick.common.files import write_text
+from weclick.common.load import busy_words, watched_load
+from weclick.common.strict_json import strict_json
 
 
 @app.command("flow-bench")
@@ -78,14 +79,18 @@ def flow_bench(
             "there is nothing to measure on: give --frames (a folder of images or a video), or --first, "
             "--second and --truth; `weclick flow-bench --help` shows examples"
         )
-    result = bench_flow(
-        estimator or DEFAULT_ESTIMATORS,
-        video=open_video(frames, labels, classes=classes, ignore=ignore) if frames else None,
-        truth=known,
-        gaps=gap or GAPS,
-        at_most=at_most,
-        device=chosen,
-    )
+    video = open_video(frames, labels, classes=classes, ignore=ignore) if frames else None
+    with watched_load(threads) as load:
+        result = bench_flow(
+            estimator or DEFAULT_ESTIMATORS,
+            video=video,
+            truth=known,
+            gaps=gap or GAPS,
+            at_most=at_most,
+            device=chosen,
+        )
     show(result)
-    write_text(output, json.dumps(result, indent=1) + "\n")
+    if busy := busy_words(load):
+        print(f"{busy}: times are longer than on an idle one")
+    write_text(output, strict_json(result, indent=1) + "\n")
     print(f"figures in {output}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from weclick.cli.ledger_common import (
 )
 from weclick.common.errors import InputError
 from weclick.common.files import read_json
+from weclick.common.strict_json import strict_json
 from weclick.common.words import mebibytes
 from weclick.runs.listed import files_of
 
@@ -97,7 +97,7 @@ def ls(
     judge = _judge(roots, store.trust)
     told = [_tell(entry, clips) | judge(entry) for entry in (entries if as_json else entries[:rows])]
     if as_json:
-        print("[" + ",\n ".join(map(json.dumps, told)) + "]")
+        print("[" + ",\n ".join(map(strict_json, told)) + "]")
         return
     columns = ("kind", "data set", "clip", "made with", "codec", "MiB", "made", "used", "by", "key", "root")
     print_table((*columns, "signed") if store.trust else columns, [_cells(row, now) for row in told])

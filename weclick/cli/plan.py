@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weclick.cli.app import DEFAULT, Config, Device, Set, app, choose_device, open_store
 from weclick.common.config import load_config
+from weclick.common.stages import ROLES
+
+if TYPE_CHECKING:  # importing torch takes longer than printing help
+    from weclick.runs.plan.plan import Plan
+
+LONG_S = 60.0
+"""A stage that takes longer gets a hint how to shorten it."""
 
 
 @app.command()
@@ -17,11 +25,16 @@ def plan(
     device: Device = "auto",
     probe: Annotated[bool, typer.Option(help="Time a few frames, pairs and training steps.")] = True,
     probe_seconds: Annotated[float, typer.Option(min=0.1, help="Time for each probe.")] = 5.0,
+    at_most: Annotated[
+        float, typer.Option(min=1, help="Seconds after which no further probe begins.")
+    ] = 60.0,
 ) -> None:
     """Tell what every stage of a run will do, write and take, and what the store already holds.
 
     Sizes come from samples that the stages themselves write into a temporary folder. Times come from a short
-    probe at the configured size. Nothing is written to the store. Exit status 1 if the disk has no room.
+    probe at the configured size. Where a step of that size would take too long, a smaller one is timed and
+    its time scaled up; such times begin with a ≈. The last row adds up what is known. Nothing is written to
+    the store. Exit status 1 if the disk has no room.
 
     Examples:
 
@@ -39,7 +52,10 @@ def plan(
 
     loaded = load_config(config, change or ())
     seconds = probe_seconds if probe else 0.0
-    made = make_plan(loaded, open_store(loaded), device=choose_device(device), probe_s=seconds)
+    chosen = choose_device(device)
+    if probe:
+        print(f"timing samples of all stages, for about {at_most:.0f} s at most", file=sys.stderr)
+    made = make_plan(loaded, open_store(loaded), device=chosen, probe_s=seconds, at_most_s=at_most)
     table = Table("stage", "work", "in the store", "to make", "store", "time")
     for stage in made.stages:
         stored = bool(stage.found or stage.missing)
@@ -49,21 +65,52 @@ def plan(
             str(stage.found) if stored else "",
             str(stage.missing) if stored else "",
             count_bytes(stage.store_bytes) if stored else "",
-            "" if stage.seconds is None else spell_seconds(stage.seconds),
+            "" if stage.seconds is None else "≈ " * stage.estimated + spell_seconds(stage.seconds),
         )
+    if probe:
+        table.add_section()
+        about = "≈ " * any(stage.estimated for stage in made.stages)
+        table.add_row("total", "", "", "", "", about + spell_seconds(made.seconds))
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(f"results folder: {count_bytes(made.results_bytes)} for networks and a checkpoint")
     room = f"{count_bytes(made.needed_bytes)} will be written, {count_bytes(made.free_bytes)} are free"
     console.print(f"{room} at {made.root}", markup=False)
-    for note in made.notes:
+    for note in [*hints(made, chosen, probed=probe), *made.notes]:
         console.print(f"note: {note}", markup=False)
     if not made.fits:
         raise ValueError(f"{room} at {made.root}; free some space, or name another root in cache.roots")
+
+
+def hints(plan: Plan, device: str, *, probed: bool) -> list[str]:
+    """What the total leaves out, which stage takes most of it, and how to shorten that."""
+    if not probed:
+        return ["times were not asked for; leave out --no-probe to time a few frames, pairs and steps"]
+    told = []
+    if any(stage.estimated for stage in plan.stages):
+        told.append("≈ is scaled up from a smaller batch and crop; larger ones may take less or more")
+    if plan.untimed:
+        told.append(f"the total is without {', '.join(plan.untimed)}")
+    most = max(plan.stages, key=lambda stage: stage.seconds or 0)
+    if (most.seconds or 0) >= LONG_S:
+        told.append(f"most of the total is {most.stage}; {_shorten(most.stage, device)}")
+    return told
+
+
+def _shorten(stage: str, device: str) -> str:
+    elsewhere = "a GPU shortens it, and so " if device == "cpu" else ""
+    if stage in ROLES:
+        return (
+            f"{elsewhere}do fewer {stage}.steps, a smaller {stage}.crop or batch_size, or a smaller backbone"
+        )
+    return f"{elsewhere}does data.shrink; a colleague's caches (cache.roots) save it"
 
 
 def spell_seconds(seconds: float) -> str:
     """A duration in words."""
     if seconds < 90:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.0f} days"

@@ -22,7 +22,10 @@ class Save(StrEnum):
 
 @app.command()
 def predict(
-    source: Annotated[Path, typer.Argument(help="An image, a folder of images, or a video.")],
+    source: Annotated[
+        list[Path],
+        typer.Argument(help="Images, videos, folders of them, or patterns such as 'clips/*.mp4'."),
+    ],
     checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a student or teacher.")] = STUDENT,
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("predictions"),
     save: Annotated[
@@ -33,12 +36,14 @@ def predict(
     ] = 0.5,
     device: Device = "auto",
 ) -> None:
-    """Segment an image, a folder of images or a video with a trained network.
+    """Segment images, videos and folders of them with a trained network.
 
     It needs only the checkpoint, which holds the network, its class names and colours. Masks are palette
-    PNGs of class ids at the frame's size. Overlays are JPEGs, or one MP4 for a video.
+    PNGs of class ids at the frame's size. Overlays are JPEGs, or one MP4 for a video. What predict wrote
+    before is no source, wherever it lies. Results of several sources lie in folders as the sources do.
 
         weclick predict street.mp4
+        weclick predict monday/*.mp4 tuesday/
         weclick predict frames/ --save masks --output masks
         weclick predict photo.jpg --checkpoint results/teacher/model.safetensors
     """

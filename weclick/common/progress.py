@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,7 +43,7 @@ class Bar:
 @contextmanager
 def progress_bar(what: str, total: int, unit: str, *, done: int = 0) -> Iterator[Bar]:
     """A bar on stderr with rate and time left; shows nothing where stderr is no terminal."""
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)  # of now: what the block prints may be led elsewhere
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from weclick.common.errors import InputError, MissingFileError, room_to_write
-from weclick.common.files import file_inside, written_whole
+from weclick.common.errors import InputError, room_to_write
+from weclick.common.file_names import short_path
+from weclick.common.files import file_inside
 from weclick.common.progress import progress_bar
 from weclick.evaluate.overlay import overlay_classes
-from weclick.evaluate.stage import save_class_map
+from weclick.evaluate.own_files import MADE_BY, is_own, save_class_map, save_overlay
+from weclick.evaluate.sources import Source, find_sources
 from weclick.manifest import Classes
-from weclick.manifest.images import IMAGE_SUFFIXES, read_image, shrink_image
+from weclick.manifest.images import read_image, shrink_image
 from weclick.manifest.video import decode_video, video_info, video_times, video_writer
 from weclick.models.inference import fused_for_inference, predict
 from weclick.store.model_file import load_model
+
+MASKS, OVERLAY = "masks", "overlay"
+"""Folders that predict writes into."""
 
 Write = Callable[[str, np.ndarray, np.ndarray], None]
 """Takes a frame's name, its image (H, W, 3) uint8 RGB and its class ids (H, W) uint8."""
@@ -47,16 +52,24 @@ class Predicted:
 
 
 def predict_files(
-    source: Path, checkpoint: Path, folder: Path, *, masks: bool, overlay: bool, opacity: float, device: str
+    source: Path | Sequence[Path],
+    checkpoint: Path,
+    folder: Path,
+    *,
+    masks: bool,
+    overlay: bool,
+    opacity: float,
+    device: str,
 ) -> Predicted:
-    """Predict every frame of a source, one at a time, and write what is asked for.
+    """Predict every frame of one or several sources, one at a time, and write what is asked for.
 
     Args:
-        source: an image, a folder of images (at any depth) or a video.
+        source: images, videos, folders of them (at any depth), and patterns; see `find_sources`.
         checkpoint: model.safetensors of a teacher or student.
         folder: gets masks/<name>.png, palette PNGs of class ids, and overlay/<name>.jpg. A video gives
             masks/<video>/<frame>.png and overlay/<video>.mp4 (H.264, its frames at the source's times; an odd
-            last row or column is doubled, since that format needs even sides).
+            last row or column is doubled, since that format needs even sides). What predict wrote before is
+            replaced.
         masks: write class maps.
         overlay: write frames with the classes' colours over them and lines between the classes.
         opacity: of the colours, 0..1.
@@ -64,73 +77,78 @@ def predict_files(
 
     Raises:
         MissingFileError: there is no such source or checkpoint.
-        InputError: the source has no frames or cannot be read, the file is no checkpoint, or the name of a
-            file leads out of the folder.
+        InputError: a source has no frames or cannot be read, two would have results of one name, the file is
+            no checkpoint, the name of a file leads out of the folder, or a file there is not predict's own.
         DiskFullError: there is no room.
     """
-    frames, count = open_source(source)
+    given = [source] if isinstance(source, Path) else list(source)
+    places = [folder / MASKS] * masks + [folder / OVERLAY] * overlay
+    both = (folder / MASKS, folder / OVERLAY)
+    sources = find_sources(given, is_own=is_own, leave_out=both)
+    count = sum(video_info(each.path).frames if each.is_video else 1 for each in sources)
+    _check_not_in_use(sources, places)
     model, card = load_model(checkpoint, device)
     model = fused_for_inference(model).to(memory_format=torch.channels_last)
+    paint = _painter(card.classes, opacity)
     pixels, network_seconds, done = np.zeros(256), 0.0, 0
     began = time.perf_counter()
-    with (
-        room_to_write(folder),
-        ExitStack() as open_files,
-        progress_bar(f"predict {source.name}", count, "frames") as bar,
-    ):
-        writers: list[Write] = []
-        if masks:
-            writers.append(_mask_writer(folder / "masks", card.classes))
-        if overlay:
-            paint = _painter(card.classes, opacity)
-            writers.append(_overlay_writer(folder / "overlay", source, paint, open_files))
-        for name, image in frames:
-            began_network = time.perf_counter()
-            small = shrink_image(image, card.shrink)  # the network learned from frames of this size
-            class_ids = predict(model, small, device, size=image.shape[:2]).cpu().numpy()
-            network_seconds += time.perf_counter() - began_network
-            for write in writers:
-                write(name, image, class_ids)
-            pixels += np.bincount(class_ids.ravel(), minlength=256)
-            done += 1
-            bar.advance()
+    told = sources[0].path.name if len(sources) == 1 else f"{len(sources)} files"
+    with room_to_write(folder), progress_bar(f"predict {told}", count, "frames") as bar:
+        for each in sources:
+            with ExitStack() as open_files:
+                writers: list[Write] = []
+                if masks:
+                    writers.append(_mask_writer(folder / MASKS, card.classes))
+                if overlay:
+                    writers.append(_overlay_writer(folder / OVERLAY, each, paint, open_files))
+                for name, image in _frames(each):
+                    began_network = time.perf_counter()
+                    small = shrink_image(image, card.shrink)  # the network learned from frames of this size
+                    class_ids = predict(model, small, device, size=image.shape[:2]).cpu().numpy()
+                    network_seconds += time.perf_counter() - began_network
+                    for write in writers:
+                        write(name, image, class_ids)
+                    pixels += np.bincount(class_ids.ravel(), minlength=256)
+                    done += 1
+                    bar.advance()
     if not done:
-        raise InputError(f"{source}: holds no frame; give an image, a folder of images, or a video")
+        raise InputError(f"{given[0]}: holds no frame; give an image, a folder of images, or a video")
     share = pixels[: len(card.classes.names)] / pixels.sum()
     return Predicted(done, time.perf_counter() - began, network_seconds, share, card.classes)
 
 
-def open_source(source: Path) -> tuple[Iterator[tuple[str, np.ndarray]], int]:
-    """Frames of an image, a folder or a video as (name without suffix, image), and about how many there are.
+def _frames(source: Source) -> Iterator[tuple[str, np.ndarray]]:
+    """(name without ending, (H, W, 3) uint8 RGB) of an image, or of every frame of a video."""
+    if not source.is_video:
+        yield source.name, read_image(source.path)
+        return
+    for i, image in enumerate(decode_video(source.path)):
+        yield f"{source.name}/{i:05d}", image
+
+
+def _check_not_in_use(sources: Sequence[Source], places: Sequence[Path]) -> None:
+    """Check that no file of somebody else would be replaced.
 
     Raises:
-        MissingFileError: there is no such file or folder.
-        InputError: a folder without images, or a file that is no video.
+        InputError: one would.
     """
-    if source.is_dir():
-        files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
-        if not files:
+    for place, source in itertools.product(places, sources):
+        ending = ".png" if place.name == MASKS else ".mp4" if source.is_video else ".jpg"
+        path = place / short_path(source.name, ending)
+        files = [path.with_name(f"{path.name}{ending}")]
+        if source.is_video and place.name == MASKS:
+            files = sorted(path.glob("*.png"))[:1]
+        if files and files[0].is_file() and not is_own(files[0]):
             raise InputError(
-                f"{source}: holds no image ({', '.join(IMAGE_SUFFIXES)}), here or deeper; "
-                "give a folder of frames, or one video or image file"
+                f"{files[0]}: would be replaced, but predict did not write it, or an older version did; "
+                "give another --output, or remove the file if you do not need it"
             )
-        names = [str(path.relative_to(source).with_suffix("")) for path in files]
-        if len(set(names)) < len(names):  # a.jpg beside a.png
-            names = [str(path.relative_to(source)) for path in files]
-        return ((name, read_image(path)) for name, path in zip(names, files, strict=True)), len(files)
-    if not source.is_file():
-        raise MissingFileError(
-            f"{source}: there is no such file or folder; give an image, a folder or a video"
-        )
-    if source.suffix.lower() in IMAGE_SUFFIXES:
-        return iter([(source.stem, read_image(source))]), 1
-    frames = ((f"{source.stem}/{i:05d}", image) for i, image in enumerate(decode_video(source)))
-    return frames, video_info(source).frames
 
 
 def _mask_writer(folder: Path, classes: Classes) -> Write:
     def write(name: str, image: np.ndarray, class_ids: np.ndarray) -> None:
-        save_class_map(class_ids, file_inside(folder, f"{name}.png"), classes.palette)
+        path = file_inside(folder, f"{short_path(name, '.png')}.png")
+        save_class_map(class_ids, path, classes.palette)
 
     return write
 
@@ -142,18 +160,18 @@ def _painter(classes: Classes, opacity: float) -> Callable[[np.ndarray, np.ndarr
 
 def _overlay_writer(
     folder: Path,
-    source: Path,
+    source: Source,
     paint: Callable[[np.ndarray, np.ndarray], np.ndarray],
     open_files: ExitStack,
 ) -> Write:
     """Writes a video into one .mp4, open from its first frame until `open_files` closes; else .jpg files."""
-    if source.is_file() and source.suffix.lower() not in IMAGE_SUFFIXES:
-        rate, times = video_info(source).rate, video_times(source)
-        add = open_files.enter_context(video_writer(folder / f"{source.stem}.mp4", rate, times))
+    if source.is_video:
+        path = file_inside(folder, f"{short_path(source.name, '.mp4')}.mp4")
+        rate, times = video_info(source.path).rate, video_times(source.path)
+        add = open_files.enter_context(video_writer(path, rate, times, comment=MADE_BY))
         return lambda name, image, class_ids: add(paint(image, class_ids))
 
     def write(name: str, image: np.ndarray, class_ids: np.ndarray) -> None:
-        with written_whole(file_inside(folder, f"{name}.jpg")) as file:
-            Image.fromarray(paint(image, class_ids)).save(file, format="JPEG", quality=92)
+        save_overlay(paint(image, class_ids), file_inside(folder, f"{short_path(name, '.jpg')}.jpg"))
 
     return write

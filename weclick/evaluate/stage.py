@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
-from weclick.common.files import write_text, written_whole
+from weclick.common.file_names import short_path
+from weclick.common.files import file_inside, write_text
+from weclick.common.load import watched_load
 from weclick.common.progress import progress_bar
 from weclick.common.spread import spread_to_ends
 from weclick.common.stages import SCORES
+from weclick.common.strict_json import strict_json
 from weclick.evaluate.consistency import add_consistency
+from weclick.evaluate.own_files import save_class_map
+from weclick.evaluate.scored import check_scored_pixels, consistency_figures, scored_classes, told
 from weclick.evaluate.scores import scores
 from weclick.evaluate.speed import device_name, frames_per_second
 from weclick.manifest import Manifest
@@ -50,23 +53,28 @@ def evaluate_models(
         folder: gets metrics.json and examples/, and predictions/ if asked.
         examples: how many frames' predictions to keep for the report.
         write_predictions: keep the predictions of all scored frames.
+
+    Raises:
+        InputError: no pixel can be scored, or a checkpoint knows other classes.
     """
+    check_scored_pixels(manifest)
     chosen = choose_examples(manifest, examples)
     metrics: dict[str, Any] = {}
     for role, path in models.items():
         model, _ = load_model(path, device, classes=manifest.classes.names)
-        keep = {frame: [folder / _example(frame, role)] for frame in chosen}
+        keep = {frame: [file_inside(folder, _example(frame, role))] for frame in chosen}
         if write_predictions:
             for clip, name in scored_frames(manifest):
-                path = folder / "predictions" / role / clip / f"{name}.png"
-                keep.setdefault((clip, name), []).append(path)
+                file = f"predictions/{role}/{short_path(clip)}/{short_path(name, '.png')}.png"
+                keep.setdefault((clip, name), []).append(file_inside(folder, file))
         figures = evaluate(model, manifest, store=store, flow=flow, device=device, keep=keep)
         metrics |= figures if role == "student" else {role: figures}
+        print(told(role, figures), file=sys.stderr)
     metrics["examples"] = [
         {"clip": clip, "frame": name, **{role: _example((clip, name), role) for role in models}}
         for clip, name in chosen
     ]
-    write_text(folder / SCORES, json.dumps(metrics, indent=1) + "\n")
+    write_text(folder / SCORES, strict_json(metrics, indent=1) + "\n")
 
 
 def evaluate(
@@ -92,12 +100,13 @@ def evaluate(
         keep: (clip id, frame name) -> files for the palette PNG of that prediction.
 
     Returns:
-        miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix, temporal_consistency (None
-        without flow), frames, image_size, parameters, fps, device.
+        miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix; those of `scored_classes` and
+        `consistency_figures`; frames, clips, image_size, parameters, fps, device; speed, how busy the machine
+        was while fps was measured (see `watched_load`).
     """
     matrix, consistency = ConfusionMatrix(manifest.num_classes), ConfusionMatrix(manifest.num_classes)
     fast = fused_for_inference(model).to(memory_format=torch.channels_last)
-    frames = sum(len(clip.frames) for clip in manifest.clips)
+    frames, varied = sum(len(clip.frames) for clip in manifest.clips), False
     with progress_bar("evaluate", frames, "frames") as bar:
         for clip in manifest.clips:
             predictions = {}
@@ -105,30 +114,28 @@ def evaluate(
                 predictions[t] = predict(fast, image, device)
                 bar.advance()
             for t in clip.scored:
+                varied = varied or bool(predictions[t].min() != predictions[t].max())
                 matrix.update(predictions[t].cpu(), read_label(manifest, clip.frames[t]))
                 for path in keep.get((clip.id, clip.frames[t].name), ()):
                     save_class_map(predictions[t].cpu().numpy(), path, manifest.classes.palette)
             if clip.id in flow:
                 add_consistency(consistency, clip, predictions, store, flow[clip.id])
     size = manifest.clips[0].size
+    with watched_load(torch.get_num_threads()) as load:
+        fps = frames_per_second(fast, size, device)
     return {
         **scores(matrix, manifest),
+        **scored_classes(matrix, manifest),
         "confusion_matrix": matrix.matrix.tolist(),
-        "temporal_consistency": float(consistency.miou()) if consistency.matrix.any() else None,
+        **consistency_figures(consistency, manifest, varied=varied),
         "frames": sum(len(clip.scored) for clip in manifest.clips),
+        "clips": sum(bool(clip.scored) for clip in manifest.clips),
         "image_size": list(size),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "fps": frames_per_second(fast, size, device),
+        "fps": fps,
         "device": device_name(device),
+        "speed": load,
     }
-
-
-def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, int, int], ...]) -> None:
-    """Write class ids (H, W) uint8 as a PNG whose palette shows the class colours."""
-    image = Image.fromarray(class_ids)
-    image.putpalette([channel for color in palette for channel in color])
-    with written_whole(path) as file:
-        image.save(file, format="PNG")
 
 
 def scored_frames(manifest: Manifest) -> list[tuple[str, str]]:
@@ -142,4 +149,4 @@ def choose_examples(manifest: Manifest, count: int) -> list[tuple[str, str]]:
 
 
 def _example(frame: tuple[str, str], role: str) -> str:
-    return f"examples/{frame[0]}_{frame[1]}_{role}.png"
+    return f"examples/{short_path(frame[0])}/{short_path(frame[1])}/{role}.png"

@@ -114,11 +114,17 @@ def _load_network(model: str, weights: str) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _default_state(model: str) -> dict[str, Tensor]:
+def default_weights(model: str) -> tuple[str, Path]:
+    """Where torchvision's weights of a model come from, and the file in which torch keeps them."""
     from torchvision.models import optical_flow
 
-    family, name, digest = DEFAULT_WEIGHTS[model]
+    family, name, _ = DEFAULT_WEIGHTS[model]
     url = getattr(optical_flow, family)[name].url
+    return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
+def _default_state(model: str) -> dict[str, Tensor]:
+    (url, path), digest = default_weights(model), DEFAULT_WEIGHTS[model][2]
     if digest not in url:
         raise ValueError(
             f"this torchvision has other raft_{model} weights ({url}) than weclick knows ({digest}); "
@@ -128,8 +134,8 @@ def _default_state(model: str) -> dict[str, Tensor]:
         state = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
-            f"cannot download {url} ({error}); fetch it on another machine and set flow.options.weights to "
-            "the file, or use flow.estimator: dis, which has no weights"
+            f"cannot download {url} ({error}); fetch it on another machine and put it into {path.parent}/, "
+            "or set flow.options.weights to the file, or use flow.estimator: dis, which has no weights"
         ) from error
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if file.is_file() and not content_digest(file).startswith(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from weclick.common.errors import InputError, room_to_write
+from weclick.common.file_names import short_path
 from weclick.common.files import file_inside
 from weclick.common.progress import progress_bar
 from weclick.flow.formats import write_flo, write_kitti_flow
@@ -21,8 +22,16 @@ ENDING = {"flo": ".flo", "kitti": ".png"}
 
 
 def flow_path(folder: Path, clip: str, target: str, neighbour: str) -> Path:
-    """The path of the flow target -> neighbour of a clip in a folder of flow files, without its ending."""
-    return folder / clip / f"{target}__{neighbour}"
+    """The path of the flow target -> neighbour of a clip in a folder of flow files, without its ending.
+
+    It is `<clip>/<target>__<neighbour>`. If that could be read in two ways, since a name has underscores,
+    or is too long for a file system, it is `<clip>/<target>/<neighbour>`.
+    """
+    name = f"{target}__{neighbour}"
+    ways = sum(name.startswith("__", i) for i in range(len(name)))
+    if ways == 1 and short_path(name, ENDING["flo"]) == name:
+        return folder / clip / name
+    return folder / clip / short_path(f"{target}/{neighbour}", ENDING["flo"])
 
 
 def export_flow(

@@ -260,7 +260,7 @@ def _orientation(path: Path, frame: av.VideoFrame) -> int:
 
 @contextmanager
 def video_writer(
-    path: Path, rate: Fraction, times: Sequence[Fraction] = ()
+    path: Path, rate: Fraction, times: Sequence[Fraction] = (), *, comment: str = ""
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write frames (H, W, 3) uint8 RGB as H.264 in MP4; the file appears once it is whole.
 
@@ -269,11 +269,13 @@ def video_writer(
         rate: frames a second.
         times: when each frame is shown, in seconds, rising. Frames behind the last time, or all if there are
             none, follow at `rate`.
+        comment: put into the file's header.
     """
     import av
 
     clock = _clock(rate, times)
     with written_whole(path) as file, av.open(file.name, "w", format="mp4") as container:
+        container.metadata["comment"] = comment
         stream = container.add_stream("libx264", rate=rate)
         stream.pix_fmt = "yuv420p"
         if times:

@@ -58,11 +58,26 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
     backbone.load_state_dict({key: given[key] for key in own if key in given}, strict=False)
 
 
+def imagenet_weights(name: str) -> tuple[str, Path]:
+    """Where torchvision's weights of a backbone come from, and the file in which torch keeps them."""
+    url = _torchvision_weights(name).url
+    return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
+def _torchvision_weights(name: str) -> Any:
+    return tv.get_model_weights("mobilenet_v2" if name.startswith("mobilenetv2") else name).DEFAULT
+
+
 def _download(name: str) -> dict[str, Tensor]:
-    model = "mobilenet_v2" if name.startswith("mobilenetv2") else name
-    weights = tv.get_model_weights(model).DEFAULT
-    state = weights.get_state_dict(progress=True, check_hash=True)
-    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    try:
+        state = _torchvision_weights(name).get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        url, path = imagenet_weights(name)
+        raise ValueError(
+            f"pretrained is imagenet, but {url} could not be downloaded ({error}); fetch it on a connected "
+            f"machine and put it into {path.parent}/, or set pretrained to a file that you have, or to null"
+        ) from error
+    _, file = imagenet_weights(name)
     if file.is_file():  # torch checks it at the download alone
         _check_digest(file)
     return state

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
-from weclick.common import stages
+from weclick.common import stages, words
 from weclick.common.files import read_json, write_text
 from weclick.common.sections import Selection
+from weclick.common.strict_json import strict_json
 from weclick.runs.layout import SUMMARY, Layout
 
 VARIANTS: dict[str, tuple[str, dict[Literal["kd", "mfd"], float]]] = {
@@ -87,12 +87,12 @@ def write_summary(folder: Path, seeds: Sequence[int]) -> None:
     """Write `summarise` into the folder of an ablation, and each variant's part into the variant's folder."""
     summary = summarise(folder, seeds)
     for name, scores in summary["variants"].items():
-        write_text(folder / name / stages.SCORES, json.dumps(scores, indent=1) + "\n")
-    write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+        write_text(folder / name / stages.SCORES, strict_json(scores, indent=1) + "\n")
+    write_text(folder / SUMMARY, strict_json(summary, indent=1) + "\n")
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any]:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and words.known(value)]
     return {
         "mean": mean(known) if known else None,
         "spread": stdev(known) if len(known) > 1 else None,

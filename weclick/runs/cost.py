@@ -6,7 +6,6 @@ the cost of the run that made it. No rule takes the file as input, and no index 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 from weclick import __version__
 from weclick.common.files import open_to_change
+from weclick.common.strict_json import strict_json
 from weclick.store import Entry, EntryWriter, Store, entry_key, write_index
 
 SUFFIX = ".cost.jsonl"
@@ -77,7 +77,7 @@ def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None
         "weclick": __version__,
     }
     with open_to_change(output.with_suffix(SUFFIX)) as file:
-        file.write(f"{json.dumps(line)}\n".encode())
+        file.write(f"{strict_json(line)}\n".encode())
 
 
 def make_index(

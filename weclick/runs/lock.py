@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
 from weclick.common.sections import Config, DataSection
 from weclick.common.stages import INDEXED, ROLES
+from weclick.common.strict_json import strict_json
 from weclick.manifest import Clip, read_manifests
 from weclick.runs.layout import LOCK, Layout
 from weclick.runs.pins import contents_of
@@ -69,7 +69,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
 
 def spell_lock(lock: Mapping[str, Any]) -> str:
     """A lock as the text of its file; equal locks give equal text."""
-    return json.dumps(lock, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return strict_json(lock, indent=1, sort_keys=True) + "\n"
 
 
 def read_lock(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from weclick.common.bounded_json import parse_json
 from weclick.common.disk import blocks_of, files_below
 from weclick.common.errors import InputError
 from weclick.common.stages import KINDS
+from weclick.common.strict_json import strict_json
 from weclick.store.keys import entry_key
 
 LAYOUT = "v1"
@@ -110,7 +111,7 @@ def describe_entry(
         },
         "created_unix_s": int(time.time()),
     }
-    meta = json.loads(json.dumps(meta))  # makes tuples lists and keys texts, as readers will get them
+    meta = json.loads(strict_json(meta))  # makes tuples lists and keys texts, as readers will get them
     return {**meta, "digest": _digest(meta)}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from weclick.common.files import open_to_change, read_lines, write_text
 from weclick.common.stages import METRICS
+from weclick.common.strict_json import strict_json
 
 SHORT = {
     "wait": "wait",
@@ -34,7 +34,7 @@ class MetricsLog:
 
     def __init__(self, folder: Path, *, after_step: int):
         kept = [line for line in read_metrics(folder / METRICS) if line["step"] <= after_step]
-        write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(folder / METRICS, "".join(strict_json(line) + "\n" for line in kept))
         self._file = open_to_change(folder / METRICS)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)
         self._loss = self._miou = float("nan")
@@ -75,7 +75,7 @@ class MetricsLog:
         self._board.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(f"{json.dumps(line)}\n".encode())
+        self._file.write(f"{strict_json(line)}\n".encode())
         self._file.flush()
 
 

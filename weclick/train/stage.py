@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from weclick.common.content import check_unchanged
 from weclick.common.errors import room_to_write
 from weclick.common.files import alone, remove_unfinished, write_text, written_whole
 from weclick.common.stages import CARD, METRICS, WEIGHTS
+from weclick.common.strict_json import strict_json
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
@@ -56,7 +56,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
         for name in (WEIGHTS, METRICS):
             _copy(entry.path / name, folder / name)
         card = {"kind": "models", "key": key, **entry.attributes}
-        write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
+        write_text(folder / CARD, strict_json(card, indent=1) + "\n")
         for name in (CHECKPOINT, BEST):
             (folder / name).unlink(missing_ok=True)
     return entry

@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from weclick.common.errors import InputError
+from weclick.common.load import watched_load
 from weclick.common.machine import machine, versions
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
@@ -132,13 +133,15 @@ def bench_students(
         check_mode(mode, device)
     facts = {(name, size): _facts(name, networks[name], size) for name in networks for size in sizes}
     rows = []
-    with progress_bar("bench student", len(facts), "networks and sizes") as bar:
+    watch = watched_load(torch.get_num_threads())
+    with progress_bar("bench student", len(facts), "networks and sizes") as bar, watch as load:
         for (name, size), known in facts.items():
             bar.say(f"{name} {spell_size(size)}")
             times = measure(networks[name], size, modes, device=device, seconds=seconds)
             rows += [{**known, "mode": mode, **_figures(taken)} for mode, taken in times.items()]
             bar.advance()
-    return {"machine": machine(device), "versions": versions("torch", "torchvision"), "table": rows}
+    told = {**machine(device), "load": load}
+    return {"machine": told, "versions": versions("torch", "torchvision"), "table": rows}
 
 
 def network_options(name: str) -> dict[str, Any]:

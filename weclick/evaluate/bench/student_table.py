@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from weclick.common.load import busy_words
+
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the figures of `bench_students`; they are not cut off where the output is no terminal."""
@@ -37,6 +39,8 @@ def show(result: Mapping[str, Any]) -> None:
             "-" if row["paper_frames_per_second"] is None else f"{row['paper_frames_per_second']:.2f}",
         )
     console.print(table)
+    if busy := busy_words(result["machine"].get("load")):
+        console.print(f"{busy}: measure again on an idle one", highlight=False)
 
 
 def spell_size(size: Sequence[int]) -> str:

@@ -20,7 +20,8 @@ from weclick.datasets.digests import file_digests
 from weclick.datasets.findings import labelled_frames, number_findings
 from weclick.datasets.label_facts import label_facts
 from weclick.datasets.label_findings import label_findings
-from weclick.manifest import Clip, Frame
+from weclick.evaluate.scored import check_scored_pixels
+from weclick.manifest import Clip, Frame, Manifest
 from weclick.manifest.images import image_size, read_image
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
@@ -60,7 +61,7 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
         findings += far[split] + _check_labels(dataset, split, clips, quick)
     if data["train"] != data["val"]:
         findings += _leakage(dataset, splits[data["train"]], splits[data["val"]])
-    return findings
+    return findings + _scored(dataset, data["val"], splits[data["val"]], findings)
 
 
 def _told(split: str, clips: Sequence[Clip]) -> Finding:
@@ -71,6 +72,19 @@ def _told(split: str, clips: Sequence[Clip]) -> Finding:
         f"split {split}",
         f"{len(clips)} clips, {frames} frames, {targets} targets, {scored} scored frames",
     )
+
+
+def _scored(dataset: Dataset, split: str, clips: Sequence[Clip], so_far: Sequence[Finding]) -> list[Finding]:
+    """Check that there is a pixel to score, unless errors were found that say why it cannot be read."""
+    if any(finding.level == "error" for finding in so_far):
+        return []
+    try:
+        check_scored_pixels(
+            Manifest(dataset.name, str(dataset.root), split, 0, 1, dataset.classes, tuple(clips))
+        )
+    except (ValueError, OSError) as error:
+        return [Finding("error", f"labels of {split}", str(error), "correct what the line names")]
+    return []
 
 
 def _neighbours(clips: Sequence[Clip], window: Window) -> list[Finding]:
@@ -104,9 +118,13 @@ def _check_frames(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bo
         faults = [fault for fault in pool.map(look, chosen) if fault]
     if faults:
         return [many("error", f"frames of {split}", faults, "restore the frames, or drop them")]
-    return [
-        Finding("ok", f"frames of {split}", f"{_of(chosen, jobs)} files are readable and of one size a clip")
-    ]
+    images = [job for job in jobs if job[1].video_frame is None]
+    read = [job for job in chosen if job[1].video_frame is None]
+    found = [f"{_of(read, images)} images are readable and of one size a clip"] if images else []
+    if len(images) < len(jobs):
+        videos, opened = len(jobs) - len(images), len(chosen) - len(read)
+        found.append(f"{opened} of {videos} videos can be opened; not all of their frames were decoded")
+    return [Finding("ok", f"frames of {split}", "; ".join(found))]
 
 
 def _files_of(clip: Clip) -> Iterable[Frame]:
@@ -186,7 +204,7 @@ def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> li
         return [
             Finding("warning", "splits", found, "fine if intended (data.held_out: other_frames); then say so")
         ]
-    return [Finding("ok", "splits", "no scored frame is in the training split")]
+    return [Finding("ok", "splits", "no file of a scored frame is, byte for byte, in the training split")]
 
 
 def _images(clips: Sequence[Clip], frames_of: Any) -> set[tuple[str, int | None]]:

@@ -13,6 +13,7 @@ from weclick.common.findings import Finding
 from weclick.common.sections import Config
 from weclick.common.stages import ROLES
 from weclick.common.words import count_bytes
+from weclick.runs.downloads import needed_downloads, offline_words
 from weclick.store import Bucket, Store, UnreachableRootError
 
 PACKAGES = (
@@ -58,8 +59,20 @@ def check_config(config: Config) -> list[Finding]:
         estimator_digest(flow["estimator"], **flow["options"])
     except (ValueError, FileNotFoundError) as error:
         findings.append(Finding("error", "flow.options", str(error), "correct section flow"))
-    return findings or [
-        Finding("ok", "configuration", "valid; pretrained weights are there, or need no file")
+    if not findings:
+        findings = [
+            Finding("ok", "configuration", "its values are valid, and the files that it names are there")
+        ]
+    return [*findings, *_downloads(config)]
+
+
+def _downloads(config: Config) -> list[Finding]:
+    if offline := offline_words(config):
+        todo = "else the run fails when it comes to this, unless the store holds that network already"
+        return [Finding("warning", "download", told, todo) for told in offline]
+    return [
+        Finding("ok", "download", f"{download.option}: {download.url} answers, and will be downloaded")
+        for download in needed_downloads(config)
     ]
 
 

@@ -6,13 +6,16 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 
 from weclick.clicks import ClickTable, generate_clicks
 from weclick.common.config import check_masks
+from weclick.common.progress import Bar, progress_bar
 from weclick.common.sections import Config, Role
 from weclick.common.stages import MODELS, ROLES, WEIGHTS
 from weclick.datasets import build_manifest, open_dataset
@@ -21,12 +24,15 @@ from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.window import consistency_pairs
 from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.runs.downloads import offline_words
 from weclick.runs.layout import Layout
 from weclick.runs.plan.probe import (
     ENTRY_OVERHEAD_BYTES,
+    Pace,
     Rate,
     flow_rate,
     frames_rate,
+    piece_for_training,
     plausible_teacher,
     sample,
     soft_labels_rate,
@@ -36,6 +42,8 @@ from weclick.runs.plan.probe import (
 from weclick.runs.wanted import Wanted
 from weclick.store import Entry, Store, entry_key
 from weclick.train.data.stream import Caches
+
+PROBES = ("frames", "flow", "networks", "student", "teacher", "soft_labels")
 
 CLICKS_AT_MOST = 2000
 """A plan makes the clicks of at most this many targets. It needs them for the keys of the networks."""
@@ -51,6 +59,7 @@ class StagePlan:
         found, missing: entries that the store has and lacks; -1 if only the run can tell.
         store_bytes: bytes that will be written to the writable root.
         seconds: time for the missing work, or None if it was not measured.
+        estimated: the time was scaled up from smaller work.
     """
 
     stage: str
@@ -59,6 +68,7 @@ class StagePlan:
     missing: int = 0
     store_bytes: int = 0
     seconds: float | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,16 @@ class Plan:
         return self.results_bytes + sum(stage.store_bytes for stage in self.stages)
 
     @property
+    def seconds(self) -> float:
+        """The times that are known, added up."""
+        return sum(stage.seconds or 0 for stage in self.stages)
+
+    @property
+    def untimed(self) -> list[str]:
+        """Names of the stages whose time is not known."""
+        return [stage.stage for stage in self.stages if stage.seconds is None]
+
+    @property
     def fits(self) -> bool:
         """Whether the disk has room for it."""
         return self.needed_bytes <= self.free_bytes
@@ -98,6 +118,8 @@ class _Run:
     store: Store
     device: str
     budget_s: float
+    until: float
+    bar: Bar
     timed: bool
     train: Manifest
     val: Manifest
@@ -112,12 +134,18 @@ class _Run:
         """Ids of the clips whose entry no root has."""
         return {clip for clip, key in keys.items() if self.store.find(kind, key) is None}
 
+    def budget(self) -> float:
+        """Seconds for the next probe: its own bound, and what is left of that of all."""
+        return min(self.budget_s, max(self.until - time.perf_counter(), 0.0))
+
     def seconds(self, value: float) -> float | None:
         """The time, or None if no times were asked for."""
         return value if self.timed else None
 
 
-def make_plan(config: Config, store: Store, *, device: str = "cpu", probe_s: float = 5.0) -> Plan:
+def make_plan(
+    config: Config, store: Store, *, device: str = "cpu", probe_s: float = 5.0, at_most_s: float = 60.0
+) -> Plan:
     """Plan a run without writing to its store or results.
 
     The stages themselves run in a temporary folder: on samples of frames and flows, and for a few steps of
@@ -128,6 +156,7 @@ def make_plan(config: Config, store: Store, *, device: str = "cpu", probe_s: flo
         store: of the run.
         device: where the probes run.
         probe_s: seconds for each probe beyond its first item; 0 skips the trainings and all times.
+        at_most_s: seconds for all probes; none begins later. What is not timed by then is named in the notes.
 
     Raises:
         ValueError, OSError: the configuration or the data set is not fit for a run; see `weclick doctor`.
@@ -136,25 +165,42 @@ def make_plan(config: Config, store: Store, *, device: str = "cpu", probe_s: flo
     began = time.perf_counter()
     train, val = (_manifest(config, split) for split in (config["data"]["train"], config["data"]["val"]))
     seconds = time.perf_counter() - began
-    run = _Run(config, store, device, max(probe_s, 2.0), probe_s > 0, train, val)
     listed = {manifest.split: manifest for manifest in (train, val)}.values()
     clips = sum(len(manifest.clips) for manifest in listed)
     frames = sum(len(clip.frames) for manifest in listed for clip in manifest.clips)
-    first = StagePlan("manifest", f"{clips} clips, {frames} frames", seconds=run.seconds(seconds))
-    with tempfile.TemporaryDirectory(prefix="weclick-plan-") as folder:
+    first = StagePlan("manifest", f"{clips} clips, {frames} frames", seconds=seconds if probe_s > 0 else None)
+    with (
+        tempfile.TemporaryDirectory(prefix="weclick-plan-") as folder,
+        progress_bar("plan", len(PROBES), "probes") as bar,
+    ):
+        until = time.perf_counter() + at_most_s
+        run = _Run(config, store, device, max(probe_s, 2.0), until, bar, probe_s > 0, train, val)
+        run.notes += offline_words(config)
         return _plan(run, first, Path(folder))
+
+
+@contextmanager
+def _probe(run: _Run, name: str) -> Iterator[None]:
+    """Show what is probed. Stages that work on samples keep their bars and warnings to themselves."""
+    run.bar.say(name)
+    with redirect_stderr(StringIO()):
+        yield
+    run.bar.advance()
 
 
 def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
     scratch = Store([folder / "store"])
     part = sample(run.train, run.wanted.pairs)
     clicks, table = _clicks(run)
-    frames, frame_keys = _frames(run, part, scratch)
-    flow, pair_keys = _flow(run, part, scratch)
+    with _probe(run, "frames"):
+        frames, frame_keys = _frames(run, part, scratch)
+    with _probe(run, "flow"):
+        flow, pair_keys = _flow(run, part, scratch)
     teacher_key = _model_key(run, "teacher", table, Caches(run.store, frame_keys, {}, {}))
     teacher = _find(run, teacher_key)
     paces, weights = _paces(run, part, scratch, folder, teacher)
-    labels, label_keys = _soft_labels(run, part, scratch, weights, teacher)
+    with _probe(run, "soft_labels"):
+        labels, label_keys = _soft_labels(run, part, scratch, weights, teacher)
     caches = Caches(run.store, frame_keys, pair_keys, label_keys)
     student = _find(run, _model_key(run, "student", table, caches) if label_keys else None)
     sizes = {role: len(untrained(run.config, role, run.train)) for role in ROLES}
@@ -200,7 +246,7 @@ def _frames(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[
     missing = run.lacking("frames", keys)
     if not run.config["frames"]["pack"]:
         keys = {clip.id: unpacked_key(clip) for clip in run.train.clips}
-    rate = frames_rate(run.config, part, scratch, run.budget_s)
+    rate = frames_rate(run.config, part, scratch, run.budget())
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
     plan = _stored(run, "frames", "frames", run.train.clips, counts, missing, rate)
     threads = min(os.cpu_count() or 1, max(len(missing), 1))
@@ -213,7 +259,7 @@ def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[st
     for manifest in {m.split: m for m in (run.train, run.val)}.values():
         keys = run.wanted.keys("flow", manifest.clips)
         cut = part if manifest is run.train else sample(manifest, run.wanted.pairs)
-        rate = flow_rate(run.config, cut, run.wanted.pairs, scratch, run.device, run.budget_s)
+        rate = flow_rate(run.config, cut, run.wanted.pairs, scratch, run.device, run.budget())
         counts = {clip.id: len(run.wanted.pairs(clip)) for clip in manifest.clips}
         clips = [clip for clip in manifest.clips if clip.id in keys]
         plans.append(_stored(run, "flow", "pairs", clips, counts, run.lacking("flow", keys), rate))
@@ -232,7 +278,7 @@ def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[st
 def _soft_labels(
     run: _Run, part: Manifest, scratch: Store, weights: Path, teacher: Entry | None
 ) -> tuple[StagePlan, dict[str, str]]:
-    rate = soft_labels_rate(run.config, part, weights, scratch, run.device, run.budget_s)
+    rate = soft_labels_rate(run.config, part, weights, scratch, run.device, run.budget())
     wanted = Wanted(run.config, teacher.attributes["weights_sha256"] if teacher else "")
     keys = wanted.keys("soft_labels", run.train.clips)
     missing = run.lacking("soft_labels", keys) if teacher else {clip.id for clip in run.train.clips}
@@ -258,11 +304,13 @@ def _stored(
     return StagePlan(stage, work, len(clips) - len(lacking), len(lacking), round(size), seconds)
 
 
-def _network(run: _Run, role: Role, entry: Entry | None, size: int, pace: float | None) -> StagePlan:
+def _network(run: _Run, role: Role, entry: Entry | None, size: int, pace: Pace | None) -> StagePlan:
     steps = run.config[role]["steps"]
     if entry:
         return StagePlan(role, f"{steps} steps", found=1, seconds=run.seconds(0))
-    return StagePlan(role, f"{steps} steps", 0, 1, size, None if pace is None else steps * pace)
+    if pace is None:
+        return StagePlan(role, f"{steps} steps", 0, 1, size)
+    return StagePlan(role, f"{steps} steps", 0, 1, size, steps * pace.seconds, pace.estimated)
 
 
 def _model_key(run: _Run, role: str, table: ClickTable | None, caches: Caches) -> str | None:
@@ -279,23 +327,43 @@ def _find(run: _Run, key: str | None) -> Entry | None:
 
 def _paces(
     run: _Run, part: Manifest, scratch: Store, folder: Path, teacher: Entry | None
-) -> tuple[dict[str, float], Path]:
-    """Seconds a step of both trainings, and a teacher's weights: the run's own if the store has it."""
-    random = folder / WEIGHTS
-    random.write_bytes(plausible_teacher(run.config, part))
-    if not teacher:
-        run.notes.append("random weights gave the size of soft labels; those of a trained teacher take less")
-    if not run.timed:
-        return {}, teacher.path / WEIGHTS if teacher else random
-    options = run.config["soft_labels"]
-    small = replace(part, clips=part.clips[:4])
+) -> tuple[dict[str, Pace], Path]:
+    """The pace of both trainings, and a teacher's weights: the run's own if the store has it."""
+    weights = teacher.path / WEIGHTS if teacher else folder / WEIGHTS
+    paces: dict[str, Pace] = {}
+    with _probe(run, "networks"):
+        if not teacher:
+            weights.write_bytes(plausible_teacher(run.config, part))
+            run.notes.append(
+                "random weights gave the size of soft labels; those of a trained teacher take less"
+            )
+    for role, probe in (("student", _student_pace), ("teacher", _teacher_pace)):
+        with _probe(run, role):
+            if run.timed and run.budget() and not (role == "teacher" and teacher):
+                paces[role] = probe(run, part, scratch, folder / role)
+            elif run.timed and not run.budget():
+                run.notes.append(f"no time was left to try {role}; --at-most gives the probes more")
+    return paces, weights
+
+
+def _teacher_pace(run: _Run, part: Manifest, scratch: Store, folder: Path) -> Pace:
+    small = piece_for_training(part, run.wanted.pairs)
     caches = {"frames": pack_frames(small, store=scratch, **run.config["frames"])}
-    probe = (scratch, folder / "teacher", run.device, run.budget_s)
-    pace = train_probe(run.config, "teacher", small, caches, *probe)
-    caches["flow"] = compute_flow(
-        small, run.wanted.pairs, options=run.config["flow"], store=scratch, device=run.device
-    )
-    caches["soft_labels"] = compute_soft_labels(small, random, store=scratch, device=run.device, **options)
-    probe = (scratch, folder / "student", run.device, run.budget_s)
-    student = train_probe(run.config, "student", small, caches, *probe)
-    return {"teacher": pace, "student": student}, teacher.path / WEIGHTS if teacher else random
+    return train_probe(run.config, "teacher", small, caches, scratch, folder, run.device, run.budget())
+
+
+def _student_pace(run: _Run, part: Manifest, scratch: Store, folder: Path) -> Pace:
+    """A network of the student's kind makes the soft labels: reading them takes as long."""
+    small = piece_for_training(part, run.wanted.pairs)
+    folder.mkdir()
+    (folder / WEIGHTS).write_bytes(untrained(run.config, "student", part))
+    caches = {
+        "frames": pack_frames(small, store=scratch, **run.config["frames"]),
+        "flow": compute_flow(
+            small, run.wanted.pairs, options=run.config["flow"], store=scratch, device=run.device
+        ),
+        "soft_labels": compute_soft_labels(
+            small, folder / WEIGHTS, store=scratch, device=run.device, **run.config["soft_labels"]
+        ),
+    }
+    return train_probe(run.config, "student", small, caches, scratch, folder, run.device, run.budget())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,6 +35,10 @@ from weclick.train.recipe import Recipe
 from weclick.train.stage import train_recipe
 
 AT_MOST_CLIPS, AT_MOST_NEIGHBOURS, AT_MOST_STEPS = 24, 4, 20
+SMALL_PX, SMALL_BATCH, WORTH_A_TRY = 128, 2, 4
+"""Side of the crop and size of the batch that are tried first, if the configured ones have so many times the
+pixels."""
+
 ENTRY_OVERHEAD_BYTES = 2048
 """Size of the array descriptions in an entry. It does not grow with the frames."""
 
@@ -58,6 +62,19 @@ class Rate:
     seconds_per_px: float
 
 
+@dataclass(frozen=True)
+class Pace:
+    """The pace of a training.
+
+    Attributes:
+        seconds: a step.
+        estimated: it was not measured at the configured size, but scaled up from a smaller batch.
+    """
+
+    seconds: float
+    estimated: bool
+
+
 def sample(manifest: Manifest, wanted_pairs: WantedPairs) -> Manifest:
     """Some clips, spread over the split, each cut to a few targets or scored frames and their neighbours."""
     usable = [clip for clip in manifest.clips if clip.targets or clip.scored]
@@ -69,7 +86,7 @@ def sample(manifest: Manifest, wanted_pairs: WantedPairs) -> Manifest:
 def rate_of(
     kind: str, clips: Sequence[Clip], count: Callable[[Clip], int], make: Any, store: Store, budget_s: float
 ) -> Rate | None:
-    """Make the entries of sample clips, one first and then as many as the time allows.
+    """Make the entries of sample clips: of a piece of the first one, then of as many as the time allows.
 
     Args:
         kind: of the entries.
@@ -77,7 +94,7 @@ def rate_of(
         count: frames or pairs of a clip.
         make: the stage itself; clips -> (clip id -> key).
         store: of the sample.
-        budget_s: seconds; the first clip is made however long it takes.
+        budget_s: seconds; two frames of the first clip are done however long they take.
 
     Returns:
         The rate; None if no clip has a frame or pair.
@@ -85,19 +102,33 @@ def rate_of(
     clips = [clip for clip in clips if count(clip)]
     if not clips:
         return None
+    made = [_piece(clips[0], count)]
     began = time.perf_counter()
-    keys = make(clips[:1])
-    seconds, timed = time.perf_counter() - began, clips[:1]
-    rest = clips[1 : 1 + int(max(budget_s - seconds, 0) / max(seconds, 1e-3))]
+    keys = [*make(made).values()]
+    seconds, timed = time.perf_counter() - began, made
+    room = int(max(budget_s - seconds, 0) / max(seconds, 1e-3) * _pixels(made, count))
+    others = clips if made[0] is not clips[0] else clips[1:]
+    rest = [clip for i, clip in enumerate(others) if _pixels(others[: i + 1], count) <= room]
     if rest:
         began = time.perf_counter()
-        keys |= make(rest)
+        keys += make(rest).values()
         seconds, timed = time.perf_counter() - began, rest
-    stored = sum(
-        store.get(kind, key).meta["entry_bytes"] - _overhead(store, kind, key) for key in keys.values()
-    )
-    made = [clip for clip in clips if clip.id in keys]
+        made = [*made, *rest]
+    stored = sum(store.get(kind, key).meta["entry_bytes"] - _overhead(store, kind, key) for key in keys)
     return Rate(stored / _pixels(made, count), seconds / _pixels(timed, count))
+
+
+def _piece(clip: Clip, count: Callable[[Clip], int]) -> Clip:
+    """The first two frames of a clip between which there is anything to do, or else the whole clip."""
+    places = range(len(clip.frames))
+    pieces = (clip.restrict([i, j]) for i in places for j in places[i + 1 : i + 9])
+    return next((piece for piece in pieces if 0 < count(piece) < count(clip)), clip)
+
+
+def piece_for_training(part: Manifest, wanted_pairs: WantedPairs) -> Manifest:
+    """One target and its neighbours of each of two clips: enough to train some steps on."""
+    clips = [clip for clip in part.clips if clip.targets][:2]
+    return replace(part, clips=tuple(_cut(clip, wanted_pairs, 1) for clip in clips))
 
 
 def frames_rate(config: Config, part: Manifest, store: Store, budget_s: float) -> Rate | None:
@@ -182,17 +213,31 @@ def train_probe(
     folder: Path,
     device: str,
     budget_s: float,
-) -> float:
+) -> Pace:
     """Train a few steps at the configured size, from random weights and with every loss switched on.
 
-    Returns:
-        Seconds a step. At least two steps are trained, however long they take.
+    A large batch is tried small first. If its steps would take longer than the budget, their time is scaled
+    up from the small ones by the number of pixels.
     """
-    few = _train(config, role, part, caches, store, folder / "first", device, steps=2)
+    options = config[role]
+    whole_px = options["batch_size"] * options["crop"][0] * options["crop"][1]
+    crop = [min(side, SMALL_PX) for side in options["crop"]]
+    small: dict[str, Any] = {
+        "batch_size": min(SMALL_BATCH, options["batch_size"]),
+        "crop": crop,
+        "accumulate": 1,
+    }
+    small_px = small["batch_size"] * crop[0] * crop[1]
+    data = (part, caches, store)
+    if whole_px >= WORTH_A_TRY * small_px:
+        scaled = _train(config, role, *data, folder / "small", device, 3, small) * whole_px / small_px
+        if 2 * scaled > budget_s:
+            return Pace(scaled, estimated=True)
+    few = _train(config, role, *data, folder / "first", device, 2, {})
     steps = min(AT_MOST_STEPS, int(budget_s / max(few, 1e-3)))
     if steps <= 2:
-        return few
-    return _train(config, role, part, caches, store, folder / "more", device, steps)
+        return Pace(few, estimated=False)
+    return Pace(_train(config, role, *data, folder / "more", device, steps, {}), estimated=False)
 
 
 def _train(
@@ -204,9 +249,10 @@ def _train(
     folder: Path,
     device: str,
     steps: int,
+    smaller: Mapping[str, Any],
 ) -> float:
     chosen = deepcopy(select(config, role))
-    chosen[role].update(
+    cast("dict[str, Any]", chosen[role]).update(
         {
             "pretrained": None,
             "steps": steps,
@@ -214,6 +260,7 @@ def _train(
             "validate_every": 0,
             "validate_frames": 1,
             "checkpoint_every": 10**9,
+            **smaller,
         }
     )
     chosen["gated_crf"]["warmup"] = 0

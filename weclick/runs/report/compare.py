@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from weclick.common.sections import Config
 from weclick.manifest import Manifest
 from weclick.runs.layout import Layout
 from weclick.runs.report.compare_gallery import example_rows
+from weclick.runs.report.fairness import Fairness
 from weclick.runs.report.figures import MAX_RUNS, Curve, curve_chart
 from weclick.runs.report.page import environment
 from weclick.runs.report.provenance import flatten, spell
@@ -42,7 +43,7 @@ class Run:
     results: Results
 
 
-def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> None:
+def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> list[str]:
     """Write one self-contained page about several runs.
 
     Args:
@@ -51,12 +52,16 @@ def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> No
             name of the folder above before it if several folders have one name.
         examples: the page shows at most this many frames that all runs predicted.
 
+    Returns:
+        Reasons against a comparison of the scores, each a sentence; they stand in the page too.
+
     Raises:
         MissingFileError: a folder is no finished run; the message names the missing file and its stage.
         InputError: fewer than two runs, more than there are colours, or two of one label.
     """
     read = [_read(folder, label) for folder, label in _labelled(runs)]
     labels = [run.label for run in read]
+    fairness = Fairness({run.label: (run.config, run.results) for run in read})
     page = (
         environment()
         .get_template("compare.html.j2")
@@ -64,15 +69,21 @@ def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> No
             labels=labels,
             colors=[f"var(--run-{i})" for i in range(len(read))],
             folders=[str(run.results.folder) for run in read],
-            scores=[_scores(read, role) for role in ROLES if any(run.results.scores(role) for run in read)],
+            scored_on=fairness.scored_on(),
+            scores=[
+                _scores(read, role, fairness.unfair)
+                for role in ROLES
+                if any(run.results.scores(role) for run in read)
+            ],
             differences=differences({run.label: run.config for run in read}),
-            classes=_classes(read),
+            classes=_classes(read, ranked="miou" not in fairness.unfair),
             charts_made=_charts(read),
             examples=example_rows({run.label: run.results for run in read}, examples),
-            warnings=_warnings(read),
+            warnings=fairness.warnings,
         )
     )
     write_text(Path(out), page)
+    return fairness.warnings
 
 
 def differences(configs: Mapping[str, Config]) -> list[tuple[str, list[str]]]:
@@ -116,22 +127,22 @@ def _found(manifest: Manifest, folder: Path) -> Manifest:
     return replace(manifest, root=str(folder.resolve().parent / root))
 
 
-def _scores(runs: Sequence[Run], role: str) -> dict[str, Any]:
-    """One table: a row per score, a cell per run, the best of each row marked."""
+def _scores(runs: Sequence[Run], role: str, unfair: Collection[str]) -> dict[str, Any]:
+    """One table: a row per score, a cell per run, the best marked in each row that can be compared."""
     found = [run.results.scores(role) for run in runs]
     rows = []
     for key, title, style in SCORES:
         values = [scores.get(key) for scores in found]
-        best = None if key == "parameters" else _best(values)
-        rows.append((title, [(style(value), value == best) for value in values]))
+        best = None if key == "parameters" or key in unfair else _best(values)
+        rows.append((title, [(style(value), best is not None and value == best) for value in values]))
     steps = [run.results.models.get(role, {}) for run in runs]
     rows.append(("Training steps", [(words.count(card.get("steps")), False) for card in steps]))
     rows.append(("Training time", [(words.duration(card.get("train_seconds")), False) for card in steps]))
     return {"role": role, "rows": rows}
 
 
-def _classes(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """IoU of every class that any run's student knows."""
+def _classes(runs: Sequence[Run], *, ranked: bool) -> list[dict[str, Any]]:
+    """IoU of every class that any run's student knows; the best of each is marked if they are ranked."""
     found = [run.results.scores("student").get("per_class_iou", {}) for run in runs]
     colors = {
         name: f"rgb({' '.join(map(str, color))})"
@@ -141,7 +152,10 @@ def _classes(runs: Sequence[Run]) -> list[dict[str, Any]]:
     rows = []
     for name, color in colors.items():
         values = [iou.get(name) for iou in found]
-        cells = [(words.percent(value), value == _best(values), value) for value in values]
+        best = _best(values) if ranked else None
+        cells = [
+            (words.percent(value), best is not None and value == best, words.known(value)) for value in values
+        ]
         rows.append({"name": name, "color": color, "cells": cells})
     return rows
 
@@ -166,28 +180,6 @@ def _charts(runs: Sequence[Run]) -> list[tuple[str, str]]:
                     (whole, curve_chart(lines, name=name, alt=f"{whole}, of every run", percent=percent))
                 )
     return charts
-
-
-def _warnings(runs: Sequence[Run]) -> list[str]:
-    """Reasons why a comparison of the scores would not be fair."""
-    first, told = runs[0], []
-    for run in runs[1:]:
-        if _labels(run) != _labels(first):
-            told.append(
-                f"{run.label} is scored on other frames than {first.label}: do not compare their scores."
-            )
-        elif run.results.val.classes.names != first.results.val.classes.names:
-            told.append(f"{run.label} knows other classes than {first.label}.")
-    return told
-
-
-def _labels(run: Run) -> set[str | None]:
-    """Digests of the labels that a run is scored on."""
-    return {
-        clip.frames[t].label_digest or clip.frames[t].digest
-        for clip in run.results.val.clips
-        for t in clip.scored
-    }
 
 
 def _best(values: Sequence[float | None]) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from weclick.common.spread import spread_over
 from weclick.manifest import Clip, Manifest
@@ -48,7 +49,6 @@ def _row(runs: Mapping[str, Results], files: Mapping[str, Path], frame: Frame) -
     predicted = {label: read_ids(require(path, "evaluate")) for label, path in files.items()}
     manifest = next(iter(runs.values())).val
     where = f"{frame[0]}, frame {frame[1]}"
-    size = next(iter(predicted.values())).shape
     image, truth = _frame_and_truth(manifest, frame)
     row: list[Captioned] = []
     if image is not None:
@@ -60,11 +60,18 @@ def _row(runs: Mapping[str, Results], files: Mapping[str, Path], frame: Frame) -
                     "truth",
                 )
             )
-    below = np.full((*size, 3), GREY, np.uint8) if image is None else image
     for label, ids in predicted.items():
-        drawn = overlay(below, ids, runs[label].val.classes.palette)
+        drawn = overlay(_below(image, ids), ids, runs[label].val.classes.palette)
         row.append((picture(drawn, f"Classes that {label} sees in {where}"), label))
     return row
+
+
+def _below(image: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
+    """What a run's classes are drawn over: the frame, at the size at which that run reads it, or grey."""
+    height, width = ids.shape[:2]
+    if image is None:
+        return np.full((height, width, 3), GREY, np.uint8)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
 
 
 def _frame_and_truth(manifest: Manifest, frame: Frame) -> tuple[np.ndarray | None, np.ndarray | None]:

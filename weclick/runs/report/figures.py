@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from weclick.common import words
+
 INK, MUTED, GRID, STUDENT, TEACHER = "#010101", "#020202", "#030303", "#040404", "#050505"
 """Placeholders for the page's colours: matplotlib needs numbers, but the style sheet sets the colours."""
 
@@ -107,11 +109,11 @@ def dots_chart(variants: Mapping[str, Mapping[str, Any]], *, name: str, alt: str
     """
     figure, axes = _axes(7.6, 0.7 + 0.42 * len(variants))
     for row, (label, score) in enumerate(variants.items()):
-        values = [value for value in score["values"] if value is not None]
+        values = [value for value in score["values"] if words.known(value)]
         color = ROLE_COLORS.get(label, STUDENT)
         axes.scatter(values, [row] * len(values), s=26, color=color, alpha=0.55, linewidths=0)
-        if score["mean"] is not None:
-            spread = score["spread"] or 0
+        if words.known(score["mean"]):
+            spread = score["spread"] if words.known(score["spread"]) else 0
             axes.plot([score["mean"] - spread, score["mean"] + spread], [row, row], color=INK, linewidth=1)
             axes.plot([score["mean"]], [row], color=INK, marker="|", markersize=13, markeredgewidth=1.8)
     axes.set_yticks(range(len(variants)), list(variants))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from weclick.common import words
 from weclick.common.files import write_text
 from weclick.common.sections import Config
+from weclick.common.strict_json import strict_json
 from weclick.runs.report import gallery, provenance, sections
 from weclick.runs.report.paper import beside_paper
 from weclick.runs.report.results import read_results
@@ -55,7 +55,7 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
         )
     )
     card = {"command": command, "versions": provenance.versions(), "config": config}
-    write_text(Path(out).with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+    write_text(Path(out).with_suffix(".json"), strict_json(card, indent=1) + "\n")
     write_text(Path(out), page)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from weclick.common import words
 from weclick.common.sections import Config
+from weclick.evaluate.scored import classes_words
 from weclick.runs.report.results import Results
 
 
@@ -71,6 +72,8 @@ def beside_paper(results: Results, config: Config) -> dict[str, Any]:
 
 def _obstacles(results: Results, config: Config) -> Iterator[str]:
     """Reasons why the two cannot be compared, each as the end of a sentence."""
+    if limits := classes_words(results.scores("student")):
+        yield f"this run is scored on {limits}"
     dataset = results.val.dataset
     if dataset not in TARGETS:
         name = "the drawn toy street" if dataset == "toy" else "a data set of your own"

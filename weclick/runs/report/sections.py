@@ -11,7 +11,9 @@ import yaml
 
 from weclick.common import words
 from weclick.common.errors import InputError
+from weclick.common.load import busy_words
 from weclick.common.sections import Config
+from weclick.evaluate.scored import classes_words, one_class_words
 from weclick.manifest import Manifest
 from weclick.runs.report import provenance
 from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
@@ -32,13 +34,14 @@ def head(results: Results) -> dict[str, Any]:
     cards = [_card("Student mIoU", words.percent(student.get("miou")), "%", "")]
     if teacher:
         cards.append(_card("Teacher mIoU", words.percent(teacher.get("miou")), "%", ""))
-    cards += [
-        _card(label, words.percent(student.get(key)), "%", _beside(teacher, key, words.percent))
-        for key, label in shares
-    ]
+    for key, label in shares:
+        why_none = one_class_words(student) if key == "temporal_consistency" else ""
+        note = why_none or _beside(teacher, key, words.percent)
+        cards.append(_card(label, words.percent(student.get(key)), "%", note))
     size, _, unit = words.short_count(student.get("parameters")).partition(" ")
     cards.append(_card("Parameters", size, unit, _beside(teacher, "parameters", words.short_count)))
-    cards.append(_card("Frames per second", words.rate(student.get("fps")), "", student.get("device", "")))
+    where = ", ".join(filter(None, [student.get("device", ""), busy_words(student.get("speed"))]))
+    cards.append(_card("Frames per second", words.rate(student.get("fps")), "", where))
     return {
         "title": Path(results.val.root).name if results.val.dataset == "folder" else results.val.dataset,
         "clicks": words.plural(len(results.clicks), "click"),
@@ -47,6 +50,7 @@ def head(results: Results) -> dict[str, Any]:
         "split": results.val.split,
         "image_size": words.size(student.get("image_size", ())),
         "cards": cards,
+        "limits": classes_words(student),
     }
 
 
@@ -184,7 +188,7 @@ def _of_cards(results: Results, key: str, style: Any) -> dict[str, str]:
 
 
 def _mean_wait(lines: Iterable[Mapping[str, Any]]) -> float | None:
-    shares = [line["data_wait_share"] for line in lines if "data_wait_share" in line]
+    shares = [line["data_wait_share"] for line in lines if words.known(line.get("data_wait_share"))]
     return float(np.mean(shares)) if shares else None
 
 

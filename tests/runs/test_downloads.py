@@ -1,0 +1,91 @@
+"""Weights that cannot be downloaded are told of before anything runs."""
+
+import http.server
+import json
+import threading
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from weclick import cli
+from weclick.common.config import complete_config
+from weclick.models import build_model
+from weclick.runs import downloads
+from weclick.runs.downloads import Download, needed_downloads, offline_words
+
+RAFT = {"estimator": "raft", "options": {"model": "large"}}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty folder for downloads, and a network that leads nowhere."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # the port that discards; nobody listens
+    return tmp_path / "torch/hub/checkpoints"
+
+
+def config(**sections):
+    network = {"pretrained": None}
+    return complete_config({"teacher": network, "student": network, **sections})
+
+
+def test_what_is_there_or_needs_no_file_is_no_download(hub):
+    assert needed_downloads(config()) == []
+    wanted = config(teacher={"pretrained": "imagenet", "backbone": "resnet18"}, flow=RAFT)
+    network, flow = needed_downloads(wanted)
+    assert network.option == "teacher.pretrained"
+    assert network.path == hub / "resnet18-f37072fd.pth"
+    assert flow.path.name == "raft_large_C_T_SKHT_V2-ff5fadd5.pth"
+    for download in (network, flow):
+        download.path.parent.mkdir(parents=True, exist_ok=True)
+        download.path.touch()
+    assert needed_downloads(wanted) == []
+
+
+def test_each_option_says_where_to_put_its_file(hub):
+    teacher = {"pretrained": "imagenet", "backbone": "resnet101"}
+    student = {"pretrained": "imagenet", "backbone": "mobilenetv2_compact"}
+    told = offline_words(config(teacher=teacher, student=student, flow=RAFT))
+    assert [text.split(":")[0] for text in told] == [
+        "teacher.pretrained",
+        "student.pretrained",
+        "flow.options.weights",
+    ]
+    for text in told:
+        assert f"put it into {hub}/" in text
+        assert "download.pytorch.org cannot be reached" in text
+
+
+def test_a_server_that_answers_is_no_fault(monkeypatch, tmp_path):
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200 if self.path == "/there.pth" else 404)
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    for name, told in (("there", ""), ("gone", "it answers 404")):
+        wanted = Download("teacher.pretrained", f"{address}/{name}.pth", tmp_path / "none")
+        monkeypatch.setattr(downloads, "needed_downloads", lambda config, wanted=wanted: [wanted])
+        (text,) = offline_words(config()) or [""]
+        assert told in text
+        assert bool(text) == bool(told)
+    server.shutdown()
+    server.server_close()
+
+
+def test_doctor_and_the_network_itself_say_so(hub, tmp_path):
+    asked = {"data": {"root": str(tmp_path / "toy")}, "teacher": {"pretrained": "imagenet"}}
+    done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(asked), "--json"])
+    found = [f for f in json.loads(done.stdout)["findings"] if f["what"] == "download"]
+    assert {f["level"] for f in found} == {"warning"}
+    assert all(f"put it into {hub}/" in f["found"] for f in found)
+    with pytest.raises(ValueError, match=rf"could not be downloaded .*put it into {hub}/"):
+        build_model("deeplabv3plus", "resnet18", 2, pretrained="imagenet")
+    assert torch.hub.get_dir() == str(hub.parent)

@@ -1,0 +1,96 @@
+"""What scores are made of: whether any pixel counts, which classes occur, and when a figure says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from weclick.common import words
+from weclick.common.errors import InputError
+from weclick.common.load import busy_words
+from weclick.manifest import IGNORE, Manifest
+from weclick.manifest.read import read_label
+from weclick.metrics import ConfusionMatrix
+
+
+def check_scored_pixels(manifest: Manifest) -> None:
+    """Check that at least one pixel of a split can be scored. It reads labels until it finds one.
+
+    Raises:
+        InputError: no frame is scored, or every pixel of their labels is ignored.
+    """
+    scored = [frame for clip in manifest.clips for frame in (clip.frames[t] for t in clip.scored)]
+    if not scored:
+        raise InputError(
+            f"split {manifest.split!r} of {manifest.root} has no labelled frame, so there is nothing to "
+            "score; add labels, or name another split in data.val; `weclick predict` needs no labels"
+        )
+    if not any((read_label(manifest, frame) != IGNORE).any() for frame in scored):
+        raise InputError(
+            f"{manifest.path(scored[0].label or '')}: not one pixel of the {len(scored)} scored labels of "
+            f"split {manifest.split!r} has a class: all are {IGNORE} (ignored) or values without a class, so "
+            "there is nothing to score; correct the labels or the list of classes, or name another split in "
+            "data.val; `weclick predict` needs no labels"
+        )
+
+
+def scored_classes(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any]:
+    """How many of the classes occur in the labels, and the names of those that do not."""
+    there = [bool(row.any()) for row in matrix.matrix]
+    return {
+        "classes": manifest.num_classes,
+        "classes_scored": sum(there),
+        "classes_absent": [
+            name for name, known in zip(manifest.classes.names, there, strict=True) if not known
+        ],
+    }
+
+
+def consistency_figures(matrix: ConfusionMatrix, manifest: Manifest, *, varied: bool) -> dict[str, Any]:
+    """Temporal consistency, or why there is none: one class everywhere agrees with itself and says nothing.
+
+    Args:
+        matrix: of the predictions against their warped neighbours.
+        manifest: gives the names of the classes.
+        varied: whether any prediction holds more than one class.
+
+    Returns:
+        temporal_consistency: mIoU; None without flow, or if all pixels compared agree and are of one class,
+        in all or in each frame. consistency_of_one_class: the name of that class (of several: with slashes).
+    """
+    square = matrix.matrix[:, : manifest.num_classes]
+    seen = np.flatnonzero(square.sum(0) + square.sum(1))
+    agree = matrix.matrix.sum() == square.trace()
+    alone = len(seen) == 1 or (len(seen) > 1 and agree and not varied)
+    return {
+        "temporal_consistency": None if alone or not len(seen) else float(matrix.miou()),
+        "consistency_of_one_class": " / ".join(manifest.classes.names[i] for i in seen) if alone else None,
+    }
+
+
+def told(role: str, figures: Mapping[str, Any]) -> str:
+    """A network's scores in one line for the terminal, with what limits them."""
+    consistency = figures["temporal_consistency"]
+    limits = classes_words(figures)
+    parts = [f"{role}: mIoU {words.percent(figures['miou'])} %" + (f" over {limits}" if limits else "")]
+    if consistency is not None:
+        parts.append(f"temporal consistency {words.percent(consistency)} %")
+    if one_class := one_class_words(figures):
+        parts.append(f"no temporal consistency: {one_class}")
+    speed = f"{words.rate(figures['fps'])} frames/s on {figures['device']}"
+    return ", ".join([*parts, " ".join(filter(None, [speed, busy_words(figures.get("speed"))]))])
+
+
+def classes_words(figures: Mapping[str, Any]) -> str:
+    """Such as `1 of 2 classes (not in the labels: car)`; empty if all are there or it is not known."""
+    absent = ", ".join(figures.get("classes_absent") or ())
+    known = f"{figures.get('classes_scored')} of {figures.get('classes')} classes"
+    return f"{known} (not in the labels: {absent})" if absent else ""
+
+
+def one_class_words(figures: Mapping[str, Any]) -> str:
+    """What a constant prediction is; empty if there is none."""
+    name = figures.get("consistency_of_one_class")
+    return f"every pixel compared is {name}, and one class alone always agrees with itself" if name else ""

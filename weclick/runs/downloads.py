@@ -1,0 +1,88 @@
+"""Weights that a run will download, and whether it can: said before anything runs."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from weclick.common.sections import Config
+from weclick.common.stages import ROLES
+
+TIMEOUT_S = 5.0
+"""How long a server is waited for."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Weights that are not on this machine yet.
+
+    Attributes:
+        option: of the configuration, which asks for them.
+        url: where they come from.
+        path: where torch looks for them first, and puts them.
+    """
+
+    option: str
+    url: str
+    path: Path
+
+
+def needed_downloads(config: Config) -> list[Download]:
+    """The weights that a configuration asks for by name and that are not on this machine."""
+    wanted = [*_of_networks(config), *_of_flow(config)]
+    return [download for download in wanted if not download.path.is_file()]
+
+
+def offline_words(config: Config) -> list[str]:
+    """A sentence for each download that cannot be made from here; it asks every server once.
+
+    Weights are not needed for a network that the store already holds.
+    """
+    answers: dict[str, str] = {}
+    told = []
+    for download in needed_downloads(config):
+        host = urlsplit(download.url).netloc
+        if host not in answers:
+            answers[host] = _fault(download.url)
+        if answers[host]:
+            told.append(
+                f"{download.option}: the weights are not on this machine, and {host} cannot be reached "
+                f"({answers[host]}); fetch {download.url} on a connected machine and put it into "
+                f"{download.path.parent}/, or set {download.option} to a file that you have"
+            )
+    return told
+
+
+def _of_networks(config: Config) -> list[Download]:
+    if not any(config[role]["pretrained"] == "imagenet" for role in ROLES):
+        return []  # torchvision takes seconds to load
+    from weclick.models.weights import imagenet_weights
+
+    return [
+        Download(f"{role}.pretrained", *imagenet_weights(config[role]["backbone"]))
+        for role in ROLES
+        if config[role]["pretrained"] == "imagenet"
+    ]
+
+
+def _of_flow(config: Config) -> list[Download]:
+    flow = config["flow"]
+    if flow["estimator"] != "raft" or flow["options"].get("weights", "default") != "default":
+        return []
+    from weclick.flow.raft import default_weights
+
+    return [Download("flow.options.weights", *default_weights(flow["options"].get("model", "small")))]
+
+
+def _fault(url: str) -> str:
+    """Why a server does not answer; empty if it does."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"it answers {error.code}"
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
