@@ -302,7 +302,6 @@ def _train(
     """Train a network: `data` are manifests, clicks and the manifests to score on; indexes by their kind."""
     device = choose_device(device, devices)
     from weclick.clicks import read_clicks
-    from weclick.evaluate.scored import check_scored_pixels
     from weclick.manifest import read_manifests
     from weclick.runs.cost import MeteredStore, stage_cost
     from weclick.runs.wanted import Wanted
@@ -313,13 +312,10 @@ def _train(
     store = MeteredStore(open_store(chosen), MODELS)
     caches = {stage.kind: read_index(indexes.get(stage.kind, []), stage.kind) for stage in INDEXED}
     manifests, clicks, scored = data
-    val = read_manifests(scored)
-    if any(clip.scored for clip in val.clips):
-        check_scored_pixels(val)  # before days of training, not after
     recipe = Wanted(chosen).recipe(
         role,
         train=read_manifests(manifests),
-        val=val,
+        val=read_manifests(scored),
         clicks=read_clicks(clicks),
         caches=Caches(store, **caches),
     )

@@ -15,6 +15,7 @@ from weclick.common.errors import room_to_write
 from weclick.common.files import alone, remove_unfinished, write_text, written_whole
 from weclick.common.stages import CARD, METRICS, WEIGHTS
 from weclick.common.strict_json import strict_json
+from weclick.evaluate.scored import check_scored_pixels
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
@@ -66,6 +67,8 @@ def _train(
     recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
 ) -> None:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
+    if any(clip.scored for clip in recipe.validation.clips):
+        check_scored_pixels(recipe.validation)  # before days of training, not after
     fabric = make_fabric(device, options["precision"], devices)
     begun = begin(recipe, fabric)
     check_unchanged(inputs, recipe.inputs(), f"{recipe.role}.pretrained or {recipe.role}.online")
