@@ -17,7 +17,7 @@ from weclick.manifest import Classes, Clip, Frame, Manifest, write_manifest
 from weclick.models import build_model
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.report import write_report
-from weclick.store import Store, write_index
+from weclick.store import Store, file_digest, write_index
 from weclick.store.flow_entries import allocate_flow, write_flow
 from weclick.store.model_file import model_bytes
 
