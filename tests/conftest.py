@@ -27,6 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # other processes test beside this one,
 LONG = (
     "test_workflow.py",
     "test_workflow_shared.py",
+    "test_workflow_content.py",
     "test_gpus.py",
     "test_bad_input_video.py",
     "test_leases.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -136,12 +137,11 @@ def listing_digest(
     """
     clips = _shard(dataset, split, shard, shards)
     names = sorted({name for clip in clips for name in _files(clip)})
+    root = os.path.abspath(dataset.root)  # noqa: PTH100 (the memory's names have no `..`)
     files = edited_files(
-        [f"{dataset.root}/{name}" for name in names],
+        [f"{root}/{name}" for name in names],
         remember,
-        digested=[
-            f"{dataset.root}/{clip.frames[i].image}" for clip in clips for i in (*clip.targets, *clip.scored)
-        ],
+        digested=[f"{root}/{clip.frames[i].image}" for clip in clips for i in (*clip.targets, *clip.scored)],
         otherwise=lambda: _digests_in(made),
     )
     listing = {

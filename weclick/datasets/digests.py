@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -93,7 +94,7 @@ def edited_files(
     fault: whoever only looks at a run there reads the same files again next time.
 
     Args:
-        paths: of files.
+        paths: of files, absolute and without `..`; tens of thousands cost as little as they can.
         remember: the memory, which need not be there.
         digested: some of the paths that the memory must know if it is whole.
         otherwise: gives digests by path if the memory does not know all of `digested`. It may be lost.
@@ -105,21 +106,20 @@ def edited_files(
         FileNotFoundError, ValueError: as in `file_digests`.
     """
     now_ns = time.time_ns()
-    seen = {path: _look(path, now_ns) for path in paths}
-    memory = _recall(remember, [file.name for file in seen.values()]) if remember else {}
-    if any(_name(path) not in memory for path in digested):
+    memory = _recall_all(remember, _stamp(remember)) if remember else {}
+    if any(os.fsencode(path) not in memory for path in digested):
         restored = {_name(path): Remembered(CHECK_IT, digest, digest) for path, digest in otherwise().items()}
-        memory = restored | memory
-    known = {path: memory[file.name] for path, file in seen.items() if file.name in memory}
-    fresh = _read([path for path, row in known.items() if row.signature != seen[path].signature])
+        memory = {**restored, **memory}
+    sizes = {path: _stat(path).st_size for path in paths}
+    known = {path: memory[name] for path in paths if (name := os.fsencode(path)) in memory}
+    seen = {path: _look(path, now_ns) for path in known}
+    fresh = _read([path for path, row in known.items() if row[0] != seen[path].signature])
     if remember and fresh:
-        rows = [_row(seen[path], digest, known[path].first) for path, digest in fresh.items()]
+        rows = [_row(seen[path], digest, known[path][2]) for path, digest in fresh.items()]
         with suppress(DiskFullError, UnwritableError):
             _keep(remember, rows)
-    edits = {
-        path: digest for path, row in known.items() if (digest := fresh.get(path, row.digest)) != row.first
-    }
-    return [(seen[path].size_bytes, edits.get(path)) for path in paths]
+    edits = {path: digest for path, row in known.items() if (digest := fresh.get(path, row[1])) != row[2]}
+    return [(sizes[path], edits.get(path)) for path in paths]
 
 
 def _read(paths: list[P]) -> dict[P, str]:
@@ -172,6 +172,26 @@ def _recall(remember: Path, names: Iterable[bytes]) -> dict[bytes, Remembered]:
             return {}  # of a version that trusted sizes and times
         found = ((name, memory.execute(query, (name,)).fetchone()) for name in names)
         return {name: Remembered(*row) for name, row in found if row is not None}
+
+
+@lru_cache(maxsize=1)
+def _recall_all(remember: Path, _: object) -> Mapping[bytes, Remembered]:
+    """All that a memory holds; the second argument tells whether it has to be read again, see `_stamp`."""
+    if not remember.exists():
+        return {}
+    with _memory(remember) as memory:
+        if not memory.execute("SELECT 1 FROM sqlite_master WHERE name = 'contents'").fetchone():
+            return {}  # of a version that trusted sizes and times
+        rows = memory.execute("SELECT path, signature, digest, first FROM contents")
+        return {name: Remembered(*row) for name, *row in rows}
+
+
+def _stamp(remember: Path) -> object:
+    """Equal for equal content; of a memory that is missing or young, equal to nothing."""
+    if not remember.exists():
+        return object()
+    status = remember.stat()
+    return object() if is_young(status, time.time_ns()) else signature_of(status)
 
 
 def _keep(remember: Path, rows: list[tuple[bytes, str, str, str]]) -> None:
