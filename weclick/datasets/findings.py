@@ -13,7 +13,7 @@ from weclick.datasets.window_findings import consistency_findings, gap_findings,
 from weclick.manifest import Clip, Frame
 from weclick.manifest.window import Window
 
-SAMPLE = 16
+SAMPLE = 8
 """Labels that are read for it. Faults of an export are mostly in all files."""
 
 
