@@ -30,5 +30,8 @@ include: "pipeline/rules/ablation.smk"
 rule all:
     default_target: True
     input:
-        rules.report.output,
-        rules.lock.output,
+        lambda wildcards: (
+            [*rules.report.output, *rules.lock.output]
+            if can_be_scored()
+            else [*rules.student.output]
+        ),

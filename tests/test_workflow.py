@@ -182,6 +182,29 @@ def test_a_new_clip_in_a_folder_reruns_the_manifest(tmp_path, repository, tiny_c
     assert "manifest_shard" in project.jobs()
 
 
+def test_clicks_without_a_mask_train_to_the_student(tmp_path, repository, tiny_config):
+    from PIL import Image
+
+    for clip in ("a", "val"):
+        (tmp_path / "mine" / "frames" / clip).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(
+                tmp_path / "mine" / "frames" / clip / f"{i}.png"
+            )
+    (tmp_path / "mine" / "classes.yaml").write_text("classes: [{name: all, color: [0, 0, 0]}]")
+    table = tmp_path / "mine" / "clicks.csv"
+    table.write_text("clip,frame,y,x,class\na,0,3,4,all\n")
+    data = {"name": "folder", "root": str(tmp_path / "mine"), "val_clips": ["val"], "clicks": str(table)}
+    project = make_project(tmp_path / "project", repository, {**tiny_config, "data": data})
+    assert project.jobs() == {
+        *("manifest_shard", "clicks", "frames_shard", "flow_shard", "teacher", "soft_labels_shard"),
+        *("student", "all"),
+    }
+    (tmp_path / "mine" / "labels" / "val").mkdir(parents=True)
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "mine" / "labels" / "val" / "0.png")
+    assert project.jobs() >= {"student", "evaluate", "report", "lock", "all"}
+
+
 @pytest.mark.slow
 def test_kills_at_random_moments_damage_nothing(tmp_path, project, repository, tiny_config):
     killed = make_project(tmp_path / "killed", repository, tiny_config)

@@ -98,6 +98,16 @@ def listing(wildcards):
         raise WorkflowError(str(error)) from error
 
 
+def can_be_scored():
+    """Whether there may be scores and a report; people's clicks train without a single labelled frame."""
+    if not config["data"].get("clicks"):
+        return True
+    try:
+        return any(clip.scored for clip in _dataset().clips(VAL))
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from error
+
+
 @cache
 def _dataset():
     return open_dataset(config["data"])

@@ -150,3 +150,62 @@ def test_of_videos_it_says_that_they_were_opened(folder):
             write(np.zeros((32, 32, 3), np.uint8))
     done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(config)])
     assert "1 of 1 videos can be opened; not all of their frames were decoded" in done.stdout
+
+
+def with_clicks(folder, *rows):
+    root, config = folder
+    table = root / "clicks.csv"
+    table.write_text("\n".join(("clip,frame,y,x,class", *rows)), encoding="utf-8")
+    return {**config, "data": {**config["data"], "clicks": str(table)}}
+
+
+@pytest.mark.parametrize(
+    ("row", "level", "told"),
+    [
+        ("a,2,9,9,Car", "error", "line 4: class 'Car' is unknown; did you mean 'car'?"),
+        ("a,2,9,99,car", "error", "line 4: x = 99 lies outside the frame, expected 0..31 px"),
+        (
+            "a,0,5,6,ground",
+            "error",
+            "line 4: gives the pixel (y 5, x 6) of clip 'a', frame '0'",
+        ),
+        ("a,0,5%,6,ground", "error", "line 4: y = 5% is per cent"),
+        ("a,0,5,6,car", "warning", "1 faults: line 4 repeats line 2"),
+    ],
+)
+def test_the_click_table_is_read_as_a_run_reads_it(folder, row, level, told):
+    sound = ("a,0,5,6,car", "a,0,20,20,ground")
+    assert ask(with_clicks(folder, *sound)) == (0, [])
+    _, found = ask(with_clicks(folder, *sound, row))
+    assert [each for each, _, text in found if told in text] == [level]
+
+
+def test_a_class_without_a_click_is_a_warning(folder):
+    _, found = ask(with_clicks(folder, "a,0,5,6,car"))
+    assert ["has no click of ground" in text for _, _, text in found] == [True]
+
+
+def test_clicks_without_a_mask_train_and_what_is_scored_is_told(folder):
+    root, _ = folder
+    for path in (root / "labels").rglob("*.png"):
+        path.unlink()
+    status, found = ask(with_clicks(folder, "a,0,5,6,car", "a,0,20,20,ground"))
+    assert status == 0
+    assert [(level, what) for level, what, _ in found] == [("warning", "split val")]
+    assert "its 1 clips have no labelled frame, so nothing can be scored" in found[0][2]
+
+
+def test_labels_of_a_video_are_held_against_its_size(folder):
+    from fractions import Fraction
+
+    from weclick.manifest.video import video_writer
+
+    root, config = folder
+    with video_writer(root / "videos" / "street.mp4", Fraction(25)) as write:
+        for _ in range(3):
+            write(np.zeros((64, 64, 3), np.uint8))
+    (root / "labels" / "street").mkdir()
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(root / "labels" / "street" / "00000.png")
+    status, found = ask(config)
+    assert status == 1
+    assert any("00000.png: is 32x32 px (HxW), its frame 64x64" in text for _, _, text in found)

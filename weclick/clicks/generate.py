@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +12,7 @@ from weclick.clicks.components import clicks_from_labels, scaled_min_pixels
 from weclick.clicks.people import Points, import_clicks
 from weclick.clicks.table import ClickTable
 from weclick.common.errors import InputError
-from weclick.common.findings import tell
+from weclick.common.findings import Finding, tell
 from weclick.common.progress import progress_bar
 from weclick.common.sections import ClicksSection
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
@@ -47,21 +46,20 @@ def generate_clicks(
             f"split {manifest.split!r} of {manifest.root} has {targets} targets, but not one click; "
             "lower clicks.min_pixels, add labels, or check data.clicks"
         )
-    _warn_of_empty_classes(manifest, frames)
+    tell(empty_classes(manifest, frames))
     made_by = {"click_file": manifest.click_file} if manifest.click_file else dict(options)
     return ClickTable(manifest.split, manifest.classes.names, frames, made_by, seed)
 
 
-def _warn_of_empty_classes(manifest: Manifest, frames: Points) -> None:
+def empty_classes(manifest: Manifest, frames: Points) -> list[Finding]:
+    """A warning if some classes of a split have no click."""
     clicked = {int(class_id) for points in frames.values() for class_id in points["class_id"]}
     empty = [name for class_id, name in enumerate(manifest.classes.names) if class_id not in clicked]
-    if empty:
-        print(
-            f"weclick: warning: split {manifest.split!r} of {manifest.root} has no click of "
-            f"{', '.join(empty)}; a network cannot learn them: add labels or clicks, or lower "
-            "clicks.min_pixels",
-            file=sys.stderr,
-        )
+    if not empty:
+        return []
+    found = f"has no click of {', '.join(empty)}; a network cannot learn them"
+    todo = "add labels or clicks, or lower clicks.min_pixels"
+    return [Finding("warning", f"split {manifest.split!r} of {manifest.root}", found, todo)]
 
 
 def _make(manifest: Manifest, options: ClicksSection, seed: int, device: str) -> Points:

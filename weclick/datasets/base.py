@@ -31,6 +31,8 @@ class Dataset:
         list_clips: split -> its clips, without digests and sizes.
         click_file: a table of clicks made by people, relative to the root; None: clicks come from labels.
         shrink: frames and labels are read at 1/shrink of their size.
+        unscored: a split that may lack labelled frames, since people's clicks train without a mask. Nothing
+            can be scored then.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Dataset:
     list_clips: Callable[[str], tuple[Clip, ...]]
     click_file: str | None = None
     shrink: int = 1
+    unscored: str | None = None
     _listed: dict[str, tuple[Clip, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def clips(self, split: str) -> tuple[Clip, ...]:
@@ -48,8 +51,8 @@ class Dataset:
         Listing the 90,000 files of Cityscapes train takes about 1 s, so the answer is kept.
 
         Raises:
-            ValueError: the data set has no such split, the split has no frame that is a target or scored,
-                or a label belongs to no frame.
+            ValueError: the data set has no such split, the split has no frame that is a target or scored and
+                is not `unscored`, or a label belongs to no frame.
             FileNotFoundError: a file that a list names is missing.
         """
         if split not in self._listed:
@@ -63,7 +66,7 @@ class Dataset:
                 f"found: {', '.join(self.splits) or 'none'}; correct data.train, data.val or data.root"
             )
         clips = tuple(sorted(self.list_clips(split), key=lambda clip: clip.id))
-        if not any(clip.targets or clip.scored for clip in clips):
+        if not any(clip.targets or clip.scored for clip in clips) and split != self.unscored:
             raise InputError(
                 f"{self.root}: split {split!r} has {len(clips)} clips, but no labelled frame to train on or "
                 f"score; add labels for {self.name}, or name another split in data.train or data.val"

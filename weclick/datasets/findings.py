@@ -13,7 +13,7 @@ from weclick.datasets.window_findings import consistency_findings, gap_findings,
 from weclick.manifest import Clip, Frame
 from weclick.manifest.window import Window
 
-SAMPLE = 16
+SAMPLE = 8
 """Labels that are read for it. Faults of an export are mostly in all files."""
 
 
@@ -29,9 +29,23 @@ def split_findings(dataset: Dataset, split: str, window: Window, max_gap_frames:
     clips, what = dataset.clips(split), f"labels of {split}"
     sample = spread_to_ends(labelled_frames(dataset, clips), SAMPLE)
     return [
+        *unscored_findings(dataset, split),
         *number_findings(dataset, split, window, max_gap_frames),
         *label_findings(dataset.classes, what, label_facts(dataset, split, sample)),
     ]
+
+
+def unscored_findings(dataset: Dataset, split: str) -> list[Finding]:
+    """A split without a single labelled frame, where people's clicks train the networks."""
+    clips = dataset.clips(split)
+    if any(clip.targets or clip.scored for clip in clips):
+        return []
+    todo = (
+        "the run ends with the student, without scores and report; `weclick predict` shows what it does. "
+        "Label some frames of this split to score it"
+    )
+    found = f"its {len(clips)} clips have no labelled frame, so nothing can be scored"
+    return [Finding("warning", f"split {split}", found, todo)]
 
 
 def number_findings(dataset: Dataset, split: str, window: Window, max_gap_frames: int) -> list[Finding]:

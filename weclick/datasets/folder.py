@@ -110,6 +110,7 @@ def open_folder(root: Path, data: DataSection) -> Dataset:
         splits=(folder.train, folder.val),
         list_clips=folder.clips,
         click_file=_relative(click_file, root) if click_file else None,
+        unscored=folder.val if click_file and folder.val != folder.train else None,
     )
 
 

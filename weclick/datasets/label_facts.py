@@ -15,13 +15,17 @@ from weclick.datasets.base import Dataset
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import read_ids
-from weclick.manifest.read import read_instances, read_label
+from weclick.manifest.read import read_instances, read_label, values_in
 
 FIRST_INSTANCE = 1000
 """Values of an instance map from here on are objects, as the clicks stage takes them."""
 
-LINES = 256
+LINES = 64
 """So many rows and columns of a label are searched for ramps."""
+
+
+FEW = 16
+"""Starting threads and a progress bar takes longer than to read so many labels."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,10 @@ class LabelFacts:
 
 
 def label_facts(dataset: Dataset, split: str, frames: Sequence[tuple[Clip, Frame]]) -> list[LabelFacts]:
-    """Look at the labels of some frames of a split, several at once."""
+    """Look at the labels of some frames of a split, several at once if they are many."""
     manifest = Manifest(dataset.name, str(dataset.root), split, 0, 1, dataset.classes, ())
+    if len(frames) <= FEW:
+        return [_look(manifest, *item) for item in frames]
     with (
         progress_bar(f"labels of {split}", len(frames), "labels") as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -70,7 +76,9 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
     path = manifest.path(frame.label or "")
     nothing = np.zeros(manifest.num_classes, np.int64)
     try:
-        classes = read_label(manifest, frame)
+        values = read_ids(path)
+        classes = values if _are_ids(values, manifest) else read_label(manifest, frame)
+        values = values if values.ndim == 2 else classes
         wanted = frame_size(manifest.path(frame.image))
         if classes.shape != wanted:
             fault = (
@@ -79,8 +87,6 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
             )
             return LabelFacts(clip.id, str(path), nothing, fault=fault)
         instances = read_instances(manifest, frame) if manifest.classes.instance_classes else None
-        label_map = manifest.classes.label_map
-        values = read_ids(path) if label_map and "ids" in label_map else classes
         with Image.open(path) as image:
             palette = image.getpalette() if image.mode == "P" else None
     except (OSError, ValueError) as error:
@@ -99,6 +105,13 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
         ramps=ramps,
         instances=strange,
     )
+
+
+def _are_ids(values: np.ndarray, manifest: Manifest) -> bool:
+    """Whether the values of a file are class ids as they are."""
+    if manifest.classes.label_map is not None or values.ndim != 2 or values.dtype != np.uint8:
+        return False
+    return set(values_in(values).tolist()) <= {*range(manifest.num_classes), IGNORE}
 
 
 def _ramps(values: np.ndarray) -> tuple[int, np.ndarray]:

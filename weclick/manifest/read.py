@@ -136,9 +136,16 @@ def _check_video(path: Path, sha256: str) -> None:
         ) from error
 
 
+def values_in(array: np.ndarray) -> np.ndarray:
+    """The different values of an array of whole numbers, sorted. Bytes are counted, which is faster."""
+    if array.dtype != np.uint8:
+        return np.unique(array)
+    return np.flatnonzero(np.bincount(array.ravel(), minlength=256))
+
+
 def _known_ids(values: np.ndarray, ids: Iterable[str], path: Path) -> None:
     """Raises InputError if a label holds none of the values that its data set knows."""
-    found = np.unique(values)
+    found = values_in(values)
     known = np.array([int(value) for value in ids])
     strange = np.setdiff1d(found, [*known, 0, IGNORE])
     if strange.size and not np.isin(found, known).any():
@@ -160,7 +167,7 @@ def _to_classes(values: np.ndarray, manifest: Manifest, path: Path) -> np.ndarra
     if label_map is None and values.ndim == 3:
         return classes_of_colors(values, manifest.classes, path)
     if label_map is None:
-        bad = np.setdiff1d(np.unique(values), [*range(manifest.num_classes), IGNORE])
+        bad = np.setdiff1d(values_in(values), [*range(manifest.num_classes), IGNORE])
         if bad.size:
             raise InputError(
                 f"{path}: holds values {bad[:8].tolist()}, expected class ids 0..{manifest.num_classes - 1} "

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from weclick.clicks.generate import empty_classes
+from weclick.clicks.people import import_clicks
 from weclick.common.findings import Finding, many
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
@@ -17,12 +20,13 @@ from weclick.common.spread import spread_to_ends
 from weclick.datasets import Dataset, open_dataset
 from weclick.datasets.base import trim
 from weclick.datasets.digests import file_digests
-from weclick.datasets.findings import labelled_frames, number_findings
+from weclick.datasets.findings import labelled_frames, number_findings, unscored_findings
 from weclick.datasets.label_facts import label_facts
 from weclick.datasets.label_findings import label_findings
 from weclick.evaluate.scored import check_scored_pixels
 from weclick.manifest import Clip, Frame, Manifest
-from weclick.manifest.images import image_size, read_image
+from weclick.manifest.frame_size import frame_size
+from weclick.manifest.images import image_size, read_image, shrunk_size
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
 from weclick.runs.wanted import Wanted
@@ -58,7 +62,10 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
         findings += _neighbours(splits[data["train"]], wanted.window)
     for split, clips in splits.items():
         findings += _check_frames(dataset, split, clips, quick)
-        findings += far[split] + _check_labels(dataset, split, clips, quick)
+        findings += unscored_findings(dataset, split) + far[split]
+        findings += _check_labels(dataset, split, clips, quick)
+    if dataset.click_file:
+        findings += _check_clicks(dataset, data["train"], splits[data["train"]])
     if data["train"] != data["val"]:
         findings += _leakage(dataset, splits[data["train"]], splits[data["val"]])
     return findings + _scored(dataset, data["val"], splits[data["val"]], findings)
@@ -75,8 +82,8 @@ def _told(split: str, clips: Sequence[Clip]) -> Finding:
 
 
 def _scored(dataset: Dataset, split: str, clips: Sequence[Clip], so_far: Sequence[Finding]) -> list[Finding]:
-    """Check that there is a pixel to score, unless errors were found that say why it cannot be read."""
-    if any(finding.level == "error" for finding in so_far):
+    """Check that there is a pixel to score, unless nothing is labelled or errors say why it cannot be read."""
+    if any(finding.level == "error" for finding in so_far) or not any(clip.scored for clip in clips):
         return []
     try:
         check_scored_pixels(
@@ -148,6 +155,34 @@ def _frame_fault(root: Path, frame: Frame, first: Frame) -> str:
             "all frames of a clip need one size"
         )
     return ""
+
+
+def _check_clicks(dataset: Dataset, split: str, clips: Sequence[Clip]) -> list[Finding]:
+    """Read people's click table as the clicks stage does."""
+    what = f"clicks of {split}"
+    try:
+        sized = tuple(_sized(dataset, clip) for clip in clips)
+        manifest = Manifest(
+            dataset=dataset.name,
+            root=str(dataset.root),
+            split=split,
+            shard=0,
+            shards=1,
+            classes=dataset.classes,
+            clips=sized,
+            click_file=dataset.click_file,
+            shrink=dataset.shrink,
+        )
+        points, findings = import_clicks(manifest)
+    except (ValueError, OSError) as error:
+        return [Finding("error", what, str(error), "correct the table")]
+    told = f"{sum(map(len, points.values()))} clicks on {len(points)} frames"
+    return [Finding("ok", what, told), *findings, *empty_classes(manifest, points)]
+
+
+def _sized(dataset: Dataset, clip: Clip) -> Clip:
+    height, width = shrunk_size(frame_size(dataset.root / clip.frames[0].image), dataset.shrink)
+    return replace(clip, height_px=height, width_px=width)
 
 
 def _check_labels(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool) -> list[Finding]:
