@@ -202,6 +202,17 @@ class TestNumbers:
         assert type(rate) is int
 
 
+def test_class_weights():
+    weights = [
+        load_config(f"{{partial_cross_entropy: {{class_weights: {text}}}}}")
+        for text in ("[1, 2e0]", "balanced")
+    ]
+    assert [given["partial_cross_entropy"]["class_weights"] for given in weights] == [[1, 2.0], "balanced"]
+    for text in ("[1, 010]", "[a]", "balance", "2", "[-1]"):
+        with pytest.raises(ConfigError, match=r"partial_cross_entropy\.class_weights"):
+            load_config(f"{{partial_cross_entropy: {{class_weights: {text}}}}}")
+
+
 def test_texts_of_json_are_exact():
     text = '{"a": "\\ud83d\\ude00", "b": "caf\\udce9", "c": 1e-05, "d": null}'
     assert parse_yaml(text, "mine") == {"a": "\U0001f600", "b": "caf\udce9", "c": 1e-05, "d": None}

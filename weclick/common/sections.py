@@ -166,7 +166,7 @@ class PartialCrossEntropySection(TypedDict):
     """`partial_cross_entropy`: Eq. 1."""
 
     weight: float
-    class_weights: list[Any] | str | None
+    class_weights: list[float] | str | None
 
 
 class GatedCRFSection(TypedDict):
