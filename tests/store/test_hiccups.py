@@ -15,8 +15,7 @@ from weclick.common.errors import UnreadableError
 from weclick.manifest import write_manifest
 from weclick.store import LocalRoot, Store, entry_key, verify_entry, write_index
 
-ENTRIES = 40
-ERRORS = [errno.EIO, errno.EMFILE, errno.ESTALE, errno.EACCES]
+ENTRIES = 20
 DAY_S = 86400
 
 
@@ -53,7 +52,7 @@ def run(library, root, *words, share=0.01, error=errno.EIO, seed=0, below=None):
     return ended.returncode, ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.EACCES])
 def test_verify_moves_nothing_at_one_failure_in_a_hundred(library, root, error):
     before = files_of(root)
     status, told = run(library, root, "verify", "--quarantine", error=error)
@@ -61,7 +60,7 @@ def test_verify_moves_nothing_at_one_failure_in_a_hundred(library, root, error):
     assert f"{ENTRIES + 1} entries, 0 damaged" in told
 
 
-@pytest.mark.parametrize("share", [0.7, 1])
+@pytest.mark.parametrize("share", [pytest.param(0.7, marks=pytest.mark.slow), 1])
 def test_what_cannot_be_checked_has_an_exit_status_of_its_own(library, root, share):
     before = files_of(root)
     status, told = run(library, root, "verify", "--quarantine", share=share, below=root / "flow")
@@ -81,10 +80,10 @@ def test_true_damage_is_still_found_and_moved_beside_hiccups(library, root):
     assert sorted(path.name[:64] for path in (root / "quarantine/flow").iterdir()) == keys
 
 
-@pytest.mark.parametrize("share", [0.01, 0.5])
+@pytest.mark.parametrize("share", [0.01, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_gc_deletes_nothing_that_is_needed(library, root, share):
     before = files_of(root)
-    for seed in range(3):
+    for seed in range(1 if share < 0.1 else 3):
         run(library, root, "gc", "results", "--sweep", "--delete", share=share, seed=seed)
         assert files_of(root) == before
     status, told = run(library, root, "gc", "results", "--delete", share=1, below=root / "models")
@@ -92,7 +91,7 @@ def test_gc_deletes_nothing_that_is_needed(library, root, share):
     assert "could not be checked" in told
 
 
-@pytest.mark.parametrize("share", [0.01, 0.3])
+@pytest.mark.parametrize("share", [0.01, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_publish_copies_whole_entries_or_none(library, root, tmp_path, share):
     before, team = files_of(root), tmp_path / "team"
     status, told = run(library, root, "publish", team, share=share)
@@ -117,7 +116,8 @@ main()
 
 
 @pytest.mark.parametrize(
-    ("stage", "seeds"), [("frames", 2), ("flow", 2), pytest.param("frames", 20, marks=pytest.mark.slow)]
+    ("stage", "seeds"),
+    [("frames", 1), *(pytest.param(stage, 12, marks=pytest.mark.slow) for stage in ("frames", "flow"))],
 )
 def test_a_stage_moves_and_deletes_nothing(library, street, tmp_path, stage, seeds):
     """It may end with an error. What is there stays, and the stage goes on from there."""
@@ -146,11 +146,13 @@ def test_a_stage_moves_and_deletes_nothing(library, street, tmp_path, stage, see
 READS = """
 import sys
 from pathlib import Path
+from weclick.common import disk
 from weclick.common.errors import InputError, UnreadableError
 from weclick.store import Store
 from weclick.train.data.windows import WindowReader
 told = set()
-for _ in range(40):
+disk.PAUSES_S = (0, 0, 0)
+for _ in range(20):
     store = Store([sys.argv[1]])
     for read in (
         lambda: [*store.get("flow", sys.argv[2]).array("flow")],
@@ -164,10 +166,10 @@ print(*sorted(told))
 """
 
 
-@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
 def test_readers_never_call_it_damage(library, tmp_path, error):
     key = write_flow_entry(tmp_path / "mine")
-    environment = failing(library, tmp_path / "mine/flow", 0.3, error)
+    environment = failing(library, tmp_path / "mine/flow", 0.4, error)
     words = [sys.executable, "-c", READS, tmp_path / "mine", key]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["UnreadableError"]

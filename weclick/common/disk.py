@@ -56,19 +56,24 @@ def surely(path: Path | str, ask: Callable[[], T]) -> T:
             or damaged.
         OSError: there is no such file, or its name leads to none.
     """
-    for pause_s in PAUSES_S:
-        try:
-            return ask()
-        except OSError as error:
-            if not may_pass(error):
-                raise
-            time.sleep(pause_s)
     try:
-        return ask()
+        return patiently(ask)
     except OSError as error:
         if not may_pass(error):
             raise
         raise unreadable(path, error) from error
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """What `act` returns. It runs again after errors that may pass; the last one is raised."""
+    for pause_s in PAUSES_S:
+        try:
+            return act()
+        except OSError as error:
+            if not may_pass(error):
+                raise
+            time.sleep(pause_s)
+    return act()
 
 
 def may_pass(error: OSError) -> bool:

@@ -179,7 +179,7 @@ def _recall_all(remember: Path, _: object) -> Mapping[bytes, Remembered]:
     """All that a memory holds; the second argument tells whether it has to be read again, see `_stamp`."""
     if not remember.exists():
         return {}
-    with _memory(remember) as memory:
+    with memory_of_files(remember) as memory:
         if not memory.execute("SELECT 1 FROM sqlite_master WHERE name = 'contents'").fetchone():
             return {}  # of a version that trusted sizes and times
         rows = memory.execute("SELECT path, signature, digest, first FROM contents")

@@ -82,7 +82,7 @@ def _told(split: str, clips: Sequence[Clip]) -> Finding:
 
 
 def _scored(dataset: Dataset, split: str, clips: Sequence[Clip], so_far: Sequence[Finding]) -> list[Finding]:
-    """Check that there is a pixel to score, unless nothing is labelled or errors say why it cannot be read."""
+    """Check that there is a pixel to score, unless none is labelled or errors say why."""
     if any(finding.level == "error" for finding in so_far) or not any(clip.scored for clip in clips):
         return []
     try:

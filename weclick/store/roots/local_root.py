@@ -10,11 +10,20 @@ import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from weclick.common.disk import blocks_of, is_file, is_folder, names_in, open_plain, read_plain
+from weclick.common.disk import (
+    blocks_of,
+    is_file,
+    is_folder,
+    names_in,
+    open_plain,
+    patiently,
+    read_plain,
+)
 from weclick.common.errors import InputError, NotPlainFileError, room_to_write, unwritable
 from weclick.common.files import write_bytes
 from weclick.store.arrays import is_plain
@@ -117,7 +126,7 @@ class LocalRoot:
             self._check_present()
             make_folders(final.parent, self.path)
             self._device = self.path.stat().st_dev if self._device is None else self._device
-            temporary.mkdir(0o775)
+            patiently(partial(temporary.mkdir, 0o775))
             self._open[temporary] = os.open(temporary, os.O_RDONLY)
             _sweep_abandoned(temporary, final)
             hold(temporary)
@@ -276,7 +285,7 @@ def make_folders(folder: Path, root: Path) -> None:
     """
     for each in (*reversed(folder.parents), folder):
         if not is_folder(each):
-            each.mkdir(0o775, exist_ok=True)
+            patiently(partial(each.mkdir, 0o775, exist_ok=True))  # others may give rights to its parent
             if each != root and each.is_relative_to(root):
                 give_rights(each, root)
 
