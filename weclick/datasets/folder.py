@@ -26,6 +26,7 @@ import yaml
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
+from weclick.datasets.unread import tell_unread
 from weclick.manifest import Classes, Clip, Frame
 from weclick.manifest.click_file import read_click_file
 from weclick.manifest.images import IMAGE_SUFFIXES
@@ -161,6 +162,7 @@ def _relative(path: Path, root: Path) -> str:
 
 def _list_clips(root: Path) -> list[Clip]:
     folders, videos = list_folders(root / "frames"), list_files(root / "videos", VIDEO_SUFFIXES)
+    tell_unread(root / "videos", VIDEO_SUFFIXES)
     names = [folder.name for folder in folders] + [video.stem for video in videos]
     if not names:
         raise InputError(f"{root}: holds no clips; put images into frames/<clip>/, or files into videos/")
@@ -180,6 +182,7 @@ def _list_clips(root: Path) -> list[Clip]:
 
 def _image_clip(root: Path, folder: Path) -> Clip:
     images = list_files(folder)
+    tell_unread(folder, IMAGE_SUFFIXES)
     if not images:
         raise InputError(
             f"{folder}: a clip without frames; expected images ({', '.join(IMAGE_SUFFIXES)}): "
