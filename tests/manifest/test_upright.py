@@ -19,7 +19,7 @@ from weclick.common.schemas import schema_fault
 from weclick.datasets import build_manifest, open_dataset
 from weclick.datasets.frames import frames_key, pack_frames, unpacked_key
 from weclick.manifest import Manifest, read_manifest, write_manifest
-from weclick.manifest.images import image_size, read_ids, read_image
+from weclick.manifest.images import _tell_dark, image_size, read_ids, read_image
 from weclick.manifest.read import read_clip, read_frame
 from weclick.manifest.upright import LARGEST_PX, upright, upright_size
 from weclick.store import Store, file_digest
@@ -232,6 +232,13 @@ def test_grey_of_16_bits_becomes_8_as_colours_do(tmp_path, suffix):
     image = read_image(tmp_path / f"a{suffix}")
     assert image.dtype == np.uint8
     assert image[0].tolist() == [[0] * 3, [0] * 3, [1] * 3, [255] * 3, [0x12] * 3]
+
+
+def test_grey_of_12_bits_in_16_is_told(tmp_path, capsys):
+    _tell_dark.cache_clear()
+    Image.fromarray(np.full((2, 3), 1023, np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").max() == 3
+    assert "no value above 4095 of 65535" in capsys.readouterr().err
 
 
 def test_other_formats_are_no_frames(tmp_path):

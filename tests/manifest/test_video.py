@@ -12,7 +12,9 @@ import av
 import numpy as np
 import pytest
 
+from helpers.places import ROOT
 from weclick.common.errors import InputError
+from weclick.manifest.images import IMAGE_SUFFIXES
 from weclick.manifest.upright import upright, upright_size
 from weclick.manifest.video import VIDEO_SUFFIXES, decode_video, video_info, video_times, video_writer
 
@@ -88,8 +90,9 @@ MATRICES = {
 
 @pytest.mark.parametrize("orientation", MATRICES)
 def test_a_video_is_turned_as_its_header_says(tmp_path, orientation):
-    plain = next(decode_video(write(tmp_path / "plain.mp4", 3)))
-    path = turn(write(tmp_path / "a.mp4", 3), MATRICES[orientation])
+    path = write(tmp_path / "a.mp4", 3)
+    plain = next(decode_video(path))
+    turn(path, MATRICES[orientation])
     info = video_info(path)
     assert info.orientation == orientation
     assert (info.height_px, info.width_px) == upright_size(H, W, orientation)
@@ -340,3 +343,8 @@ def test_a_video_is_measured_before_room_is_made_for_it(tmp_path, where):
     for read in (video_info, lambda path: list(decode_video(path))):
         with pytest.raises(InputError, match=r"a\.avi: "):
             read(path)
+
+
+def test_the_page_on_own_data_tells_every_ending():
+    page = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+    assert all(f"`{suffix}`" in page for suffix in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES))

@@ -29,6 +29,7 @@ from weclick.common.yaml_files import NULLS, Plain, number, read_yaml
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
 from weclick.datasets.file_names import by_stem, in_order
 from weclick.datasets.label_files import check_folders, label_files
+from weclick.datasets.unread import tell_unread
 from weclick.manifest import Classes, Clip, Frame
 from weclick.manifest.click_file import read_click_file
 from weclick.manifest.images import IMAGE_SUFFIXES
@@ -185,6 +186,7 @@ def _relative(path: Path, root: Path) -> str:
 
 def _list_clips(root: Path) -> list[Clip]:
     folders, videos = list_folders(root / "frames"), list_files(root / "videos", VIDEO_SUFFIXES)
+    tell_unread(root / "videos", VIDEO_SUFFIXES)
     clips: dict[str, Path] = {}
     for path, name in [*((path, path.name) for path in folders), *((path, path.stem) for path in videos)]:
         other = clips.setdefault(plain(name), path)
@@ -205,6 +207,7 @@ def _list_clips(root: Path) -> list[Clip]:
 
 def _image_clip(root: Path, folder: Path) -> Clip:
     images = list_files(folder)
+    tell_unread(folder, IMAGE_SUFFIXES)
     if not images:
         raise InputError(
             f"{folder}: a clip without frames; expected images ({', '.join(IMAGE_SUFFIXES)}): "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -126,11 +128,24 @@ def _no_image(path: Path, error: Exception) -> InputError:
 
 def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)  # as Pillow takes 16-bit RGB
+        grey = np.asarray(image)
+        if 255 < grey.max() < 4096:
+            _tell_dark()
+        grey = (grey >> 8).astype(np.uint8)  # as Pillow takes 16-bit RGB
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode}, 32 bits a channel; expected 8 or 16 bits, grey or RGB")
     return np.asarray(image.convert("RGB"))
+
+
+@cache
+def _tell_dark() -> None:
+    """Cameras store 10 or 12 bits in files of 16. Nothing in the file tells, so it is a guess, said once."""
+    print(
+        "weclick: warning: a 16-bit grey image has no value above 4095 of 65535, so it becomes nearly black; "
+        "if its camera has 10 or 12 bits, multiply the values by 64 or 16 first",
+        file=sys.stderr,
+    )
 
 
 def _stored(image: Image.Image) -> np.ndarray:
