@@ -134,6 +134,7 @@ def read_classes(path: Path) -> Classes:
         TypeError,
         ValueError,
         AttributeError,
+        ArithmeticError,
         RecursionError,
     ) as error:
         raise InputError(

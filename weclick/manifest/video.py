@@ -35,7 +35,7 @@ def decode_video(path: Path) -> Iterator[np.ndarray]:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
                 yield frame.to_ndarray(format="rgb24")
-    except (av.FFmpegError, IndexError, OSError) as error:
+    except Exception as error:  # a damaged file may fail anywhere in the decoder, with any error
         raise InputError(
             f"{path}: cannot be decoded as a video ({error}); re-encode it, e.g. as H.264"
         ) from error
@@ -54,7 +54,7 @@ def video_info(path: Path) -> VideoInfo:
             stream = container.streams.video[0]
             frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
             return VideoInfo(frames, stream.height, stream.width, stream.average_rate or Fraction(25))
-    except (av.FFmpegError, IndexError, OSError) as error:
+    except Exception as error:  # as in decode_video
         raise InputError(
             f"{path}: cannot be opened as a video ({error}); re-encode it, e.g. as H.264"
         ) from error

@@ -85,7 +85,7 @@ def read_lock(path: Path) -> dict[str, Any]:
         lock = read_lock(Layout(path).lock)
         return {**lock, **read_outcome(path, lock["config"]["data"])}
     lock = read_json(path, "lock")
-    if fault := schema_fault(lock, "lock"):
+    if fault := schema_fault(lock, "lock") or _not_finite(lock):
         raise InputError(
             f"{path}: is no lock of a run that this weclick can read ({fault}); give the {LOCK} of a results "
             "folder, or use the weclick version that `versions` in it names"
@@ -158,6 +158,15 @@ def _model(layout: Layout, role: str) -> dict[str, str]:
 def _metrics(results: Path) -> dict[str, Any]:
     path = Layout(results).scores
     return read_json(path, "evaluate", path.name)
+
+
+def _not_finite(lock: Mapping[str, Any]) -> str:
+    """What keeps a lock from being JSON, which knows no NaN and no infinity; empty if nothing does."""
+    try:
+        spell_lock(lock)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _scores(figures: Mapping[str, Any]) -> dict[str, Any]:
