@@ -134,7 +134,7 @@ def read_classes(path: Path) -> Classes:
         of_objects = raw.get("instance_classes") or ()
         of_objects = () if isinstance(of_objects, Plain) and of_objects in NULLS else of_objects
         instance_classes = tuple(names.index(str(name)) for name in of_objects)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InputError(
             f"{path}: is no classes file ({type(error).__name__}: {error}); "
             f"it should read like this:\n{CLASSES_EXAMPLE}"

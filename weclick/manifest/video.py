@@ -163,9 +163,9 @@ def _opened(
             check_pixels(stream.codec_context.height, stream.codec_context.width)
             stream.codec_context.options = {"max_pixels": str(LARGEST_PX)}
             yield container, stream
-    except InputError:
+    except (InputError, MemoryError):
         raise
-    except (av.FFmpegError, IndexError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged file may fail anywhere in the decoder, with any error
         raise _unreadable(path, error) from error
 
 

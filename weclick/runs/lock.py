@@ -88,13 +88,14 @@ def read_lock(path: Path) -> dict[str, Any]:
         cache = _report_card(path)[1]["cache"] if known else None
         return {**lock, "contents": contents_of(lock, Store.from_config(**cache)) if cache else {}}
     lock = read_json(path, "lock")
-    places = [name for name in _PLACES if "schema_version" in lock and name in (lock.get("config") or {})]
+    config = lock.get("config") if "schema_version" in lock else None
+    places = [name for name in _PLACES if isinstance(config, dict) and name in config]
     if places:
         raise InputError(
             f"{path}: its config sets {' and '.join(places)}, which no lock may do: only you say where a run "
             "is written, with --results and --set; take these sections out of it"
         )
-    if fault := schema_fault(lock, "lock"):
+    if fault := schema_fault(lock, "lock") or _not_finite(lock):
         raise InputError(
             f"{path}: is no lock of a run that this weclick can read ({fault}); give the {LOCK} of a results "
             "folder, or use the weclick version that `versions` in it names"
@@ -182,6 +183,15 @@ def _model(layout: Layout, role: str) -> dict[str, str]:
 def _metrics(results: Path) -> dict[str, Any]:
     path = Layout(results).scores
     return read_json(path, "evaluate", path.name)
+
+
+def _not_finite(lock: Mapping[str, Any]) -> str:
+    """What keeps a lock from being JSON, which knows no NaN and no infinity; empty if nothing does."""
+    try:
+        spell_lock(lock)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _scores(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class StoredArray:
         check_step(self._entry, self._name, step, len(self.shape), self._files)
         try:
             return surely(self._entry / self._name, lambda: np.asarray(self._array[step]))
-        except (IndexError, UnreadableError):
+        except (IndexError, UnreadableError, MemoryError):  # these say nothing about the file
             raise
         except Exception as error:  # every codec raises errors of its own
             raise damaged(self._entry, f"{self._name}[{step}] cannot be decoded ({error})") from error

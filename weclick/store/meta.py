@@ -174,7 +174,9 @@ def _check_files(meta: Mapping[str, Any], where: Path | str) -> None:
             raise damaged(where, f"{META} names the file {name[:80]!r}, which no entry may hold")
         size = file.get("bytes") if isinstance(file, dict) else None
         digest = file.get("sha256") if isinstance(file, dict) else None
-        if type(size) is not int or not 0 <= size <= ENTRY_BYTES or not _KEY.fullmatch(str(digest)):
+        crc = file.get("crc32c", 0) if isinstance(file, dict) else None
+        whole = type(size) is int and 0 <= size <= ENTRY_BYTES and type(crc) is int
+        if not whole or not isinstance(digest, str) or not _KEY.fullmatch(digest):
             raise damaged(where, f"{META} says {str(file)[:80]} of {name}, expected bytes and sha256")
     total = sum(file["bytes"] for file in meta["files"].values())
     if meta.get("entry_bytes") != total or total > ENTRY_BYTES:
