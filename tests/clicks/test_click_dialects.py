@@ -132,6 +132,11 @@ def test_errors_suggest_what_was_meant(project, row, told):
         project.clicks(row)
 
 
+def test_a_table_without_a_click_on_the_split_is_named(project):
+    with pytest.raises(InputError, match=r"and clicks\.csv has no click on a frame of it; add labels"):
+        project.clicks("val,3,1,2,car")
+
+
 def test_a_click_twice_counts_once_and_two_classes_at_one_pixel_are_an_error(project, capsys):
     assert project.clicks("a,3,20,30,car", "a,00003,20.2,30,1", "a,3,21,30,background") == [
         (21, 30, 0),

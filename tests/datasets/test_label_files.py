@@ -57,6 +57,11 @@ def test_other_formats_are_told_by_name(root, suffix, kind):
         ("labels", "000.tif", r"labels/a: '000\.png' and '000\.tif' are two files of one name"),
         ("labels", "0.png", r"labels/a: '0\.png' and '000\.png' belong to one frame"),
         ("labels", "../loose.png", r"labels.*loose\.png: belongs to no clip \(1 such files\)"),
+        (
+            "labels",
+            "masks/002.png",
+            r"labels/a/masks/002\.png: lies too deep .* put labels into ",
+        ),
         ("instances", "../b/000.png", r"instances/b: holds instances without frames; the clips are a, val"),
         ("labels", "../Val/000.png", r"labels/Val: holds labels without .* did you mean 'val'\?"),
     ],

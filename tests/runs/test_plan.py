@@ -44,6 +44,23 @@ def test_the_probe_gives_every_stage_a_time(config, tmp_path):
     assert plan.fits
 
 
+def test_clicks_without_a_mask_are_planned(config, tmp_path):
+    from PIL import Image
+
+    root = tmp_path / "mine"
+    for clip in ("a", "val"):
+        (root / "frames" / clip).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (64, 48), (9 * i, 0, 0)).save(root / "frames" / clip / f"{i}.png")
+    (root / "classes.yaml").write_text("classes: [{name: all, color: [0, 0, 0]}]")
+    (root / "clicks.csv").write_text("clip,frame,y,x,class\na,0,3,4,all\na,2,3,4,all\n")
+    data = {"name": "folder", "root": str(root), "val_clips": ["val"], "clicks": str(root / "clicks.csv")}
+    mine = {**config, "data": {"train": "train", "val": "val", "shards": 1, "shrink": 1, **data}}
+    stages = by_stage(make_plan(mine, Store([tmp_path / "store"]), probe_s=0.1))
+    assert stages["student"].seconds > 0
+    assert stages["evaluate"].work.startswith("0 scored frames")
+
+
 def test_the_verb_prints_a_table(config, tmp_path):
     text = json.dumps({**config, "cache": {"roots": [str(tmp_path / "store")]}})
     done = CliRunner().invoke(cli.app, ["plan", "--config", text, "--no-probe", "--device", "cpu"])

@@ -67,9 +67,10 @@ class Dataset:
             )
         clips = tuple(sorted(self.list_clips(split), key=lambda clip: clip.id))
         if not any(clip.targets or clip.scored for clip in clips) and split != self.unscored:
+            clicked = f", and {self.click_file} has no click on a frame of it" if self.click_file else ""
             raise InputError(
                 f"{self.root}: split {split!r} has {len(clips)} clips, but no labelled frame to train on or "
-                f"score; add labels for {self.name}, or name another split in data.train or data.val"
+                f"score{clicked}; add labels for {self.name}, or name another split in data.train or data.val"
             )
         return clips
 

@@ -93,6 +93,12 @@ def _folder(parent: Path, clip: str) -> Path | None:
 
 
 def _check_formats(folder: Path, kind: str) -> None:
+    deeper = [path for inner in list_folders(folder) for path in list_files(inner, LABEL_SUFFIXES)]
+    if deeper:
+        raise InputError(
+            f"{deeper[0]}: lies too deep ({len(deeper)} such files); put {kind} into {folder} itself, or "
+            "move them elsewhere"
+        )
     other = list_files(folder, _OTHER_FORMATS)
     if other:
         raise InputError(

@@ -278,7 +278,9 @@ def _train(
 
 
 def _scored(clip: Clip) -> Clip:
-    return replace(clip, scored=clip.targets[:1])
+    """The clip with one scored frame, if a target has a label: people's clicks need none."""
+    labelled = tuple(t for t in clip.targets if clip.frames[t].label)
+    return replace(clip, scored=labelled[:1])
 
 
 def _cut(clip: Clip, wanted_pairs: WantedPairs, anchors: int) -> Clip:
