@@ -253,7 +253,9 @@ def _check_version(found: Any, source: str) -> None:
 
 
 def _not_finite(values: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """Path and value of every NaN and infinity; a schema does not refuse these."""
+    """Path and value of every NaN, infinity and integer beyond all floats; a schema does not refuse these."""
+    if isinstance(values, int) and abs(values) > sys.float_info.max:
+        yield path, math.inf
     if isinstance(values, float) and not math.isfinite(values):
         yield path, values
     inner = (
