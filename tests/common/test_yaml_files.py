@@ -31,7 +31,7 @@ class TestBounds:
     @pytest.mark.parametrize("kind", ["list", "section"])
     @pytest.mark.parametrize("levels", [8, 60])
     def test_aliases_that_stand_for_too_much(self, kind, levels):
-        with pytest.raises(InputError, match=r"mine: line \d: holds more than 200000 values"):
+        with pytest.raises(InputError, match=r"mine: line \d: holds more than 100000 values"):
             parse_yaml(bomb(levels, kind), "mine")
 
     def test_a_bomb_takes_little_memory(self, tmp_path):
@@ -187,6 +187,12 @@ class TestNumbers:
     def test_what_is_no_whole_number(self, text):
         with pytest.raises(ConfigError, match=r"student\.steps: .* is not of type 'integer'"):
             load_config(f"{{student: {{steps: '{text}'}}}}")
+
+    @pytest.mark.parametrize("text", ["9" * 5000, "9" * 350, "0x" + "f" * 5000, "1e999"])
+    def test_numbers_that_no_float_holds(self, text):
+        for given in (f"{{seed: {text}}}", f'{{"gated_crf": {{"weight": {text}}}}}'):
+            with pytest.raises(ConfigError, match=r"seed|gated_crf"):
+                load_config(given)
 
     @pytest.mark.parametrize(
         ("text", "value"),

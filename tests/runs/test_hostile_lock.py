@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from helpers.places import ROOT
 from weclick.common.config import complete_config
 from weclick.common.errors import InputError
+from weclick.common.schemas import load_schema
 from weclick.runs.lock import read_lock
 from weclick.runs.reproduce import config_of, differences
 
@@ -78,6 +80,35 @@ COMMAND = "train`touch PWNED`"
 def test_what_a_lock_may_not_say(tmp_path, change, told):
     with pytest.raises(InputError, match=rf"(?s)run\.lock\.json: .*{told}"):
         read_lock(make(tmp_path / "run.lock.json", **change))
+
+
+HONEST = (
+    "Schöner Schwan",
+    "Drift geradeaus (val)",
+    "run[1]",
+    "grün",
+    "a'b",
+    "-x",
+    "seq 1/left",
+    "x..y",
+    "{a}",
+    "$a",
+)
+
+
+@pytest.mark.parametrize("clip", HONEST)
+def test_names_of_clips_stay_possible(tmp_path, clip):
+    data = {"train": {clip: OF_SPLITS["train"]["street"]}}
+    entries = {"frames": {"train": {"0": {clip: DIGEST}}}, "flow": {}, "soft_labels": {}}
+    assert read_lock(make(tmp_path / "run.lock.json", data=data, entries=entries))["data"] == data
+    names = (
+        load_schema("manifest")["$defs"]["clip"]["properties"]["id"],
+        load_schema("lock")["$defs"]["clip"],
+    )
+    for part in names:
+        assert re.search(part["pattern"], clip)
+        for strange in ("", "/etc", "..", "a/../b", "../a", "a/..", "a\nb", "a\n", "\x1b", "a\0"):
+            assert not re.search(part["pattern"].replace("$", r"\Z"), strange)
 
 
 @pytest.mark.parametrize("key", ["root", "classes", "clicks"])

@@ -260,8 +260,10 @@ def _check_version(found: Any, source: str) -> None:
 
 
 def _not_finite(values: Any) -> Iterator[tuple[str, float]]:
-    """Path and value of every NaN and infinity; a schema does not refuse these."""
+    """Path and value of every NaN, infinity and integer beyond all floats; a schema does not refuse these."""
     for path, value in _leaves(values):
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            yield path, math.inf
         if isinstance(value, float) and not math.isfinite(value):
             yield path, value
 

@@ -23,7 +23,7 @@ from weclick.common.errors import InputError, MissingFileError
 
 MOST_BYTES = 4 * 2**20
 """Size of the largest file that is read."""
-MOST_VALUES = 200_000
+MOST_VALUES = 100_000
 """Values that a file may hold, after every *alias was replaced by what it stands for."""
 DEEPEST = 60
 """Levels of sections and lists inside each other."""
@@ -132,8 +132,10 @@ def resolved(value: Any) -> Any:
 
 def number(text: str) -> int | float | None:
     """The number that a text spells, or None: 12, -3, 1_000, 0x10, 1e-3, 4.0e+3, .5, .inf."""
+    if len(text) > 300:  # no float is as large, and Python refuses to write such integers out
+        return None
     if _INTEGER.fullmatch(text):
-        return int(text) if len(text) < 400 else None
+        return int(text)
     if _HEXADECIMAL.fullmatch(text):
         return int(text, 16)
     if is_ambiguous(text):

@@ -166,7 +166,7 @@ def _color(value: Any) -> tuple[int, int, int]:
 
 def _level(part: Any) -> int | float:
     level = number(part) if isinstance(part, str) else part
-    if isinstance(level, int | float) and float(level).is_integer():
+    if isinstance(level, int) or (isinstance(level, float) and level.is_integer()):
         return level
     raise InputError(
         f"a color holds {part}, expected whole numbers from 0 to 255 without a leading 0; multiply fractions "
