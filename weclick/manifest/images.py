@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from weclick.common.disk import check_plain
 from weclick.common.errors import InputError, MissingFileError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -61,6 +62,7 @@ def shrink_array(array: np.ndarray, shrink: int, how: Image.Resampling) -> np.nd
 
 
 def _open(path: Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    check_plain(path)
     try:
         with Image.open(path) as image:
             image.load()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from weclick.common.disk import check_plain
 from weclick.common.errors import InputError
 from weclick.common.files import written_whole
 
@@ -31,6 +32,7 @@ def decode_video(path: Path) -> Iterator[np.ndarray]:
     """
     import av
 
+    check_plain(path)
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
@@ -49,6 +51,7 @@ def video_info(path: Path) -> VideoInfo:
     """
     import av
 
+    check_plain(path)
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
