@@ -185,6 +185,19 @@ def test_results_that_are_no_files_are_told(tmp_path, sort):
             read()
 
 
+@pytest.mark.parametrize("sort", ["pipe", "folder", "socket", "device"])
+def test_images_and_videos_that_are_no_files_are_told(tmp_path, sort):
+    from weclick.manifest.images import read_image
+    from weclick.manifest.video import decode_video, video_info
+
+    put(sort, tmp_path / "x")
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    for read in (read_image, video_info, lambda path: next(decode_video(path))):
+        for path in (tmp_path / "x", tmp_path / "link"):
+            with pytest.raises(InputError, match=rf"{path.name}: is a {sort}, expected a plain file"):
+                read(path)
+
+
 def test_a_file_that_is_changed_in_place_is_never_cut(tmp_path):
     (tmp_path / "a").write_bytes(b"1")
     with open_to_change(tmp_path / "a") as file:

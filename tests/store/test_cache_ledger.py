@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +28,8 @@ from weclick.store import (
     verify_entry,
     write_index,
 )
+from weclick.store.leases.holder import Holder
+from weclick.store.leases.leases import Leases
 
 DAY_S = 86400
 NOBODY = 12345
@@ -448,3 +451,132 @@ def test_ls_and_du_look_into_buckets(roots, make):
         assert (row["key"], row["made_with"], row["used_unix_s"]) == (whole, "dis", None)
         assert row["root"] == "s3://team/weclick"
         assert "1 entries" in run("du", "--root", "s3://team/weclick")
+
+
+def trained(make, root: Path, flows: int = 3) -> tuple[str, set[str]]:
+    """A teacher that results name, and the flows that it was trained from; all are old."""
+    keys = {make(root, "flow", {"n": n}, 30) for n in range(flows)}
+    teacher = make(root, "models", inputs_of(keys), 30, weights_sha256="7e")
+    Path("results/teacher").mkdir(parents=True, exist_ok=True)
+    card = json.dumps({"kind": "models", "key": teacher})
+    Path("results/teacher/model.json").write_text(card, encoding="utf-8")
+    return teacher, keys
+
+
+def cut(meta: Path) -> None:
+    meta.write_bytes(meta.read_bytes()[:100])
+
+
+def add(meta: Path) -> None:
+    meta.write_bytes(meta.read_bytes() + b"x")
+
+
+def edit(meta: Path) -> None:
+    """It still reads as a description, but names another flow."""
+    meta.write_bytes(meta.read_bytes().replace(b'"flow": {\n   "0": "', b'"flow": {\n   "0": "f', 1))
+
+
+def pipe(meta: Path) -> None:
+    meta.unlink()
+    os.mkfifo(meta)
+
+
+@pytest.mark.parametrize("harm", [cut, add, edit, pipe, Path.unlink], ids=lambda harm: harm.__name__)
+def test_gc_deletes_nothing_while_a_network_is_damaged(roots, make, harm):
+    _, mine = roots
+    teacher, flows = trained(make, mine)
+    harm(LocalRoot(mine).folder("models", teacher) / "entry.json")
+    with pytest.raises(InputError, match=r"nothing was deleted: \d entries or leases are unreadable"):
+        run("gc", "--delete")
+    assert "--delete would delete nothing" in run("gc")
+    LocalRoot(mine).quarantine("models", teacher)
+    with pytest.raises(InputError, match="nothing was deleted"):
+        run("gc", "--delete")
+    assert keys(mine) == flows
+    assert teacher == make(mine, "models", inputs_of(flows), 30, weights_sha256="7e")
+    gone = make(mine, "flow", {"n": 99}, 30)
+    run("gc", "--delete")
+    assert keys(mine) == {*flows, teacher}
+    assert gone not in keys(mine)
+
+
+def inputs_of(flows: set[str]) -> dict:
+    return {"role": "teacher", "flow": {str(n): key for n, key in enumerate(sorted(flows))}, "frames": {}}
+
+
+def test_gc_keeps_what_a_network_in_the_team_s_root_was_trained_from(roots, make):
+    team, mine = roots
+    flows = trained(make, mine)[1]
+    shutil.move(mine / "models", team / "models")
+    make(mine, "flow", {"n": 99}, 30)
+    run("gc", "--delete")
+    assert keys(mine) == flows
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("student/model.json", '{"kind": "models", "key": "3f"}'),
+        ("student/model.json", '{"kind": "models", "key": 3}'),
+        ("flow/train/1.json", '{"kind": "flow", "entries": {"a": "3f"}}'),
+        ("flow/train/1.json", '{"kind": "flows", "entries": {"a": "%s"}}' % ("0" * 64)),
+    ],
+)
+def test_gc_deletes_nothing_where_results_name_no_entries(roots, make, name, content):
+    _, mine = roots
+    trained(make, mine)
+    make(mine, "flow", {"n": 99}, 30)
+    (Path("results") / name).parent.mkdir(parents=True)
+    (Path("results") / name).write_text(content, encoding="utf-8")
+    held = keys(mine)
+    with pytest.raises(InputError, match=r"is no key of|unknown kind of entry"):
+        run("gc", "--delete")
+    assert keys(mine) == held
+
+
+@pytest.mark.parametrize("content", [b"not a lease", b"[]", None])
+def test_gc_deletes_nothing_while_a_lease_cannot_be_read(roots, make, content):
+    _, mine = roots
+    trained(make, mine)
+    make(mine, "flow", {"n": 99}, 30)
+    held, path = keys(mine), Leases(mine).path("flow", "0" * 64)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content) if content else os.mkfifo(path)
+    os.utime(path, (0, 0))
+    with pytest.raises(InputError, match="nothing was deleted"):
+        run("gc", "--delete")
+    assert keys(mine) == held
+
+
+def test_gc_leaves_what_somebody_works_on(roots, make):
+    _, mine = roots
+    teacher, flows = trained(make, mine)
+    held, _ = (make(mine, "flow", {"n": n}, 30) for n in (98, 99))
+    path = Leases(mine).path("flow", held)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(Holder("node7", 1, "ada", "today", "another machine").spell())
+    run("gc", "--delete")
+    assert keys(mine) == {*flows, teacher, held}
+    os.utime(path, (0, 0))  # its holder is silent
+    run("gc", "--delete")
+    assert keys(mine) == {*flows, teacher}
+
+
+@pytest.mark.parametrize("ahead_d", [-400, 400])
+def test_gc_takes_the_age_from_the_root_s_clock(roots, make, monkeypatch, ahead_d):
+    """The clock of this machine is wrong by a year."""
+    _, mine = roots
+    teacher, flows = trained(make, mine)
+    young, _ = make(mine, "flow", {"n": 98}, 1), make(mine, "flow", {"n": 99}, 30)
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + ahead_d * DAY_S)
+    run("gc", "--delete")
+    assert keys(mine) == {*flows, teacher, young}
+
+
+def test_gc_deletes_nothing_that_was_used_within_the_hour(roots, make):
+    _, mine = roots
+    teacher, flows = trained(make, mine)
+    used, _ = (make(mine, "flow", {"n": n}, 30, hours / 24) for n, hours in ((98, 0.5), (99, 2)))
+    run("gc", "--delete", "--older-than", "0h", "--unused-since", "0h")
+    assert keys(mine) == {*flows, teacher, used}

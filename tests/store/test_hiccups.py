@@ -117,7 +117,7 @@ main()
 
 @pytest.mark.parametrize(
     ("stage", "seeds"),
-    [("frames", 1), *(pytest.param(stage, 12, marks=pytest.mark.slow) for stage in ("frames", "flow"))],
+    [("frames", 1), *(pytest.param(stage, 5, marks=pytest.mark.slow) for stage in ("frames", "flow"))],
 )
 def test_a_stage_moves_and_deletes_nothing(library, street, tmp_path, stage, seeds):
     """It may end with an error. What is there stays, and the stage goes on from there."""

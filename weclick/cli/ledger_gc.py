@@ -87,7 +87,9 @@ def gc(
     reached, unknown = reach_surely(store.local, store.team, entries, named_by(results, loaded))
     _check_trainings(results)
     at_work, unread = leased(store.local)
-    _check_known([*ledger.faults, *unknown, *unread], delete)
+    unknown_needs = _told([*ledger.faults, *unknown, *unread])
+    if delete and unknown_needs:
+        raise InputError(f"nothing was deleted: {unknown_needs}")
     chosen = choose(entries, reached | at_work, bounds)
     idle = leftovers(store.local, now) if sweep else []
     _show(chosen)
@@ -97,6 +99,8 @@ def gc(
     print(f"{amount(chosen)} may go" + (f", {_size(idle)} MiB may be swept" if sweep else ""))
     if delete:
         _delete(store.local, chosen, idle)
+    elif unknown_needs:
+        print(f"--delete would delete nothing: {unknown_needs}")
     elif chosen or idle:
         print("nothing was deleted; give --delete to do it")
 
@@ -111,20 +115,17 @@ def _now(root: LocalRoot, delete: bool) -> float:
         return time.time()
 
 
-def _check_known(faults: Sequence[str], delete: bool) -> None:
-    """Print what could not be read. Raise InputError if something is to be deleted all the same."""
+def _told(faults: Sequence[str]) -> str:
+    """Print what could not be read, and say what to do; empty if nothing is unknown."""
     faults = list(dict.fromkeys(faults))
     for fault in faults[:SHOWN]:
         print(f"fault: {fault}", file=sys.stderr)
-    if faults:
-        told = (
-            f"{len(faults)} entries or leases are unreadable, damaged or gone, so nobody knows what they "
-            "need; bring the disk back, move damaged entries away (weclick cache verify --quarantine), and "
-            "make what results name again"
-        )
-        if delete:
-            raise InputError(f"nothing was deleted: {told}")
-        print(f"--delete would delete nothing: {told}", file=sys.stderr)
+    what_to_do = (
+        f"{len(faults)} entries or leases are unreadable, damaged or gone, so nobody knows what they need; "
+        "bring the disk back, move damaged entries away (weclick cache verify --quarantine), and make what "
+        "results name again"
+    )
+    return what_to_do if faults else ""
 
 
 def _check_trainings(results: Iterable[Path]) -> None:

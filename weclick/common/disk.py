@@ -121,6 +121,20 @@ def open_plain(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o666, *,
     return file
 
 
+def check_plain(path: Path | str) -> None:
+    """Check what a library is about to open by its name, so that it waits for no pipe. Links are followed.
+
+    Raises:
+        NotPlainFileError: something lies there, but no plain file.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 (a Path for each of many images takes longer)
+    except OSError:  # the library will say it
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise _not_plain(path, found.st_mode)
+
+
 _SORTS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",
@@ -129,9 +143,10 @@ _SORTS = {
 }
 
 
-def _not_plain(path: Path | str) -> NotPlainFileError:
+def _not_plain(path: Path | str, mode: int | None = None) -> NotPlainFileError:
     try:
-        sort = _SORTS.get(stat.S_IFMT(Path(path).lstat().st_mode), "a device")
+        mode = Path(path).lstat().st_mode if mode is None else mode
+        sort = _SORTS.get(stat.S_IFMT(mode), "a device")
     except OSError:  # it has just gone
         sort = "something else"
     return NotPlainFileError(f"{path}: is {sort}, expected a plain file; remove it, or name another one")

@@ -18,6 +18,8 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image
 
+from weclick.common.disk import check_plain
+
 LARGEST_PX = 2**26
 """Largest image or video frame, in px: 8192x8192, twice an 8K frame. Nothing larger is allocated."""
 
@@ -44,6 +46,8 @@ def open_image(file: Path | IO[bytes]) -> Iterator[Image.Image]:
         ValueError: it is larger than LARGEST_PX, or holds several pictures.
         Exception: whatever Pillow raises for a damaged file.
     """
+    if isinstance(file, Path):
+        check_plain(file)
     try:
         image = Image.open(file, formats=_formats())
     except Image.DecompressionBombError as error:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from weclick.common.disk import check_plain
 from weclick.common.errors import InputError
 from weclick.common.files import written_whole
 from weclick.manifest.upright import LARGEST_PX, TOO_LARGE, check_pixels, upright, upright_size
@@ -151,6 +152,8 @@ def _opened(
     """The file, and the first of its streams that is a moving picture. Errors of FFmpeg become InputError."""
     import av
 
+    if file is None:
+        check_plain(path)
     try:
         with av.open(file or str(path), "r") as container:
             stream = next((s for s in container.streams.video if _moves(s)), None)
