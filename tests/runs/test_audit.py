@@ -22,6 +22,7 @@ from weclick.runs.audit import AUDITED, CLOSE, DIFFERS, EQUAL, audit, draw, entr
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.runs.wanted import Wanted
 from weclick.store import LocalRoot, S3Root, Store, copy_entries, write_index
+from weclick.store.pins import content_digest
 
 
 def config_of(street) -> dict:
@@ -105,6 +106,16 @@ def test_what_a_run_computed_comes_out_equal_and_the_store_is_only_read(audited)
     assert {each.verdict for each in findings} == {EQUAL}, [each.told for each in findings]
     assert files_of(audited.root.path) == before
     assert {path: path.lstat().st_mtime_ns for path in audited.root.path.rglob("*")} == times
+
+
+def test_what_is_computed_twice_has_the_same_digest_of_content(street, made, tmp_path):
+    run_stages(street, tmp_path)
+    one, other = LocalRoot(made / "store"), LocalRoot(tmp_path / "store")
+    for kind in AUDITED:
+        keys = list(one.keys(kind))
+        assert keys == list(other.keys(kind))
+        for key in keys:
+            assert content_digest(one.find_meta(kind, key)) == content_digest(other.find_meta(kind, key))
 
 
 def one_pixel(rgb: np.ndarray) -> np.ndarray:
