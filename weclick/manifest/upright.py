@@ -46,7 +46,7 @@ def open_image(file: Path | IO[bytes]) -> Iterator[Image.Image]:
         Exception: whatever Pillow raises for a damaged file.
     """
     try:
-        image = _open(file)
+        image = _identified(file)
     except Image.DecompressionBombError as error:
         raise ValueError(
             f"its header says more than 170 million px; {TOO_LARGE}: make it smaller, or cut it"
@@ -102,7 +102,7 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _open(file: Path | IO[bytes]) -> Image.Image:
+def _identified(file: Path | IO[bytes]) -> Image.Image:
     Image.preinit()  # or `Image.open` loads all modules to find the usual ones
     try:
         return Image.open(file, formats=_USUAL)
