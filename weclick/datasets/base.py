@@ -100,8 +100,8 @@ def build_manifest(
         files.add(dataset.click_file)
     digests = file_digests([dataset.root / name for name in sorted(files)], remember)
     by_name = {name: digests[dataset.root / name] for name in files}
-    images = {dataset.root / frame.image for clip in clips for frame in clip.frames}
-    orientations = file_orientations({path: digests[path] for path in sorted(images)}, remember)
+    images = dict.fromkeys(frame.image for clip in clips for frame in clip.frames)
+    orientations = file_orientations(dataset.root, {name: by_name[name] for name in images}, remember)
     return Manifest(
         dataset=dataset.name,
         root=str(dataset.root),
@@ -223,7 +223,7 @@ def _files(clip: Clip) -> list[str]:
     return [name for name in named if name is not None]
 
 
-def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str], orientations: dict[Path, int]) -> Clip:
+def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str], orientations: dict[str, int]) -> Clip:
     whole = frame_size(dataset.root / clip.frames[0].image)
     height, width = shrunk_size(whole, dataset.shrink)
     if not height or not width:
@@ -233,8 +233,7 @@ def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str], orientation
         )
     _check_label_sizes(clip, dataset.root, whole)
     frames = tuple(
-        _with_digests(frame, digests, dataset.shrink, orientations[dataset.root / frame.image])
-        for frame in clip.frames
+        _with_digests(frame, digests, dataset.shrink, orientations[frame.image]) for frame in clip.frames
     )
     return replace(clip, frames=frames, height_px=height, width_px=width)
 

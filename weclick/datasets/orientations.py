@@ -11,20 +11,28 @@ from weclick.datasets.digests import memory_of_files
 from weclick.manifest.read import file_orientation
 
 
-def file_orientations(digests: Mapping[Path, str], remember: Path | None = None) -> dict[Path, int]:
+def file_orientations(root: Path, digests: Mapping[str, str], remember: Path | None = None) -> dict[str, int]:
     """How the pixels of images and videos are to be turned, 1..8 as in EXIF.
 
     Args:
-        digests: files and the SHA-256 (hex) of their content, see `file_digests`.
+        root: folder of the data set.
+        digests: files by their name in the folder, and the SHA-256 (hex) of their content.
         remember: the memory of digests; it keeps orientations too. None: open every file.
 
     Raises:
         InputError: a video cannot be read, or `remember` is no memory of digests.
     """
     known = _recall(remember) if remember and remember.exists() else {}
-    unknown = {digest: path for path, digest in digests.items() if digest not in known}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        fresh = dict(zip(unknown, pool.map(file_orientation, unknown.values()), strict=True))
+    unknown = [(digest, name) for name, digest in digests.items() if digest not in known]
+    workers = os.cpu_count() or 1
+
+    def look(part: list[tuple[str, str]]) -> dict[str, int]:
+        return {digest: file_orientation(root / name) for digest, name in part}
+
+    fresh: dict[str, int] = {}
+    with ThreadPoolExecutor(workers) as pool:  # one task a thread: a header takes as long as a task's start
+        for part in pool.map(look, [unknown[i::workers] for i in range(workers)]):
+            fresh |= part
     if remember and fresh:
         with memory_of_files(remember) as memory, memory:
             memory.execute(
@@ -33,7 +41,7 @@ def file_orientations(digests: Mapping[Path, str], remember: Path | None = None)
             )
             memory.executemany("INSERT OR REPLACE INTO orientations VALUES (?, ?)", fresh.items())
     known |= fresh
-    return {path: known[digest] for path, digest in digests.items()}
+    return {name: known[digest] for name, digest in digests.items()}
 
 
 _TABLE = (
