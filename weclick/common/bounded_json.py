@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,9 @@ def parse_json(data: bytes) -> Any:
     Raises:
         ValueError: it is no JSON, nests deeper than DEPTH, or takes more memory than PARSED_BYTES.
     """
-    wide = 1 if data.isascii() else 4  # one emoji makes every letter as long
     needed = 30 * len(data)  # no text takes more
     if needed > PARSED_BYTES:
-        needed = wide * len(data) + sum(data.count(sign) * cost for sign, cost in _COSTS.items())
+        needed = _width(data) * len(data) + sum(data.count(sign) * cost for sign, cost in _COSTS.items())
     if len(data) > JSON_BYTES or needed > PARSED_BYTES:
         raise ValueError(
             f"it has {count_bytes(len(data))} and takes up to {count_bytes(needed)} of memory; at most "
@@ -60,6 +60,13 @@ def parse_json(data: bytes) -> Any:
     if not is_flat(value):
         raise ValueError(_TOO_DEEP)
     return value
+
+
+def _width(data: bytes) -> int:
+    """Bytes for a letter, in the text and in a value: one emoji makes all letters of its text as long."""
+    if data.isascii():
+        return 2
+    return 8 if re.search(rb"[\xf0-\xff]", data) else 4
 
 
 def is_flat(value: Any) -> bool:

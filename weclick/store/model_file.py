@@ -25,6 +25,9 @@ Shape = tuple[int, ...]
 MAX_CHANNELS, MAX_SHRINK = 4096, 1024
 """What a model card may claim. A network of this width takes a gigabyte."""
 
+MODEL_BYTES = 2**32
+"""The largest file that is opened."""
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -87,6 +90,8 @@ def load_model(
 @contextmanager
 def _opened(path: Path, device: str) -> Iterator[Any]:
     try:
+        if (found := Path(path).stat().st_size) > MODEL_BYTES:
+            raise ValueError(f"it has {found} bytes, at most {MODEL_BYTES} are read")
         with safe_open(str(path), framework="pt", device=device) as file:
             yield file
     except InputError:
