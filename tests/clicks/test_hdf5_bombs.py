@@ -86,3 +86,17 @@ def test_a_table_without_its_digest_is_no_table(tmp_path):
         del file["clicks"].attrs["sha256"]
     with pytest.raises(InputError, match=r"train\.h5: is not what was written, its digest .* is missing"):
         read_clicks(path)
+
+
+def test_a_heap_without_end_is_told_and_not_walked_for_ever(tmp_path):
+    """The free space after the texts of the attributes gets a length of 0."""
+    path = tmp_path / "train.h5"
+    write_clicks(ClickTable("train", ("a",), {("c", "0"): np.array([(1, 2, 0, 9)], POINT)}), path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL") + 16
+    while content[at : at + 2] != b"\0\0":
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    content[at + 8 : at + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"train\.h5: is no click table \(.*a heap of texts .* has no end"):
+        read_clicks(path)
