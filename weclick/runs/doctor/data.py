@@ -115,6 +115,8 @@ def _check_frames(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bo
     """Check that every frame is there, can be read, and has the size of its clip."""
     firsts = {clip.id: clip.frames[0] for clip in clips}
     jobs = [(clip.id, frame) for clip in clips for frame in _files_of(clip)]
+    if not jobs:
+        return []
     chosen = _sampled(jobs, quick)
     with progress_bar(f"frames of {split}", len(chosen), "frames") as bar, _pool() as pool:
 
