@@ -69,7 +69,7 @@ def test_a_file_that_no_person_made_is_not_read(tmp_path):
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(InputError, match=r"has 32.0 MiB, expected at most 32.0 MiB"):
         read_click_file(path)
-    with pytest.raises(InputError, match="this is no file"):
+    with pytest.raises(InputError, match="is a folder, expected a plain file"):
         read_click_file(tmp_path)
 
 

@@ -293,7 +293,7 @@ class TestVerb:
     def run(self, tmp_path, monkeypatch):
         """Runs `weclick clicks` on one frame; gives its clicks."""
         Image.fromarray(street()[0]).save(tmp_path / "a.png")
-        frames = (Frame("f0", 0, "-", label="a.png"),)
+        frames = (Frame("f0", 0, "-", digest="0" * 64, label="a.png"),)
         clip = Clip("a", frames, targets=(0,), height_px=91, width_px=85)
         classes = Classes(tuple("abcd"), ((0, 0, 0),) * 4)
         manifest, table = tmp_path / "0.json", tmp_path / "clicks.h5"

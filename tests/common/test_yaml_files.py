@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +44,6 @@ class TestBounds:
             [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert "ConfigError: bomb.yaml: line 6: holds more than" in done.stderr
-        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2**20
 
     def test_merges_of_merges(self):
         lines = ["m0: &m0 {k: v}"]

@@ -113,11 +113,12 @@ def open_plain(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o666, *,
         file = os.open(path, flags | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW), mode)
     except OSError as error:
         if error.errno in _NO_FILE:
-            raise _not_plain(path) from error
+            raise _not_plain(path, links=links) from error
         raise
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    found = os.fstat(file).st_mode
+    if not stat.S_ISREG(found):
         os.close(file)
-        raise _not_plain(path)
+        raise _not_plain(path, found)
     return file
 
 
@@ -143,9 +144,9 @@ _SORTS = {
 }
 
 
-def _not_plain(path: Path | str, mode: int | None = None) -> NotPlainFileError:
+def _not_plain(path: Path | str, mode: int | None = None, *, links: bool = True) -> NotPlainFileError:
     try:
-        mode = Path(path).lstat().st_mode if mode is None else mode
+        mode = Path(path).stat(follow_symlinks=links).st_mode if mode is None else mode
         sort = _SORTS.get(stat.S_IFMT(mode), "a device")
     except OSError:  # it has just gone
         sort = "something else"

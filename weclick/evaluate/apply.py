@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from weclick.common.errors import InputError, room_to_write
-from weclick.common.file_names import short_path
 from weclick.common.files import file_inside
 from weclick.common.progress import progress_bar
+from weclick.common.short_names import short_path
 from weclick.evaluate.overlay import overlay_classes
 from weclick.evaluate.own_files import MADE_BY, is_own, save_class_map, save_overlay
 from weclick.evaluate.sources import Source, find_sources

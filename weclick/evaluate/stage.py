@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from weclick.common.file_names import short_path
 from weclick.common.files import file_inside, write_text
 from weclick.common.load import watched_load
 from weclick.common.progress import progress_bar
+from weclick.common.short_names import short_path
 from weclick.common.spread import spread_to_ends
 from weclick.common.stages import SCORES
 from weclick.common.strict_json import strict_json

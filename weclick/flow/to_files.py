@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from weclick.common.errors import InputError, room_to_write
-from weclick.common.file_names import short_path
 from weclick.common.files import file_inside
 from weclick.common.progress import progress_bar
+from weclick.common.short_names import short_path
 from weclick.flow.formats import write_flo, write_kitti_flow
 from weclick.geometry import resize_flow
 from weclick.store import Entry, Store, check_attributes

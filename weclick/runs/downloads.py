@@ -80,7 +80,8 @@ def _of_flow(config: Config) -> list[Download]:
 def _fault(url: str) -> str:
     """Why a server does not answer; empty if it does."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S):
+        opener = urllib.request.build_opener()  # that of urlopen keeps the proxies of its first use
+        with opener.open(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S):
             return ""
     except urllib.error.HTTPError as error:
         return f"it answers {error.code}"

@@ -152,7 +152,7 @@ class Store:
         if root.path != self.local.path:
             return self.trust.accepts(root, meta)
         folder = root.folder(meta["kind"], meta["key"])
-        owner = (folder / META).lstat().st_uid
+        owner = surely(folder, (folder / META).lstat).st_uid
         if os.getuid() in (owner, 0) or owner == 0 or self.trust.judge(root, meta) == SIGNED:
             return True
         raise InputError(

@@ -184,10 +184,14 @@ class LocalRoot:
         name = self.path / signature_name(kind, key)
         named = [name.with_name(f"{name.name}.{signer}") for signer in signers]
         found = []
-        for path in named or sorted(name.parent.glob(f"{name.name}.*"))[:SIGNERS]:
+        for path in named or self._signed(name)[:SIGNERS]:
             with suppress(FileNotFoundError, NotPlainFileError):  # gone meanwhile, or no signature
                 found.append(read_plain(path, at_most=SIGNATURE_BYTES)[:SIGNATURE_BYTES])
         return found
+
+    def _signed(self, name: Path) -> list[Path]:
+        found = sorted(names_in(name.parent))
+        return [name.parent / each for each in found if each.startswith(f"{name.name}.")]
 
     def add_signature(self, kind: str, key: str, signer: str, data: bytes) -> None:
         """Put a signature of an entry there. It replaces an earlier one of that signer.

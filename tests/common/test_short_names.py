@@ -2,7 +2,7 @@
 
 import os
 
-from weclick.common.file_names import MAX_NAME_BYTES, short_path
+from weclick.common.short_names import MAX_NAME_BYTES, short_path
 
 
 def test_names_that_fit_stay():
