@@ -67,6 +67,17 @@ def project(tmp_path) -> Project:
     return Project(tmp_path)
 
 
+def test_one_strange_file_among_many_small_ones_is_told(project):
+    for i in range(40):
+        project.save("frames", "a", i, np.zeros((*SIZE, 3), np.uint8))
+        project.save("labels", "a", i, street(i % 5))
+    assert project.said() == ""
+    swapped = Image.fromarray(street()).convert("P")
+    swapped.putpalette([64, 0, 128, *PALETTE[1], *PALETTE[2], 0, 0, 0])
+    project.save("labels", "a", 17, swapped)
+    assert "0 is background in the list of classes, but has the colour of car" in project.said()
+
+
 def test_sound_labels_are_passed_without_a_word(project):
     for clip in ("a", "val"):
         numbers = np.where(street() == 3, 3001, 0).astype(np.uint16)

@@ -150,6 +150,8 @@ def _tell_dark() -> None:
 
 def _stored(image: Image.Image) -> np.ndarray:
     """Grey and palette values as they are, anything else as colours. Alpha must hide nothing."""
+    if image.format in ("JPEG", "MPO"):
+        raise ValueError("it is a JPEG whatever its ending, which changes values: export it as PNG")
     if image.mode in ("RGBA", "LA", "PA"):
         alpha = np.asarray(image.getchannel("A"))
         if (alpha < 255).any():
