@@ -84,11 +84,11 @@ class Project:
                 Image.fromarray(np.zeros(shape, np.uint8)).save(root / kind / clip / "00003.png")
         (root / "classes.yaml").write_text(CLASSES_EXAMPLE)
 
-    def clicks(self, *rows: str, shrink: int = 1) -> list[tuple[int, int, int]]:
+    def clicks(self, *rows: str, **options: int) -> list[tuple[int, int, int]]:
         table = self.root / "clicks.csv"
         table.write_text("\n".join(("clip,frame,y,x,class", *rows)), encoding="utf-8")
         data = {"name": "folder", "root": self.root, "val_clips": ["val"], "clicks": str(table)}
-        dataset = open_dataset({**data, "shrink": shrink})
+        dataset = open_dataset({**data, **options})
         manifest = build_manifest(dataset, "train", 0, 1, reach_frames=0)
         points = generate_clicks(manifest, options=OPTIONS, seed=0).of("a", "00003")
         return [(int(p["y"]), int(p["x"]), int(p["class_id"])) for p in points]
@@ -145,6 +145,27 @@ def test_a_click_twice_counts_once_and_two_classes_at_one_pixel_are_an_error(pro
     assert "1 faults: line 3 repeats line 2; each click counts once" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"line 3: gives the pixel \(y 20, x 30\) .* than line 2; keep one"):
         project.clicks("a,3,20,30,car", "a,3,20,30,background")
+
+
+def test_two_classes_that_meet_on_one_pixel_of_a_shrunk_frame_are_told(project, capsys):
+    rows = ("a,3,20,30,car", "a,3,20,31,background", "a,3,21,31,car")
+    assert len(project.clicks(*rows)) == 3
+    assert "contradict" not in capsys.readouterr().err
+    project.clicks(*rows, shrink=2)
+    told = "1 clicks fall on the pixel of a click of another class at data.shrink 2 (line 3 first)"
+    assert told in capsys.readouterr().err
+
+
+def test_clicks_on_frames_that_are_no_targets_are_told(project, capsys):
+    for kind in ("frames", "labels"):
+        folder = project.root / kind / "a"
+        (folder / "00004.png").write_bytes((folder / "00003.png").read_bytes())
+    project.clicks("a,3,20,30,car", "a,4,20,30,car", "val,3,1,1,car")
+    assert "leaves out" not in capsys.readouterr().err
+    assert project.clicks("a,3,20,30,car", "a,4,20,30,car", "val,3,1,1,car", target_every=2) == [(20, 30, 1)]
+    assert (
+        "1 clicks lie on frames that data.target_every leaves out (line 3 first)" in capsys.readouterr().err
+    )
 
 
 def test_clicks_that_may_be_per_cent_are_told(tmp_path, capsys):

@@ -92,3 +92,18 @@ def test_twins_and_bombs(read):
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 20)]
     with pytest.raises(InputError, match="holds more than"):
         read("\n".join([*lines, "classes: [{name: *a19, color: [0, 0, 0]}]"]))
+
+
+def test_forms_of_unicode_make_no_other_name(read):
+    nfc, nfd = "gr\u00fcn", "gru\u0308n"
+    classes = read(f"classes: [{{name: {nfd}, color: [0, 0, 0]}}]\ninstance_classes: [{nfc}]")
+    assert (classes.names, classes.instance_classes) == ((nfd,), (0,))
+    with pytest.raises(InputError, match="holds 2 classes, expected 1 to 254 with different names"):
+        read(f"classes: [{{name: {nfd}, color: [0, 0, 0]}}, {{name: {nfc}, color: [1, 1, 1]}}]")
+
+
+def test_an_instance_class_that_is_none_is_named(read):
+    with pytest.raises(
+        InputError, match="instance_classes names 'Car', which is no class; did you mean 'car'"
+    ):
+        read("classes: [{name: car, color: [0, 0, 0]}]\ninstance_classes: [Car]")

@@ -312,7 +312,10 @@ class TestFolder:
         [
             ("classes: [background, car]", "TypeError"),
             ("classes: [{name: car, color: [0, 0, 300]}]", "outside 0..255"),
-            ("classes: [{name: car, color: [0, 0, 0]}]\ninstance_classes: [dog]", "ValueError"),
+            (
+                "classes: [{name: car, color: [0, 0, 0]}]\ninstance_classes: [dog]",
+                "instance_classes names 'dog'",
+            ),
             ("classes: [{name: a, color: [0, 0, 0]}, {name: a, color: [0, 0, 0]}]", "different names"),
         ],
     )

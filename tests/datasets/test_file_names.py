@@ -29,6 +29,13 @@ from weclick.datasets.file_names import by_stem, in_order, shift_between
         (["scene1_5", "scene2_1", "scene10_3"], [0, 1, 2]),
         (["left_1", "right_1"], [0, 1]),
         (["start", "stop"], [0, 1]),
+        # dates, which leap at the end of a month or minute
+        (["20200228", "20200229", "20200301"], [0, 1, 2]),
+        (["IMG_20210304_120059", "IMG_20210304_120100"], [0, 1]),
+        (["PXL_20210304_120059870", "PXL_20210304_120100003"], [0, 1]),
+        (["20210304120059", "20210304120100"], [0, 1]),
+        (["00000012", "00000013"], [12, 13]),
+        (["shot_20210304_0001", "shot_20210304_0002"], [1, 2]),
         # a number in only some names
         (["cover", "page1", "page2"], [0, 1, 2]),
         # what a labelling tool adds
@@ -38,6 +45,14 @@ from weclick.datasets.file_names import by_stem, in_order, shift_between
 )
 def test_frames_stand_in_time_and_numbers_count_only_where_they_rise(names, numbers):
     assert in_order(names[::-1]) == list(zip(numbers, names, strict=True))
+
+
+def test_a_name_with_a_line_break_is_told(tmp_path):
+    (tmp_path / "a\nb").mkdir()
+    (tmp_path / "a\nb.png").touch()
+    for listed in (list_files, list_folders):
+        with pytest.raises(InputError, match=r"the name 'a\\nb(.png)?' holds a control character"):
+            listed(tmp_path)
 
 
 def test_files_of_one_name_are_named_both():

@@ -67,10 +67,22 @@ def project(tmp_path) -> Project:
     return Project(tmp_path)
 
 
+def test_one_strange_file_among_many_small_ones_is_told(project):
+    for i in range(40):
+        project.save("frames", "a", i, np.zeros((*SIZE, 3), np.uint8))
+        project.save("labels", "a", i, street(i % 5))
+    assert project.said() == ""
+    swapped = Image.fromarray(street()).convert("P")
+    swapped.putpalette([64, 0, 128, *PALETTE[1], *PALETTE[2], 0, 0, 0])
+    project.save("labels", "a", 17, swapped)
+    assert "0 is background in the list of classes, but has the colour of car" in project.said()
+
+
 def test_sound_labels_are_passed_without_a_word(project):
     for clip in ("a", "val"):
-        numbers = np.where(street() == 3, 3001, 0).astype(np.uint16)
-        project.save("instances", clip, 0, numbers)
+        for i in (0, 2, 4):
+            numbers = np.where(street(i) == 3, 3001, 0).astype(np.uint16)
+            project.save("instances", clip, i, numbers)
     assert project.said() == project.said("val") == ""
 
 
@@ -120,18 +132,44 @@ def test_a_palette_in_another_order_is_told_where_its_classes_occur(project):
         ([3001, 3002], ""),
         ([185, 186], "numbers car 185, 186, expected 3001, 3002, ..."),
         ([1, 2], "numbers car 1, 2, expected 3001, 3002, ..."),
-        ([3, 3], ""),  # a group, as in Cityscapes
-        ([3001, 3], ""),
-        ([0, 0], ""),
+        ([3001, 3], ""),  # a group, as in Cityscapes
+        ([3, 3], "none of 3 files, such as that of "),
+        ([0, 0], "none of 3 files, such as that of "),
     ],
 )
 def test_instances_that_tell_nothing_apart_are_told(project, numbers, told):
     project.relabel(lambda i: cars())
     instances = np.zeros(SIZE, np.uint16)
     instances[10:20, 5:15], instances[10:20, 15:25] = numbers
-    project.save("instances", "a", 0, instances.astype(np.uint8) if max(numbers) < 256 else instances)
+    for i in (0, 2, 4):
+        project.save("instances", "a", i, instances.astype(np.uint8) if max(numbers) < 256 else instances)
     said = project.said()
     assert (told in said and "warning instances of train" in said) if told else said == ""
+
+
+def test_labels_without_the_instance_file_that_others_have_are_told(project):
+    project.relabel(lambda i: np.zeros(SIZE, np.uint8) if i == 4 else cars())
+    project.save("instances", "a", 0, np.where(cars() == 3, 3001, 0).astype(np.uint16))
+    told = "warning instances of train: 1 of 2 labels that show car have no such file, e.g. "
+    assert project.said().startswith(f"{told}{project.root}/labels/a/00002.png; add them")
+    project.save("instances", "a", 2, np.where(cars() == 3, 3001, 0).astype(np.uint16))
+    assert project.said() == ""
+
+
+def test_instances_without_a_class_that_has_them_are_told(project):
+    path = project.root / "classes.yaml"
+    path.write_text(path.read_text().replace("instance_classes: [car]", ""))
+    assert project.said() == ""
+    project.save("instances", "a", 0, np.where(street() == 3, 3001, 0).astype(np.uint16))
+    assert "the list of classes has no instance_classes, so the files are not read" in project.said()
+
+
+def test_an_instance_file_of_another_size_is_one_error(project):
+    project.save("instances", "a", 0, np.zeros((8, 8), np.uint16))
+    said = project.said()
+    assert said.startswith("error labels of train: 1 faults: ")
+    assert "instances/a/00000.png: is 8x8 px (HxW), its frame 40x56; " in said
+    assert "warning" not in said
 
 
 def test_objects_of_class_0_cannot_be_numbered(tmp_path):

@@ -31,3 +31,14 @@ def test_a_folder_names_what_it_leaves_out(tmp_path, capsys, folder):
     (tmp_path / "classes.yaml").write_text("classes: [{name: all, color: [0, 0, 0]}]")
     open_dataset({"name": "folder", "root": tmp_path, "val_clips": ["val"]}).clips("train")
     assert f"{tmp_path / folder}: 1.heic: not read" in capsys.readouterr().err
+
+
+def test_a_folder_of_images_inside_of_a_clip_is_named(tmp_path, capsys):
+    for name in ("left", "right", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "left" / "a.PNG").touch()
+    (tmp_path / "right" / "a.png").touch()
+    tell_unread(tmp_path, (".png",))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"{tmp_path}: the folders left, right lie too deep, and are not read" in told

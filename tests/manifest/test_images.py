@@ -12,7 +12,7 @@ from PIL import Image
 
 from weclick.manifest import Classes, Clip, Frame, Manifest
 from weclick.manifest.click_file import read_click_file
-from weclick.manifest.images import read_image, shrunk_size
+from weclick.manifest.images import read_ids, read_image, shrunk_size
 from weclick.manifest.read import read_clip, read_instances, read_label
 from weclick.manifest.video import decode_video
 
@@ -75,6 +75,11 @@ class TestLabels:
             ValueError, match="holds grey or palette values, but labels of made_up are colours"
         ):
             read_label(manifest_of(tmp_path, {"colors": {"0,0,0": 0}}), frame)
+
+    def test_a_jpeg_is_no_label_whatever_its_ending(self, tmp_path):
+        Image.fromarray(np.ones((8, 8), np.uint8)).save(tmp_path / "label.png", "JPEG")
+        with pytest.raises(ValueError, match="it is a JPEG whatever its ending, which changes values"):
+            read_ids(tmp_path / "label.png")
 
     def test_a_frame_without_label(self, tmp_path):
         with pytest.raises(ValueError, match="frame 0 of train has no label file"):

@@ -234,11 +234,16 @@ def test_grey_of_16_bits_becomes_8_as_colours_do(tmp_path, suffix):
     assert image[0].tolist() == [[0] * 3, [0] * 3, [1] * 3, [255] * 3, [0x12] * 3]
 
 
-def test_grey_of_12_bits_in_16_is_told(tmp_path, capsys):
+@pytest.mark.parametrize("value", [255, 1023, 4095])
+def test_grey_of_fewer_bits_in_16_is_told(tmp_path, capsys, value):
     _tell_dark.cache_clear()
-    Image.fromarray(np.full((2, 3), 1023, np.uint16)).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png").max() == 3
+    Image.fromarray(np.full((2, 3), value, np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").max() == value >> 8
     assert "no value above 4095 of 65535" in capsys.readouterr().err
+    Image.fromarray(np.zeros((2, 3), np.uint16)).save(tmp_path / "a.png")
+    _tell_dark.cache_clear()
+    assert read_image(tmp_path / "a.png").max() == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_other_formats_are_no_frames(tmp_path):

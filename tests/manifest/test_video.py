@@ -141,6 +141,30 @@ def test_a_video_that_is_cut_short_ends_with_its_last_whole_frame(tmp_path, suff
         assert f"warning: {path}: is cut short; {len(images)} of its 20 frames are there" in told
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libx264"), (".webm", "libvpx"), (".flv", "flv1")])
+def test_a_file_that_ends_long_before_its_header_says_is_told(tmp_path, capsys, suffix, codec):
+    path = write(tmp_path / f"a{suffix}", 39, codec=codec)
+    assert video_info(path).frames == 39
+    assert capsys.readouterr().err == ""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    frames = video_info(path).frames
+    assert 2 < frames < 27
+    assert f"a{suffix}: may be cut short; its header says 1.6 s, but its last" in capsys.readouterr().err
+    assert len(list(decode_video(path))) == frames
+
+
+def test_a_last_frame_that_stands_for_long_is_no_cut(tmp_path, capsys):
+    video_info(write(tmp_path / "a.mkv", 8, times=[Fraction(3 * t) for t in range(8)]))
+    assert capsys.readouterr().err == ""
+
+
+def test_an_empty_video_is_called_empty(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(InputError, match=r"a\.mp4: is an empty file; copy the video again"):
+        video_info(tmp_path / "a.mp4")
+
+
 def test_a_video_without_its_end_is_told_where_the_end_holds_the_header(tmp_path):
     path = write(tmp_path / "a.mp4", 20)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 9 // 10])

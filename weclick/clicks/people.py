@@ -40,6 +40,7 @@ def import_clicks(manifest: Manifest) -> tuple[Points, list[Finding]]:
         class_id = _class_id(row["class"], manifest.classes.names, where)
         clip, position = names.find(row["clip"], row["frame"]) or (None, 0)
         if clip is None or position not in clip.targets:
+            table.left_out += [f"line {line}"] if names.clip(row["clip"]) else []
             continue
         if clip.id not in table.whole:
             whole = frame_size(manifest.path(clip.frames[0].image)) if manifest.shrink > 1 else clip.size
@@ -62,7 +63,10 @@ class _Table:
         whole: clip id -> (H, W) px on disk.
         clicks: (clip id, frame name) -> (y, x, class id, 0) in pixels of the frame as read.
         seen: (clip id, frame name, y, x) in pixels on disk -> class id and line.
+        read: (clip id, frame name, y, x) in pixels of the frame as read -> class id of the first click.
         twice: lines that repeat another one.
+        left_out: lines on frames of this split that are no targets.
+        merged: lines whose pixel, once shrunk, is that of a click of another class.
         largest: the largest coordinate, px on disk.
     """
 
@@ -70,7 +74,10 @@ class _Table:
     whole: dict[str, tuple[int, int]] = field(default_factory=dict)
     clicks: dict[tuple[str, str], list[tuple[int, int, int, int]]] = field(default_factory=dict)
     seen: dict[tuple[str, str, int, int], tuple[int, int]] = field(default_factory=dict)
+    read: dict[tuple[str, str, int, int], int] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
     largest: int = 0
 
     def add(
@@ -97,6 +104,8 @@ class _Table:
             self.twice.append(f"line {line} repeats line {first}")
             return
         y, x = (_pixel(value, *sides) for value, *sides in zip(yx, whole, clip.size, strict=True))
+        if self.read.setdefault((clip.id, frame, y, x), class_id) != class_id:
+            self.merged.append(f"line {line}")
         self.clicks.setdefault((clip.id, frame), []).append((y, x, class_id, 0))
 
     def findings(self, path: str) -> list[Finding]:
@@ -104,6 +113,16 @@ class _Table:
         if self.twice:
             todo = "each click counts once; drop the lines"
             found.append(many("warning", path, self.twice, todo))
+        if self.merged:
+            todo = "they contradict each other: move one of two further into its object, or lower data.shrink"
+            told = f"clicks fall on the pixel of a click of another class at data.shrink {self.shrink}"
+            found.append(
+                Finding("warning", path, f"{len(self.merged)} {told} ({self.merged[0]} first)", todo)
+            )
+        if self.left_out:
+            told = f"{len(self.left_out)} clicks lie on frames that data.target_every leaves out"
+            todo = "they do not count; to train on them, set data.target_every to null"
+            found.append(Finding("warning", path, f"{told} ({self.left_out[0]} first)", todo))
         share = max((100 / height * 100 / width for height, width in self.whole.values()), default=1)
         if len(self.seen) > FEW and self.largest <= 100 and share < 0.1:
             sizes = " or ".join(f"{height}x{width}" for height, width in sorted({*self.whole.values()})[:3])

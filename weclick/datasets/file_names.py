@@ -11,27 +11,42 @@ from pathlib import Path
 from weclick.common.errors import InputError
 from weclick.manifest.names import plain
 
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Line breaks and the like; no name may hold them."""
+
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _DECIMAL = re.compile(r"(\D*)(\d+)\.(\d+)\D*")
+_DATE = re.compile(
+    r"(?<!\d)(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+    r"([-_ t]?([01]\d|2[0-3])[0-5]\d[0-5]\d([-_.]?\d{2,6})?)?\D*$",
+    re.ASCII | re.IGNORECASE,
+)
 _UPLOAD = re.compile(r"[0-9a-f]{8,}(-[0-9a-f]{4,12})*[-_](?=.)")
 """What labelling tools put before the name of an uploaded file: a part of a hash or a UUID."""
 
 
 def in_utf8(path: Path) -> Path:
-    """The path, if its name is UTF-8.
+    """The path, if its name is UTF-8 without control characters.
 
     Raises:
-        InputError: the name comes from an old archive or stick, and is in Latin-1 or another encoding.
+        InputError: the name comes from an old archive or stick, and is in Latin-1 or another encoding. Or it
+            holds a line break or the like, which would break up lists and logs.
     """
-    if not path.name.isascii():
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:
-            seen = os.fsencode(path.name).decode("latin-1")
-            raise InputError(
-                f"{path.parent}: holds a name that is not in UTF-8; read as Latin-1 it is {seen!r}: rename "
-                f"it, e.g. with `convmv -f latin1 -t utf8 -r --notest {path.parent}`"
-            ) from None
+    if path.name.isascii() and path.name.isprintable():
+        return path
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        seen = os.fsencode(path.name).decode("latin-1")
+        other = "; in another encoding give that, such as -f cp1252 or -f shift_jis" * bool(
+            CONTROLS.search(seen)
+        )
+        raise InputError(
+            f"{path.parent}: holds a name that is not in UTF-8; read as Latin-1 it is {seen!r}: rename "
+            f"it, e.g. with `convmv -f latin1 -t utf8 -r --notest {path.parent}`{other}"
+        ) from None
+    if CONTROLS.search(path.name):
+        raise InputError(f"{path.parent}: the name {path.name!r} holds a control character; rename it")
     return path
 
 
@@ -57,7 +72,8 @@ def in_order(stems: Sequence[str]) -> list[tuple[int, str]]:
 
     They stand in the order of their names, with numbers compared as numbers: frame2 comes before frame10.
     The last number in a name counts frames if these numbers rise in that order. Otherwise the names tell
-    something else, say hours and minutes, and the numbers are 0, 1, 2, ...
+    something else, say hours and minutes, and the numbers are 0, 1, 2, ... So they are where all names end
+    with a date, or with date and time, as 20210304_120059: these rise, but leap at the end of a minute.
 
     Args:
         stems: names without endings, in any order.
@@ -70,7 +86,8 @@ def in_order(stems: Sequence[str]) -> list[tuple[int, str]]:
     ordered = sorted(stems, key=lambda stem: (seconds.get(names[stem], natural(names[stem])), stem))
     numbers = [number for stem in ordered if (number := last_number(names[stem])) is not None]
     rising = all(a < b for a, b in pairwise(numbers))
-    if len(numbers) < len(ordered) or not rising or seconds:
+    dated = all(_DATE.search(names[stem]) for stem in ordered)
+    if len(numbers) < len(ordered) or not rising or seconds or dated:
         numbers = list(range(len(ordered)))
     return list(zip(numbers, ordered, strict=True))
 

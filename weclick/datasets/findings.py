@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from weclick.common.errors import InputError
 from weclick.common.findings import Finding
 from weclick.common.spread import spread_to_ends
 from weclick.datasets.base import Dataset
@@ -11,10 +12,12 @@ from weclick.datasets.label_facts import label_facts
 from weclick.datasets.label_findings import label_findings
 from weclick.datasets.window_findings import consistency_findings, gap_findings, shift_findings
 from weclick.manifest import Clip, Frame
+from weclick.manifest.frame_size import frame_size
 from weclick.manifest.window import Window
 
-SAMPLE = 8
-"""Labels that are read for it. Faults of an export are mostly in all files."""
+SAMPLE, SAMPLE_PX, LARGEST_SAMPLE = 8, 2**18, 64
+"""Labels that are read for it: SAMPLE, and of small ones as many as have SAMPLE_PX together, which takes less
+than 0.1 s. Faults of an export are mostly in all files."""
 
 
 def split_findings(dataset: Dataset, split: str, window: Window, max_gap_frames: int) -> list[Finding]:
@@ -27,12 +30,23 @@ def split_findings(dataset: Dataset, split: str, window: Window, max_gap_frames:
         max_gap_frames: largest gap between frames whose consistency is scored.
     """
     clips, what = dataset.clips(split), f"labels of {split}"
-    sample = spread_to_ends(labelled_frames(dataset, clips), SAMPLE)
+    labelled = labelled_frames(dataset, clips)
+    sample = spread_to_ends(labelled, _sample_size(dataset, labelled))
     return [
         *unscored_findings(dataset, split),
         *number_findings(dataset, split, window, max_gap_frames),
         *label_findings(dataset.classes, what, label_facts(dataset, split, sample)),
     ]
+
+
+def _sample_size(dataset: Dataset, labelled: Sequence[tuple[Clip, Frame]]) -> int:
+    if len(labelled) <= SAMPLE:
+        return SAMPLE
+    try:
+        height, width = frame_size(dataset.root / labelled[0][1].image)
+    except InputError:  # whoever reads the frame tells what is wrong with it
+        return SAMPLE
+    return min(max(SAMPLE, SAMPLE_PX // max(height * width, 1)), LARGEST_SAMPLE)
 
 
 def unscored_findings(dataset: Dataset, split: str) -> list[Finding]:

@@ -16,7 +16,6 @@ People's clicks come as a table, `data.clicks`: CSV with the header clip,frame,y
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -27,7 +26,8 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import DataSection
 from weclick.common.yaml_files import NULLS, Plain, number, read_yaml
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
-from weclick.datasets.file_names import by_stem, in_order
+from weclick.datasets.beside import check_beside
+from weclick.datasets.file_names import CONTROLS, by_stem, in_order
 from weclick.datasets.label_files import check_folders, label_files
 from weclick.datasets.unread import tell_unread
 from weclick.manifest import Classes, Clip, Frame
@@ -42,7 +42,6 @@ classes:
   - {name: car, color: [64, 0, 128]}
 instance_classes: [car]   # optional: classes whose objects instances/ tells apart
 """
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -133,23 +132,31 @@ def read_classes(path: Path) -> Classes:
         palette = tuple(_color(item["color"]) for item in raw["classes"])
         of_objects = raw.get("instance_classes") or ()
         of_objects = () if isinstance(of_objects, Plain) and of_objects in NULLS else of_objects
-        instance_classes = tuple(names.index(str(name)) for name in of_objects)
+        instance_classes = tuple(_position(str(name), names) for name in of_objects)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InputError(
             f"{path}: is no classes file ({type(error).__name__}: {error}); "
             f"it should read like this:\n{CLASSES_EXAMPLE}"
         ) from error
-    if not 0 < len(set(names)) == len(names) < 255:
+    if not 0 < len({plain(name) for name in names}) == len(names) < 255:
         raise InputError(
             f"{path}: holds {len(names)} classes, expected 1 to 254 with different names; got {names}"
         )
     return Classes(names, palette, instance_classes)
 
 
+def _position(name: str, names: tuple[str, ...]) -> int:
+    """The id of a class, whatever the Unicode form of its name."""
+    known = same_name(name, names)
+    if known is None:
+        raise InputError(f"instance_classes names {name!r}, which is no class{nearest(name, names)}")
+    return names.index(known)
+
+
 def _class_name(value: Any) -> str:
     """A name as it was written: no, null and 1.10 are names like others."""
     name = "" if isinstance(value, dict | list) else str(value)
-    if not name or _CONTROLS.search(name):
+    if not name or CONTROLS.search(name):
         raise InputError(f"the name {name!r} is empty or holds control characters")
     return name
 
@@ -214,6 +221,7 @@ def _image_clip(root: Path, folder: Path) -> Clip:
             "put some in, or remove the folder"
         )
     by_name = {path.stem: path for path in by_stem(images).values()}
+    check_beside(images)
     frames = [
         Frame(name=stem, number=number, image=by_name[stem].relative_to(root).as_posix())
         for number, stem in in_order(list(by_name))

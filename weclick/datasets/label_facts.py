@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from weclick.common.errors import InputError
 from weclick.common.progress import progress_bar
 from weclick.datasets.base import Dataset
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
@@ -42,6 +43,8 @@ class LabelFacts:
         jumps: how often neighbouring pixels differ by two ids or more.
         ramps: (256,) how often each value stands between a smaller and a larger one.
         instances: what is wrong with the instance file; empty if nothing is.
+        objects: whether an object is numbered in the instance file, if it is read at all; None if there is
+            no such file.
     """
 
     clip: str
@@ -53,6 +56,7 @@ class LabelFacts:
     jumps: int = 0
     ramps: np.ndarray | None = None
     instances: str = ""
+    objects: bool | None = None
 
 
 def label_facts(dataset: Dataset, split: str, frames: Sequence[tuple[Clip, Frame]]) -> list[LabelFacts]:
@@ -79,14 +83,9 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
         values = read_ids(path)
         classes = values if _are_ids(values, manifest) else read_label(manifest, frame)
         values = values if values.ndim == 2 else classes
-        wanted = frame_size(manifest.path(frame.image))
-        if classes.shape != wanted:
-            fault = (
-                f"{path}: is {classes.shape[0]}x{classes.shape[1]} px (HxW), its frame "
-                f"{wanted[0]}x{wanted[1]}; a label needs the size of its frame"
-            )
-            return LabelFacts(clip.id, str(path), nothing, fault=fault)
         instances = read_instances(manifest, frame) if manifest.classes.instance_classes else None
+        if fault := _size_fault(manifest, frame, classes, instances):
+            return LabelFacts(clip.id, str(path), nothing, fault=fault)
         with Image.open(path) as image:
             palette = image.getpalette() if image.mode == "P" else None
     except (OSError, ValueError) as error:
@@ -104,7 +103,27 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
         jumps=jumps,
         ramps=ramps,
         instances=strange,
+        objects=None if frame.instances is None else _numbers_any(instances),
     )
+
+
+def _numbers_any(instances: np.ndarray | None) -> bool:
+    return instances is not None and bool((instances >= FIRST_INSTANCE).any())
+
+
+def _size_fault(manifest: Manifest, frame: Frame, classes: np.ndarray, instances: np.ndarray | None) -> str:
+    """Why label and instance file do not fit on their frame; empty if they do."""
+    try:
+        wanted = frame_size(manifest.path(frame.image))
+    except InputError:  # whoever reads the frame tells what is wrong with it
+        return ""
+    for array, name in ((classes, frame.label), (instances, frame.instances)):
+        if array is not None and array.shape != wanted:
+            return (
+                f"{manifest.path(name or '')}: is {array.shape[0]}x{array.shape[1]} px (HxW), its frame "
+                f"{wanted[0]}x{wanted[1]}; a label needs the size of its frame"
+            )
+    return ""
 
 
 def _are_ids(values: np.ndarray, manifest: Manifest) -> bool:
@@ -140,11 +159,6 @@ def _strange_instances(
     Cityscapes marks groups by the label's own value, so that is no number.
     """
     path = manifest.path(frame.instances or "")
-    if instances.shape != classes.shape:
-        return (
-            f"{path}: is {instances.shape[0]}x{instances.shape[1]} px (HxW), its label "
-            f"{classes.shape[0]}x{classes.shape[1]}"
-        )
     for class_id in manifest.classes.instance_classes:
         here = classes == class_id
         numbers = np.unique(instances[here])

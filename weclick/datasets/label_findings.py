@@ -33,7 +33,7 @@ def label_findings(classes: Classes, what: str, labels: Sequence[LabelFacts]) ->
         *_ignored_class(classes, what, labels),
         *_smoothed(classes, what, labels),
         *_palettes(classes, what, labels),
-        *_instances(what, labels),
+        *_instances(classes, what.replace("labels", "instances"), labels),
     ]
 
 
@@ -87,7 +87,27 @@ def _palettes(classes: Classes, what: str, labels: Sequence[LabelFacts]) -> list
     return [many("warning", what, sorted(swapped), todo)] if swapped else []
 
 
-def _instances(what: str, labels: Sequence[LabelFacts]) -> list[Finding]:
+def _instances(classes: Classes, what: str, labels: Sequence[LabelFacts]) -> list[Finding]:
+    """Instance files that tell nothing apart, or that are missing beside others."""
     strange = [label.instances for label in labels if label.instances]
-    todo = "write class id * 1000 + number in 16 bits; smaller values tell no objects apart"
-    return [many("warning", what.replace("labels", "instances"), strange, todo)] if strange else []
+    unread = not classes.instance_classes and any(label.objects is not None for label in labels)
+    if unread:
+        told = "the list of classes has no instance_classes, so the files are not read"
+        return [Finding("warning", what, told, "name the classes whose objects they number, e.g. [car]")]
+    if strange:
+        todo = "write class id * 1000 + number in 16 bits; smaller values tell no objects apart"
+        return [many("warning", what, strange, todo)]
+    showing = [label for label in labels if label.counts[list(classes.instance_classes)].any()]
+    there = [label for label in showing if label.objects is not None]
+    if not there:
+        return []
+    if not any(label.objects for label in there):
+        told = f"none of {len(there)} files, such as that of {there[0].file}, holds a value of 1000 or more"
+        todo = "write class id * 1000 + number in 16 bits, or remove the files: they tell no objects apart"
+        return [Finding("warning", what, told, todo)]
+    bare = [label.file for label in showing if label.objects is None]
+    if not bare:
+        return []
+    names = ", ".join(classes.names[i] for i in classes.instance_classes)
+    told = f"{len(bare)} of {len(showing)} labels that show {names} have no such file, e.g. {bare[0]}"
+    return [Finding("warning", what, told, "add them, or objects that touch count as one there")]

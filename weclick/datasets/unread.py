@@ -18,15 +18,25 @@ _SIDECARS = (
 def tell_unread(folder: Path, suffixes: Sequence[str]) -> None:
     """Name the files of a folder that have none of the suffixes, once, in a line on stderr.
 
-    Hidden files and those that never hold pictures (texts, tables, archives) are left out.
+    Hidden files and those that never hold pictures (texts, tables, archives) are left out. Folders inside
+    that hold files with one of the suffixes are named too.
     """
     if not folder.is_dir():
         return
-    unread = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name[0] != "." and path.suffix.lower() not in (*suffixes, *_SIDECARS) and path.is_file()
-    )
+    others = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name[0] != "." and path.suffix.lower() not in (*suffixes, *_SIDECARS)
+    ]
+    unread = [path.name for path in others if path.is_file()]
+    deeper = [path.name for path in others if path.is_dir() and _holds(path, suffixes)]
+    if deeper:
+        more = f" and {len(deeper) - 3} more" if len(deeper) > 3 else ""
+        print(
+            f"weclick: warning: {folder}: the folders {', '.join(deeper[:3])}{more} lie too deep, and are "
+            "not read; move what you miss one folder up",
+            file=sys.stderr,
+        )
     if unread:
         more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
         print(
@@ -34,3 +44,7 @@ def tell_unread(folder: Path, suffixes: Sequence[str]) -> None:
             f"of {' '.join(suffixes)}; convert or rename what you miss",
             file=sys.stderr,
         )
+
+
+def _holds(folder: Path, suffixes: Sequence[str]) -> bool:
+    return any(path.suffix.lower() in suffixes for path in folder.iterdir())

@@ -129,7 +129,7 @@ def _no_image(path: Path, error: Exception) -> InputError:
 def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         grey = np.asarray(image)
-        if 255 < grey.max() < 4096:
+        if 0 < grey.max() < 4096:
             _tell_dark()
         grey = (grey >> 8).astype(np.uint8)  # as Pillow takes 16-bit RGB
         return np.repeat(grey[..., None], 3, axis=2)
@@ -140,16 +140,18 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 @cache
 def _tell_dark() -> None:
-    """Cameras store 10 or 12 bits in files of 16. Nothing in the file tells, so it is a guess, said once."""
+    """People store 8, 10 or 12 bits in files of 16. Nothing in the file tells; this is a guess, said once."""
     print(
         "weclick: warning: a 16-bit grey image has no value above 4095 of 65535, so it becomes nearly black; "
-        "if its camera has 10 or 12 bits, multiply the values by 64 or 16 first",
+        "if its camera has 8, 10 or 12 bits, multiply the values by 256, 64 or 16 first",
         file=sys.stderr,
     )
 
 
 def _stored(image: Image.Image) -> np.ndarray:
     """Grey and palette values as they are, anything else as colours. Alpha must hide nothing."""
+    if image.format in ("JPEG", "MPO"):
+        raise ValueError("it is a JPEG whatever its ending, which changes values: export it as PNG")
     if image.mode in ("RGBA", "LA", "PA"):
         alpha = np.asarray(image.getchannel("A"))
         if (alpha < 255).any():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,9 @@ VIDEO_SUFFIXES = (
 _FIRST_PACKETS = 64
 """So many packets show which frames a decoder drops at the start. Reordering reaches at most 16."""
 
+
+_HEADERS_TELL_LENGTH = ("matroska,webm", "flv", "asf")
+"""Formats without a list of frames whose header tells how long they are. Of others FFmpeg guesses it."""
 
 _UNIT = Fraction(1, 90_000)
 """Of the times in videos that are written, in seconds; the usual rates (24, 25, 29.97) are whole in it."""
@@ -121,8 +125,30 @@ def _look(path: Path, _: tuple[int, ...]) -> VideoInfo:
                 times += [packet.pts] if _is_shown(packet) else []
             lost = sum(pts is not None and first.pts is not None and pts < first.pts for pts in times)
             count = (len(times) if listed is None else listed) - lost
+            if listed is None and stream.time_base:
+                unit = stream.time_base
+                _compare_length(path, container, [pts * unit for pts in times if pts is not None])
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         return VideoInfo(max(count, 1), height, width, rate, orientation)
+
+
+def _compare_length(path: Path, container: av.container.InputContainer, times: Iterable[Fraction]) -> None:
+    """Tell of a file that ends long before its header says. Sound may last a little longer than pictures.
+
+    Args:
+        path: of the file.
+        container: it, opened.
+        times: of all its frames, in seconds.
+    """
+    known = sorted(times)
+    if container.format.name not in _HEADERS_TELL_LENGTH or not container.duration or len(known) < 2:
+        return
+    told = Fraction(container.duration, 1_000_000)
+    shown = known[-1] - Fraction(container.start_time or 0, 1_000_000)
+    usual = max(Fraction(1, 2), min(told / 20, Fraction(10)), 2 * max(b - a for a, b in pairwise(known)))
+    if told - shown > usual:
+        what = f"may be cut short; its header says {float(told):.1f} s, but its last frame comes"
+        _tell(path, f"{what} at {float(shown):.1f} s")
 
 
 def _listed(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
@@ -179,6 +205,8 @@ def _moves(stream: av.VideoStream) -> bool:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     why = getattr(error, "strerror", None) or error
+    if path.is_file() and not path.stat().st_size:
+        return InputError(f"{path}: is an empty file; copy the video again, or remove it")
     return InputError(f"{path}: cannot be opened as a video ({why}); re-encode it, e.g. as H.264")
 
 
