@@ -107,3 +107,21 @@ def test_an_instance_class_that_is_none_is_named(read):
         InputError, match="instance_classes names 'Car', which is no class; did you mean 'car'"
     ):
         read("classes: [{name: car, color: [0, 0, 0]}]\ninstance_classes: [Car]")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "it has no list 'classes'"),
+        ("[]", "it has no list 'classes'"),
+        ("classes: {a: [0, 0, 0]}", "it has no list 'classes'"),
+        ("classes: [{name: a, color: [0, 0, 0]}, {name: b}]", "class 1 has no color"),
+        ("classes: [car]", "class 0 has no color and no name"),
+        ("classes: [{name: a, color: '#40c000'}]", "the color #40c000 is no list of three numbers"),
+        ("classes: [{name: a, color: [0, 0, 0]}]\ninstance_classes: [b]", "names 'b', which is no class"),
+        ("classes: [{name: a, color: [0, 0, 0]}]\ninstance_classes: a", "holds a, expected a list of names"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(read, text, told):
+    with pytest.raises(InputError, match=rf"is no classes file \([^()]*{told}"):
+        read(text)

@@ -94,6 +94,12 @@ def test_masks_of_0_and_255_are_told(tmp_path):
     assert project.said("val") == f"warning labels of val: {told}"
 
 
+def test_labels_of_255_alone_are_told(tmp_path):
+    project = Project(tmp_path, ("background", "car"))
+    project.relabel(lambda i: np.full(SIZE, 255, np.uint8))
+    assert "all labels hold 255 alone; 255 is ignored: if it is background, write 0" in project.said("val")
+
+
 def test_255_beside_several_classes_is_what_it_should_be(project):
     project.relabel(lambda i: np.where(np.arange(SIZE[1]) < 3, 255, street(i)).astype(np.uint8))
     assert project.said() == ""

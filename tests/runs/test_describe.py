@@ -86,6 +86,9 @@ def test_everything_can_be_drawn(files, street, tmp_path, name):
 def test_clicks_without_a_manifest_and_unknown_files_are_refused(files, street, tmp_path):
     with pytest.raises(ValueError, match="name the split's manifests too"):
         show(files / "clicks.h5", tmp_path / "x.png", manifests=[], store=street.store)
+    (tmp_path / "metrics.json").write_text(json.dumps({"miou": 1, "clips": 1}))
+    with pytest.raises(ValueError, match=r"JSON of another kind; expected a manifest"):
+        show(tmp_path / "metrics.json", tmp_path / "x.png", manifests=[], store=street.store)
     (tmp_path / "other.json").write_text(json.dumps([1]))
     with pytest.raises(ValueError, match=r"JSON of another kind; expected a manifest"):
         describe(tmp_path / "other.json", street.store)

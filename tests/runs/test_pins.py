@@ -182,6 +182,15 @@ def test_a_folder_whose_entries_are_not_here_is_compared_without_them(pinned, mo
     assert "contents: the same, but 3 of 3 could not be compared: they are in no root\n" in told
 
 
+def test_keys_that_the_other_run_does_not_have_are_told_as_such(pinned, tmp_path):
+    other = json.loads((pinned.results / LOCK).read_text(encoding="utf-8"))
+    other["contents"]["flow"] = {"f" * len(key): found for key, found in other["contents"]["flow"].items()}
+    other_keys = tmp_path / "other.lock.json"
+    other_keys.write_text(json.dumps(other), encoding="utf-8")
+    told = run("reproduce", other_keys, "--check", pinned.results)
+    assert "contents: the same, but 1 of 3 could not be compared: the other run has other keys\n" in told
+
+
 def test_two_locks_may_pin_two_contents(pinned):
     pinned.make_again(0.5)
     other = make_lock(pinned.results, {}, 2)

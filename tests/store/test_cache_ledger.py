@@ -138,6 +138,23 @@ def test_ls_filters_and_sorts(roots, make):
     assert "4 entries, 0.0 MiB; 2 of them are not shown (--rows)" in run("ls", "--rows", 2)
 
 
+@pytest.mark.parametrize(
+    "words", [("ls",), ("du",), ("verify",), ("publish", "elsewhere"), ("fetch", "none")]
+)
+def test_verbs_that_ask_only_for_roots_need_no_configuration(roots, words):
+    """As in a home folder, without config/demo.yaml."""
+    for folder in (*roots, Path("none")):
+        folder.mkdir()
+    ended = CliRunner().invoke(app, ["cache", *words], catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
+
+
+@pytest.mark.parametrize("words", [("gc",), ("explain", "a"), ("fetch", "results/manifest/train/0.json")])
+def test_verbs_that_follow_a_configuration_ask_for_one(roots, words):
+    with pytest.raises(InputError, match=r"config/demo\.yaml: cannot be read, there is no such file"):
+        CliRunner().invoke(app, ["cache", *words], catch_exceptions=False)
+
+
 def test_ls_tells_the_data_set_that_a_manifest_tells(street, tmp_path, monkeypatch):
     monkeypatch.setenv("WECLICK_CACHE", str(street.store.local))
     monkeypatch.chdir(tmp_path)

@@ -224,11 +224,11 @@ def test_signing_takes_whole_entries_of_a_root_and_goes_on_where_it_stopped(lab,
     words = ("sign", "--key", lab.folder / "lab", "--root", lab.team)
     told = cache(*words, exit_code=1)
     assert "fault: " in told
-    assert f"{lab.team}: 1 entries signed by {lab.public}, 0 were signed" in told
+    assert f"{lab.team}: 1 entries signed by {lab.public}, 0 were signed before" in told
     shutil.rmtree(lab.team.folder("flow", damaged))
     assert "0 entries signed by" in cache(*words)
     monkeypatch.setenv("WECLICK_CACHE", str(lab.team))
-    assert ", 1 were signed" in cache("sign", "--key", lab.folder / "lab", "--kind", "flow")
+    assert ", 1 were signed before" in cache("sign", "--key", lab.folder / "lab", "--kind", "flow")
 
 
 def test_publish_and_fetch_carry_signatures_and_fetch_takes_no_others(lab, monkeypatch, tmp_path):

@@ -18,6 +18,7 @@ from weclick.common.config import load_config
 from weclick.common.disk import is_folder, is_there
 from weclick.common.errors import InputError, MissingFileError, UnreadableError
 from weclick.common.stages import KINDS
+from weclick.runs.layout import stage_of
 from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # importing the store takes longer than printing help
@@ -36,7 +37,10 @@ class Outcome(NamedTuple):
     unchecked: int
 
 
-cache = typer.Typer(no_args_is_help=True, help="Share entries of the store, and check them.")
+cache = typer.Typer(
+    no_args_is_help=True,
+    help="Share entries of the store, check and sign them, see what is there, and make room.",
+)
 app.add_typer(cache, name="cache")
 
 Kinds = Annotated[
@@ -45,7 +49,9 @@ Kinds = Annotated[
 ]
 Listed = Annotated[
     list[Path] | None,
-    typer.Argument(help="A run's results, indexes (results/flow/train/0.json), manifests or model.json."),
+    typer.Argument(
+        help="A run's results or run.lock.json, indexes (results/flow/train/0.json), manifests or model.json."
+    ),
 ]
 
 
@@ -67,7 +73,7 @@ def publish(
 
         weclick cache publish /share/weclick results --kind flow
     """
-    loaded, store = opened(config, change)
+    loaded, store = opened(config, change, defaults=roots_do(listed))
     wanted = wanted_of(listed, loaded) if listed else _held(store.local)
     _copy("publish", [store.local], root_of(root, loaded), _of(kind, wanted))
 
@@ -89,7 +95,7 @@ def fetch(listed: Listed = None, kind: Kinds = None, config: Config = DEFAULT, c
 
         weclick cache fetch results/manifest/train/0.json --config config/camvid.yaml
     """
-    loaded, store = opened(config, change)
+    loaded, store = opened(config, change, defaults=roots_do(listed))
     if not store.team:
         raise InputError(f"cache.roots names {store.local} alone; name the team's roots before it")
     listed = listed or [Path(loaded["results"])]
@@ -111,7 +117,7 @@ def mirror(
 
         weclick cache mirror /share/weclick s3://team/weclick
     """
-    loaded, store = opened(config, change)
+    loaded, store = opened(config, change, defaults=True)
     roots = root_of(one, loaded), root_of(other, loaded)
     held = [list(_of(kind, _held(root))) for root in roots]
     _end(
@@ -154,7 +160,7 @@ def verify(
     """
     from weclick.store import LocalRoot
 
-    loaded, store = opened(config, change)
+    loaded, store = opened(config, change, defaults=True)
     roots = [root_of(root, loaded)] if root else [*store.team, store.local]
     for each in roots[: 1 if root else -1]:
         if isinstance(each, LocalRoot) and not is_folder(each.path):
@@ -227,10 +233,24 @@ def _unfit(root: LocalRoot | S3Root, kind: list[str] | None, trust: Trust) -> in
     return judged[UNFIT]
 
 
-def opened(config: str, change: list[str] | None) -> tuple[sections.Config, Store]:
-    """The complete configuration, and its store."""
+def opened(config: str, change: list[str] | None, *, defaults: bool = False) -> tuple[sections.Config, Store]:
+    """The complete configuration, and its store.
+
+    Args:
+        config: as given, or DEFAULT.
+        change: values over it.
+        defaults: the verb asks only for the roots and how to reach them, so the defaults do where no file is
+            named and DEFAULT is not there, as outside of a checkout.
+    """
+    if defaults and config == DEFAULT and not Path(DEFAULT).exists():
+        config = "{}"
     loaded = load_config(config, change or ())
     return loaded, open_store(loaded)
+
+
+def roots_do(listed: list[Path] | None) -> bool:
+    """Whether no listed file is a manifest, whose entries follow from the configuration."""
+    return not any(stage_of(path) == "manifest" for path in listed or ())
 
 
 def root_of(given: str, config: sections.Config) -> LocalRoot | S3Root:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from weclick.cli.app import DEFAULT, Config, Set
-from weclick.cli.cache import Kinds, Listed, cache, chosen_of, opened, root_of
+from weclick.cli.cache import Kinds, Listed, cache, chosen_of, opened, root_of, roots_do
 from weclick.runs.listed import wanted_of
 
 
@@ -67,7 +67,7 @@ def sign(
 
     private = read_private_key(key)
     public = spell_key(private.public_key())
-    loaded, store = opened(config, change)
+    loaded, store = opened(config, change, defaults=roots_do(listed))
     chosen = root_of(root, loaded) if root else store.local
     mine = Trust([public])
 
@@ -91,7 +91,7 @@ def sign(
     faults = [outcome for outcome in outcomes if outcome.startswith("fault")]
     print(*faults, sep="\n", end="\n" if faults else "")
     signed, there, missing = (outcomes.count(word) for word in ("signed", "there", "missing"))
-    print(f"{chosen}: {signed} entries signed by {public}, {there} were signed")
+    print(f"{chosen}: {signed} entries signed by {public}, {there} were signed before")
     if missing:
         print(f"{missing} entries are not in this root")
     if faults or missing:

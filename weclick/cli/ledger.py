@@ -83,7 +83,7 @@ def ls(
     """
     if sort not in SORTS:
         raise InputError(f"--sort is {sort!r}, expected one of {', '.join(SORTS)}")
-    loaded, store = opened(config, change)
+    loaded, store = opened(config, change, defaults=True)
     now = time.time()
     made_until, used_until = (now - seconds(given or "0h") for given in (older_than, unused_since))
     roots = roots_of(root, loaded, store)
@@ -125,7 +125,7 @@ def du(
     """
     from weclick.store import folder_bytes, leftovers
 
-    loaded, store = opened(config, change)
+    loaded, store = opened(config, change, defaults=True)
     entries, kinds = read_entries(roots_of(root, loaded, store), kinds_of(None)), kinds_of(kind)
     reached = reached_by(results, loaded, entries) if results else set()
     groups = defaultdict(list)

@@ -143,8 +143,17 @@ def _uncompared(old: dict, new: dict) -> str:
     )
     if "contents" not in old:
         return " or unknown: the lock is of an earlier weclick and pins none"
-    lacking = len(pinned - found)
-    return f", but {lacking} of {len(pinned)} could not be compared: they are in no root" if lacking else ""
+    from weclick.runs.pins import named_by
+
+    asked = set(named_by(new))
+    counts = {
+        "the other run has other keys": len(pinned - found - asked),
+        "they are in no root": len((pinned - found) & asked),
+    }
+    told = [
+        f"{count} of {len(pinned)} could not be compared: {why}" for why, count in counts.items() if count
+    ]
+    return "".join(f", but {each}" for each in told)
 
 
 def _tell_costs(results: Path) -> None:

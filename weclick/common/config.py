@@ -141,7 +141,8 @@ def _read(source: str | Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError(str(error)) from error
     raw = {} if raw == "" else raw
     if not isinstance(raw, dict):
-        raise ConfigError(f"{name}: holds a {type(raw).__name__}, expected sections such as 'student:'")
+        found = "a list" if isinstance(raw, list) else "one value"
+        raise ConfigError(f"{name}: holds {found}, expected sections such as 'student:'")
     return name, _renamed(raw, name)
 
 
@@ -295,7 +296,10 @@ def _explain(error: ValidationError) -> str:
     description = schema.get("description", "")
     if error.validator == "pattern":
         return f"{where}: {str(error.instance)[:200]!r} is refused; {schema.get('$comment', _CONTROLS)}"
-    text = f"{where}: {_short(error.message)}{_hint_of(error.instance, schema)}"
+    message = _short(error.message)
+    if error.instance is None:  # jsonschema writes it as Python does
+        message = f"holds nothing (null), which {message.removeprefix('None ')}"
+    text = f"{where}: {message}{_hint_of(error.instance, schema)}"
     return text + (f" ({description})" if description else "")
 
 
@@ -311,6 +315,7 @@ def _hint_of(value: Any, schema: Mapping[str, Any]) -> str:
         return (
             "; some readers of YAML take such a number for another one: write it without a leading 0 or ':'"
         )
-    if "string" in kinds and (value is None or isinstance(value, bool)):
-        return "; put quotes around it if it is a name"
-    return ""
+    quoted = "put quotes around it if it is a name" if "string" in kinds else ""
+    if value is None:
+        return "; give a value or leave it out" + (f", or {quoted}" if quoted else "")
+    return f"; {quoted}" if quoted and isinstance(value, bool) else ""

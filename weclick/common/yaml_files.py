@@ -38,12 +38,13 @@ SWITCHES = {
 """What YAML 1.1 reads as true or false."""
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
-_HEXADECIMAL = re.compile(r"[-+]?0x[0-9a-fA-F_]+")
+_HEXADECIMAL = re.compile(r"[-+]?0x[0-9a-fA-F][0-9a-fA-F_]*")
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]{1,2})+(\.[0-9_]*)?")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SPELLING = "indent by spaces, not tabs, and put quotes around a text that holds any of { } [ ] , : # % @ &"
 _TAG = "tag:yaml.org,2002:"
 _AS_WRITTEN = {f"{_TAG}{name}" for name in ("int", "float", "bool", "null", "timestamp")}
 
@@ -107,7 +108,7 @@ def parse_yaml(text: str, name: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name}: cannot be read as YAML ({error}); correct the place it names") from error
+        raise InputError(f"{name}: cannot be read as YAML ({_where(error)}); {_SPELLING}") from error
 
 
 def resolved(value: Any) -> Any:
@@ -135,9 +136,9 @@ def number(text: str) -> int | float | None:
     if len(text) > 300:  # no float is as large, and Python refuses to write such integers out
         return None
     if _INTEGER.fullmatch(text):
-        return int(text)
+        return int(text.replace("_", ""))
     if _HEXADECIMAL.fullmatch(text):
-        return int(text, 16)
+        return int(text.replace("_", ""), 16)
     if is_ambiguous(text):
         return None
     if _FLOAT.fullmatch(text):
@@ -148,6 +149,18 @@ def number(text: str) -> int | float | None:
 def is_ambiguous(text: str) -> bool:
     """Whether some readers of YAML take a text for a number that it does not look like: 010, 1:30."""
     return bool(_OCTAL.fullmatch(text) or _SIXTIES.fullmatch(text))
+
+
+def _where(error: Exception) -> str:
+    """What a reader of YAML says, on one line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split()).replace(' in "<unicode string>",', "")
+    began = error.context_mark
+    return (
+        f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+        + (f" {error.context}" if error.context else "")
+        + (f", which began on line {began.line + 1}" if began else "")
+    )
 
 
 def _depth(text: str) -> int:
@@ -273,8 +286,9 @@ class _Builder:
         if not isinstance(value, str):
             self._fail("a section or list stands where a key is expected")
         if value in inside.lines:
-            self._fail(f"{str(value)!r} stands twice in one section, on line {inside.lines[value]} and on "
-                       f"line {self._line}; keep one of them")  # fmt: skip
+            lines = sorted({inside.lines[value], self._line})
+            self._fail(f"{str(value)!r} stands twice in one section, on line "
+                       f"{' and on line '.join(map(str, lines))}; keep one of them")  # fmt: skip
         inside.lines[str(value)] = self._line
         inside.key = value
 

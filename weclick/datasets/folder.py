@@ -16,7 +16,7 @@ People's clicks come as a table, `data.clicks`: CSV with the header clip,frame,y
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -128,15 +128,13 @@ def read_classes(path: Path) -> Classes:
         )
     raw = read_yaml(path)
     try:
-        names = tuple(_class_name(item["name"]) for item in raw["classes"])
-        palette = tuple(_color(item["color"]) for item in raw["classes"])
-        of_objects = raw.get("instance_classes") or ()
-        of_objects = () if isinstance(of_objects, Plain) and of_objects in NULLS else of_objects
-        instance_classes = tuple(_position(str(name), names) for name in of_objects)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        items = _items(raw)
+        names = tuple(_class_name(item["name"]) for item in items)
+        palette = tuple(_color(item["color"]) for item in items)
+        instance_classes = tuple(_of_objects(raw.get("instance_classes"), names))
+    except InputError as error:
         raise InputError(
-            f"{path}: is no classes file ({type(error).__name__}: {error}); "
-            f"it should read like this:\n{CLASSES_EXAMPLE}"
+            f"{path}: is no classes file ({error}); it should read like this:\n{CLASSES_EXAMPLE}"
         ) from error
     if not 0 < len({plain(name) for name in names}) == len(names) < 255:
         raise InputError(
@@ -145,12 +143,29 @@ def read_classes(path: Path) -> Classes:
     return Classes(names, palette, instance_classes)
 
 
-def _position(name: str, names: tuple[str, ...]) -> int:
-    """The id of a class, whatever the Unicode form of its name."""
-    known = same_name(name, names)
-    if known is None:
-        raise InputError(f"instance_classes names {name!r}, which is no class{nearest(name, names)}")
-    return names.index(known)
+def _items(raw: Any) -> list[dict[str, Any]]:
+    """What the file says of each class."""
+    items = raw.get("classes") if isinstance(raw, dict) else None
+    if not isinstance(items, list):
+        raise InputError("it has no list 'classes'")
+    for index, item in enumerate(items):
+        lacking = {"name", "color"} - set(item) if isinstance(item, dict) else {"name", "color"}
+        if lacking:
+            raise InputError(f"class {index} has no {' and no '.join(sorted(lacking))}")
+    return items
+
+
+def _of_objects(given: Any, names: tuple[str, ...]) -> Iterator[int]:
+    """Ids of the classes whose objects instances/ tells apart, whatever the Unicode form of a name."""
+    if given is None or (isinstance(given, Plain) and given in NULLS):
+        return
+    if not isinstance(given, list):
+        raise InputError(f"instance_classes holds {given}, expected a list of names of classes")
+    for name in map(str, given):
+        known = same_name(name, names)
+        if known is None:
+            raise InputError(f"instance_classes names {name!r}, which is no class{nearest(name, names)}")
+        yield names.index(known)
 
 
 def _class_name(value: Any) -> str:
@@ -162,6 +177,8 @@ def _class_name(value: Any) -> str:
 
 
 def _color(value: Any) -> tuple[int, int, int]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise InputError(f"the color {value} is no list of three numbers from 0 to 255 such as [64, 0, 128]")
     levels = [_level(part) for part in value]
     if any(isinstance(level, float) for level in levels) and 0 < max(levels) <= 1:
         raise InputError(f"color {_told(value)} holds fractions; multiply them by 255")
@@ -173,7 +190,7 @@ def _color(value: Any) -> tuple[int, int, int]:
 
 def _level(part: Any) -> int | float:
     level = number(part) if isinstance(part, str) else part
-    if isinstance(level, int) or (isinstance(level, float) and level.is_integer()):
+    if type(level) is int or (isinstance(level, float) and level.is_integer()):
         return level
     raise InputError(
         f"a color holds {part}, expected whole numbers from 0 to 255 without a leading 0; multiply fractions "

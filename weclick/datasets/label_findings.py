@@ -54,7 +54,8 @@ def _ignored_class(classes: Classes, what: str, labels: Sequence[LabelFacts]) ->
     beside = {classes.names[i] for clip in binary for i in seen[clip]}
     where = "all labels" if len(binary) == len(clips) else f"the labels of {', '.join(sorted(binary)[:5])}"
     meant = " or ".join(f"{classes.names[i]}, write {i}" for i in never[:3])
-    found = f"in {where} only {IGNORE} stands beside {' or '.join(sorted(beside)) or 'nothing'}"
+    named = " or ".join(sorted(beside))
+    found = f"in {where} only {IGNORE} stands beside {named}" if named else f"{where} hold {IGNORE} alone"
     return [Finding("warning", what, found, f"{IGNORE} is ignored: if it is {meant}")]
 
 

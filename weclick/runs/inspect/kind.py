@@ -40,7 +40,7 @@ def _json_kind(path: Path) -> tuple[str, str]:
         raw = parse_json(read_bounded(path))
     except (OSError, ValueError):
         return "", "no JSON, HDF5 or safetensors file"
-    if isinstance(raw, dict) and "clips" in raw:
+    if isinstance(raw, dict) and "clips" in raw and raw.keys() & {"split", "schema_version"}:
         return "manifest", ""
     if isinstance(raw, dict) and {"kind", "entries"} <= raw.keys():
         return "index", ""
