@@ -73,6 +73,17 @@ def test_a_scored_frame_that_was_trained_on_is_an_error(folder):
     assert any(what == "splits" and "a target, and scored" in found for _, what, found in told)
 
 
+def test_scored_frames_that_train_without_their_label_are_told_unless_they_shall(folder):
+    root, config = folder
+    (root / "frames/val/1.png").write_bytes((root / "frames/a/1.png").read_bytes())
+    (level, what, found), *others = ask(config)[1]
+    assert (level, what, others) == ("warning", "splits", [])
+    assert "1 of 3 scored frames are unlabelled in training" in found
+    data = {**config["data"], "held_out": "other_frames"}
+    Image.fromarray(np.full((32, 32, 3), 7, np.uint8)).save(root / "frames/val/1.png")
+    assert ask({**config, "data": data}) == (0, [])
+
+
 def test_classes_that_never_occur_are_a_warning(folder):
     root, config = folder
     (root / "classes.yaml").write_text(

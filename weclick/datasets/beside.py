@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from weclick.common.errors import InputError
+from weclick.common.findings import Finding
+from weclick.manifest import Clip
 from weclick.manifest.names import plain
 
 _NO_FRAMES = frozenset(
@@ -49,3 +51,37 @@ def check_beside(paths: Iterable[Path]) -> None:
             f"({len(pairs)} such files); move masks to labels/<clip>/ under the frame's name, other images "
             "and copies elsewhere, or rename it"
         )
+
+
+def beside_findings(what: str, clips: Iterable[Clip]) -> list[Finding]:
+    """Names in a clip of images that share a number, as of two cameras, or that alone have none."""
+    for clip in clips:
+        names = [frame.name for frame in clip.frames if frame.video_frame is None]
+        if pairs := _sharing_numbers(names):
+            one, other = pairs[0]
+            found = f"{len(pairs)} names of clip {clip.id} have the numbers of another: {one!r}, {other!r}"
+            todo = "they follow each other as frames; if they are no video, such as two cameras, part them"
+            return [Finding("warning", what, found, todo)]
+        without = [name for name in names if not re.search(r"\d", name)]
+        if 0 < 4 * len(without) <= len(names):
+            found = (
+                f"{len(without)} of {len(names)} names of clip {clip.id} have no number, e.g. {without[0]!r}"
+            )
+            return [Finding("warning", what, found, "remove it if it is no frame, such as a preview")]
+    return []
+
+
+def _sharing_numbers(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Names with the numbers of an earlier one; a copy, as `7 (1)` of 7, has its numbers too."""
+    known = set(names)
+    copies = {name: base for name in names if (base := re.sub(r" ?\(\d+\)$", "", name)) != name}
+    copies = {name: base for name, base in copies.items() if base in known and re.search(r"\d", base)}
+    if 2 * len(copies) >= len(names):
+        copies = {}
+    first: dict[tuple[str, ...], str] = {}
+    pairs = []
+    for name in names:
+        numbers = tuple(re.findall(r"\d+", copies.get(name, name)))
+        other = first.setdefault(numbers, name) if numbers else name
+        pairs += [(other, name)] if other is not name else []
+    return pairs

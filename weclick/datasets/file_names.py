@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,10 +18,10 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _DECIMAL = re.compile(r"(\D*)(\d+)\.(\d+)\D*")
 _DATE = re.compile(
-    r"(?<!\d)(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
-    r"([-_ t]?([01]\d|2[0-3])[0-5]\d[0-5]\d([-_.]?\d{2,6})?)?\D*$",
-    re.ASCII | re.IGNORECASE,
+    r"(?<!\d)((?:19|20)\d\d)(\d\d)(\d\d)(?:[-_ T]?(\d\d)(\d\d)(\d\d)(?:[-_.]?(\d{2,6}))?)?\D*$", re.ASCII
 )
+"""A date at the end of a name, perhaps with the time of day: 20210304_120059 or 20210304120059870."""
+
 _UPLOAD = re.compile(r"[0-9a-f]{8,}(-[0-9a-f]{4,12})*[-_](?=.)")
 """What labelling tools put before the name of an uploaded file: a part of a hash or a UUID."""
 
@@ -72,8 +73,10 @@ def in_order(stems: Sequence[str]) -> list[tuple[int, str]]:
 
     They stand in the order of their names, with numbers compared as numbers: frame2 comes before frame10.
     The last number in a name counts frames if these numbers rise in that order. Otherwise the names tell
-    something else, say hours and minutes, and the numbers are 0, 1, 2, ... So they are where all names end
-    with a date, or with date and time, as 20210304_120059: these rise, but leap at the end of a minute.
+    something else, say hours and minutes, and the numbers are 0, 1, 2, ...
+
+    Where all names end with a date, or with date and time, as 20210304_120059, their digits leap at the end
+    of a minute or month. If they do, the numbers are the days, seconds or parts of a second since the first.
 
     Args:
         stems: names without endings, in any order.
@@ -86,9 +89,10 @@ def in_order(stems: Sequence[str]) -> list[tuple[int, str]]:
     ordered = sorted(stems, key=lambda stem: (seconds.get(names[stem], natural(names[stem])), stem))
     numbers = [number for stem in ordered if (number := last_number(names[stem])) is not None]
     rising = all(a < b for a, b in pairwise(numbers))
-    dated = all(_DATE.search(names[stem]) for stem in ordered)
-    if len(numbers) < len(ordered) or not rising or seconds or dated:
+    if len(numbers) < len(ordered) or not rising or seconds:
         numbers = list(range(len(ordered)))
+    elif (times := _since_first([names[stem] for stem in ordered])) and _steps(times) != _steps(numbers):
+        numbers = times
     return list(zip(numbers, ordered, strict=True))
 
 
@@ -129,6 +133,31 @@ def _seconds(names: Iterable[str]) -> Mapping[str, tuple[str | int, ...]]:
     if uneven and any(len(fraction) > 1 and fraction[-1] == "0" for fraction in fractions):
         return {}  # 1.9, 1.10: parts that count
     return {name: ("", int(match[2]), match[3]) for name, match in matches.items() if match}
+
+
+def _since_first(names: Sequence[str]) -> list[int]:
+    """The time from the first name to each, in the smallest unit they tell; empty unless all are times."""
+    found = [match.groups() for name in names if (match := _DATE.search(name))]
+    shapes = {(hour is None, len(part or "")) for _, _, _, hour, _, _, part in found}
+    if len(found) < len(names) or len(shapes) != 1:
+        return []
+    try:
+        times = [_time(*(int(part or 0) for part in parts[:6])) for parts in found]
+    except ValueError:  # the 30th of February, or no time at all
+        return []
+    ((days, digits),) = shapes
+    unit_s = 86400 if days else 1
+    since = [int((time - times[0]).total_seconds()) // unit_s * 10**digits for time in times]
+    parts = [int(part or 0) for *_, part in found]
+    return [time + part - parts[0] for time, part in zip(since, parts, strict=True)]
+
+
+def _time(year: int, month: int, day: int, hour: int, minute: int, second: int) -> datetime:
+    return datetime(year, month, day, hour, minute, second)
+
+
+def _steps(numbers: Sequence[int]) -> list[int]:
+    return [b - a for a, b in pairwise(numbers)]
 
 
 def _without_upload_prefix(stems: Sequence[str]) -> dict[str, str]:

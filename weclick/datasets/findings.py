@@ -8,6 +8,7 @@ from weclick.common.errors import InputError
 from weclick.common.findings import Finding
 from weclick.common.spread import spread_to_ends
 from weclick.datasets.base import Dataset
+from weclick.datasets.beside import beside_findings
 from weclick.datasets.label_facts import label_facts
 from weclick.datasets.label_findings import label_findings
 from weclick.datasets.window_findings import consistency_findings, gap_findings, shift_findings
@@ -63,7 +64,7 @@ def unscored_findings(dataset: Dataset, split: str) -> list[Finding]:
 
 
 def number_findings(dataset: Dataset, split: str, window: Window, max_gap_frames: int) -> list[Finding]:
-    """What is strange in the numbers of frames. Data sets of their own layout number them on purpose.
+    """What is strange in frames' names and numbers. Data sets of their own layout number them on purpose.
 
     Args:
         dataset, split, window, max_gap_frames: as in `split_findings`.
@@ -72,6 +73,7 @@ def number_findings(dataset: Dataset, split: str, window: Window, max_gap_frames
         return []
     clips = dataset.clips(split)
     return [
+        *beside_findings(f"frames of {split}", clips),
         *gap_findings(clips, window),
         *consistency_findings(clips, max_gap_frames),
         *shift_findings(f"labels of {split}", clips),

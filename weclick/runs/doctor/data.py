@@ -67,7 +67,8 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     if dataset.click_file:
         findings += _check_clicks(dataset, data["train"], splits[data["train"]])
     if data["train"] != data["val"]:
-        findings += _leakage(dataset, splits[data["train"]], splits[data["val"]])
+        intended = data.get("held_out") == "other_frames"
+        findings += _leakage(dataset, splits[data["train"]], splits[data["val"]], intended=intended)
     return findings + _scored(dataset, data["val"], splits[data["val"]], findings)
 
 
@@ -207,8 +208,13 @@ def _check_labels(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bo
     return findings
 
 
-def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> list[Finding]:
-    """Find frames whose content lies in both splits. Training on a scored frame makes scores worthless."""
+def _leakage(
+    dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip], *, intended: bool
+) -> list[Finding]:
+    """Find frames whose content lies in both splits. Training on a scored frame makes scores worthless.
+
+    `intended`: scored frames shall be unlabelled ones of the training (data.held_out: other_frames).
+    """
     clicked = _images(train, lambda clip: [clip.frames[i] for i in clip.targets])
     others = _images(train, lambda clip: clip.frames)
     scored = _images(val, lambda clip: [clip.frames[i] for i in clip.scored])
@@ -238,8 +244,15 @@ def _leakage(dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]) -> li
     seen = sorted(shown[key] for key in shown.keys() & content(others).keys())
     if seen:
         found = f"{len(seen)} of {len(scored)} scored frames are unlabelled in training, e.g. {seen[0]}"
+        if intended:
+            return [Finding("ok", "splits", f"{found}, as data.held_out: other_frames wants")]
         return [
-            Finding("warning", "splits", found, "fine if intended (data.held_out: other_frames); then say so")
+            Finding(
+                "warning",
+                "splits",
+                found,
+                "fine if intended; then set data.held_out to other_frames, or say so",
+            )
         ]
     return [Finding("ok", "splits", "no file of a scored frame is, byte for byte, in the training split")]
 
