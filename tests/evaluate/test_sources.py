@@ -222,3 +222,15 @@ def test_names_as_long_as_the_file_system_takes(tmp_path, checkpoint):
     done = run(*given, "--checkpoint", checkpoint, "--output", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert len(files(tmp_path / "out")) == 4
+
+
+def test_files_beside_sources_that_nobody_reads_are_named(tmp_path, capsys):
+    """Phones write .heic; a folder without a single source, and notes, are no matter."""
+    image(tmp_path / "in/a.png")
+    for name in ("in/b.HEIC", "in/notes.txt", "in/deeper/model.bin"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert names(tmp_path / "in") == ["a"]
+    told = capsys.readouterr().err
+    assert told.count("warning") == 1
+    assert f"{tmp_path}/in: b.HEIC: not read, since the ending is none of .png" in told

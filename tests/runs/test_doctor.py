@@ -91,7 +91,7 @@ def test_classes_that_never_occur_are_a_warning(folder):
     )
     status, told = ask(config)
     assert status == 0
-    assert {(level, found) for level, _, found in told} == {("warning", "boat never occur")}
+    assert {(level, found) for level, _, found in told} == {("warning", "boat never occurs")}
 
 
 def test_a_palette_in_another_order_is_a_warning(folder):
@@ -133,6 +133,17 @@ def test_labels_without_a_pixel_to_score_are_an_error(folder):
     code, told = ask(config)
     assert code == 1
     assert any("not one pixel of the 3 scored labels of split 'val'" in found for _, _, found in told)
+
+
+def test_labels_without_a_pixel_to_click_on_are_an_error(folder):
+    """As the run says it; the classes that never occur are not told a second time."""
+    for path in (folder[0] / "labels/a").iterdir():
+        Image.fromarray(np.full((32, 32), 255, np.uint8)).save(path)
+    status, told = ask(folder[1])
+    assert status == 1
+    assert [level for level, _, _ in told] == ["warning", "error"]
+    assert "all labels hold 255 alone" in told[0][2]
+    assert "not one pixel of all 2 has a class, so there is nothing to click on" in told[1][2]
 
 
 def test_the_last_line_claims_what_was_looked_at(folder):

@@ -57,7 +57,9 @@ def empty_classes(manifest: Manifest, frames: Points) -> list[Finding]:
     empty = [name for class_id, name in enumerate(manifest.classes.names) if class_id not in clicked]
     if not empty:
         return []
-    found = f"has no click of {', '.join(empty)}; a network cannot learn them"
+    found = (
+        f"has no click of {', '.join(empty)}; a network cannot learn {'it' if len(empty) == 1 else 'them'}"
+    )
     todo = "add labels or clicks, or lower clicks.min_pixels"
     return [Finding("warning", f"split {manifest.split!r} of {manifest.root}", found, todo)]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from weclick.common import words
 from weclick.common.errors import InputError, MissingFileError
 from weclick.datasets.folder import VIDEO_SUFFIXES
+from weclick.datasets.unread import tell_unread
 from weclick.manifest.images import IMAGE_SUFFIXES
 
 
@@ -157,8 +158,11 @@ def _inside(folder: Path, own: _Own, seen: set[Path]) -> Iterator[Path]:
     """The images and videos in a folder and deeper. Real folders come before links, and each is seen once."""
     seen.add(folder.resolve())
     listed = [path for path in sorted(folder.iterdir()) if path.name[0] != "."]
-    files = [path for path in listed if _is_known(path) and path.is_file()]
-    yield from (path for path in files if not own.has(path))
+    known = (path for path in listed if _is_known(path) and path.is_file())
+    files = [path for path in known if not own.has(path)]
+    if files:
+        tell_unread(folder, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
+    yield from files
     for below in sorted((path for path in listed if path.is_dir()), key=Path.is_symlink):
         if below.resolve() not in seen:
             yield from _inside(below, own, seen)

@@ -201,10 +201,17 @@ def _check_labels(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bo
         findings.insert(0, Finding("ok", what, told))
     seen = np.sum([label.counts for label in labels], axis=0)
     never = [name for name, count in zip(dataset.classes.names, seen, strict=True) if not count]
-    if never and not faults:  # of a label with a fault nothing is known
+    if len(never) == len(seen) and len(chosen) == len(used) and not faults:
+        # what is scored has an error of its own
+        clicked = not dataset.click_file and any(clip.targets for clip in clips)
+        told = f"not one pixel of all {len(used)} has a class, so there is nothing to click on"
+        todo = "correct the labels or the list of classes, or name a click table in data.clicks"
+        findings += [Finding("error", what, told, todo)] if clicked else []
+    elif never and not faults:  # of a label with a fault nothing is known
         todo = "drop these classes, or add labels that show them; a network cannot learn what it never sees"
+        occur = "never occurs" if len(never) == 1 else "never occur"
         where = f" in a sample of {len(chosen)}" if len(chosen) < len(used) else ""
-        findings.append(Finding("warning", what, f"{', '.join(never)} never occur{where}", todo))
+        findings.append(Finding("warning", what, f"{', '.join(never)} {occur}{where}", todo))
     return findings
 
 
