@@ -113,11 +113,11 @@ def open_plain(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o666, *,
         file = os.open(path, flags | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW), mode)
     except OSError as error:
         if error.errno in _NO_FILE:
-            raise _not_plain(path) from error
+            raise _not_plain(path, links=links) from error
         raise
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise _not_plain(path)
+        raise _not_plain(path, links=links)
     return file
 
 
@@ -132,7 +132,7 @@ def check_plain(path: Path | str) -> None:
     except OSError:  # the library will say it
         return
     if not stat.S_ISREG(found.st_mode):
-        raise _not_plain(path, found.st_mode)
+        raise _not_plain(path, links=True)
 
 
 _SORTS = {
@@ -143,10 +143,10 @@ _SORTS = {
 }
 
 
-def _not_plain(path: Path | str, mode: int | None = None) -> NotPlainFileError:
+def _not_plain(path: Path | str, *, links: bool) -> NotPlainFileError:
     try:
-        mode = Path(path).lstat().st_mode if mode is None else mode
-        sort = _SORTS.get(stat.S_IFMT(mode), "a device")
+        follow = links and Path(path).exists()  # a link in a circle leads to nothing
+        sort = _SORTS.get(stat.S_IFMT(Path(path).stat(follow_symlinks=follow).st_mode), "a device")
     except OSError:  # it has just gone
         sort = "something else"
     return NotPlainFileError(f"{path}: is {sort}, expected a plain file; remove it, or name another one")
@@ -213,6 +213,11 @@ def _mode(path: Path, *, follow_links: bool = True) -> int:
         if error.errno in _CERTAIN:
             return 0
         raise
+
+
+def real_path(path: Path) -> Path:
+    """Where symbolic links lead to. A link in a circle leads to itself; `Path.resolve` fails on it."""
+    return Path(os.path.realpath(path))
 
 
 def names_in(folder: Path) -> list[str]:
