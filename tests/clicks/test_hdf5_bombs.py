@@ -100,3 +100,15 @@ def test_a_heap_without_end_is_told_and_not_walked_for_ever(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"train\.h5: is no click table \(.*a heap of texts .* has no end"):
         read_clicks(path)
+
+
+def test_a_text_that_claims_to_be_a_list_is_told_and_does_not_end_the_process(tmp_path):
+    table = ClickTable("train", ("a",), {("c", "0"): np.array([(1, 2, 0, 9)], POINT)})
+    write_clicks(table, tmp_path / "train.h5")
+    content = bytearray((tmp_path / "train.h5").read_bytes())
+    at = content.index(b"units\0\0\0\x19") + 9
+    assert content[at] & 15 == 1, "a text of any length; 0 is a list of any length"
+    content[at] &= 0xF0
+    (tmp_path / "train.h5").write_bytes(content)
+    with pytest.raises(InputError, match=r"train\.h5: is no click table \(.*'units' holds neither texts nor"):
+        read_clicks(tmp_path / "train.h5")

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from weclick.common import files
-from weclick.common.errors import DiskFullError
-from weclick.common.files import remove_unfinished, write_bytes, write_text, written_whole
+from weclick.common.errors import DiskFullError, NotPlainFileError
+from weclick.common.files import file_inside, remove_unfinished, write_bytes, write_text, written_whole
 
 
 def names(folder):
@@ -195,3 +195,18 @@ def test_long_names_fit(tmp_path):
     for name in ("a" * 255, "\N{GRINNING FACE}" * 63):
         write_text(tmp_path / name, "x")
     assert len(names(tmp_path)) == 2
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path):
+    (tmp_path / "0.json").mkdir()
+    with pytest.raises(NotPlainFileError, match=r"0\.json: is a folder, expected a plain file; remove it"):
+        write_text(tmp_path / "0.json", "{}")
+    assert names(tmp_path) == ["0.json"]
+
+
+def test_a_link_in_a_circle_leads_nowhere_and_is_no_crash(tmp_path):
+    (tmp_path / "a").symlink_to("a")
+    assert file_inside(tmp_path, "a") == tmp_path / "a"
+    with written_whole(tmp_path / "a") as file:
+        file.write(b"x")
+    assert (tmp_path / "a").read_bytes() == b"x"

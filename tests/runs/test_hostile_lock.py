@@ -157,3 +157,15 @@ def test_a_street_that_the_user_names_is_read_and_not_drawn_anew(tmp_path):
 def test_what_a_lock_says_moves_no_cursor():
     old, new = ({"config": {"device": text}} for text in ("\x1b[2Jgone", "cpu"))
     assert differences(old, new, "config") == ["device: \\x1b[2Jgone -> cpu"]
+
+
+@pytest.mark.parametrize(
+    "toy", [{"clips": {"train": 100_000, "val": 1}}, {"frames": 10_000, "height": 8192, "width": 8192}]
+)
+def test_a_street_that_would_fill_the_disk_is_not_drawn(tmp_path, toy):
+    done = reproduce(
+        make(tmp_path / "l.json", config={"data": {"toy": {**TOY, **toy}}}), "--results", "again"
+    )
+    assert done.returncode == 1
+    assert re.search(r"error: data\.toy asks for \d+ images .*draw them with `weclick toy`", done.stderr)
+    assert files_beside(tmp_path / "l.json") == set()

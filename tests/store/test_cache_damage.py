@@ -163,6 +163,14 @@ def test_symbolic_links_are_refused(entry, tmp_path, name):
     refused(entry, r"symbolic link|no readable entry\.json")
 
 
+@pytest.mark.parametrize("name", ["flow/c/0/0/0/0", "flow/zarr.json", "zarr.json"])
+def test_links_in_a_circle_are_damage(entry, name):
+    (entry / name).unlink()
+    (entry / name).symlink_to((entry / name).name)
+    refused(entry, "symbolic link")
+    assert any("symbolic links are refused" in fault for fault in verify_entry(entry))
+
+
 def test_a_link_beside_the_files_is_told_and_stays_behind(entry, tmp_path):
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret/password").write_text("password")

@@ -15,6 +15,9 @@ ROWS, ROWS_BYTES = 2**22, 2**28
 
 FILE_BYTES = 2**28
 ATTRIBUTES, ATTRIBUTE_BYTES = 64, 2**20
+_VALUES = (h5py.h5t.TypeStringID, h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID, h5py.h5t.TypeEnumID)
+"""What an attribute may hold. HDF5 crashes the process at some false lists of any length and references."""
+
 _PLAIN = {(), (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE), (h5py.h5z.FILTER_DEFLATE,)}
 
 
@@ -69,6 +72,8 @@ def _check(dataset: h5py.Dataset, name: str) -> None:
 
 def _check_attribute(dataset: h5py.Dataset, key: str) -> None:
     found = dataset.attrs.get_id(key)
+    if not isinstance(found.get_type(), _VALUES):
+        raise ValueError(f"its attribute {key[:80]!r} holds neither texts nor numbers")
     if (
         len(dataset.attrs) > ATTRIBUTES
         or max(found.get_storage_size(), found.dtype.itemsize) > ATTRIBUTE_BYTES

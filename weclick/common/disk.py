@@ -133,7 +133,7 @@ def check_plain(path: Path | str) -> None:
     except OSError:  # the library will say it
         return
     if not stat.S_ISREG(found.st_mode):
-        raise _not_plain(path, found.st_mode)
+        raise _not_plain(path, links=True)
 
 
 _SORTS = {
@@ -146,7 +146,8 @@ _SORTS = {
 
 def _not_plain(path: Path | str, mode: int | None = None, *, links: bool = True) -> NotPlainFileError:
     try:
-        mode = Path(path).stat(follow_symlinks=links).st_mode if mode is None else mode
+        follow = links and Path(path).exists()  # a link in a circle leads to nothing
+        mode = Path(path).stat(follow_symlinks=follow).st_mode if mode is None else mode
         sort = _SORTS.get(stat.S_IFMT(mode), "a device")
     except OSError:  # it has just gone
         sort = "something else"
@@ -214,6 +215,11 @@ def _mode(path: Path, *, follow_links: bool = True) -> int:
         if error.errno in _CERTAIN:
             return 0
         raise
+
+
+def real_path(path: Path) -> Path:
+    """Where symbolic links lead to. A link in a circle leads to itself; `Path.resolve` fails on it."""
+    return Path(os.path.realpath(path))
 
 
 def names_in(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from weclick.common.bounded_json import parse_json, read_bounded
-from weclick.common.disk import open_plain
+from weclick.common.disk import check_plain, open_plain, real_path
 from weclick.common.errors import (
     InputError,
     MissingFileError,
@@ -52,7 +52,7 @@ def file_inside(folder: Path, name: str) -> Path:
         InputError: an absolute name, `..` or a symbolic link leads elsewhere.
     """
     path = folder / name
-    if not is_inside(name) or not path.resolve().is_relative_to(folder.resolve()):
+    if not is_inside(name) or not real_path(path).is_relative_to(real_path(folder)):
         raise InputError(
             f"{path}: leads out of {folder}, so it is not written; give clips and frames relative names "
             "without '..', and remove symbolic links that lead out of the folder"
@@ -80,6 +80,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         Tell it the format, since that name does not end as `path` does.
 
     Raises:
+        NotPlainFileError: a folder lies there.
         DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
     """
     path = Path(path)
@@ -90,9 +91,17 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             try:
                 yield file
                 file.close()
-                hidden.replace(path)
+                _put(hidden, path)
             finally:
                 hidden.unlink(missing_ok=True)
+
+
+def _put(hidden: Path, path: Path) -> None:
+    try:
+        hidden.replace(path)
+    except IsADirectoryError:
+        check_plain(path)
+        raise
 
 
 def remove_unfinished(path: Path) -> None:

@@ -192,9 +192,11 @@ def _opened(
             check_pixels(stream.codec_context.height, stream.codec_context.width)
             stream.codec_context.options = {"max_pixels": str(LARGEST_PX)}
             yield container, stream
-    except (InputError, MemoryError):
+    except InputError:
         raise
     except Exception as error:  # a damaged file may fail anywhere in the decoder, with any error
+        if isinstance(error, MemoryError) and not isinstance(error, av.FFmpegError):
+            raise  # FFmpeg's own: a header asked for more than there is
         raise _unreadable(path, error) from error
 
 

@@ -15,7 +15,7 @@ from weclick.common.config import load_config
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
 from weclick.common.schemas import load_schema
-from weclick.common.sections import Config
+from weclick.common.sections import Config, ToySection
 from weclick.common.typed import paths_of
 from weclick.datasets import build_manifest, open_dataset
 from weclick.datasets.toy.draw import generate
@@ -29,6 +29,12 @@ from weclick.runs.wanted import Wanted
 from weclick.store import Store
 
 _STDERR = 2
+
+STREET_PX = 4 * 10**9
+"""The pixels that are drawn because a lock says so: about 10 GB of files, or 100,000 small ones."""
+
+_IMAGE_PX = 40_000
+"""A small image costs as much as one of so many pixels."""
 
 
 def config_of(lock: Mapping[str, Any], results: Path, change: Sequence[str] = ()) -> Config:
@@ -98,6 +104,7 @@ def _list_data(config: Config, layout: Layout) -> None:
     """Make the manifests of the data on disk as the workflow would, after a toy street is drawn."""
     data, root = config["data"], Path(config["data"]["root"])
     if data["name"] == "toy" and (root == _own_street(layout.folder) or not root.exists()):
+        _check_street(data["toy"])
         generate(root, **data["toy"])
         write_text(root / "toy.json", json.dumps(data["toy"], indent=1) + "\n")
     dataset, reach_frames = open_dataset(data), Wanted(config).reach_frames
@@ -113,6 +120,18 @@ def _list_data(config: Config, layout: Layout) -> None:
                     remember=layout.digests,
                 )
                 write_manifest(made, path)
+
+
+def _check_street(toy: ToySection) -> None:
+    """Raises InputError if a street would fill a disk. A lock may be a stranger's, and it says how large."""
+    images = sum(toy["clips"].values()) * toy["frames"]
+    drawn_px = images * max(toy["height"] * toy["width"], _IMAGE_PX)
+    if drawn_px > STREET_PX:
+        raise InputError(
+            f"data.toy asks for {images} images of {toy['height']}x{toy['width']} px, more than is drawn "
+            "for a lock; if you trust it, draw them with `weclick toy`, and name their folder with --set "
+            "data.root=PATH"
+        )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> list[str]:

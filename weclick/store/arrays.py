@@ -13,7 +13,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from weclick.common.disk import blocks_of, is_file, is_folder, open_plain, read_plain, surely
+from weclick.common.disk import blocks_of, is_file, is_folder, open_plain, read_plain, real_path, surely
 from weclick.common.errors import UnreadableError
 from weclick.store.keys import file_digest
 from weclick.store.meta import EntryMissingError, damaged, is_safe_name
@@ -146,7 +146,7 @@ def check_file(entry: Path, name: str, files: Files, *, shard_of: str = "") -> N
 def is_plain(entry: Path, name: str) -> bool:
     """Whether a file of an entry is a plain file that no symbolic link leads to."""
     path = entry / name
-    whole = surely(path, path.resolve) == surely(entry, entry.resolve) / name
+    whole = surely(path, partial(real_path, path)) == surely(entry, partial(real_path, entry)) / name
     return whole and is_file(path)
 
 
