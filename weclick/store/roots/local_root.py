@@ -258,7 +258,10 @@ class LocalRoot:
             FileNotFoundError: there is no such entry; another process was faster.
         """
         leaving = self.folder(kind, key).rename(_hidden(self.folder(kind, key)))
-        shutil.rmtree(leaving)
+        if leaving.is_symlink():  # what it leads to is not of this root
+            leaving.unlink()
+        else:
+            shutil.rmtree(leaving)
 
     def abandoned(self, now: float) -> Iterator[Path]:
         """Hidden folders that killed writers left behind, as seen at a time by the root's clock."""
