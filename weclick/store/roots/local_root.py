@@ -23,6 +23,7 @@ from weclick.common.disk import (
     open_plain,
     patiently,
     read_plain,
+    remove_tree,
 )
 from weclick.common.errors import InputError, NotPlainFileError, room_to_write, unwritable
 from weclick.common.files import write_bytes
@@ -258,10 +259,7 @@ class LocalRoot:
             FileNotFoundError: there is no such entry; another process was faster.
         """
         leaving = self.folder(kind, key).rename(_hidden(self.folder(kind, key)))
-        if leaving.is_symlink():  # what it leads to is not of this root
-            leaving.unlink()
-        else:
-            shutil.rmtree(leaving)
+        remove_tree(leaving)
 
     def abandoned(self, now: float) -> Iterator[Path]:
         """Hidden folders that killed writers left behind, as seen at a time by the root's clock."""
