@@ -171,6 +171,14 @@ def test_links_in_a_circle_are_damage(entry, name):
     assert any("symbolic links are refused" in fault for fault in verify_entry(entry))
 
 
+def test_of_a_linked_entry_only_the_link_is_removed(entry, tmp_path):
+    entry.rename(tmp_path / "elsewhere")
+    entry.symlink_to(tmp_path / "elsewhere")
+    LocalRoot(entry.parents[3]).remove("flow", entry.name)
+    assert list(entry.parent.iterdir()) == []
+    assert (tmp_path / "elsewhere/entry.json").is_file()
+
+
 def test_a_link_beside_the_files_is_told_and_stays_behind(entry, tmp_path):
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret/password").write_text("password")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections import defaultdict
@@ -159,6 +158,7 @@ def _size(folders: Iterable[Path]) -> str:
 
 
 def _delete(root: LocalRoot, chosen: Sequence[Summary], idle: Sequence[Path]) -> None:
+    from weclick.common.disk import remove_tree
     from weclick.common.progress import progress_bar
     from weclick.store import delete
 
@@ -166,7 +166,7 @@ def _delete(root: LocalRoot, chosen: Sequence[Summary], idle: Sequence[Path]) ->
         freed = delete(root, chosen, bar.advance)
         for folder in idle:
             with suppress(FileNotFoundError):  # another process was faster
-                shutil.rmtree(folder)
+                remove_tree(folder)
             bar.advance()
     print(
         f"{root}: {mebibytes(freed)} MiB of entries deleted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -220,6 +221,14 @@ def _mode(path: Path, *, follow_links: bool = True) -> int:
 def real_path(path: Path) -> Path:
     """Where symbolic links lead to. A link in a circle leads to itself; `Path.resolve` fails on it."""
     return Path(os.path.realpath(path))
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder with all that is in it. Of a symbolic link, only the link goes."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
 
 
 def names_in(folder: Path) -> list[str]:

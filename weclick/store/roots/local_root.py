@@ -23,6 +23,7 @@ from weclick.common.disk import (
     open_plain,
     patiently,
     read_plain,
+    remove_tree,
 )
 from weclick.common.errors import InputError, NotPlainFileError, room_to_write, unwritable
 from weclick.common.files import write_bytes
@@ -262,7 +263,7 @@ class LocalRoot:
             FileNotFoundError: there is no such entry; another process was faster.
         """
         leaving = self.folder(kind, key).rename(_hidden(self.folder(kind, key)))
-        shutil.rmtree(leaving)
+        remove_tree(leaving)
 
     def abandoned(self, now: float) -> Iterator[Path]:
         """Hidden folders that killed writers left behind, as seen at a time by the root's clock."""
