@@ -32,7 +32,7 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
     """Indexes, models, and if `planned` manifests in a folder of results, at any depth.
 
     Raises:
-        InputError: a folder in it cannot be read.
+        InputError: a folder in it cannot be read, or lies where a file that names entries should.
     """
 
     def refuse(error: OSError) -> None:
@@ -43,13 +43,18 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
 
     found = []
     for here, names in walk_once(folder, refuse):
+        if here != folder and _names_entries(here, planned=planned):
+            raise InputError(
+                f"{here}: is a folder, but a file of that name tells which entries the run needs; restore it, "
+                "or make it again with `snakemake`"
+            )
         paths = (here / name for name in names)
-        found += [
-            path
-            for path in paths
-            if path.name == CARD or is_index(path) or (planned and stage_of(path) == "manifest")
-        ]
+        found += [path for path in paths if _names_entries(path, planned=planned)]
     return sorted(found)
+
+
+def _names_entries(path: Path, *, planned: bool) -> bool:
+    return path.name == CARD or is_index(path) or (planned and stage_of(path) == "manifest")
 
 
 def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, str]]:
