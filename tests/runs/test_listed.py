@@ -18,5 +18,5 @@ def test_indexes_and_cards_are_found_at_any_depth(tmp_path):
 def test_a_folder_in_the_place_of_a_file_that_names_entries_is_told(tmp_path, name):
     """Otherwise a garbage collection would take the entries of that file for unneeded."""
     (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(InputError, match=rf"{name}: is a folder, but a file of that name tells"):
+    with pytest.raises(InputError, match=rf"{name}: is a folder, but a file of that name tells what"):
         files_of(tmp_path)

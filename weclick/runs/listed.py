@@ -45,7 +45,7 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
     for here, names in walk_once(folder, refuse):
         if here != folder and _names_entries(here, planned=planned):
             raise InputError(
-                f"{here}: is a folder, but a file of that name tells which entries the run needs; restore it, "
+                f"{here}: is a folder, but a file of that name tells what the run needs; restore it, "
                 "or make it again with `snakemake`"
             )
         paths = (here / name for name in names)
