@@ -181,12 +181,13 @@ def read_plain(path: Path | str, *, at_most: int | None = None, links: bool = Fa
         at_most: bytes after which reading stops; at least so many come if the file has them.
         links: as in `open_plain`.
     """
-    content = bytearray()
+    found, length = [], 0
     for block in blocks_of(path, links=links):
-        content += block
-        if at_most is not None and len(content) >= at_most:
+        found.append(block)
+        length += len(block)
+        if at_most is not None and length >= at_most:
             break
-    return bytes(content)
+    return b"".join(found)
 
 
 def is_file(path: Path) -> bool:
