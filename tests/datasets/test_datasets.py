@@ -310,7 +310,7 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("text", "found"),
         [
-            ("classes: [background, car]", "TypeError"),
+            ("classes: [background, car]", "class 0 has no color and no name"),
             ("classes: [{name: car, color: [0, 0, 300]}]", "outside 0..255"),
             (
                 "classes: [{name: car, color: [0, 0, 0]}]\ninstance_classes: [dog]",
