@@ -91,6 +91,27 @@ def test_gc_deletes_nothing_that_is_needed(library, root, share):
     assert "could not be checked" in told
 
 
+DELETION = """
+import os, sys
+from pathlib import Path
+from weclick.store import LocalRoot, delete, read_ledger
+root = LocalRoot(Path(sys.argv[1]))
+entries = read_ledger([root]).entries
+os.environ["FAIL_SHARE"] = "1"
+delete(root, entries)
+"""
+
+
+def test_a_disk_that_fails_while_gc_deletes_is_told(library, root):
+    before = files_of(root)
+    environment = failing(library, root / "flow", 0, errno.EIO, 0)
+    command = [sys.executable, "-c", DELETION, str(root)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "UnreadableError" in ended.stderr
+    assert "could not be deleted now ([Errno 5]" in ended.stderr
+    assert files_of(root) == before
+
+
 @pytest.mark.parametrize("share", [0.01, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_publish_copies_whole_entries_or_none(library, root, tmp_path, share):
     before, team = files_of(root), tmp_path / "team"

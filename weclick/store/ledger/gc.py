@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.common.disk import is_there, names_in
+from weclick.common.errors import UnreadableError
 from weclick.store.leases.leases import Leases
 from weclick.store.ledger.read import Summary
 from weclick.store.meta import KINDS
@@ -72,16 +73,25 @@ def delete(root: LocalRoot, chosen: Iterable[Summary], advance: Callable[[], Any
 
     Returns:
         How many bytes were freed.
+
+    Raises:
+        UnreadableError: the disk or share fails. What was not yet deleted stays; a rest is swept later.
     """
     freed, leases = 0, Leases(root.path)
     for kind in KINDS:
         leases.sweep(kind)
     for entry in chosen:
-        with suppress(FileNotFoundError):  # another process was faster
-            unused = root.last_use(entry.kind, entry.key) == entry.used_unix_s
-            if unused and not is_there(leases.path(entry.kind, entry.key)):
-                root.remove(entry.kind, entry.key)
-                freed += entry.entry_bytes
+        try:
+            with suppress(FileNotFoundError):  # another process was faster
+                unused = root.last_use(entry.kind, entry.key) == entry.used_unix_s
+                if unused and not is_there(leases.path(entry.kind, entry.key)):
+                    root.remove(entry.kind, entry.key)
+                    freed += entry.entry_bytes
+        except OSError as error:
+            raise UnreadableError(
+                f"{root.folder(entry.kind, entry.key)}: could not be deleted now ({error}); what was to go "
+                "after it stays; look at the disk or share, and run again"
+            ) from error
         advance()
     return freed
 
