@@ -25,12 +25,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from older_code import CHECKOUT, git, older_code
 from PIL import Image
 
 from weclick.common.machine import machine, versions
 
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parent
 SIZE = (512, 1024)
 CLIPS = {"png": {}, "jpg": {"quality": 95}}
 """Suffix -> options of Pillow; a clip of each."""
@@ -61,18 +61,15 @@ print(json.dumps({"seconds": time.perf_counter() - wall, "cpu_seconds": cpu() - 
 def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="frames-", dir=options.folder) as scratch:
-        folder, older = Path(scratch), Path(scratch) / "older"
+        folder = Path(scratch)
         revision = git("rev-parse", "--short", options.against)
-        git("worktree", "add", "--detach", str(older), options.against)
-        try:
+        with older_code(options.against, folder / "older") as older:
             sizes = draw(folder / "data", options.frames)
             found = {
                 f"{what}, {clip}": compare(folder, older, clip, what, options.pairs)
                 for what in ("pack", "decode")
                 for clip in CLIPS
             }
-        finally:
-            git("worktree", "remove", "--force", str(older))
     report = {
         "machine": machine(),
         "versions": versions("pillow", "numpy", "zarr"),
@@ -141,11 +138,6 @@ def parse() -> argparse.Namespace:
     add("--folder", type=Path, help="on the disk to measure (default: where temporary files go)")
     add("--output", type=Path, default=HERE / "results" / "frames.json", help="JSON to write")
     return parser.parse_args()
-
-
-def git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=CHECKOUT, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

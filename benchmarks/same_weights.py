@@ -23,9 +23,8 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from older_code import CHECKOUT, git, older_code
 
-HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parent
 RAW = "from weclick.train import network_code; network_code.TRAINS_LIKE.clear(); "
 """Makes today's code write its own digests into the keys, not those of older code that trains alike."""
 VERB = "import sys; from weclick.cli import main; sys.argv[0] = 'weclick'; main()"
@@ -81,14 +80,10 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="same-weights-") as scratch:
         folder = Path(scratch)
-        older = folder / "older"
-        revision = _git("rev-parse", "--short", options.against)
-        _git("worktree", "add", "--detach", str(older), options.against)
-        try:
+        revision = git("rev-parse", "--short", options.against)
+        with older_code(options.against, folder / "older") as older:
             then = train_all(older, folder / "then", VERB)
             now = train_all(CHECKOUT, folder / "now", RAW + VERB)
-        finally:
-            _git("worktree", "remove", "--force", str(older))
     same: dict[tuple[str, str], bool] = {}
     for case, (code, weights) in now.items():
         code_then, weights_then = then[case]
@@ -152,11 +147,6 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--against", required=True, help="revision of the older code, as git names it")
     return parser.parse_args()
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=CHECKOUT, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from older_code import CHECKOUT, git, older_code
 
 from weclick.common.machine import machine, versions
 
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parent
 VERB = "import sys; from weclick.cli import main; sys.argv[0] = 'weclick'; main()"
 
 NETWORK = {
@@ -76,13 +76,9 @@ def main() -> None:
     options, load = parse(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="stage-costs-") as scratch:
         folder = Path(scratch)
-        older = folder / "older"
-        revision = _git("rev-parse", "--short", options.against)
-        _git("worktree", "add", "--detach", str(older), options.against)
-        try:
+        revision = git("rev-parse", "--short", options.against)
+        with older_code(options.against, folder / "older") as older:
             pairs = measure(folder, {"before": older, "now": CHECKOUT}, options.repeats)
-        finally:
-            _git("worktree", "remove", "--force", str(older))
     report = {
         "machine": machine() | {"load_before": round(load, 2)},
         "versions": versions("torch", "numpy", "zarr"),
@@ -151,11 +147,6 @@ def parse() -> argparse.Namespace:
         "--output", type=Path, default=HERE / "results/stage_costs.json", help="JSON to write"
     )
     return parser.parse_args()
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=CHECKOUT, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

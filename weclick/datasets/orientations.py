@@ -35,10 +35,7 @@ def file_orientations(root: Path, digests: Mapping[str, str], remember: Path | N
             fresh |= part
     if remember and fresh:
         with memory_of_files(remember) as memory, memory:
-            memory.execute(
-                "CREATE TABLE IF NOT EXISTS orientations "
-                "(digest TEXT PRIMARY KEY, orientation INTEGER) WITHOUT ROWID"
-            )
+            memory.execute(_TABLE)
             memory.executemany("INSERT OR REPLACE INTO orientations VALUES (?, ?)", fresh.items())
     known |= fresh
     return {name: known[digest] for name, digest in digests.items()}
