@@ -279,7 +279,7 @@ def _read_video(folder: Path) -> bytes:
 
 def _sign(entry: Path, *, relist: bool = False) -> None:
     """Make sums and digests of an entry fit what lies there, as an attacker who knows the format."""
-    from weclick.store.keys import file_digest
+    from weclick.common.digest import file_digest
     from weclick.store.meta import _digest, spell_meta
 
     meta = json.loads((entry / "entry.json").read_text(encoding="utf-8"))

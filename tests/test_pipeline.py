@@ -18,7 +18,8 @@ from weclick.common import code_digest as digests
 from weclick.common.code_digest import imported_modules
 
 COMPUTES_NOTHING = tuple(
-    f"weclick.{name}." for name in ("cli", "common", "store", "runs.cost", "runs.layout", "runs.wanted")
+    f"weclick.{name}."
+    for name in ("cli", "common", "store", "runs.cost", "runs.metered", "runs.layout", "runs.wanted")
 )
 """What only opens, checks, keeps, meters and asks: an edit there reruns no stage for the verb's sake."""
 ONLINE = {"student": {"online": {"teacher": "a teacher.safetensors"}}}

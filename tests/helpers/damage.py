@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from weclick.store.keys import file_digest
+from weclick.common.digest import file_digest
 from weclick.store.meta import _digest, spell_meta
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from weclick.datasets.frames import pack_frames
-from weclick.runs.cost import MeteredStore, stage_cost
+from weclick.runs.cost import stage_cost
+from weclick.runs.metered import MeteredStore
 from weclick.store import Store, write_index
 
 

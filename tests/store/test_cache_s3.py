@@ -26,8 +26,8 @@ from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest.window import Window
 from weclick.proxy_labels.soft_labels import compute_soft_labels
-from weclick.runs.cost import MeteredStore
 from weclick.runs.doctor.machine import check_roots
+from weclick.runs.metered import MeteredStore
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.store import (
     DamagedEntryError,

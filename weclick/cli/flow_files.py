@@ -100,7 +100,7 @@ def flow_import(
     """
     from weclick.flow.from_files import import_flow, write_wanted
     from weclick.manifest import read_manifest
-    from weclick.runs.cost import make_index
+    from weclick.runs.metered import make_index
     from weclick.runs.wanted import Wanted
 
     if (output is None) == (wanted is None):

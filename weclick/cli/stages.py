@@ -116,7 +116,7 @@ def frames(output: OutputFile, manifest: OneManifest, config: Config = DEFAULT, 
     """Decode the frames of a shard once, into chunks that training reads by crops."""
     from weclick.datasets.frames import pack_frames
     from weclick.manifest import read_manifest
-    from weclick.runs.cost import make_index
+    from weclick.runs.metered import make_index
 
     chosen = load(config, change, "frames")
 
@@ -137,7 +137,7 @@ def flow(
     """Estimate optical flow from every target to its possible neighbours; cached pairs are kept."""
     from weclick.flow.stage import compute_flow
     from weclick.manifest import read_manifest
-    from weclick.runs.cost import make_index
+    from weclick.runs.metered import make_index
     from weclick.runs.wanted import Wanted
 
     chosen = load(config, change, "flow")
@@ -179,7 +179,7 @@ def soft_labels(
     """Store the teacher's predictions on every frame of a shard, at its stride, quantised."""
     from weclick.manifest import read_manifest
     from weclick.proxy_labels.soft_labels import compute_soft_labels
-    from weclick.runs.cost import make_index
+    from weclick.runs.metered import make_index
 
     chosen = load(config, change, "soft_labels")
 
@@ -303,7 +303,8 @@ def _train(
     device = choose_device(device, devices)
     from weclick.clicks import read_clicks
     from weclick.manifest import read_manifests
-    from weclick.runs.cost import MeteredStore, stage_cost
+    from weclick.runs.cost import stage_cost
+    from weclick.runs.metered import MeteredStore
     from weclick.runs.wanted import Wanted
     from weclick.store import read_index
     from weclick.train.data.stream import Caches

@@ -11,13 +11,13 @@ import numpy as np
 from weclick.clicks.components import clicks_from_labels, scaled_min_pixels
 from weclick.clicks.people import Points, import_clicks
 from weclick.clicks.table import ClickTable
+from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding, tell
 from weclick.common.progress import progress_bar
 from weclick.common.sections import ClicksSection
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
 from weclick.manifest.read import read_instances, read_label
-from weclick.store import canonical_json
 
 
 def generate_clicks(

@@ -19,10 +19,10 @@ import numpy as np
 
 from weclick.clicks.hdf5 import read_rows
 from weclick.common.bounded_json import parse_json
+from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_bytes, write_text
 from weclick.manifest.click_table import POINT, ClickTable
-from weclick.store import canonical_json
 
 SCHEMA_VERSION = 1
 UNITS = {"y": "px", "x": "px", "area": "px"}

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from weclick.common.digest import canonical_json, file_digest
 from weclick.common.errors import InputError
 from weclick.datasets.digests import edited_files, file_digests
 from weclick.datasets.file_names import in_utf8
@@ -16,7 +17,6 @@ from weclick.datasets.orientations import file_orientations
 from weclick.manifest import Classes, Clip, Frame, Manifest, frame_digest, read_manifest, shard_of
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
-from weclick.store import canonical_json, file_digest
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
+from weclick.datasets.toy.classes import CLASSES, INSTANCE_CLASSES, PALETTE
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
 SNIPPET = range(-19, 11)
@@ -97,8 +98,6 @@ def open_toy(root: Path, data: DataSection) -> Dataset:
 
     In training every `data.target_every`-th frame is a target (null: every frame); elsewhere all are scored.
     """
-    from weclick.datasets.toy.draw import CLASSES, INSTANCE_CLASSES, PALETTE
-
     instance_classes = tuple(CLASSES.index(name) for name in INSTANCE_CLASSES)
     return Dataset(
         name="toy",

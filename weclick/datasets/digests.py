@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from weclick.common.content import is_young, signature_of
+from weclick.common.digest import file_digest
 from weclick.common.disk import is_there, open_plain
 from weclick.common.errors import (
     DiskFullError,
@@ -25,7 +26,6 @@ from weclick.common.errors import (
     unwritable,
 )
 from weclick.common.progress import progress_bar
-from weclick.store import file_digest
 
 P = TypeVar("P", Path, str)
 

@@ -16,7 +16,7 @@ from weclick.datasets.base import Dataset
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import read_ids
-from weclick.manifest.read import read_instances, read_label, values_in
+from weclick.manifest.read import read_instances, read_label
 
 FIRST_INSTANCE = 1000
 """Values of an instance map from here on are objects, as the clicks stage takes them."""
@@ -81,7 +81,8 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
     nothing = np.zeros(manifest.num_classes, np.int64)
     try:
         values = read_ids(path)
-        classes = values if _are_ids(values, manifest) else read_label(manifest, frame)
+        counts = _counts_of_ids(values, manifest)
+        classes = read_label(manifest, frame) if counts is None else values
         values = values if values.ndim == 2 else classes
         instances = read_instances(manifest, frame) if manifest.classes.instance_classes else None
         if fault := _size_fault(manifest, frame, classes, instances):
@@ -90,7 +91,8 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
             palette = image.getpalette() if image.mode == "P" else None
     except (OSError, ValueError) as error:
         return LabelFacts(clip.id, str(path), nothing, fault=str(error))
-    counts = np.bincount(classes.ravel(), minlength=256)
+    if counts is None:
+        counts = np.bincount(classes.ravel(), minlength=256)
     colors = np.array(palette or [], np.int64).reshape(-1, 3)[: manifest.num_classes]
     jumps, ramps = _ramps(values)
     strange = "" if instances is None else _strange_instances(manifest, frame, classes, instances, values)
@@ -105,6 +107,13 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
         instances=strange,
         objects=None if frame.instances is None else _numbers_any(instances),
     )
+
+
+def _values_in(array: np.ndarray) -> set[int]:
+    """As a set of whole numbers; counted, which is faster than to sort them."""
+    if array.size == 0 or array.min() < 0 or array.max() > 0xFFFF:
+        return set(np.unique(array).tolist())
+    return set(np.flatnonzero(np.bincount(array)).tolist())
 
 
 def _numbers_any(instances: np.ndarray | None) -> bool:
@@ -126,11 +135,12 @@ def _size_fault(manifest: Manifest, frame: Frame, classes: np.ndarray, instances
     return ""
 
 
-def _are_ids(values: np.ndarray, manifest: Manifest) -> bool:
-    """Whether the values of a file are class ids as they are."""
+def _counts_of_ids(values: np.ndarray, manifest: Manifest) -> np.ndarray | None:
+    """(256,) px of each value of a file, if its values are class ids as they are; else None."""
     if manifest.classes.label_map is not None or values.ndim != 2 or values.dtype != np.uint8:
-        return False
-    return set(values_in(values).tolist()) <= {*range(manifest.num_classes), IGNORE}
+        return None
+    counts = np.bincount(values.ravel(), minlength=256)
+    return None if counts[manifest.num_classes : IGNORE].any() else counts
 
 
 def _ramps(values: np.ndarray) -> tuple[int, np.ndarray]:
@@ -161,9 +171,9 @@ def _strange_instances(
     path = manifest.path(frame.instances or "")
     for class_id in manifest.classes.instance_classes:
         here = classes == class_id
-        numbers = np.unique(instances[here])
-        strange = np.setdiff1d(numbers, [0, *np.unique(values[here])])
-        if len(strange) and numbers[-1] < FIRST_INSTANCE:
+        numbers = _values_in(instances[here])
+        strange = sorted(numbers - _values_in(values[here]) - {0})
+        if strange and max(numbers) < FIRST_INSTANCE:
             first = class_id * FIRST_INSTANCE + 1
             told = ", ".join(str(number) for number in strange[:4])
             wanted = (

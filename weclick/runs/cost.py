@@ -8,56 +8,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from weclick import __version__
 from weclick.common.files import open_to_change
 from weclick.common.strict_json import strict_json
-from weclick.store import Entry, EntryWriter, Store, entry_key, write_index
 
 SUFFIX = ".cost.jsonl"
 
 
-class MeteredStore(Store):
-    """A store that counts the entries of one kind that are found in it and made through it.
+class Counts(Protocol):
+    """What `weclick.runs.metered.MeteredStore` counts. A stage without a store does not load that."""
 
-    Args:
-        store: gives the roots and the time to wait for others.
-        kind: of the entries that count.
-
-    Attributes:
-        found: keys that were asked for and found.
-        made: key -> bytes of entries written through this object.
-    """
-
-    def __init__(self, store: Store, kind: str):
-        super().__init__(store.roots, lease_wait_s=store.lease_wait_s, trusted_keys=store.trust)
-        self._kind = kind
-        self.found: set[str] = set()
-        self.made: dict[str, int] = {}
-
-    def find(self, kind: str, key: str) -> Entry | None:
-        """As `Store.find`."""
-        entry = super().find(kind, key)
-        if entry and kind == self._kind:
-            self.found.add(key)
-        return entry
-
-    @contextmanager
-    def create(self, kind: str, inputs: Mapping[str, Any]) -> Iterator[EntryWriter]:
-        """As `Store.create`."""
-        with super().create(kind, inputs) as writer:
-            yield writer
-        if kind == self._kind:
-            entry = self.get(kind, entry_key(kind, inputs))
-            self.made[entry.key] = entry.meta["entry_bytes"]
+    found: set[str]
+    made: dict[str, int]
 
 
 @contextmanager
-def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None]:
+def stage_cost(output: Path, store: Counts | None = None) -> Iterator[None]:
     """Time the block, and add a line about it beside `output`; a block that raises adds none.
 
     Args:
@@ -78,24 +49,3 @@ def stage_cost(output: Path, store: MeteredStore | None = None) -> Iterator[None
     }
     with open_to_change(output.with_suffix(SUFFIX)) as file:
         file.write(f"{strict_json(line)}\n".encode())
-
-
-def make_index(
-    kind: str, output: Path, store: Store, make: Callable[[Store], dict[str, str]]
-) -> dict[str, str]:
-    """Run a stage that makes one entry per clip, and write its index and its cost.
-
-    Args:
-        kind: of the entries.
-        output: index file to write.
-        store: entries are found in it and added to it.
-        make: the stage; takes the store, gives clip id -> key.
-
-    Returns:
-        Clip id -> key.
-    """
-    metered = MeteredStore(store, kind)
-    with stage_cost(output, metered):
-        made = make(metered)
-        write_index(output, kind, made)
-    return made

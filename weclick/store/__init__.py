@@ -1,10 +1,11 @@
 """The content-addressed store that runs and teams share."""
 
+from weclick.common.digest import canonical_json, file_digest
 from weclick.store.arrays import StoredArray, check_array, check_step
 from weclick.store.codecs import SOFT_LABEL_CODECS, decode_flow, decode_soft_labels, encode_flow
 from weclick.store.entries import Entry, EntryWriter, open_entry
 from weclick.store.index import read_index, write_index
-from weclick.store.keys import canonical_json, entry_key, file_digest
+from weclick.store.keys import entry_key
 from weclick.store.ledger.gc import FLOOR_S, Bounds, choose, delete, folder_bytes, leased, leftovers
 from weclick.store.ledger.reach import reach, reach_surely
 from weclick.store.ledger.read import Summary, look_up, read_ledger

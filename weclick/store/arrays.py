@@ -13,9 +13,9 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
+from weclick.common.digest import file_digest
 from weclick.common.disk import blocks_of, is_file, is_folder, open_plain, read_plain, real_path, surely
 from weclick.common.errors import UnreadableError
-from weclick.store.keys import file_digest
 from weclick.store.meta import EntryMissingError, damaged, is_safe_name
 from weclick.store.zarr_json import ZARR_JSON_BYTES, Shard, check_zarr_json
 

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from weclick.common.disk import blocks_of
-from weclick.common.errors import MissingFileError
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text.
-
-    Raises:
-        ValueError: a float is NaN or infinite; JSON has no word for these.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+from weclick.common.digest import canonical_json
 
 
 def entry_key(kind: str, inputs: Mapping[str, Any]) -> str:
@@ -28,22 +16,3 @@ def entry_key(kind: str, inputs: Mapping[str, Any]) -> str:
     worker counts do not belong there, since they do not change the result.
     """
     return hashlib.sha256(canonical_json({"kind": kind, "inputs": inputs}).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's content, read in blocks.
-
-    Raises:
-        MissingFileError: there is no such file.
-        NotPlainFileError: a folder, pipe or device lies there.
-        UnreadableError: the disk or share does not let it be read now.
-    """
-    digest = hashlib.sha256()
-    try:
-        for block in blocks_of(path, links=True):
-            digest.update(block)
-        return digest.hexdigest()
-    except FileNotFoundError as error:
-        raise MissingFileError(
-            f"{path}: there is no such file; correct the path where it is named, or make the file first"
-        ) from error

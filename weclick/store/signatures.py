@@ -19,8 +19,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError, MissingFileError
-from weclick.store.keys import canonical_json
 from weclick.store.meta import LAYOUT, entry_name
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from weclick.common.digest import file_digest
 from weclick.common.disk import files_below, is_there, read_plain, surely
 from weclick.common.errors import InputError
 from weclick.common.schemas import schema_fault
 from weclick.store.arrays import is_plain
 from weclick.store.entries import META, Entry, read_meta_file
-from weclick.store.keys import file_digest
 from weclick.store.meta import damaged, parse_meta, spell_meta
 from weclick.store.zarr_json import ZARR_JSON_BYTES, check_zarr_json
 

@@ -20,18 +20,11 @@ from weclick.common.disk import read_plain
 from weclick.common.errors import UnreadableError, room_to_write
 from weclick.common.files import alone
 from weclick.common.progress import progress_bar
+from weclick.datasets.toy.classes import CLASSES, INSTANCE_CLASSES, PALETTE
 from weclick.datasets.toy.clip import Clip, check_parameters, render_clip
 
 __all__ = ["CLASSES", "INSTANCE_CLASSES", "PALETTE", "Clip", "clip_name", "generate", "render_clip"]
 
-CLASSES: tuple[str, ...] = (
-    "road", "sidewalk", "building", "sky", "vegetation", "pole", "traffic sign", "person", "car",
-)  # fmt: skip
-PALETTE: tuple[tuple[int, int, int], ...] = (
-    (128, 64, 128), (244, 35, 232), (70, 70, 70), (70, 130, 180), (107, 142, 35), (153, 153, 153),
-    (220, 220, 0), (220, 20, 60), (0, 0, 142),
-)  # fmt: skip
-INSTANCE_CLASSES: tuple[str, ...] = ("person", "car")
 FORMAT_VERSION = 1  # raise it when the same parameters begin to give other files
 KINDS = ("leftImg8bit", "gtFine", "flow")
 
