@@ -135,7 +135,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode}, 32 bits a channel; expected 8 or 16 bits, grey or RGB")
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 @cache
