@@ -34,6 +34,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from mutation_doors import Door, make_files
 
@@ -231,6 +232,7 @@ def run(count: int, seed: int, processes: int, only: list[str], say: Callable[[s
     Returns:
         Outcomes by door, the longest and the largest case, and what went wrong.
     """
+    torch.set_num_threads(1)  # a worker would wait for threads that do not survive its fork
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         files = Path(folder) / "files"
         doors = make_files(files)
