@@ -1,6 +1,7 @@
 """Signatures of entries: whom a reader believes, and how a signature travels with its entry."""
 
 import os
+import pickle
 import shutil
 import stat
 import subprocess
@@ -404,3 +405,11 @@ class TestBuckets:
         write_flow_entry(lab.mine / "fetched", value=9)
         array = lab.store(str(far)).get("flow", lab.key).array("flow")[0]
         np.testing.assert_array_equal(array, lab.store(keys=()).get("flow", lab.key).array("flow")[0])
+
+
+def test_a_store_goes_to_another_process(lab):
+    """It asks for the same signatures there."""
+    for store in (lab.store(), lab.store(keys=())):
+        copy = pickle.loads(pickle.dumps(store))
+        assert bool(copy.trust) == bool(store.trust)
+        assert (copy.find("flow", lab.key) is None) == (store.find("flow", lab.key) is None)

@@ -109,6 +109,7 @@ class Trust:
     """
 
     def __init__(self, keys: Sequence[str] = ()):
+        self._given = tuple(keys)
         self._keys = {_raw(key).hex(): key for text in keys for key in _public_keys(text)}
         self._signers = [_signer(public) for public in self._keys]
         self._refused: Counter[tuple[str, str]] = Counter()
@@ -116,6 +117,10 @@ class Trust:
         self._mutex = threading.Lock()
         if self._keys:
             atexit.register(self.tell)
+
+    def __reduce__(self) -> tuple[type[Trust], tuple[tuple[str, ...]]]:
+        """Pickled for another process, which counts and tells for itself."""
+        return Trust, (self._given,)
 
     def __bool__(self) -> bool:
         """Whether signatures are asked for."""
