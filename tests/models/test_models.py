@@ -245,11 +245,32 @@ def test_group_norm_sees_one_image_at_a_time(architecture, channels):
     assert len(norms(model)) == len(norms(model.backbone))
 
 
-def test_dropout_can_be_left_out():
+@pytest.mark.parametrize("none", [False, 0, 0.0])
+def test_dropout_can_be_left_out(none):
     images = torch.randn(2, 3, 48, 64)
-    with_dropout, without = compact(), compact(dropout=False)
+    with_dropout, without = compact(), compact(dropout=none)
     assert not torch.equal(with_dropout(images), with_dropout(images))
     assert torch.equal(without(images), without(images))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "published"), [("deeplabv3plus", [0.5, 0.5, 0.1, 0.1]), ("pspnet", [0.1, 0.1])]
+)
+def test_a_rate_of_dropout_stands_for_all_published_ones(architecture, published):
+    def rates(**options):
+        model = compact(architecture, auxiliary_head=True, **options)
+        return [part.p for part in model.modules() if isinstance(part, nn.Dropout)]
+
+    assert rates() == rates(dropout=None) == rates(dropout=True) == published
+    assert rates(dropout=0.25) == [0.25] * len(published)
+    assert rates(dropout=0) == [0.0] * len(published)
+
+
+def test_equal_dropout_gives_equal_options():
+    """The card is part of a checkpoint's digest; files of before say true."""
+    assert compact(dropout=None).options == compact(dropout=True).options == compact().options
+    assert compact().options["dropout"] is True
+    assert str(compact(dropout=0).options) == str(compact(dropout=0.0).options)
 
 
 # --- inference --------------------------------------------------------------------------------------------
@@ -362,6 +383,8 @@ def test_the_shared_imagenet_weights_fit(backbone):
         ({"output_stride": 32}, r"output_stride is 32, expected one of \[16, 8, 4\] for this backbone"),
         ({"batch_norm": "eval"}, "batch_norm is 'eval', expected one of train, frozen, sync"),
         ({"head_norm": "layer"}, "head_norm is 'layer', expected one of batch, group"),
+        ({"dropout": 1.0}, "dropout is 1.0, expected a rate from 0 to below 1"),
+        ({"dropout": -0.1}, "dropout is -0.1, expected a rate from 0 to below 1"),
     ],
 )
 def test_errors_teach(change, message):

@@ -111,6 +111,18 @@ def test_targets_without_neighbours_are_counted(folder):
     assert any(found.startswith("of 2 targets 1 have no neighbour") for _, _, found in told)
 
 
+def test_published_dropout_in_a_compact_student_that_distils_is_a_warning(folder):
+    def warned(student, **sections):
+        student = {"pretrained": None, "backbone": "mobilenetv2_compact", **student}
+        code, found = ask({**folder[1], "student": student, **sections})
+        assert code == 0
+        return [what for level, what, text in found if level == "warning" and "published dropout" in text]
+
+    assert warned({}) == ["student.dropout"]
+    assert warned({"dropout": 0}) == warned({"dropout": 0.1}) == warned({"backbone": "resnet18"}) == []
+    assert warned({}, kd={"weight": 0}) == []
+
+
 def test_missing_weights_and_a_wrong_configuration_are_errors(folder):
     status, told = ask({**folder[1], "student": {"pretrained": "none.pth"}})
     assert (status, told[0][1:]) == (1, ("student.pretrained", "there is no file none.pth"))

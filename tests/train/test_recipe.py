@@ -100,6 +100,8 @@ def test_the_card_tells_what_was_trained(street, taught):
         ({"student.output_stride": 8}, False),
         ({"student.batch_norm": "sync"}, False),
         ({"student.ema": 0.9}, False),
+        ({"student.dropout": None}, True),
+        ({"student.dropout": 0.5}, False),
         ({"mfd.weight": 0.5}, False),
         ({"window.max_gap_frames": 1}, False),
         ({"seed": 1}, False),
@@ -116,6 +118,14 @@ def test_the_key_follows_what_changes_the_weights(street, store, changed, same):
         inner[key] = value
     other = dataclasses.replace(base, config=config)
     assert (entry_key("models", base.inputs()) == entry_key("models", other.inputs())) == same
+
+
+def test_two_spellings_of_no_dropout_are_one_network(street, store):
+    keys = {
+        entry_key("models", make_recipe(street, store, "teacher", teacher=teacher).inputs())
+        for teacher in ({**street.config["teacher"], "dropout": rate} for rate in (0, 0.0))
+    }
+    assert len(keys) == 1
 
 
 def test_the_key_of_the_best_weights_counts_their_validation(street, store):
@@ -167,13 +177,20 @@ def test_the_key_counts_the_code_of_training_and_not_of_inference(street, store,
 
 
 def test_the_options_of_a_network_reach_it_and_inference_has_no_auxiliary_head(street, store, tmp_path):
-    options = {"output_stride": 8, "auxiliary_head": True, "auxiliary_weight": 0.5, "ema": 0.5}
+    options = {
+        "output_stride": 8,
+        "auxiliary_head": True,
+        "auxiliary_weight": 0.5,
+        "ema": 0.5,
+        "dropout": 0.25,
+    }
     teacher = {**street.config["teacher"], **options, "batch_norm": "sync", "architecture": "pspnet"}
     entry = train_recipe(make_recipe(street, store, "teacher", teacher=teacher), tmp_path, device="cpu")
     model, card = load_model(tmp_path / "model.safetensors")
     assert model.stride == card.options["output_stride"] == 8
     assert model.auxiliary is None
     assert not card.options["auxiliary_head"]
+    assert model.dropout.p == 0.25
     assert entry.attributes["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     assert entry.meta["inputs"]["options"].items() >= options.items()
     terms = [line["terms"] for line in read_metrics(tmp_path / "metrics.jsonl") if "terms" in line]
@@ -201,6 +218,10 @@ def test_an_auxiliary_head_without_a_loss_at_clicks_is_refused(street, store, tm
         ({"clip_gradient_norm": 0}, r"student\.clip_gradient_norm: 0 is less than or equal to the minimum"),
         ({"accumulate": 0}, r"student\.accumulate: 0 is less than the minimum of 1 \(Micro-batches"),
         ({"online": {"estimator": "eyes"}}, r"student\.online\.estimator: 'eyes' is not one of"),
+        (
+            {"dropout": 1},
+            r"student\.dropout: 1 is greater than or equal to the maximum of 1 \(Rate of the head",
+        ),
         ({"ema": 1.0}, r"student\.ema: 1\.0 is greater than or equal to the maximum of 1 \(Decay"),
     ],
 )

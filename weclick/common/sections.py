@@ -116,6 +116,7 @@ class NetworkSection(TypedDict):
     auxiliary_weight: float
     batch_norm: Literal["train", "frozen", "sync"]
     head_norm: Literal["batch", "group"]
+    dropout: float | None
     steps: int
     batch_size: int
     accumulate: int

@@ -29,7 +29,7 @@ def build_model(
     head_norm: Literal["batch", "group"] = "batch",
     output_stride: int | None = None,
     auxiliary_head: bool = False,
-    dropout: bool = True,
+    dropout: bool | float | None = True,
 ) -> DeepLabV3Plus | PSPNet:
     """Builds a network: (B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/stride), ceil(W/stride)).
 
@@ -48,7 +48,9 @@ def build_model(
         head_norm: of the head; group norm looks at one image alone, so it suits small batches of clicks.
         output_stride: of the deepest features, px; None: 16 for DeepLabV3+, 8 for PSPNet (MobileNetV2 16).
         auxiliary_head: whether to add an FCN head on the middle features, used in training mode alone.
-        dropout: whether the head has dropout while training.
+        dropout: of the head while training. True or None: at the published rates (0.5 after ASPP and the
+            first decoder layer, 0.1 before every classifier). A number from 0 to below 1: at that rate in
+            all these places. False: none.
 
     Raises:
         ValueError: for an unknown name, or weights that do not fit.
@@ -76,9 +78,16 @@ def build_model(
         "head_norm": head_norm,
         "output_stride": output_stride,
         "auxiliary_head": auxiliary_head,
-        "dropout": dropout,
+        "dropout": _dropout_option(dropout),
     }
     return model
+
+
+def _dropout_option(dropout: bool | float | None) -> bool | float:
+    """The same setting under one spelling, so that equal networks have equal cards."""
+    if dropout is None:
+        return True
+    return dropout if isinstance(dropout, bool) else float(dropout)
 
 
 def _check_name(what: str, name: str, known: Collection[str]) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from weclick.models.backbones import Backbone
-from weclick.models.layers import conv_norm_relu, init_xavier
+from weclick.models.layers import DropoutOption, conv_norm_relu, init_xavier, make_dropout
 from weclick.models.network import SegmentationNetwork
 
 
@@ -15,7 +15,13 @@ class ASPP(nn.Module):
     """1x1, three dilated 3x3, and image pooling, concatenated and projected."""
 
     def __init__(
-        self, channels_in: int, channels: int, rates: tuple[int, int, int], *, norm: str, dropout: float
+        self,
+        channels_in: int,
+        channels: int,
+        rates: tuple[int, int, int],
+        *,
+        norm: str,
+        dropout: DropoutOption,
     ):
         super().__init__()
         self.branches = nn.ModuleList(
@@ -24,7 +30,7 @@ class ASPP(nn.Module):
         )
         self.pooled = conv_norm_relu(channels_in, channels, 1, norm=norm)
         self.project = nn.Sequential(
-            conv_norm_relu(5 * channels, channels, 1, norm=norm), nn.Dropout(dropout)
+            conv_norm_relu(5 * channels, channels, 1, norm=norm), make_dropout(dropout, 0.5)
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -41,7 +47,7 @@ class DeepLabV3Plus(SegmentationNetwork):
         num_classes: K.
         channels: width of ASPP and decoder; the low-level projection takes 48 of 256 of it.
         norm: of the head, batch or group.
-        dropout: whether there is dropout in training (0.5 after ASPP and the first decoder layer, 0.1 last).
+        dropout: after ASPP and the first decoder layer (published: 0.5) and before the classifier (0.1).
     """
 
     stride = 4
@@ -53,18 +59,18 @@ class DeepLabV3Plus(SegmentationNetwork):
         *,
         channels: int = 256,
         norm: str = "batch",
-        dropout: bool = True,
+        dropout: DropoutOption = None,
     ):
         super().__init__(backbone, num_classes)
-        low, half, little = max(1, round(channels * 48 / 256)), 0.5 * dropout, 0.1 * dropout
+        low = max(1, round(channels * 48 / 256))
         near, middle, far = (rate * 16 // backbone.stride for rate in (6, 12, 18))
-        self.aspp = ASPP(backbone.channels, channels, (near, middle, far), norm=norm, dropout=half)
+        self.aspp = ASPP(backbone.channels, channels, (near, middle, far), norm=norm, dropout=dropout)
         self.low_level = conv_norm_relu(backbone.low_channels, low, 1, norm=norm)
         self.decoder = nn.Sequential(
             conv_norm_relu(channels + low, channels, 3, norm=norm),
-            nn.Dropout(half),
+            make_dropout(dropout, 0.5),
             conv_norm_relu(channels, channels, 3, norm=norm),
-            nn.Dropout(little),
+            make_dropout(dropout, 0.1),
         )
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         init_xavier(self.aspp, self.low_level, self.decoder, self.classifier)

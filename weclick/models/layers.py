@@ -6,6 +6,9 @@ from torch import nn
 
 HEAD_NORMS = ("batch", "group")
 
+DropoutOption = bool | float | None
+"""Rate of a head's dropout: None or True as published, False none, a number at every place."""
+
 
 def conv_norm_relu(
     channels_in: int, channels_out: int, kernel: int, *, norm: str, dilation: int = 1
@@ -28,15 +31,31 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     return nn.GroupNorm(1 if channels % 8 else channels // 8, channels)
 
 
-def fcn_head(channels_in: int, num_classes: int, *, norm: str, dropout: bool) -> nn.Sequential:
+def make_dropout(setting: DropoutOption, published: float) -> nn.Dropout:
+    """Dropout for a place in the head where the published network has the rate `published`.
+
+    Raises:
+        ValueError: the rate is not in [0, 1).
+    """
+    if setting is None or isinstance(setting, bool):
+        return nn.Dropout(0.0 if setting is False else published)
+    if not 0 <= setting < 1:
+        raise ValueError(
+            f"dropout is {setting!r}, expected a rate from 0 to below 1, or None for those of the publication"
+        )
+    return nn.Dropout(float(setting))
+
+
+def fcn_head(channels_in: int, num_classes: int, *, norm: str, dropout: DropoutOption) -> nn.Sequential:
     """A small FCN head, like PSPNet's auxiliary one (Zhao et al. 2017, Sec. 3.3) and torchvision's.
 
-    3x3 to a quarter of the channels, norm, ReLU, dropout 0.1, 1x1: (B, C, h, w) -> logits (B, K, h, w).
+    3x3 to a quarter of the channels, norm, ReLU, dropout (published: 0.1), 1x1: (B, C, h, w) -> logits
+    (B, K, h, w).
     """
     middle = channels_in // 4
     head = nn.Sequential(
         conv_norm_relu(channels_in, middle, 3, norm=norm),
-        nn.Dropout(0.1 * dropout),
+        make_dropout(dropout, 0.1),
         nn.Conv2d(middle, num_classes, 1),
     )
     init_xavier(head)

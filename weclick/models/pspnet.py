@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from weclick.models.backbones import Backbone
-from weclick.models.layers import conv_norm_relu, init_xavier
+from weclick.models.layers import DropoutOption, conv_norm_relu, init_xavier, make_dropout
 from weclick.models.network import SegmentationNetwork
 
 BINS = (1, 2, 3, 6)
@@ -25,7 +25,7 @@ class PSPNet(SegmentationNetwork):
         num_classes: K.
         channels: 256 is the published size, less makes the head narrower in proportion.
         norm: of the head, batch or group.
-        dropout: whether there is dropout (0.1) before the classifier.
+        dropout: before the classifier; published: 0.1.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class PSPNet(SegmentationNetwork):
         *,
         channels: int = 256,
         norm: str = "batch",
-        dropout: bool = True,
+        dropout: DropoutOption = None,
     ):
         super().__init__(backbone, num_classes)
         self.stride = backbone.stride
@@ -44,7 +44,7 @@ class PSPNet(SegmentationNetwork):
         wide = (512 if width >= 2048 else 256) * channels // 256
         self.branches = nn.ModuleList(conv_norm_relu(width, branch, 1, norm=norm) for _ in BINS)
         self.bottleneck = conv_norm_relu(width + len(BINS) * branch, wide, 3, norm=norm)
-        self.dropout = nn.Dropout(0.1 * dropout)
+        self.dropout = make_dropout(dropout, 0.1)
         self.classifier = nn.Conv2d(wide, num_classes, 1)
         init_xavier(self.branches, self.bottleneck, self.classifier)
 

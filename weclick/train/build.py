@@ -66,6 +66,7 @@ def build_network(
         head_norm=options["head_norm"],
         output_stride=options["output_stride"],
         auxiliary_head=options["auxiliary_head"],
+        dropout=options["dropout"],
     )
 
 

@@ -39,7 +39,13 @@ _VALIDATION = ("validate_every", "validate_frames")
 _WATCHING = ("checkpoint_every", "log_every", "profile")
 """Options that show a training and do not change it. Validation changes it only with `keep: best`."""
 
-_OFF = {"accumulate": 1, "clip_gradient_norm": None, "deterministic": False, "keep": "last"}
+_OFF = {
+    "accumulate": 1,
+    "clip_gradient_norm": None,
+    "deterministic": False,
+    "dropout": None,
+    "keep": "last",
+}
 """Options that a key leaves out if they have these values, which change nothing."""
 
 
@@ -161,6 +167,8 @@ class Recipe:
         }
         if options["pretrained"] not in (None, "imagenet"):
             options["pretrained"] = file_digest(options["pretrained"])
+        if "dropout" in options:
+            options["dropout"] = float(options["dropout"])  # 0 and 0.0 are one network
         if not options["auxiliary_head"]:
             del options["auxiliary_weight"]
         more: dict[str, Any] = {}
