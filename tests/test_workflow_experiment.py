@@ -19,7 +19,7 @@ TEACHER = {"scores": "teacher"}
 EXPERIMENT = {
     "name": "tiny",
     "seeds": [0],
-    "arms": {"clicks": CLICKS, "teacher": TEACHER},
+    "arms": {"teacher": TEACHER, "clicks": CLICKS},
     "compare": [["teacher", "clicks"]],
 }
 LATE = {"experiment_summary", "experiment"}
@@ -58,7 +58,7 @@ def test_it_leaves_a_summary_and_a_page(project):
     summary = summary_of(project)
     assert schema_fault(summary, "experiment") == ""
     found = summary["results"]["toy"]
-    assert list(found["arms"]) == ["clicks", "teacher"]
+    assert list(found["arms"]) == ["teacher", "clicks"], "in the order of the configuration"
     assert found["facts"]["clicks"] > 0
     for figures in found["arms"].values():
         assert 0 <= figures["miou"]["mean"] <= 1
@@ -83,7 +83,7 @@ def test_a_new_arm_is_what_it_alone_needs(project):
 
 def test_a_new_seed_shares_what_reads_no_seed(project):
     assert jobs(project, "experiment", *changed(seeds=[0, 1])) == {
-        **dict.fromkeys(("experiment_clicks", "experiment_teacher", "experiment_student"), 1),
+        **dict.fromkeys(("experiment_teacher", "experiment_student"), 1),
         **{"experiment_evaluate": 2},
         **dict.fromkeys(LATE, 1),
     }

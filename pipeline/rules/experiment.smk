@@ -247,7 +247,7 @@ rule experiment_summary:
         f"{RESULTS}/logs/experiment_summary/{{experiment}}.log",
     localrule: True
     params:
-        config=lambda wildcards: json.dumps(config, sort_keys=True),
+        config=lambda wildcards: json.dumps(config),  # arms keep their order
         code=code_digest("weclick.runs.experiment.files"),
     shell:
         "weclick --log {log:q} experiment --config {params.config:q} --device {config[device]:q}"

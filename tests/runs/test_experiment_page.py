@@ -75,7 +75,7 @@ def test_what_is_not_known_is_a_dash(tmp_path):
 
 def test_an_interval_in_words():
     assert interval({"low": 0.551, "high": 0.634}, words.percent) == "55.1 to 63.4"
-    assert interval({"low": -0.001, "high": 0.02}, words.points) == f"{words.points(-0.001)} to +2.0"
+    assert interval({"low": -0.011, "high": 0.02}, words.percent) == "−1.1 to 2.0"
     assert interval({"low": None, "high": None}, words.percent) == words.DASH
 
 

@@ -31,10 +31,26 @@ def stages_of(plan) -> dict[str, int]:
 def test_equal_lineages_are_one_job():
     plan = planned(arms={"clicks": {"change": OFF}, "kd": {"change": {"mfd": {"weight": 0}}}, "all": {}})
     assert stages_of(plan) == {
-        **{"toy": 1, "manifest": 1, "frames": 1, "flow": 1},
-        **{"clicks": 2, "teacher": 2, "soft_labels": 2},  # one for each seed
+        **{"toy": 1, "manifest": 1, "clicks": 1, "frames": 1, "flow": 1},
+        **{"teacher": 2, "soft_labels": 2},  # one for each seed
         **{"student": 6, "evaluate": 6},
     }
+
+
+def test_clicks_follow_the_seed_where_they_are_drawn():
+    arm = {"change": {**OFF, "clicks": {"point": "random"}}}
+    assert stages_of(planned(arms={"drawn": arm}))["clicks"] == 2
+    assert stages_of(planned(arms={"drawn": arm, "centres": {"change": OFF}}))["clicks"] == 3
+
+
+def test_soft_labels_of_several_teachers(monkeypatch):
+    """Teachers of other seeds learn from the same clicks, and trials share them."""
+    monkeypatch.setattr("weclick.runs.experiment.lineage.teacher_seeds", lambda config: [0, 1, 2])
+    plan = planned(arms={"mean": {}}, seeds=[0, 4])
+    assert stages_of(plan)["teacher"] == 3
+    (labels,) = {job for job in plan.jobs.values() if job.stage == "soft_labels"}
+    assert [job.config["seed"] for job in labels.fed_by["teacher"]] == [0, 1, 2]
+    assert {trial.network.config["seed"] for trial in plan.trials} == {0, 4}
 
 
 def test_an_arm_without_distillation_needs_no_teacher():

@@ -44,6 +44,7 @@ def test_target_frames_choose_and_the_better_of_the_others_is_taken(told):
     assert row["asked"] == ["best", "clicks", "clicks_same_time"]
     assert (row["of"], row["minus"]) == ("kd", "clicks_same_time"), "0.55 is better than 0.54"
     assert row["miou"]["values"] == [pytest.approx(0.08), None, pytest.approx(0.13)]
+    assert row["seeds_needed"] is None, "two differences do not tell how far they spread"
 
 
 def test_a_choice_never_looks_at_scored_frames():

@@ -7,7 +7,7 @@ job, and its digest names their folder.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -67,7 +67,9 @@ class Job:
 
 def feeders(config: Config, stage: str) -> tuple[str, ...]:
     """The stages that feed a stage with this configuration."""
-    return tuple(name for name in _FED_BY[stage] if _feeds(config, name, stage))
+    return tuple(
+        name for name in _FED_BY[stage] if (stage, name) not in _ONLY_IF or _ONLY_IF[stage, name](config)
+    )
 
 
 def teacher_seeds(config: Config) -> Sequence[int]:
@@ -88,9 +90,9 @@ class Jobs:
 
     def _make(self, stage: str) -> Job:
         """The job of a stage."""
-        return Job(
-            stage, self._config, {name: self._feed(stage, name) for name in feeders(self._config, stage)}
-        )
+        drawn = stage != "clicks" or self._config["clicks"]["point"] == "random"
+        config = self._config if drawn else with_seed(self._config, 0)  # which is passed over
+        return Job(stage, config, {name: self._feed(stage, name) for name in feeders(self._config, stage)})
 
     def training(self, role: str, time_of: tuple[Job, ...]) -> Job:
         """A training that takes as long as another one, see `Job.time_of`."""
@@ -99,14 +101,18 @@ class Jobs:
     def evaluation(self, network: Job) -> Job:
         """The scores of a network, a teacher or a student, on this configuration's data."""
         others = [name for name in feeders(self._config, "evaluate") if name not in ROLES]
-        data = {name: self._feed("evaluate", name) for name in others}
-        return Job("evaluate", self._config, {**data, network.stage: (network,)})
+        return Job(
+            "evaluate",
+            self._config,
+            {**{name: (self.of(name),) for name in others}, network.stage: (network,)},
+        )
 
     def _feed(self, stage: str, name: str) -> tuple[Job, ...]:
         if (stage, name) != ("soft_labels", "teacher"):
             return (self.of(name),)
+        own = self.of(name)
         return tuple(
-            self.of(name) if seed == self._config["seed"] else Jobs(with_seed(self._config, seed)).of(name)
+            own if seed == self._config["seed"] else Job(name, with_seed(self._config, seed), own.fed_by)
             for seed in teacher_seeds(self._config)
         )
 
@@ -125,11 +131,16 @@ def _evenly(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _feeds(config: Config, name: str, stage: str) -> bool:
-    if name == "toy":
-        return config["data"]["name"] == "toy"
-    if stage != "student" or name not in NEEDED_BY:
-        return True
+def _distils(config: Config, stage: str) -> bool:
+    """Whether a student of this configuration reads what a stage has stored."""
     losses: Mapping[str, Any] = config  # mypy cannot follow sections that are looked up by name
     in_loop = config["student"]["online"]["teacher"]
-    return not in_loop and any(losses[loss]["weight"] for loss in NEEDED_BY[name])
+    return not in_loop and any(losses[loss]["weight"] for loss in NEEDED_BY[stage])
+
+
+_ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
+    ("manifest", "toy"): lambda config: config["data"]["name"] == "toy",
+    ("student", "flow"): lambda config: _distils(config, "flow"),
+    ("student", "soft_labels"): lambda config: _distils(config, "soft_labels"),
+}
+"""(a stage, one that may feed it) -> whether it does. Those that are not listed always do."""

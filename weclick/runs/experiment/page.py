@@ -121,7 +121,7 @@ def interval(score: Mapping[str, Any], style: Any) -> str:
     """A 95 % interval: 55.1 to 63.4; a dash if it is not known."""
     if not (words.known(score["low"]) and words.known(score["high"])):
         return words.DASH
-    return f"{style(score['low'])} to {style(score['high'])}"
+    return f"{style(score['low'])} to {style(score['high'])}".replace("-", MINUS)
 
 
 def facts_words(facts: Mapping[str, Any]) -> str:

@@ -24,6 +24,9 @@ FIGURES = (
 COMPARED = ("miou", "temporal_consistency")
 """Scores of which arms are compared."""
 
+ENOUGH = 3
+"""Differences from whose spread one may tell how many seeds are needed. That of two is nearly anything."""
+
 Figures = Mapping[tuple[str, int], Mapping[str, float | None]]
 """(arm, seed) -> figure -> its value; None or missing if it is not known."""
 
@@ -79,7 +82,8 @@ def _differences(
         for score in COMPARED:
             two = [table[arm][score]["values"] for arm in dict.fromkeys((of, minus)) if arm is not None]
             row[score] = paired(*two) if len(two) == 2 else estimate([])
-        row["seeds_needed"] = seeds_needed(row["miou"]["spread"], section["wanted_effect"])
+        spread = row["miou"]["spread"] if row["miou"]["n"] >= ENOUGH else None
+        row["seeds_needed"] = seeds_needed(spread, section["wanted_effect"])
         yield row
 
 
