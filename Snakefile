@@ -24,6 +24,7 @@ include: "pipeline/rules/student.smk"
 include: "pipeline/rules/evaluate.smk"
 include: "pipeline/rules/report.smk"
 include: "pipeline/rules/lock.smk"
+include: "pipeline/rules/experiment.smk"
 include: "pipeline/rules/ablation.smk"
 
 

@@ -48,7 +48,7 @@ def verb_of(rule: Rule) -> str:
 
 def test_every_rule_has_a_log_of_its_own(load):
     rules = load(results="my results")
-    assert rules.keys() >= {"toy", "flow_shard", "teacher", "lock", "ablation_student", "ablation"}
+    assert rules.keys() >= {"toy", "flow_shard", "teacher", "lock", "experiment_student", "ablation"}
     for name, rule in rules.items():
         (log,) = map(str, rule.log)
         assert log.startswith((f"my results/logs/{name}.log", f"my results/logs/{name}/"))
@@ -115,11 +115,11 @@ def test_the_texts_of_many_words_quote_each_of_them():
     """QUOTED names parameters that only `flags` and `training_data` and their like may make."""
     source = "".join(path.read_text(encoding="utf-8") for path in rule_files())
     makers = set(re.findall(r"(?m)^ +(?:data|manifests)=(?:lambda wildcards, input: )?(\w+)", source))
-    assert makers - {"shards_of", "rules"} - {"[shards_of"} == {
+    assert makers - {"shards_of", "fed_shards", "rules"} == {
         "flags",
         "scored_data",
         "training_data",
-        "variant_data",
+        "timed_data",
     }
 
 
@@ -192,8 +192,8 @@ def computing_modules(verb: str) -> frozenset[str]:
 def not_asked_for(rule: Rule, online: bool) -> set[str]:
     """What a training verb imports for the sake of options that the rule does not give."""
     left_out = set()
-    if verb_of(rule) == "student" and "variant" not in rule.wildcard_names:
-        left_out.add("weclick.runs.ablation")
+    if verb_of(rule) == "student" and "made" not in rule.wildcard_names:
+        left_out.add("weclick.runs.experiment.pace")
     if verb_of(rule) == "teacher" or not online:
         left_out.add("weclick.train.online")
     return left_out
@@ -216,15 +216,27 @@ def test_the_digest_of_a_rule_sees_what_its_verb_computes_with(load, config):
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "lacking"),
     [
-        ("flow", "weclick.flow.stage", "weclick.flow.dis", {"flow_shard"}),
-        ("manifest", "weclick.datasets.findings", "weclick.datasets", {"manifest_shard"}),
-        ("clicks", ', "weclick.manifest.manifest_file"', "", {"clicks"}),
-        ("teacher", "weclick.train.stage", "weclick.train.loop", {"teacher", "ablation_teacher"}),
-        ("student", "weclick.train.online", "weclick.train.log", {"student", "ablation_student"}),
-        ("ablation", 'STUDENT_CODE, "weclick.runs.ablation"', "STUDENT_CODE", {"ablation_student"}),
+        ("flow", "weclick.flow.stage", "weclick.flow.dis", {"flow_shard", "experiment_flow"}),
+        (
+            "manifest",
+            "weclick.datasets.findings",
+            "weclick.datasets",
+            {"manifest_shard", "experiment_manifest"},
+        ),
+        ("clicks", ', "weclick.manifest.manifest_file"', "", {"clicks", "experiment_clicks"}),
+        ("teacher", "weclick.train.stage", "weclick.train.loop", {"teacher", "experiment_teacher"}),
+        ("student", "weclick.train.online", "weclick.train.log", {"student", "experiment_student"}),
+        (
+            "experiment",
+            'STUDENT_CODE, "weclick.runs.experiment.pace"',
+            "STUDENT_CODE",
+            {"experiment_student"},
+        ),
+        ("experiment", '"weclick.runs.experiment.files"', '"weclick.runs.lock"', {"experiment_summary"}),
+        ("ablation", "weclick.runs.experiment.files", "weclick.runs.ablation", {"ablation_summary"}),
         ("report", "weclick.runs.report", "weclick.runs.lock", {"report", "ablation"}),
     ],
-    ids=["flow", "manifest", "clicks", "teacher", "student", "ablation", "report"],
+    ids=["flow", "manifest", "clicks", "teacher", "student", "time", "experiment", "ablation", "report"],
 )
 def test_a_rule_that_names_the_wrong_module_is_found(load, tmp_path, file, right, wrong, lacking):
     for name in ("pipeline", "config"):

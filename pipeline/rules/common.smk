@@ -44,9 +44,8 @@ onstart:
 
 
 wildcard_constraints:
-    split="|".join(map(re.escape, SPLITS)),
+    split=r"[\w .+-]+",
     shard=r"\d+",
-    seed=r"\d+",
 
 
 def cores_of(gpus):
@@ -71,7 +70,15 @@ def shards_of(stage, split):
 
 def stage_config(stage):
     """The part of the configuration that a stage reads, as text: what it is given, and what reruns it."""
-    return lambda wildcards: _config_text(stage, getattr(wildcards, "seed", None))
+    return lambda wildcards: json.dumps(
+        select(config_of(wildcards), stage), sort_keys=True
+    )
+
+
+def config_of(wildcards):
+    """The configuration of a job: that of the run, or that of a trial in an experiment."""
+    made = getattr(wildcards, "made", None)
+    return job_of(made).config if made else config
 
 
 def flags(option, files):
@@ -81,18 +88,22 @@ def flags(option, files):
 
 def listing(wildcards):
     """Digest over the files that a manifest shard covers; edits count by content. A rule draws the toy."""
-    if config["data"]["name"] == "toy":
+    data = config_of(wildcards)["data"]
+    if data["name"] == "toy":
         return ""
+    made = getattr(wildcards, "made", None)
+    layout = Layout(Path(RESULTS)).made(made) if made else Layout(Path(RESULTS))
     try:
-        clips = _dataset().clips(wildcards.split)
+        dataset = _dataset(json.dumps(data))
+        clips = dataset.clips(wildcards.split)
         check_readable(frame.image for clip in clips for frame in clip.frames)
         return listing_digest(
-            _dataset(),
+            dataset,
             wildcards.split,
             int(wildcards.shard),
-            config["data"]["shards"],
-            remember=Layout(Path(RESULTS)).digests,
-            made=Path(f"{RESULTS}/manifest/{wildcards.split}/{wildcards.shard}.json"),
+            data["shards"],
+            remember=layout.digests,
+            made=layout.of("manifest") / wildcards.split / f"{wildcards.shard}.json",
         )
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error
@@ -103,19 +114,16 @@ def can_be_scored():
     if not config["data"].get("clicks"):
         return True
     try:
-        return any(clip.scored for clip in _dataset().clips(VAL))
+        return any(
+            clip.scored for clip in _dataset(json.dumps(config["data"])).clips(VAL)
+        )
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error
 
 
 @cache
-def _dataset():
-    return open_dataset(config["data"])
-
-
-def _config_text(stage, seed):
-    chosen = config if seed is None else {**config, "seed": int(seed)}
-    return json.dumps(select(chosen, stage), sort_keys=True)
+def _dataset(data):
+    return open_dataset(json.loads(data))
 
 
 def training_data(wildcards, input):

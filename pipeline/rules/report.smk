@@ -2,7 +2,7 @@ import shlex
 from glob import glob
 import sys
 
-SUMMARY = f"{RESULTS}/ablation/summary.json"
+ABLATION_SUMMARY = f"{RESULTS}/ablation/summary.json"
 
 # The page tells the command; as a parameter of the rule it would rerun the page for another --cores.
 os.environ.setdefault("WECLICK_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
@@ -20,7 +20,7 @@ rule report:
         evaluation=rules.evaluate.output,
         style=sorted(glob(f"{workflow.basedir}/weclick/runs/report/*.j2"))
         + [f"{workflow.basedir}/weclick/runs/report/style.css"],
-        ablation=[SUMMARY] if os.path.exists(SUMMARY) else [],
+        ablation=[ABLATION_SUMMARY] if os.path.exists(ABLATION_SUMMARY) else [],
     output:
         page=f"{RESULTS}/report.html",
         card=f"{RESULTS}/report.json",

@@ -32,6 +32,12 @@ def test_shipped_configurations_are_valid(name, repository):
     assert load_config(repository / "config" / f"{name}.yaml")["data"]["root"]
 
 
+def test_no_shipped_configuration_is_forgotten(repository):
+    """A file of config/ is a configuration, a class list, or in experiments/, where another test reads it."""
+    found = {path.stem for path in (repository / "config").glob("*.yaml")}
+    assert found == {"demo", "davis", "camvid", "cityscapes", "folder", "davis_classes"}
+
+
 def test_given_values_win_and_siblings_keep_their_defaults():
     complete = complete_config({"student": {"steps": 3}})
     assert complete["student"]["steps"] == 3

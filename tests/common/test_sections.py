@@ -51,7 +51,7 @@ def type_of(part: dict[str, Any]) -> Any:
 def _of_name(name: str, part: dict[str, Any]) -> Any:
     if name == "array":
         return list[type_of(part["items"])] if "items" in part else list[Any]
-    if name == "object" and "additionalProperties" in part:
+    if name == "object" and isinstance(part.get("additionalProperties"), dict):
         return dict[str, type_of(part["additionalProperties"])]
     return SCALARS[name]
 

@@ -52,7 +52,7 @@ def test_its_files_have_a_schema(repository, stage):
 
 
 def test_no_rule_of_a_step_is_forgotten(repository):
-    """A rule that is given a stage's part of the configuration is a stage's, or one of the ablation."""
+    """A rule that is given a stage's part of the configuration is a stage's."""
     files = (repository / "pipeline" / "rules").glob("*.smk")
     text = "\n".join(file.read_text(encoding="utf-8") for file in sorted(files))
     assert set(re.findall(r'config=stage_config\("(\w+)"\)', text)) == {s.name for s in STAGES if s.reads}

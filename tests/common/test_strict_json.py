@@ -34,6 +34,7 @@ def test_no_stage_writes_figures_past_it(repository):
         "weclick/train/log.py",
         "weclick/train/stage.py",
         "weclick/runs/ablation.py",
+        "weclick/runs/experiment/files.py",
         "weclick/runs/cost.py",
         "weclick/runs/lock.py",
         "weclick/runs/report/page.py",

@@ -57,7 +57,7 @@ def make_project(root: Path, repository: Path, config: dict) -> Project:
     for name in ("weclick", "pipeline", "profiles", "data_schema", "config"):
         shutil.copytree(repository / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(repository / "Snakefile", root)
-    (root / "config" / "tiny.yaml").write_text(yaml.safe_dump(config))
+    (root / "config" / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return Project(root)
 
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.workflow import make_project
 from weclick.common.config import load_config
 from weclick.common.stages import ROLES, STEPS
-from weclick.runs.layout import SUMMARY, Layout, is_index, stage_of
+from weclick.runs.layout import PAGE, SUMMARY, Layout, is_index, stage_of
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,16 @@ def test_the_rules_write_all_that_the_layout_tells(written, data):
         told |= {layout.weights(role), layout.card(role), layout.curves(role)}
     told |= {layout.clicks(data["train"]), layout.scores}
     told |= {layout.report_card, layout.lock, layout.ablation / SUMMARY}
+    told |= {layout.experiment("ablation") / name for name in (SUMMARY, PAGE)}
     assert told <= written
 
 
 def test_the_layout_tells_all_that_the_rules_write(written, data):
-    """But for the pages, which nothing reads, and what an ablation leaves below its folder."""
+    """But for the pages, which nothing reads, and what experiments leave below their folders."""
     layout = Layout(Path("results"))
     rest = {path for path in written if path.is_relative_to(layout.folder)}
-    rest = {path for path in rest if not path.is_relative_to(layout.ablation) and path.suffix != ".html"}
+    folders = layout.ablation, layout.experiment("made").parent
+    rest = {path for path in rest if path.suffix != ".html" and not any(map(path.is_relative_to, folders))}
     indexes = {path for path in rest if stage_of(path)}
     assert {stage_of(path) for path in indexes} == {step.name for step in STEPS if step.sharded}
     assert {path for path in indexes if not is_index(path)} == {

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from helpers.experiment_summary import make_summary
 from helpers.report_run import make_run, write_ablation
+from weclick.runs.experiment.compare import write_experiments
+from weclick.runs.experiment.page import write_page
 from weclick.runs.report import write_comparison
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
@@ -78,25 +81,32 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     shutil.copy(root / "report.json", run.folder)
     shutil.copytree(run.folder, root / "other")
     write_comparison(root / "compare.html", runs=[str(run.folder), str(root / "other")])
-    return {"report": root / "report.html", "compare": root / "compare.html"}
+    write_page(root / "experiment.html", make_summary())
+    for name in ("one", "two"):
+        (root / f"{name}.json").write_text(json.dumps(make_summary(name)))
+    write_experiments(root / "experiments.html", [str(root / "one.json"), str(root / "two.json")])
+    return {name: root / f"{name}.html" for name in ("report", "compare", "experiment", "experiments")}
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("report", 19), ("compare", 4)])
-def test_pictures_charts_and_tables_are_there(pages, name, pictures):
+@pytest.mark.parametrize(
+    ("name", "pictures", "charts"),
+    [("report", 19, 4), ("compare", 4, 4), ("experiment", 0, 4), ("experiments", 0, 1)],
+)
+def test_pictures_charts_and_tables_are_there(pages, name, pictures, charts):
     seen = look(pages[name])
     assert seen.complaints == []
     assert seen.dom["fetched"] == []
     assert len(seen.dom["pictures"]) == pictures
-    assert min(seen.dom["pictures"]) > 0
-    assert len(seen.dom["charts"]) >= 4
+    assert all(width > 0 for width in seen.dom["pictures"])
+    assert len(seen.dom["charts"]) >= charts
     assert min(seen.dom["charts"]) > 100
-    assert len(seen.dom["tables"]) >= 4
+    assert len(seen.dom["tables"]) >= min(charts + 2, 4)
     for rows in seen.dom["tables"]:
         assert rows
         assert all(re.search(r"\S\s+\S", row) for row in rows), rows
 
 
-@pytest.mark.parametrize("name", ["report", "compare"])
+@pytest.mark.parametrize("name", ["report", "compare", "experiment", "experiments"])
 def test_nothing_is_cut_off_on_a_narrow_screen(pages, name):
     assert look(pages[name], width_px=420).dom["widths"] == [420, 420]
 

@@ -13,6 +13,7 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     cache_trust,
     compare,
     doctor,
+    experiment,
     explain,
     export,
     flow_bench,

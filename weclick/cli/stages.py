@@ -204,7 +204,6 @@ def student(
         list[Path] | None,
         typer.Option(help="Index of the soft-labels stage; one per shard; none if online."),
     ] = None,
-    variant: Annotated[str, typer.Option(help="Variant of the ablation; kd_mfd is the whole of Eq. 5.")] = "",
     pace: Annotated[
         Path | None, typer.Option(help="model.json of a training; its steps a second set the pace.")
     ] = None,
@@ -220,11 +219,9 @@ def student(
 
     With student.online.teacher, teacher and flow estimator run in the loop instead, and no index is needed.
     """
-    from weclick.runs.ablation import steps_for_seconds, variant_config
+    from weclick.runs.experiment.pace import steps_for_seconds
 
     chosen = load(config, change, "student")
-    if variant:
-        chosen = variant_config(chosen, variant)
     if pace and same_time_as:
         seconds = read_json(same_time_as, "student", CARD)["train_seconds"]
         chosen["student"]["steps"] = steps_for_seconds(read_json(pace, "student", CARD), seconds)
@@ -261,18 +258,6 @@ def evaluate(
             examples=chosen["evaluate"]["examples"],
             write_predictions=chosen["evaluate"]["write_predictions"],
         )
-
-
-@app.command()
-def ablation(
-    folder: Annotated[Path, typer.Option(help="Holds <variant>/<seed>/ of every training.")],
-    config: Config = DEFAULT,
-    change: Set = None,
-) -> None:
-    """Sum up the ablation: mean and spread of every variant over its seeds."""
-    from weclick.runs.ablation import write_summary
-
-    write_summary(folder, load(config, change, "ablation")["ablation"]["seeds"])
 
 
 @app.command()

@@ -174,6 +174,23 @@ def _with_whole_paths(raw: Mapping[str, Any], name: str) -> Config:
     return _checked(values, name)
 
 
+def changed_config(config: Mapping[str, Any], *changes: Mapping[str, Any], source: str) -> Config:
+    """A complete configuration with changes put over it, key by key, later ones over earlier ones.
+
+    Args:
+        config: complete; it stays as it is.
+        changes: sections that hold the changed keys alone.
+        source: the name for errors.
+
+    Raises:
+        ConfigError: as in `complete_config`.
+    """
+    merged = deepcopy(dict(config))
+    for change in changes:
+        _merge(merged, _renamed(change, source))
+    return complete_config(merged, source=source)
+
+
 def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration that an earlier version wrote down, under the current names of its keys."""
     return _renamed(config, "configuration")

@@ -218,6 +218,20 @@ class AblationSection(TypedDict):
     seeds: list[int]
 
 
+class ExperimentSection(TypedDict):
+    """`experiment`: named changes of the configuration, over seeds."""
+
+    name: str | None
+    question: str
+    protocol: str
+    seeds: list[int]
+    arms: dict[str, dict[str, Any]]
+    compare: list[list[str]]
+    choose: dict[str, dict[str, Any]]
+    wanted_effect: float
+    data: dict[str, dict[str, Any]]
+
+
 class Config(TypedDict):
     """A complete configuration."""
 
@@ -242,6 +256,7 @@ class Config(TypedDict):
     evaluate: EvaluateSection
     report: ReportSection
     ablation: AblationSection
+    experiment: ExperimentSection
 
 
 class Selection(TypedDict, total=False):
@@ -265,4 +280,3 @@ class Selection(TypedDict, total=False):
     mfd: MFDSection
     kd: KDSection
     evaluate: EvaluateSection
-    ablation: AblationSection

@@ -24,6 +24,7 @@ class Stage:
         splits: keys of the section `data` that name the splits it works on.
         sharded: whether it writes one file for each shard of a split.
         kind: of the store entries that it makes; empty if it makes none.
+        fed_by: the stages whose files its rule reads. See also NEEDED_BY.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Stage:
     splits: tuple[Literal["train", "val"], ...] = ()
     sharded: bool = False
     kind: str = ""
+    fed_by: tuple[str, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -47,10 +49,17 @@ STAGES = (
         folder="manifest",
         splits=("train", "val"),
         sharded=True,
+        fed_by=("toy",),
     ),
-    Stage("clicks", reads=("clicks", "seed"), folder="clicks", splits=("train",)),
+    Stage("clicks", reads=("clicks", "seed"), folder="clicks", splits=("train",), fed_by=("manifest",)),
     Stage(
-        "frames", reads=("cache", "frames"), folder="frames", splits=("train",), sharded=True, kind="frames"
+        "frames",
+        reads=("cache", "frames"),
+        folder="frames",
+        splits=("train",),
+        sharded=True,
+        kind="frames",
+        fed_by=("manifest",),
     ),
     Stage(
         "flow",
@@ -59,6 +68,7 @@ STAGES = (
         splits=("train", "val"),
         sharded=True,
         kind="flow",
+        fed_by=("manifest",),
     ),
     Stage(
         "teacher",
@@ -66,6 +76,7 @@ STAGES = (
         folder="teacher",
         splits=("train",),
         kind=MODELS,
+        fed_by=("manifest", "clicks", "frames"),
     ),
     Stage(
         "soft_labels",
@@ -74,6 +85,7 @@ STAGES = (
         splits=("train",),
         sharded=True,
         kind="soft_labels",
+        fed_by=("manifest", "teacher"),
     ),
     Stage(
         "student",
@@ -81,12 +93,23 @@ STAGES = (
         folder="student",
         splits=("train",),
         kind=MODELS,
+        fed_by=("manifest", "clicks", "frames", "flow", "soft_labels"),
     ),
-    Stage("evaluate", reads=("cache", "evaluate"), folder="evaluation", splits=("val",)),
+    Stage(
+        "evaluate",
+        reads=("cache", "evaluate"),
+        folder="evaluation",
+        splits=("val",),
+        fed_by=("manifest", "flow", "teacher", "student"),
+    ),
     Stage("report"),  # shows the whole configuration
     Stage("lock"),
-    Stage("ablation", reads=("ablation",)),
+    Stage("experiment"),  # plans with the whole configuration
+    Stage("ablation"),
 )
+
+NEEDED_BY = {"flow": ("mfd",), "soft_labels": ("kd", "mfd")}
+"""Stage -> the losses that need it. A student whose losses have no weight is not fed by it."""
 
 STEPS = tuple(stage for stage in STAGES if stage.folder)
 """The stages that lead from the data to the scores. A plan covers them, and a lock pins their code down."""

@@ -6,14 +6,17 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from weclick.common.errors import InputError
+from weclick.common.schemas import validator
 from weclick.common.yaml_files import NULLS, SWITCHES, Plain, number, resolved
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w*)\})")
 PATH = "path"
 """`format` of the values in data_schema/config.schema.json that name a file or folder."""
+CHANGES = "changes"
+"""`format` of the values there that hold sections of a configuration."""
 
 
 def typed(given: Any, schema: Mapping[str, Any]) -> Any:
@@ -95,6 +98,8 @@ def whole_path(path: str, name: str) -> str:
 
 def part_of(schema: Mapping[str, Any], key: Any) -> Mapping[str, Any]:
     """The schema of a value below a key; empty if the schema says nothing of it."""
+    if schema.get("format") == CHANGES:
+        schema = cast("Mapping[str, Any]", validator("config").schema)
     if key in schema.get("properties", {}):
         return schema["properties"][key]
     for pattern, part in schema.get("patternProperties", {}).items():

@@ -1,1 +1,1 @@
-"""Whole runs: plan, doctor, explain, inspect, report, lock, reproduce, ablation."""
+"""Whole runs: plan, doctor, explain, inspect, report, lock, reproduce, experiments."""

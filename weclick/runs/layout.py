@@ -9,7 +9,10 @@ from weclick.common.stages import CARD, INDEXED, METRICS, SCORES, STEPS, WEIGHTS
 
 LOCK = "run.lock.json"
 SUMMARY = "summary.json"
-"""File of an ablation, in its folder."""
+"""File of an experiment or an ablation, in its folder."""
+
+PAGE = "report.html"
+"""The page of a run or an experiment, in its folder."""
 
 DIGESTS = "digests.sqlite"
 """File beside the manifests that remembers the digests of frames."""
@@ -85,6 +88,14 @@ class Layout:
     def ablation(self) -> Path:
         """The folder of an ablation."""
         return self.folder / "ablation"
+
+    def experiment(self, name: str) -> Path:
+        """The folder of an experiment: its summary and its page."""
+        return self.folder / "experiment" / name
+
+    def made(self, digest: str) -> Layout:
+        """The files of one job of the experiments, see `weclick.runs.experiment.lineage`."""
+        return Layout(self.experiment("made") / digest)
 
 
 DEFAULT = Layout(Path("results"))

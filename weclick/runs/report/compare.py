@@ -59,7 +59,7 @@ def write_comparison(out: Path, *, runs: Sequence[str], examples: int = 6) -> li
         MissingFileError: a folder is no finished run; the message names the missing file and its stage.
         InputError: fewer than two runs, more than there are colours, or two of one label.
     """
-    read = [_read(folder, label) for folder, label in _labelled(runs)]
+    read = [_read(folder, label) for folder, label in labelled(runs)]
     labels = [run.label for run in read]
     fairness = Fairness({run.label: (run.config, run.results) for run in read})
     page = (
@@ -97,9 +97,14 @@ def differences(configs: Mapping[str, Config]) -> list[tuple[str, list[str]]]:
     return [(name, values) for name, values in table if len(set(values)) > 1]
 
 
-def _labelled(runs: Sequence[str]) -> list[tuple[Path, str]]:
+def labelled(runs: Sequence[str], what: str = "runs") -> list[tuple[Path, str]]:
+    """Path and label of what is compared, given as PATH or PATH=LABEL.
+
+    Raises:
+        InputError: fewer than two, more than there are colours, or two of one label.
+    """
     if not 2 <= len(runs) <= MAX_RUNS:
-        raise InputError(f"{len(runs)} runs are given, expected 2 to {MAX_RUNS} results folders")
+        raise InputError(f"{len(runs)} {what} are given, expected 2 to {MAX_RUNS} results folders")
     split = [(Path(run.partition("=")[0]), run.partition("=")[2]) for run in runs]
     names = [label or folder.resolve().name for folder, label in split]
     labels = [
@@ -108,7 +113,7 @@ def _labelled(runs: Sequence[str]) -> list[tuple[Path, str]]:
     ]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise InputError(f"two runs have the label {', '.join(twice)}; give labels: FOLDER=LABEL")
+        raise InputError(f"two {what} have the label {', '.join(twice)}; give labels: FOLDER=LABEL")
     return [(folder, label) for (folder, _), label in zip(split, labels, strict=True)]
 
 

@@ -99,30 +99,36 @@ def confusion_chart(matrix: np.ndarray, names: Sequence[str], *, name: str, alt:
     return _svg(figure, name, alt)
 
 
-def dots_chart(variants: Mapping[str, Mapping[str, Any]], *, name: str, alt: str) -> str:
-    """One row per variant of the ablation: a dot per seed, a bar at the mean, a line over the spread.
+def dots_chart(
+    rows: Mapping[str, Mapping[str, Any]], *, name: str, alt: str, axis: str = "mIoU", signed: bool = False
+) -> str:
+    """A dot per seed in each row, a mark at their mean, and a line over an interval.
 
     Args:
-        variants: label -> {"mean", "spread", "values"} of a share; None where not known.
+        rows: label -> {"values", "mean", "low", "high"} of a share; None where not known.
         name: unique in the page.
         alt: what it shows.
+        axis: what the values are.
+        signed: they are differences of shares; they are shown in points, with a line at none.
     """
-    figure, axes = _axes(7.6, 0.7 + 0.42 * len(variants))
-    for row, (label, score) in enumerate(variants.items()):
+    figure, axes = _axes(7.6, 0.7 + 0.42 * len(rows))
+    for row, (label, score) in enumerate(rows.items()):
         values = [value for value in score["values"] if words.known(value)]
         color = ROLE_COLORS.get(label, STUDENT)
         axes.scatter(values, [row] * len(values), s=26, color=color, alpha=0.55, linewidths=0)
         if words.known(score["mean"]):
-            spread = score["spread"] if words.known(score["spread"]) else 0
-            axes.plot([score["mean"] - spread, score["mean"] + spread], [row, row], color=INK, linewidth=1)
+            ends = [score[end] if words.known(score[end]) else score["mean"] for end in ("low", "high")]
+            axes.plot(ends, [row, row], color=INK, linewidth=1)
             axes.plot([score["mean"]], [row], color=INK, marker="|", markersize=13, markeredgewidth=1.8)
-    axes.set_yticks(range(len(variants)), list(variants))
-    axes.set_ylim(len(variants) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.margins(x=0.08)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
-    axes.set_xlabel("mIoU", color=MUTED)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol="" if signed else " %"))
+    axes.set_xlabel(axis, color=MUTED)
     axes.grid(False, axis="y")
     axes.grid(True, axis="x", color=GRID, linewidth=0.7)
+    if signed:
+        axes.axvline(0, color=MUTED, linewidth=1)
     return _svg(figure, name, alt)
 
 

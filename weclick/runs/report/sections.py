@@ -151,7 +151,7 @@ def ablation(results: Results) -> dict[str, Any] | None:
     if summary is None:
         return None
     variants = summary["variants"]
-    miou = {name: variant["miou"] for name, variant in variants.items()}
+    miou = {name: _over_spread(variant["miou"]) for name, variant in variants.items()}
     return {
         "seeds": words.plural(len(summary["seeds"]), "seed"),
         "note": summary.get("note", ""),
@@ -170,6 +170,13 @@ def ablation(results: Results) -> dict[str, Any] | None:
         ],
         "chart": dots_chart(miou, name="ablation", alt="mIoU of every variant, a dot for each seed"),
     }
+
+
+def _over_spread(score: Mapping[str, Any]) -> dict[str, Any]:
+    """A score of the ablation with the ends of its spread around the mean, None if they are not known."""
+    mean, spread = score["mean"], score["spread"]
+    known = words.known(mean) and words.known(spread)
+    return {**score, "low": mean - spread if known else None, "high": mean + spread if known else None}
 
 
 def _card(label: str, value: str, unit: str, note: str) -> dict[str, str]:

@@ -1,0 +1,83 @@
+"""`weclick compare` of experiments: arms side by side where they were scored on the same frames."""
+
+import json
+import re
+from html import unescape
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers.experiment_summary import make_summary
+from weclick.cli import app
+from weclick.common.errors import InputError
+from weclick.runs.experiment.compare import write_experiments
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A folder of an experiment, and the copy of another one's summary."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "summary.json").write_text(json.dumps(make_summary()))
+    (tmp_path / "second.json").write_text(json.dumps(make_summary("other", shift=0.05)))
+    return tmp_path
+
+
+def text_of(path) -> str:
+    page = path.read_text(encoding="utf-8")
+    bare = re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]+>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", unescape(bare))
+
+
+def test_arms_of_several_experiments_stand_side_by_side(two):
+    warnings = write_experiments(two / "x.html", [str(two / "first"), f"{two / 'second.json'}=shifted"])
+    text = text_of(two / "x.html")
+    assert warnings == []
+    assert "2 experiments first Do soft labels pay? shifted Do soft labels pay?" in text
+    assert "kd soft labels first 65.0 62.5 to 67.5 3 75.0" in text
+    assert "kd soft labels shifted 70.0 67.5 to 72.5 3 80.0" in text
+    assert "kd: shifted − first +5.0 +5.0 to +5.0 3" in text
+    assert "clicks_same_time: shifted − first +5.0 +5.0 to +5.0 2" in text
+
+
+def test_arms_that_were_scored_on_other_frames_are_apart(two):
+    (two / "second.json").write_text(json.dumps(make_summary("other", scored="cd" * 32)))
+    warnings = write_experiments(two / "x.html", [str(two / "first"), str(two / "second.json")])
+    assert warnings == [
+        "The experiments are not all scored on the same frames: each table below is for itself."
+    ]
+    page = (two / "x.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 2
+    assert "seed by seed" not in page
+
+
+def test_what_sets_experiments_apart_is_told(two):
+    summary = make_summary("other")
+    summary["origin"] |= {"machine": {"processor": "other"}, "training_code": "ef" * 32}
+    summary["seeds"] = [0, 1, 7]
+    summary["config"]["student"]["steps"] = 777
+    (two / "second.json").write_text(json.dumps(summary))
+    warnings = write_experiments(two / "x.html", [str(two / "first"), str(two / "second.json")])
+    assert [warning.split(":")[0] for warning in warnings] == [
+        "The experiments were summed up on other machines",
+        "The experiments were trained with other code",
+        "The experiments have other seeds (first",
+    ]
+    text = text_of(two / "x.html")
+    assert "student.steps" in text
+    assert "777" in text
+    assert re.search(r"kd: second.json − first \S+ \S+ to \S+ 2", text), "two seeds are in both"
+
+
+def test_a_run_among_experiments_is_told(two):
+    (two / "run").mkdir()
+    with pytest.raises(
+        InputError, match=r"run: is no experiment, but others of the list are; compare runs with"
+    ):
+        write_experiments(two / "x.html", [str(two / "first"), str(two / "run")])
+
+
+def test_the_verb_takes_experiments(two):
+    given = ["compare", str(two / "first"), str(two / "second.json"), "--output", str(two / "x.html")]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert "2 experiments" in text_of(two / "x.html")

@@ -1,0 +1,132 @@
+"""The summary of an experiment, on invented figures; its file; the ablation's old layout of it."""
+
+import json
+
+import pytest
+from scipy import stats
+
+from helpers.experiment_summary import ARMS, MIOU, figures, make_summary, section
+from weclick.common.errors import InputError, MissingFileError
+from weclick.common.schemas import schema_fault
+from weclick.runs.ablation import SCORES, old_layout, write_old_layout
+from weclick.runs.experiment.files import read_summary
+from weclick.runs.experiment.pace import steps_for_seconds
+from weclick.runs.experiment.statistics import seeds_needed
+from weclick.runs.experiment.summary import results
+
+
+@pytest.fixture
+def told():
+    return results(section(), list(ARMS), figures())
+
+
+def test_every_arm_and_every_seed_is_told(told):
+    assert list(told["arms"]) == list(ARMS)
+    for arm, values in MIOU.items():
+        assert told["arms"][arm]["miou"]["values"] == list(values)
+    assert told["arms"]["clicks_same_time"]["miou"]["n"] == 2
+    assert told["arms"]["kd"]["train_seconds"]["mean"] == pytest.approx(21.0)
+
+
+def test_differences_are_paired_by_seed(told):
+    row = told["differences"][0]
+    assert (row["asked"], row["of"], row["minus"]) == (["kd", "clicks"], "kd", "clicks")
+    assert row["miou"]["values"] == pytest.approx([0.10, 0.08, 0.15])
+    low, high = stats.ttest_rel(MIOU["kd"], MIOU["clicks"]).confidence_interval(0.95)
+    assert (row["miou"]["low"], row["miou"]["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert row["temporal_consistency"]["values"] == pytest.approx([0.10, 0.08, 0.15])
+    assert row["seeds_needed"] == seeds_needed(row["miou"]["spread"], 0.02)
+
+
+def test_target_frames_choose_and_the_better_of_the_others_is_taken(told):
+    assert told["chosen"]["best"]["arm"] == "kd"
+    row = told["differences"][1]
+    assert row["asked"] == ["best", "clicks", "clicks_same_time"]
+    assert (row["of"], row["minus"]) == ("kd", "clicks_same_time"), "0.55 is better than 0.54"
+    assert row["miou"]["values"] == [pytest.approx(0.08), None, pytest.approx(0.13)]
+    assert row["seeds_needed"] is None, "two differences do not tell how far they spread"
+
+
+def test_a_choice_never_looks_at_scored_frames():
+    """`clicks` is better on the target frames and worse on the scored ones."""
+    known = figures()
+    for (arm, _), figure in known.items():
+        figure["on_targets"] = {"clicks": 0.9, "kd": 0.5}.get(arm)
+    told = results(section(compare=[["best", "clicks"]]), list(ARMS), known)
+    assert told["chosen"]["best"] == {"arm": "clicks", "means": {"clicks": 0.9, "kd": 0.5}}
+    (row,) = told["differences"]
+    assert (row["of"], row["miou"]["n"]) == ("clicks", 0)
+    assert told["notes"] == ["best against clicks: both stand for clicks, so there is nothing to compare."]
+
+
+def test_without_target_frames_nothing_is_chosen():
+    known = figures()
+    known["kd", 0]["on_targets"] = known["kd", 1]["on_targets"] = known["kd", 2]["on_targets"] = None
+    told = results(section(), list(ARMS), known)
+    assert told["chosen"]["best"]["arm"] is None
+    assert told["differences"][1]["of"] is None
+    assert told["differences"][1]["seeds_needed"] is None
+    assert told["notes"] == ["best: no mIoU on the target frames is known of kd, so no arm was chosen."]
+
+
+def test_the_summary_is_as_its_schema_says_and_is_read_again(tmp_path):
+    summary = make_summary()
+    assert schema_fault(summary, "experiment") == ""
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert (
+        read_summary(tmp_path) == read_summary(tmp_path / "summary.json") == json.loads(json.dumps(summary))
+    )
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda summary: summary.pop("seeds"), "'seeds' is a required"),
+        (lambda summary: summary.update(schema_version=2), "schema_version: 1 was expected"),
+        (lambda summary: summary["arms"].pop("kd"), "arms/kd: no such arm is described"),
+        (
+            lambda summary: summary["results"]["davis"]["arms"]["kd"]["miou"].update(values=[0.5]),
+            "results/davis/arms/kd/miou: has not one value for each seed",
+        ),
+        (
+            lambda summary: summary["results"]["davis"]["arms"]["kd"]["miou"].update(mean=10**400),
+            "mean: 1000* .* is greater than",
+        ),
+    ],
+)
+def test_a_file_that_is_no_summary_is_told(tmp_path, edit, told):
+    summary = make_summary()
+    edit(summary)
+    (tmp_path / "x.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match=rf"x\.json: is no summary of an experiment.*{told}"):
+        read_summary(tmp_path / "x.json")
+
+
+def test_a_missing_summary_is_told(tmp_path):
+    with pytest.raises(MissingFileError, match=r"summary\.json: there is no such file; the experiment stage"):
+        read_summary(tmp_path)
+
+
+def test_the_ablation_is_told_as_before(tmp_path):
+    summary = make_summary()
+    del summary["results"]["streets"]
+    old = old_layout(summary)
+    assert old["seeds"] == [0, 1, 2]
+    assert list(old["variants"]) == list(ARMS)
+    kd = old["variants"]["kd"]
+    assert kd.keys() == {"description", *SCORES}
+    assert kd["miou"] == {
+        "mean": pytest.approx(0.65),
+        "spread": pytest.approx(0.01),
+        "values": [0.65, 0.64, 0.66],
+    }
+    write_old_layout(summary, tmp_path)
+    assert (
+        schema_fault({"summary.json": json.loads((tmp_path / "summary.json").read_text())}, "results") == ""
+    )
+    assert json.loads((tmp_path / "kd" / "metrics.json").read_text()) == json.loads(json.dumps(kd))
+
+
+def test_a_time_budget_becomes_steps():
+    assert steps_for_seconds({"steps": 150, "train_seconds": 30.0}, 90.0) == 450
+    assert steps_for_seconds({"steps": 150, "train_seconds": 30.0}, 0.01) == 1

@@ -1,0 +1,147 @@
+"""One page about several experiments: arms that were scored on the same frames, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weclick.common import words
+from weclick.common.errors import InputError
+from weclick.common.files import write_text
+from weclick.runs.experiment.files import read_summary
+from weclick.runs.experiment.page import MINUS, arm_row, facts_words, interval
+from weclick.runs.experiment.statistics import paired
+from weclick.runs.layout import SUMMARY, Layout
+from weclick.runs.report.compare import differences, labelled
+from weclick.runs.report.figures import dots_chart
+from weclick.runs.report.page import environment
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An arm of an experiment on a data set: `label` is the experiment's."""
+
+    label: str
+    data: str
+    arm: str
+    summary: Mapping[str, Any]
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Figure -> its estimate over the seeds."""
+        return self.summary["results"][self.data]["arms"][self.arm]
+
+    def by_seed(self, score: str) -> dict[int, float | None]:
+        """Seed -> value of a score."""
+        return dict(zip(self.summary["seeds"], self.figures[score]["values"], strict=True))
+
+
+def is_experiment(given: str) -> bool:
+    """Whether an argument of `weclick compare` names an experiment: a summary, or the folder of one."""
+    path = Path(given.partition("=")[0])
+    return path.is_file() or ((path / SUMMARY).is_file() and not Layout(path).report_card.is_file())
+
+
+def write_experiments(out: Path, given: Sequence[str]) -> list[str]:
+    """Write one self-contained page about several experiments.
+
+    Args:
+        out: HTML file.
+        given: summaries, copies of them, or folders of experiments, each as PATH or PATH=LABEL.
+
+    Returns:
+        What sets the experiments apart, each a sentence; the page shows them, too.
+
+    Raises:
+        MissingFileError, InputError: one of them is no experiment, or as in `labelled`.
+    """
+    if strange := [text for text in given if not is_experiment(text)]:
+        raise InputError(
+            f"{strange[0]}: is no experiment, but others of the list are; compare runs with runs, and "
+            f"experiments (their folder, or their {SUMMARY}) with experiments"
+        )
+    summaries = {label: read_summary(path) for path, label in labelled(given, "experiments")}
+    groups = _groups(summaries)
+    warnings = list(_warnings(summaries))
+    page = (
+        environment()
+        .get_template("experiments.html.j2")
+        .render(
+            labels=list(summaries),
+            questions=[summary.get("question", "") for summary in summaries.values()],
+            warnings=warnings,
+            groups=[_group(position, shown) for position, shown in enumerate(groups)],
+            differences=differences({label: summary["config"] for label, summary in summaries.items()}),
+            origins={label: summary["origin"] for label, summary in summaries.items()},
+        )
+    )
+    write_text(out, page)
+    return warnings
+
+
+def _groups(summaries: Mapping[str, Mapping[str, Any]]) -> list[list[Shown]]:
+    """The arms by the frames that they were scored on, since only these can stand in one table."""
+    groups: dict[str, list[Shown]] = {}
+    for label, summary in summaries.items():
+        for data, found in summary["results"].items():
+            group = groups.setdefault(found["facts"]["scored_sha256"], [])
+            group += [Shown(label, data, arm, summary) for arm in found["arms"]]
+    return list(groups.values())
+
+
+def _group(position: int, shown: Sequence[Shown]) -> dict[str, Any]:
+    first = shown[0]
+    names = [f"{each.label}: {each.arm}" for each in shown]
+    pairs = list(_pairs(shown))
+    return {
+        "title": ", ".join(dict.fromkeys(each.data for each in shown)),
+        "facts": facts_words(first.summary["results"][first.data]["facts"]),
+        "rows": [
+            {
+                **arm_row(each.arm, each.summary["arms"][each.arm], each.figures),
+                "label": each.label,
+                "data": each.data,
+            }
+            for each in shown
+        ],
+        "chart": dots_chart(
+            {name: each.figures["miou"] for name, each in zip(names, shown, strict=True)},
+            name=f"group-{position}",
+            alt="mIoU of every arm of every experiment, a dot for each seed",
+        ),
+        "pairs": pairs,
+    }
+
+
+def _pairs(shown: Sequence[Shown]) -> Iterator[dict[str, str]]:
+    """Paired differences of arms that have one name in two experiments, over the seeds of both."""
+    for position, first in enumerate(shown):
+        for other in shown[position + 1 :]:
+            seeds = [seed for seed in first.by_seed("miou") if seed in other.by_seed("miou")]
+            if first.arm != other.arm or first.label == other.label or not seeds:
+                continue
+            of, minus = other.by_seed("miou"), first.by_seed("miou")
+            score = paired([of[seed] for seed in seeds], [minus[seed] for seed in seeds])
+            yield {
+                "name": f"{other.arm}: {other.label} {MINUS} {first.label}",
+                "seeds": words.count(score["n"]),
+                "mean": words.points(score["mean"]),
+                "interval": interval(score, words.points),
+            }
+
+
+def _warnings(summaries: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What sets the experiments apart."""
+    origins = [summary["origin"] for summary in summaries.values()]
+    if len(_groups(summaries)) > 1:
+        yield "The experiments are not all scored on the same frames: each table below is for itself."
+    if len({str(origin.get("machine")) for origin in origins}) > 1:
+        yield "The experiments were summed up on other machines: do not compare their times."
+    if len({str(origin.get("training_code")) for origin in origins}) > 1:
+        yield "The experiments were trained with other code: what differs may be due to that."
+    seeds = {label: summary["seeds"] for label, summary in summaries.items()}
+    if len({tuple(each) for each in seeds.values()}) > 1:
+        told = "; ".join(f"{label}: {', '.join(map(str, each))}" for label, each in seeds.items())
+        yield f"The experiments have other seeds ({told})."

@@ -1,0 +1,146 @@
+"""The lineage of a stage's files: what a stage reads, and what all that fed it has read.
+
+Two stages of one lineage make the same files. So jobs of several arms and seeds that share a lineage are one
+job, and its digest names their folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from weclick.common.config import select
+from weclick.common.digest import canonical_json
+from weclick.common.sections import Config
+from weclick.common.stages import NEEDED_BY, ROLES, STAGES
+
+DIGITS = 12
+"""Hexadecimal digits of a digest that names a folder."""
+
+PLACES = ("cache",)
+"""Sections that say where files lie, and not what is in them."""
+
+_FED_BY = {stage.name: stage.fed_by for stage in STAGES}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A stage with its configuration and with the jobs that feed it.
+
+    Attributes:
+        stage: its name.
+        config: complete; its `seed` is that of the job.
+        fed_by: stage -> jobs.
+        time_of: for a training whose length is a wall time: the training whose pace it has, and the one that
+            takes that time.
+    """
+
+    stage: str
+    config: Config
+    fed_by: Mapping[str, tuple[Job, ...]]
+    time_of: tuple[Job, ...] = ()
+    digest: str = field(init=False)
+    """Of the lineage, in hex."""
+
+    def __post_init__(self) -> None:
+        lineage = {
+            "stage": self.stage,
+            "reads": _evenly(
+                {name: part for name, part in select(self.config, self.stage).items() if name not in PLACES}
+            ),
+            "fed_by": {stage: [job.digest for job in jobs] for stage, jobs in self.fed_by.items()},
+            "time_of": [job.digest for job in self.time_of],
+        }
+        digest = hashlib.sha256(canonical_json(lineage).encode()).hexdigest()[:DIGITS]
+        object.__setattr__(self, "digest", digest)
+
+    def all(self) -> dict[str, Job]:
+        """This job and all that it needs, by digest; what is needed comes first."""
+        found: dict[str, Job] = {}
+        for job in (*(job for jobs in self.fed_by.values() for job in jobs), *self.time_of):
+            found |= job.all()
+        return {**found, self.digest: self}
+
+
+def feeders(config: Config, stage: str) -> tuple[str, ...]:
+    """The stages that feed a stage with this configuration."""
+    return tuple(
+        name for name in _FED_BY[stage] if (stage, name) not in _ONLY_IF or _ONLY_IF[stage, name](config)
+    )
+
+
+def teacher_seeds(config: Config) -> Sequence[int]:
+    """The seeds of the teachers that make the soft labels."""
+    return [config["seed"]]
+
+
+class Jobs:
+    """The jobs of one configuration; each is made once.
+
+    Args:
+        config: complete, with the seed of the jobs.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        self.of = cache(self._make)
+
+    def _make(self, stage: str) -> Job:
+        """The job of a stage."""
+        drawn = stage != "clicks" or self._config["clicks"]["point"] == "random"
+        config = self._config if drawn else with_seed(self._config, 0)  # which is passed over
+        return Job(stage, config, {name: self._feed(stage, name) for name in feeders(self._config, stage)})
+
+    def training(self, role: str, time_of: tuple[Job, ...]) -> Job:
+        """A training that takes as long as another one, see `Job.time_of`."""
+        return Job(role, self._config, self.of(role).fed_by, time_of)
+
+    def evaluation(self, network: Job) -> Job:
+        """The scores of a network, a teacher or a student, on this configuration's data."""
+        others = [name for name in feeders(self._config, "evaluate") if name not in ROLES]
+        return Job(
+            "evaluate",
+            self._config,
+            {**{name: (self.of(name),) for name in others}, network.stage: (network,)},
+        )
+
+    def _feed(self, stage: str, name: str) -> tuple[Job, ...]:
+        if (stage, name) != ("soft_labels", "teacher"):
+            return (self.of(name),)
+        own = self.of(name)
+        return tuple(
+            own if seed == self._config["seed"] else Job(name, with_seed(self._config, seed), own.fed_by)
+            for seed in teacher_seeds(self._config)
+        )
+
+
+def with_seed(config: Config, seed: int) -> Config:
+    """The configuration under another seed."""
+    return {**config, "seed": seed}
+
+
+def _evenly(value: Any) -> Any:
+    """The same values, spelled in one way: 20.0 is 20."""
+    if isinstance(value, Mapping):
+        return {key: _evenly(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_evenly(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _distils(config: Config, stage: str) -> bool:
+    """Whether a student of this configuration reads what a stage has stored."""
+    losses: Mapping[str, Any] = config  # mypy cannot follow sections that are looked up by name
+    in_loop = config["student"]["online"]["teacher"]
+    return not in_loop and any(losses[loss]["weight"] for loss in NEEDED_BY[stage])
+
+
+_ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
+    ("manifest", "toy"): lambda config: config["data"]["name"] == "toy",
+    ("student", "flow"): lambda config: _distils(config, "flow"),
+    ("student", "soft_labels"): lambda config: _distils(config, "soft_labels"),
+}
+"""(a stage, one that may feed it) -> whether it does. Those that are not listed always do."""

@@ -1,0 +1,101 @@
+"""What came out of an experiment: every arm's values and intervals, and the differences between arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from weclick.common.sections import ExperimentSection
+from weclick.runs.experiment.statistics import better_of, estimate, paired, seeds_needed
+
+FIGURES = (
+    "miou",
+    "mean_accuracy",
+    "pixel_accuracy",
+    "temporal_consistency",
+    "on_targets",
+    "train_seconds",
+    "steps",
+    "teacher_seconds",
+    "cache_bytes",
+)
+"""What is known of a trial: its scores, the mIoU on the target frames, and what it cost."""
+
+COMPARED = ("miou", "temporal_consistency")
+"""Scores of which arms are compared."""
+
+ENOUGH = 3
+"""Differences from whose spread one may tell how many seeds are needed. That of two is nearly anything."""
+
+Figures = Mapping[tuple[str, int], Mapping[str, float | None]]
+"""(arm, seed) -> figure -> its value; None or missing if it is not known."""
+
+
+def results(section: ExperimentSection, arms: Sequence[str], figures: Figures) -> dict[str, Any]:
+    """The results of one data set.
+
+    Args:
+        section: of the configuration; it names seeds, choices and comparisons.
+        arms: their names, in the order in which they are shown.
+        figures: of every trial.
+
+    Returns:
+        arms: name -> figure -> `estimate` over the seeds.
+        chosen: choice -> arm, the one with the highest mean on the target frames, None if one of them is not
+        known; and means, of each arm there.
+        differences: those of `section["compare"]`, see `_differences`.
+        notes: what could not be told, and why.
+    """
+    table = {
+        arm: {name: estimate([figures[arm, seed].get(name) for seed in section["seeds"]]) for name in FIGURES}
+        for arm in arms
+    }
+    chosen = {name: _chosen(table, choice["among"]) for name, choice in section["choose"].items()}
+    differences = list(_differences(section, table, {name: one["arm"] for name, one in chosen.items()}))
+    return {
+        "arms": table,
+        "chosen": chosen,
+        "differences": differences,
+        "notes": [*_unchosen(chosen), *_same(differences)],
+    }
+
+
+def _chosen(table: Mapping[str, Mapping[str, Any]], among: Sequence[str]) -> dict[str, Any]:
+    on_targets = {arm: table[arm]["on_targets"] for arm in among}
+    means = {arm: score["mean"] for arm, score in on_targets.items()}
+    return {"arm": None if None in means.values() else better_of(on_targets), "means": means}
+
+
+def _differences(
+    section: ExperimentSection, table: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, str | None]
+) -> Iterator[dict[str, Any]]:
+    """A row for each comparison.
+
+    Each holds: asked, the names as configured; of and minus, the arms that they stand for, None if unknown;
+    score -> `estimate` of the paired differences; seeds_needed, to see the wanted effect on mIoU.
+    """
+    for asked in section["compare"]:
+        of, *against = (chosen.get(name, name) for name in asked)
+        known = {name: table[name]["miou"] for name in against if name is not None}
+        minus = better_of(known) if len(known) == len(against) else None
+        row: dict[str, Any] = {"asked": asked, "of": of, "minus": minus}
+        for score in COMPARED:
+            two = [table[arm][score]["values"] for arm in dict.fromkeys((of, minus)) if arm is not None]
+            row[score] = paired(*two) if len(two) == 2 else estimate([])
+        spread = row["miou"]["spread"] if row["miou"]["n"] >= ENOUGH else None
+        row["seeds_needed"] = seeds_needed(spread, section["wanted_effect"])
+        yield row
+
+
+def _unchosen(chosen: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, choice in chosen.items():
+        if lacking := [arm for arm, mean in choice["means"].items() if mean is None]:
+            told = ", ".join(lacking)
+            yield f"{name}: no mIoU on the target frames is known of {told}, so no arm was chosen."
+
+
+def _same(differences: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for row in differences:
+        if row["of"] is not None and row["of"] == row["minus"]:
+            asked = f"{row['asked'][0]} against {', '.join(row['asked'][1:])}"
+            yield f"{asked}: both stand for {row['of']}, so there is nothing to compare."
