@@ -183,13 +183,12 @@ def test_a_killed_experiment_ends_with_the_same_figures(tmp_path, repository, ti
         time.sleep(seconds)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-        killed.snakemake("experiment", "--unlock")
-    killed.snakemake("experiment", "--rerun-incomplete")
+    killed.snakemake("experiment")
     assert untimed(summary_of(killed)) == untimed(summary_of(straight))
     assert jobs(killed, "experiment") == {}
     timed = summary_of(straight)["results"]["toy"]["arms"]["clicks_same_time"]
     assert min(timed["steps"]["values"]) >= 1
-    assert len(straight.entries()["models"]) == 2 * 3 + len(timed["steps"]["values"])
+    assert 6 <= len(straight.entries()["models"]) <= 8, "the timed trainings may have as many steps as others"
 
 
 @pytest.mark.slow

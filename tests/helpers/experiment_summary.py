@@ -54,6 +54,8 @@ def figures(shift: float = 0.0) -> dict[tuple[str, int], dict[str, float | None]
             "pixel_accuracy": 0.9,
             "temporal_consistency": None if value is None else value + 0.2,
             "on_targets": None if value is None else value + 0.1,
+            "targets": 28,
+            "clicks": 56,
             "train_seconds": 20.0 + seed,
             "steps": 150 + 10 * seed * (arm == "clicks_same_time"),
             "teacher_seconds": 100.0 * (arm == "kd"),

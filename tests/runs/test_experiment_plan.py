@@ -10,7 +10,7 @@ from helpers.workflow import load_rules
 from weclick.common.config import ConfigError, complete_config, load_configs
 from weclick.common.stages import NEEDED_BY, STEPS
 from weclick.runs.ablation import ARMS
-from weclick.runs.experiment.lineage import Jobs, with_seed
+from weclick.runs.experiment.lineage import Jobs
 from weclick.runs.experiment.plan import make_plan
 from weclick.train.terms import TERMS
 
@@ -37,10 +37,11 @@ def test_equal_lineages_are_one_job():
     }
 
 
-def test_clicks_follow_the_seed_where_they_are_drawn():
-    arm = {"change": {**OFF, "clicks": {"point": "random"}}}
-    assert stages_of(planned(arms={"drawn": arm}))["clicks"] == 2
-    assert stages_of(planned(arms={"drawn": arm, "centres": {"change": OFF}}))["clicks"] == 3
+def test_the_seed_of_a_trial_is_that_of_its_trainings():
+    plan = planned(arms={"clicks": {"change": OFF}}, seeds=[3, 4])
+    (clicks,) = (job for job in plan.jobs.values() if job.stage == "clicks")
+    assert clicks.config["seed"] == 0, "that of the configuration"
+    assert [trial.network.config["seed"] for trial in plan.trials] == [3, 4]
 
 
 def test_soft_labels_of_several_teachers(monkeypatch):
@@ -84,7 +85,7 @@ def test_where_files_lie_is_no_part_of_a_lineage():
         complete_config({"cache": {"roots": ["/team"]}, "results": "r", "device": "cpu"}),
     )
     assert Jobs(one).of("student").digest == Jobs(other).of("student").digest
-    assert Jobs(one).of("student").digest != Jobs(with_seed(one, 1)).of("student").digest
+    assert Jobs(one).of("student").digest != Jobs(one, 1).of("student").digest
 
 
 def test_a_number_has_one_spelling():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from weclick.clicks.table import read_clicks
 from weclick.common import words
@@ -31,6 +31,7 @@ class Gathered:
     def __init__(self, plan: Plan, store: Store):
         self._plan, self._store = plan, store
         self._manifest = cache(self._read_manifest)
+        self._clicks = cache(self._count_clicks)
         self._bytes = cache(self._entry_bytes)
 
     def figures(self, data: str) -> dict[tuple[str, int], dict[str, float | None]]:
@@ -43,26 +44,23 @@ class Gathered:
 
     def facts(self, data: str) -> dict[str, Any]:
         """What the first arm of a data set learned from and was scored on."""
-        first = self._of(data)[0]
-        train, val = self._manifest(first.network, "train"), self._manifest(first.evaluation, "val")
-        clicks = first.network.fed_by.get("clicks", ())
-        split = first.network.config["data"]["train"]
+        trials = self._of(data)
+        train, val = self._split(trials[0].network, "train"), self._split(trials[0].evaluation, "val")
         return {
             "dataset": val.dataset,
             "classes": list(val.classes.names),
-            "train": _split(train),
-            "val": _split(val),
-            "clicks": sum(len(read_clicks(self._plan.home(job).clicks(split))) for job in clicks),
+            "train": _counts(train),
+            "val": _counts(val),
+            "clicks": sum(map(self._clicks, _fed(trials[0].network, "clicks"))),
             "scored_sha256": _scored_digest(val),
-            "devices": sorted({str(self._scores(trial).get("device", "?")) for trial in self._of(data)}),
+            "devices": sorted({str(self._scores(trial).get("device", "?")) for trial in trials}),
         }
 
     def notes(self, data: str) -> Iterator[str]:
         """Reasons against a comparison of the arms of a data set."""
         scored: dict[str, str] = {}
         for trial in self._of(data):
-            digest = _scored_digest(self._manifest(trial.evaluation, "val"))
-            scored.setdefault(digest, trial.arm)
+            scored.setdefault(_scored_digest(self._split(trial.evaluation, "val")), trial.arm)
         if len(scored) > 1:
             arms = ", ".join(scored.values())
             yield f"The arms are not scored on the same frames ({arms} differ): do not compare their scores."
@@ -73,42 +71,56 @@ class Gathered:
     def _scores(self, trial: Trial) -> Mapping[str, Any]:
         return read_json(self._plan.home(trial.evaluation).scores, "evaluate", SCORES)
 
-    def _card(self, job: Job) -> Mapping[str, Any]:
+    def _card(self, digest: str) -> Mapping[str, Any]:
+        job = self._plan.jobs[digest]
         return read_json(self._plan.home(job).card(job.stage), job.stage, CARD)
 
     def _figures(self, trial: Trial) -> dict[str, float | None]:
-        scores, card = self._scores(trial), self._card(trial.network)
+        scores, card = self._scores(trial), self._card(trial.network.digest)
         labels = trial.network.fed_by.get("soft_labels", ())
-        teachers = {job.digest: job for each in labels for job in each.fed_by.get("teacher", ())}
+        teachers = {digest for job in labels for digest in _fed(job, "teacher")}
         known = {name: scores[name] for name in _OF_SCORES}
         known["on_targets"] = scores.get("on_targets", {}).get("miou")
         known |= {name: card[name] for name in ("train_seconds", "steps")}
         return {
             **{name: value if words.known(value) else None for name, value in known.items()},
-            "teacher_seconds": sum(self._card(job)["train_seconds"] for job in teachers.values()),
+            "targets": _counts(self._split(trial.network, "train"))["targets"],
+            "clicks": sum(map(self._clicks, _fed(trial.network, "clicks"))),
+            "teacher_seconds": sum(self._card(digest)["train_seconds"] for digest in teachers),
             "cache_bytes": sum(
-                self._bytes(job, stage.kind)
-                for stage in INDEXED
-                for job in trial.network.fed_by.get(stage.name, ())
+                self._bytes(digest) for stage in INDEXED for digest in _fed(trial.network, stage.name)
             ),
         }
 
-    def _entry_bytes(self, job: Job, kind: str) -> int:
+    def _split(self, job: Job, split: Literal["train", "val"]) -> Manifest:
+        """The manifest that fed a job, of one of its splits."""
+        (digest,) = _fed(job, "manifest")
+        return self._manifest(digest, job.config["data"][split])
+
+    def _read_manifest(self, digest: str, split: str) -> Manifest:
+        job = self._plan.jobs[digest]
+        paths = self._plan.home(job).shards("manifest", split, job.config["data"]["shards"])
+        return read_manifests(paths)
+
+    def _count_clicks(self, digest: str) -> int:
+        job = self._plan.jobs[digest]
+        return len(read_clicks(self._plan.home(job).clicks(job.config["data"]["train"])))
+
+    def _entry_bytes(self, digest: str) -> int:
         """Bytes of the entries that the index of a job names; what is no longer there counts nothing."""
+        job = self._plan.jobs[digest]
         data = job.config["data"]
         paths = self._plan.home(job).shards(job.stage, data["train"], data["shards"])
-        found = (self._store.find(kind, key) for key in read_index(paths, kind).values())
+        found = (self._store.find(job.stage, key) for key in read_index(paths, job.stage).values())
         return sum(entry.meta["entry_bytes"] for entry in found if entry)
 
-    def _read_manifest(self, job: Job, split: str) -> Manifest:
-        """The manifest that fed a job; `split` is a key of the section `data`."""
-        (made,) = job.fed_by["manifest"]
-        data = made.config["data"]
-        name = data["train"] if split == "train" else data["val"]
-        return read_manifests(self._plan.home(made).shards("manifest", name, data["shards"]))
+
+def _fed(job: Job, stage: str) -> list[str]:
+    """Digests of the jobs of a stage that feed a job."""
+    return [fed.digest for fed in job.fed_by.get(stage, ())]
 
 
-def _split(manifest: Manifest) -> dict[str, Any]:
+def _counts(manifest: Manifest) -> dict[str, Any]:
     sizes = sorted({clip.size for clip in manifest.clips})
     return {
         "name": manifest.split,

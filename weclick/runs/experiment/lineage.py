@@ -14,7 +14,7 @@ from typing import Any
 
 from weclick.common.config import select
 from weclick.common.digest import canonical_json
-from weclick.common.sections import Config
+from weclick.common.sections import Config, Role
 from weclick.common.stages import NEEDED_BY, ROLES, STAGES
 
 DIGITS = 12
@@ -73,52 +73,46 @@ def feeders(config: Config, stage: str) -> tuple[str, ...]:
 
 
 def teacher_seeds(config: Config) -> Sequence[int]:
-    """The seeds of the teachers that make the soft labels."""
+    """The seeds of the teachers that make the soft labels of a student."""
     return [config["seed"]]
 
 
 class Jobs:
-    """The jobs of one configuration; each is made once.
+    """The jobs of one configuration and one seed of the trainings; each is made once.
 
     Args:
-        config: complete, with the seed of the jobs.
+        config: complete; its own seed is that of the clicks.
+        seed: of the trainings; by default that of the configuration.
     """
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config, seed: int | None = None):
+        self._config, self._seeded = config, config if seed is None else _with_seed(config, seed)
         self.of = cache(self._make)
 
     def _make(self, stage: str) -> Job:
         """The job of a stage."""
-        drawn = stage != "clicks" or self._config["clicks"]["point"] == "random"
-        config = self._config if drawn else with_seed(self._config, 0)  # which is passed over
-        return Job(stage, config, {name: self._feed(stage, name) for name in feeders(self._config, stage)})
+        config = self._seeded if stage in ROLES else self._config
+        return Job(stage, config, {name: self._feed(stage, name) for name in feeders(config, stage)})
 
-    def training(self, role: str, time_of: tuple[Job, ...]) -> Job:
+    def training(self, role: Role, time_of: tuple[Job, ...]) -> Job:
         """A training that takes as long as another one, see `Job.time_of`."""
-        return Job(role, self._config, self.of(role).fed_by, time_of)
+        return Job(role, self._seeded, self.of(role).fed_by, time_of)
 
     def evaluation(self, network: Job) -> Job:
         """The scores of a network, a teacher or a student, on this configuration's data."""
         others = [name for name in feeders(self._config, "evaluate") if name not in ROLES]
-        return Job(
-            "evaluate",
-            self._config,
-            {**{name: (self.of(name),) for name in others}, network.stage: (network,)},
-        )
+        data = {name: (self.of(name),) for name in others}
+        return Job("evaluate", self._config, {**data, network.stage: (network,)})
 
     def _feed(self, stage: str, name: str) -> tuple[Job, ...]:
         if (stage, name) != ("soft_labels", "teacher"):
             return (self.of(name),)
         own = self.of(name)
-        return tuple(
-            own if seed == self._config["seed"] else Job(name, with_seed(self._config, seed), own.fed_by)
-            for seed in teacher_seeds(self._config)
-        )
+        seeded = (_with_seed(self._config, seed) for seed in teacher_seeds(self._seeded))
+        return tuple(own if config == own.config else Job(name, config, own.fed_by) for config in seeded)
 
 
-def with_seed(config: Config, seed: int) -> Config:
-    """The configuration under another seed."""
+def _with_seed(config: Config, seed: int) -> Config:
     return {**config, "seed": seed}
 
 

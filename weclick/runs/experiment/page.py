@@ -104,6 +104,8 @@ def arm_row(name: str, arm: Mapping[str, Any], figures: Mapping[str, Any]) -> di
         "on_targets": words.percent(known["on_targets"]["mean"]),
         "each": [words.percent(value) for value in known["miou"]["values"]],
         "each_consistency": [words.percent(value) for value in known["temporal_consistency"]["values"]],
+        "clicks": _range(known["clicks"], words.count),
+        "targets": _range(known["targets"], words.count),
         "steps": _range(known["steps"], words.count),
         "seconds": words.duration(known["train_seconds"]["mean"]),
         "teacher_seconds": words.duration(known["teacher_seconds"]["mean"] or None),
@@ -112,7 +114,7 @@ def arm_row(name: str, arm: Mapping[str, Any], figures: Mapping[str, Any]) -> di
 
 
 _FIGURES = (
-    *("miou", "temporal_consistency", "mean_accuracy", "on_targets"),
+    *("miou", "temporal_consistency", "mean_accuracy", "on_targets", "clicks", "targets"),
     *("steps", "train_seconds", "teacher_seconds", "cache_bytes"),
 )
 

@@ -11,7 +11,7 @@ from weclick.common.config import ConfigError
 from weclick.common.sections import Config, ExperimentSection
 from weclick.runs.ablation import ABLATION, ablation_section
 from weclick.runs.experiment.arms import Arm, arm_config, read_arms
-from weclick.runs.experiment.lineage import Job, Jobs, with_seed
+from weclick.runs.experiment.lineage import Job, Jobs
 from weclick.runs.layout import Layout
 
 SHARED = ("manifest", "clicks", "frames", "flow", "teacher", "soft_labels", "student")
@@ -89,7 +89,7 @@ def make_plan(config: Config, name: str = "") -> Plan:
             arm.name: arm_config(config, arm, data, change) for arm in arms.values() if not arm.copy_of
         }
         for seed in section["seeds"]:
-            seeded = {arm: Jobs(with_seed(changed, seed)) for arm, changed in configs.items()}
+            seeded = {arm: Jobs(changed, seed) for arm, changed in configs.items()}
             trials += _trials(data, seed, arms, seeded)
     jobs: dict[str, Job] = {}
     for trial in trials:

@@ -14,12 +14,14 @@ FIGURES = (
     "pixel_accuracy",
     "temporal_consistency",
     "on_targets",
+    "targets",
+    "clicks",
     "train_seconds",
     "steps",
     "teacher_seconds",
     "cache_bytes",
 )
-"""What is known of a trial: its scores, the mIoU on the target frames, and what it cost."""
+"""What is known of a trial: its scores, the mIoU on the target frames, what it learned from, what it cost."""
 
 COMPARED = ("miou", "temporal_consistency")
 """Scores of which arms are compared."""
