@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from weclick.common.sections import Role
 
@@ -24,6 +25,7 @@ class Stage:
         splits: keys of the section `data` that name the splits it works on.
         sharded: whether it writes one file for each shard of a split.
         kind: of the store entries that it makes; empty if it makes none.
+        unless: the `supervision` of a run that needs no such stage; empty if all need it.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Stage:
     splits: tuple[Literal["train", "val"], ...] = ()
     sharded: bool = False
     kind: str = ""
+    unless: str = ""
 
     @property
     def rule(self) -> str:
@@ -53,6 +56,15 @@ STAGES = (
         "frames", reads=("cache", "frames"), folder="frames", splits=("train",), sharded=True, kind="frames"
     ),
     Stage(
+        "masks",
+        reads=("cache", "masks"),
+        folder="masks",
+        splits=("train",),
+        sharded=True,
+        kind="masks",
+        unless="clicks",
+    ),
+    Stage(
         "flow",
         reads=("cache", "flow", "window", "evaluate.max_gap_frames"),
         folder="flow",
@@ -62,7 +74,16 @@ STAGES = (
     ),
     Stage(
         "teacher",
-        reads=("cache", "seed", "teacher", "partial_cross_entropy", "gated_crf"),
+        reads=(
+            "cache",
+            "seed",
+            "teacher",
+            "supervision",
+            "annotation",
+            "partial_cross_entropy",
+            "cross_entropy",
+            "gated_crf",
+        ),
         folder="teacher",
         splits=("train",),
         kind=MODELS,
@@ -77,7 +98,19 @@ STAGES = (
     ),
     Stage(
         "student",
-        reads=("cache", "seed", "student", "window", "partial_cross_entropy", "gated_crf", "mfd", "kd"),
+        reads=(
+            "cache",
+            "seed",
+            "student",
+            "window",
+            "supervision",
+            "annotation",
+            "partial_cross_entropy",
+            "cross_entropy",
+            "gated_crf",
+            "mfd",
+            "kd",
+        ),
         folder="student",
         splits=("train",),
         kind=MODELS,
@@ -105,3 +138,14 @@ WEIGHTS, CARD, METRICS = "model.safetensors", "model.json", "metrics.jsonl"
 
 SCORES = "metrics.json"
 """File of an evaluation; its folder also holds the pictures that it names."""
+
+
+def taken_by(config: Mapping[str, Any], stages: Iterable[Stage] = STEPS) -> tuple[Stage, ...]:
+    """Those of some stages that a run takes.
+
+    Args:
+        config: of the run; one that knows no `supervision` yet learns from clicks.
+        stages: in the order of the data.
+    """
+    supervision = config.get("supervision", "clicks")
+    return tuple(stage for stage in stages if stage.unless != supervision)
