@@ -3,9 +3,11 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
+from helpers.places import ROOT
 from weclick.common import config
 from weclick.common.config import SECTIONS, ConfigError, check_masks, complete_config, load_config, select
 from weclick.common.schemas import load_schema, schema_path
+from weclick.datasets.folder import read_classes
 
 
 def test_every_key_has_a_default_that_is_valid():
@@ -27,9 +29,16 @@ def test_every_schema_is_valid_and_every_key_described():
     assert list(undescribed(load_schema("config"))) == []
 
 
-@pytest.mark.parametrize("name", ["demo", "davis", "camvid", "cityscapes", "folder"])
-def test_shipped_configurations_are_valid(name, repository):
-    assert load_config(repository / "config" / f"{name}.yaml")["data"]["root"]
+SHIPPED = sorted(path for path in (ROOT / "config").glob("*.yaml") if not path.stem.endswith("_classes"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid(path):
+    loaded = load_config(path)
+    check_masks(loaded)
+    assert loaded["data"]["root"]
+    if (classes := loaded["data"]["classes"] or "").startswith("config/"):
+        assert len(read_classes(ROOT / classes).names) > 1
 
 
 def test_given_values_win_and_siblings_keep_their_defaults():
