@@ -37,6 +37,7 @@ def test_the_run_leaves_what_others_read(project):
     assert "data:image/" in report
     assert {kind: len(keys) for kind, keys in project.entries().items()} == {
         "frames": 2,
+        "masks": 0,
         "flow": 3,
         "soft_labels": 2,
         "models": 2,
@@ -69,6 +70,8 @@ def test_a_second_run_does_nothing(project):
         ("flow={options: {preset: fast}}", {"flow_shard", "student", "evaluate", "report", "lock", "all"}),
         ("mfd={weight: 0.5}", {"student", "evaluate", "report", "lock", "all"}),
         ("gated_crf={weight: 0.5}", TRAINING_AND_AFTER),
+        ("supervision=both", {"masks_shard"} | TRAINING_AND_AFTER),
+        ("masks={chunk_px: 64}", {"report", "lock", "all"}),
         ("report={examples: 2}", {"report", "lock", "all"}),
         ("device=cpu", {"report", "lock", "all"}),
     ],
@@ -242,3 +245,21 @@ def test_an_online_student_needs_its_teacher_and_neither_soft_labels_nor_flow(pr
     terms = (project.root / "online/student/metrics.jsonl").read_text(encoding="utf-8")
     assert "knowledge_distillation" in terms
     assert "memory_flow" in terms
+
+
+def test_a_run_that_learns_from_masks_is_whole(project):
+    other = ("--config", "results=masked", "supervision=masks")
+    project.snakemake("all", *other)
+    assert len(project.entries()["masks"]) == 2
+    lock = json.loads((project.root / "masked/run.lock.json").read_text(encoding="utf-8"))
+    assert set(lock["entries"]["masks"]["train"]["0"].values()) == project.entries()["masks"]
+    assert lock["contents"]["masks"].keys() == project.entries()["masks"]
+    assert "masks" in lock["code"]
+    for role in ("teacher", "student"):
+        lines = (project.root / "masked" / role / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        terms = json.loads(lines[0])["terms"]
+        assert "cross_entropy" in terms
+        assert "partial_cross_entropy" not in terms
+    report = (project.root / "masked/report.html").read_text(encoding="utf-8")
+    assert "Learned from the masks of 4 frames" in report
+    assert project.jobs("results=masked", "supervision=masks") == set()

@@ -133,6 +133,7 @@ def training_data(wildcards, input):
             flags("--manifest", input.manifests),
             flags("--clicks", [input.clicks]),
             flags("--frames", input.frames),
+            flags("--masks", input.get("masks", [])),
             flags("--flow", input.get("flow", [])),
             flags("--soft-labels", input.get("soft_labels", [])),
             flags("--val-manifest", input.validation),

@@ -166,6 +166,15 @@ use rule frames_shard as experiment_frames with:
         f"{RESULTS}/logs/experiment_frames/{{made}}/{{split}}/{{shard}}.log",
 
 
+use rule masks_shard as experiment_masks with:
+    input:
+        fed_shard("manifest"),
+    output:
+        f"{MADE}/masks/{{split}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/experiment_masks/{{made}}/{{split}}/{{shard}}.log",
+
+
 use rule flow_shard as experiment_flow with:
     input:
         fed_shard("manifest"),
@@ -180,6 +189,7 @@ use rule teacher as experiment_teacher with:
         manifests=fed_shards("manifest", "train"),
         clicks=fed_clicks,
         frames=fed_shards("frames", "train"),
+        masks=fed_shards("masks", "train"),
         validation=fed_shards("manifest", "val"),
     output:
         weights=f"{MADE}/teacher/model.safetensors",
@@ -206,6 +216,7 @@ use rule student as experiment_student with:
         manifests=fed_shards("manifest", "train"),
         clicks=fed_clicks,
         frames=fed_shards("frames", "train"),
+        masks=fed_shards("masks", "train"),
         flow=fed_shards("flow", "train"),
         soft_labels=fed_shards("soft_labels", "train"),
         online_teacher=ONLINE_TEACHER or [],

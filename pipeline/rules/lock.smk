@@ -1,4 +1,4 @@
-from weclick.common.stages import STEPS
+from weclick.common.stages import taken_by
 
 LOCK = f"{RESULTS}/run.lock.json"
 
@@ -18,7 +18,10 @@ rule lock:
     threads: cores_of(config["devices"])
     params:
         stages=lambda wildcards: json.dumps(
-            {step.name: str(getattr(rules, step.rule).params.code) for step in STEPS}
+            {
+                step.name: str(getattr(rules, step.rule).params.code)
+                for step in taken_by(config)
+            }
         ),
         code=code_digest("weclick.runs.lock"),
     shell:

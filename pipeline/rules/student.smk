@@ -1,5 +1,9 @@
 ONLINE_TEACHER = config["student"]["online"]["teacher"]
-STUDENT_CODE = ["weclick.train.stage", *["weclick.train.online"] * bool(ONLINE_TEACHER)]
+STUDENT_CODE = [
+    "weclick.train.stage",
+    "weclick.manifest.annotation",
+    *["weclick.train.online"] * bool(ONLINE_TEACHER),
+]
 
 
 rule student:
@@ -7,6 +11,7 @@ rule student:
         manifests=shards_of("manifest", TRAIN),
         clicks=rules.clicks.output,
         frames=shards_of("frames", TRAIN),
+        masks=MASKS,
         flow=[] if ONLINE_TEACHER else shards_of("flow", TRAIN),
         soft_labels=[] if ONLINE_TEACHER else shards_of("soft_labels", TRAIN),
         online_teacher=ONLINE_TEACHER or [],

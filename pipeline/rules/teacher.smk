@@ -3,6 +3,7 @@ rule teacher:
         manifests=shards_of("manifest", TRAIN),
         clicks=rules.clicks.output,
         frames=shards_of("frames", TRAIN),
+        masks=MASKS,
         validation=shards_of("manifest", VAL),
     output:
         weights=f"{RESULTS}/teacher/model.safetensors",
@@ -15,7 +16,7 @@ rule teacher:
         gpu=config["devices"],
     params:
         config=stage_config("teacher"),
-        code=code_digest("weclick.train.stage"),
+        code=code_digest("weclick.train.stage", "weclick.manifest.annotation"),
         data=training_data,
         folder=f"{RESULTS}/teacher",
     shell:

@@ -7,6 +7,7 @@ from helpers.places import ROOT
 from weclick.common import config
 from weclick.common.config import SECTIONS, ConfigError, check_masks, complete_config, load_config, select
 from weclick.common.schemas import load_schema, schema_path
+from weclick.datasets.folder import read_classes
 
 
 def test_every_key_has_a_default_that_is_valid():
@@ -34,7 +35,11 @@ SHIPPED = sorted(path for path in (ROOT / "config").glob("*.yaml") if not path.s
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path):
     """Those in config/experiments/ go on top of one of these: another test plans them."""
-    check_masks(load_config(path))
+    loaded = load_config(path)
+    check_masks(loaded)
+    assert loaded["data"]["root"]
+    if (classes := loaded["data"]["classes"] or "").startswith("config/"):
+        assert len(read_classes(ROOT / classes).names) > 1
 
 
 def test_given_values_win_and_siblings_keep_their_defaults():

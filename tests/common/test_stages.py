@@ -6,7 +6,7 @@ import re
 import pytest
 
 from weclick import cli
-from weclick.common.stages import INDEXED, KINDS, MODELS, ROLES, STAGES, STEPS, Stage
+from weclick.common.stages import INDEXED, KINDS, MODELS, ROLES, STAGES, STEPS, Stage, taken_by
 
 OTHER_FILE = {"toy": "manifest"}
 """Stages whose rule lies in the file of another one."""
@@ -61,6 +61,13 @@ def test_no_rule_of_a_step_is_forgotten(repository):
 def test_names_folders_and_kinds_do_not_clash():
     assert len({stage.name for stage in STAGES}) == len(STAGES)
     assert len({step.folder for step in STEPS}) == len(STEPS)
-    assert KINDS == ("frames", "flow", "soft_labels", "models")
+    assert KINDS == ("frames", "masks", "flow", "soft_labels", "models")
     assert tuple(stage.name for stage in STEPS if stage.kind == MODELS) == ROLES == ("teacher", "student")
     assert all(stage.kind == stage.name for stage in INDEXED), "an index is read by the name of its stage"
+
+
+def test_masks_are_no_step_of_a_run_that_learns_from_clicks():
+    assert [stage.name for stage in STEPS if stage not in taken_by({"supervision": "clicks"})] == ["masks"]
+    assert taken_by({}) == taken_by({"supervision": "clicks"})
+    assert taken_by({"supervision": "masks"}) == taken_by({"supervision": "both"}) == STEPS
+    assert taken_by({}, INDEXED) == tuple(stage for stage in INDEXED if stage.name != "masks")

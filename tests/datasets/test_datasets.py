@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from helpers.places import ROOT, SHARED
+from weclick.common.config import load_config
 from weclick.datasets import build_manifest, listing_digest, open_dataset
 from weclick.datasets.folder import CLASSES_EXAMPLE
 from weclick.manifest.read import read_clip, read_instances, read_label
@@ -401,6 +402,7 @@ class TestListingDigest:
 
 
 real_camvid = pytest.mark.skipif(not (REAL / "camvid").is_dir(), reason="the CamVid copy is not at hand")
+real_davis13 = pytest.mark.skipif(not (REAL / "davis13").is_dir(), reason="the DAVIS clips are not at hand")
 real_davis = pytest.mark.skipif(not (REAL / "davis").is_dir(), reason="the DAVIS clips are not at hand")
 
 
@@ -431,3 +433,23 @@ def test_real_davis():
     assert all(clip.size == (480, 854) for clip in manifest.clips)
     dog = next(clip for clip in manifest.clips if clip.id == "dog")
     assert set(np.unique(read_label(manifest, dog.frames[0]))) == {0, 2}
+
+
+@real_davis13
+@pytest.mark.parametrize("unseen", [False, True])
+def test_real_davis13(unseen):
+    data = load_config(ROOT / "config" / "davis13.yaml")["data"]
+    data |= {"root": REAL / "davis13", "classes": str(ROOT / data["classes"])}
+    held_out = ["drift-chicane", "libby", "scooter-black"]
+    dataset = open_dataset(data | ({"held_out": "clips", "val_clips": held_out} if unseen else {}))
+    splits = {split: dataset.clips(split) for split in ("train", "val")}
+    targets, scored = (
+        sum(len(part) for clip in splits[split] for part in (clip.targets, clip.scored)) for split in splits
+    )
+    assert (targets, scored) == ((69, 144) if unseen else (85, 738))
+    if unseen:
+        assert [clip.id for clip in splits["val"]] == held_out
+    manifest = build_manifest(dataset, "train", 0, 1, reach_frames=0)
+    (goat,) = (clip for clip in manifest.clips if clip.id == "goat")
+    assert goat.size == (240, 427)
+    assert set(np.unique(read_label(manifest, goat.frames[0]))) == {0, 6}

@@ -17,6 +17,7 @@ from weclick.common.errors import InputError
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest import write_manifest
+from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.audit import AUDITED, CLOSE, DIFFERS, EQUAL, audit, draw, entries_of_run
 from weclick.runs.plan.probe import plausible_teacher
@@ -26,7 +27,7 @@ from weclick.store.pins import content_digest
 
 
 def config_of(street) -> dict:
-    return {**street.config, "frames": {**street.config["frames"], "chunk_px": 32}}
+    return {**street.config, "frames": {**street.config["frames"], "chunk_px": 32}, "supervision": "both"}
 
 
 def run_stages(street, folder: Path) -> None:
@@ -38,6 +39,8 @@ def run_stages(street, folder: Path) -> None:
         write_index(results / f"flow/{split}/0.json", "flow", flow)
     frames = pack_frames(street.train, store=store, **config["frames"])
     write_index(results / "frames/train/0.json", "frames", frames)
+    masks = pack_masks(street.train, store=store, **config["masks"])
+    write_index(results / "masks/train/0.json", "masks", masks)
     teacher = results / "teacher/model.safetensors"
     teacher.parent.mkdir()
     teacher.write_bytes(plausible_teacher(config, street.train))
@@ -123,6 +126,11 @@ def one_pixel(rgb: np.ndarray) -> np.ndarray:
     return rgb
 
 
+def one_class(classes: np.ndarray) -> np.ndarray:
+    classes[0, 0] ^= 1
+    return classes
+
+
 def a_corner(flow: np.ndarray) -> np.ndarray:
     flow[:, :4, :4] += 5 * 64
     return flow
@@ -141,6 +149,7 @@ def two_classes_swapped(labels: np.ndarray) -> np.ndarray:
     ("kind", "array", "edit"),
     [
         ("frames", "rgb", one_pixel),
+        ("masks", "classes", one_class),
         ("flow", "flow", a_corner),
         ("flow", "flow", lambda flow: -flow),
         ("flow", "valid", no_mask),
@@ -230,12 +239,12 @@ def test_what_the_verb_refuses(audited, monkeypatch, tmp_path):
     monkeypatch.setenv("WECLICK_CACHE", str(tmp_path / "empty"))
     told = run(audited, "--sample", "1", "--kind", "frames", exit_code=1)
     assert "1 of the drawn entries are in no root" in told
-    with pytest.raises(InputError, match="--kind is 'models', expected one of frames, flow, soft_labels"):
+    with pytest.raises(InputError, match="--kind is 'models', expected one of frames, masks, flow"):
         run(audited, "--kind", "models")
     audited.config["flow"] = {**audited.config["flow"], "stride_px": 8}
     with pytest.raises(InputError, match=r"names another flow entry of clip .* give --config and --set"):
         run(audited)
     shutil.rmtree(audited.results)
     audited.results.mkdir()
-    with pytest.raises(InputError, match="holds no indexes of frames, flow, soft_labels"):
+    with pytest.raises(InputError, match="holds no indexes of frames, masks, flow, soft_labels"):
         run(audited)

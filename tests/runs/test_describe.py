@@ -11,6 +11,7 @@ from weclick.clicks import write_clicks
 from weclick.common.words import count_bytes
 from weclick.manifest import write_manifest
 from weclick.models import build_model
+from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.inspect.describe import describe
 from weclick.runs.inspect.show import show
@@ -32,6 +33,8 @@ def files(street, tmp_path_factory):
     )
     kinds = {"frames": (street.store, street.frames), "flow": (street.store, street.flow)}
     kinds["soft_labels"] = (Store([root / "store"]), labels)
+    masks = pack_masks(street.train, chunk_px=32, store=Store([root / "store"]))
+    kinds["masks"] = (Store([root / "store"]), masks)
     for kind, (store, keys) in kinds.items():
         (root / kind).symlink_to(store.get(kind, next(iter(keys.values()))).path)
     return root
@@ -74,7 +77,17 @@ def test_a_checkpoint_tells_its_layers(files, street):
 
 
 @pytest.mark.parametrize(
-    "name", ["manifest.json", "clicks.h5", "flow.json", "frames", "flow", "soft_labels", "model.safetensors"]
+    "name",
+    [
+        "manifest.json",
+        "clicks.h5",
+        "flow.json",
+        "frames",
+        "masks",
+        "flow",
+        "soft_labels",
+        "model.safetensors",
+    ],
 )
 def test_everything_can_be_drawn(files, street, tmp_path, name):
     path = (files / name).resolve()

@@ -243,3 +243,20 @@ def test_labels_of_a_video_are_held_against_its_size(folder):
     status, found = ask(config)
     assert status == 1
     assert any("00000.png: is 32x32 px (HxW), its frame 64x64" in text for _, _, text in found)
+
+
+def test_targets_that_lack_the_label_that_supervision_wants_are_told(folder):
+    root, config = folder
+    assert ask({**config, "supervision": "masks"}) == (0, [])
+    (root / "clicks.csv").write_text("clip,frame,y,x,class\na,0,3,4,ground\na,2,3,4,car\n")
+    clicked = {**config, "data": {**config["data"], "clicks": str(root / "clicks.csv")}}
+    (root / "labels/a/2.png").unlink()
+    (status, ((level, what, found),)) = ask({**clicked, "supervision": "masks"})
+    assert (status, level, what) == (1, "error", "masks")
+    assert "1 of 2 targets of split 'train' have no label, e.g. frame 2 of clip a" in found
+    assert ask({**clicked, "supervision": "both"}) == (0, [])
+    Image.fromarray(np.full((32, 32), 7, np.uint8)).save(root / "labels/a/0.png")
+    assert ask(clicked) == (0, []), "the labels of clicked targets are not read"
+    status, told = ask({**clicked, "supervision": "both"})
+    assert status == 1
+    assert any(what == "labels of train" and "0.png" in found for _, what, found in told)

@@ -10,6 +10,7 @@ from weclick.cli import app
 from weclick.clicks import write_clicks
 from weclick.common.errors import InputError
 from weclick.manifest import write_manifest
+from weclick.proxy_labels.masks import pack_masks
 from weclick.store import Store, write_index
 
 
@@ -154,3 +155,26 @@ def test_an_unknown_clip_is_refused(ask):
         InputError, match=r"'street_x' is no clip of these manifests; they list 3, e\.g\. street_"
     ):
         ask("street_x")
+
+
+def test_masks_are_asked_for_where_they_are_learned_from(ask, street, clip, tmp_path):
+    assert "masks:" not in ask(clip.id)
+    store = Store([tmp_path / "store"])
+    keys = pack_masks(street.train, store=store, **street.config["masks"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WECLICK_CACHE", str(tmp_path / "store"))
+        masks = ("--set", "supervision=masks")
+        assert f"masks: found, {keys[clip.id][:12]}…" in ask(clip.id, *masks)
+        told = ask(clip.id, *masks, masks={"chunk_px": 64})
+        assert "\n  chunk_px: asked 64, the nearest entry has 256\n" in told
+        target = clip.targets[1]
+        frames = [*clip.frames]
+        frames[target] = replace(frames[target], label_digest="f" * 64)
+        other = replace(street.train, clips=(replace(clip, frames=tuple(frames)),))
+        write_manifest(other, tmp_path / "other.json")
+        told = ask(clip.id, *masks, "--manifest", tmp_path / "other.json")
+        assert f"\n  1 of 2 labels have other content: {frames[target].name}\n" in told
+        bare = [replace(frame, label=None, label_digest=None) for frame in clip.frames]
+        write_manifest(replace(other, clips=(replace(clip, frames=tuple(bare)),)), tmp_path / "other.json")
+        told = ask(clip.id, *masks, "--manifest", tmp_path / "other.json")
+        assert "masks: not asked for: the clip has no target with a label" in told

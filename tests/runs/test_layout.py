@@ -13,7 +13,7 @@ from weclick.runs.layout import PAGE, SUMMARY, Layout, is_index, stage_of
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, repository, tiny_config):
-    config = {**tiny_config, "data": {**tiny_config["data"], "shards": 2}}
+    config = {**tiny_config, "data": {**tiny_config["data"], "shards": 2}, "supervision": "both"}
     return make_project(tmp_path_factory.mktemp("project"), repository, config)
 
 

@@ -17,6 +17,7 @@ from helpers.workflow import Project, make_project
 from weclick.cli import app
 from weclick.common.errors import InputError, MissingFileError
 from weclick.runs.lock import LOCK, OUTCOME, make_lock, read_lock, spell_lock
+from weclick.runs.pins import named_by
 from weclick.runs.report.provenance import versions
 
 CODE = {"flow": "ab" * 32}
@@ -300,3 +301,31 @@ def test_data_that_are_missing_are_told_before_anything_runs(project):
     assert done.returncode == 1
     assert "data.root is nowhere, but there is no such folder" in done.stderr
     assert not (project.root / "again").exists()
+
+
+def test_masks_are_pinned_where_a_run_learned_from_them(results):
+    edit(results / "report.json", lambda card: card["config"].update(supervision="masks"))
+    with pytest.raises(MissingFileError, match="the masks stage makes it"):
+        make_lock(results, CODE, 2)
+    (results / "masks/train").mkdir(parents=True)
+    index = {"kind": "masks", "entries": {"street": "ab" * 32}}
+    (results / "masks/train/0.json").write_text(json.dumps(index))
+    (results / LOCK).write_text(spell_lock(make_lock(results, CODE, 2)))
+    lock = read_lock(results / LOCK)
+    assert lock["entries"]["masks"] == {"train": {"0": index["entries"]}}
+    assert ("masks", "ab" * 32) in named_by(lock)
+
+
+def test_an_index_of_masks_that_a_run_did_not_read_is_not_pinned(results, whole):
+    (results / "masks/train").mkdir(parents=True)
+    (results / "masks/train/0.json").write_text(json.dumps({"kind": "masks", "entries": {}}))
+    assert spell_lock(make_lock(results, CODE, 2)) == (whole / LOCK).read_text(encoding="utf-8")
+
+
+def test_a_lock_that_knows_no_supervision_yet_is_read(results):
+    def old(lock):
+        for name in ("supervision", "annotation", "masks", "cross_entropy"):
+            del lock["config"][name]
+
+    edit(results / LOCK, old)
+    assert not any(kind == "masks" for kind, _ in named_by(read_lock(results / LOCK)))

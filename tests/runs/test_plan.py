@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from weclick import cli
 from weclick.cli.plan import hints, spell_seconds
+from weclick.proxy_labels.masks import pack_masks
 from weclick.runs.plan import probe
 from weclick.runs.plan.plan import Plan, StagePlan, make_plan
 from weclick.store import Store
@@ -42,6 +43,20 @@ def test_the_probe_gives_every_stage_a_time(config, tmp_path):
     assert stages.keys() >= {"clicks", "flow", "teacher", "soft_labels", "student"}
     assert all(stage.seconds > 0 for name, stage in stages.items() if name != "evaluate")
     assert plan.fits
+
+
+def test_masks_are_planned_where_they_are_learned_from(street, config, tmp_path):
+    masks = {**config, "supervision": "masks"}
+    store = Store([tmp_path / "store"])
+    stages = by_stage(make_plan(masks, store, probe_s=0.1))
+    assert (stages["masks"].found, stages["masks"].missing) == (0, 2)
+    assert stages["masks"].work == "4 frames of 2 clips"
+    assert all(stages[name].seconds > 0 for name in ("masks", "teacher", "student"))
+    assert "masks" not in by_stage(make_plan(config, store, probe_s=0))
+    keys = pack_masks(street.train, store=store, **config["masks"])
+    written = sum(store.get("masks", key).meta["entry_bytes"] for key in keys.values())
+    assert stages["masks"].store_bytes == pytest.approx(written, rel=0.5)  # descriptions are most of it
+    assert by_stage(make_plan(masks, store, probe_s=0))["masks"].found == 2
 
 
 def test_clicks_without_a_mask_are_planned(config, tmp_path):

@@ -210,3 +210,26 @@ def test_unknown_figures_may_be_null_or_nan_everywhere(run):
         page = run.page()
         assert f'<dd class="value">{words.DASH}</dd>' in page
         assert "nan" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL).lower().split()
+
+
+def words_of(run, **config):
+    page = Run(run.folder, run.config | config, run.store).page()
+    return " ".join(re.sub(r"<[^>]+>", "", page).split())
+
+
+def test_it_says_what_the_networks_learned_from(run):
+    budget = {**run.config["annotation"], "minutes": 5.0}
+    told = words_of(run)
+    assert "Learned from 2 clicks on 1 frame, scored" in told
+    assert "Nothing else is labelled in training." in told
+    assert "limited to" not in told
+    told = words_of(run, supervision="masks")
+    assert "Learned from the masks of 1 frame, scored" in told
+    assert "The networks learn from the masks of 1 frame, not from clicks." in told
+    told = words_of(run, supervision="both")
+    assert "Learned from the masks of 1 frame and 2 clicks on 1 frame, scored" in told
+    told = words_of(run, supervision="masks", annotation=budget)
+    assert "The annotation is limited to 5 minutes, of which 2.6 are used. Assumed are 2.4 s for the" in told
+    assert "Bearman et al. 2016" in told
+    told = words_of(run, annotation=budget)
+    assert "of which 0.1 are used" in told

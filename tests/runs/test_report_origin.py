@@ -115,6 +115,7 @@ def test_a_run_by_the_papers_recipe_is_set_beside_it(results):
         ({"clicks": {"min_pixels": 100}}, "clicks on objects of 512 pixels"),
         ({"student": {"steps": 300}}, r"trains for 120 epochs, this run for 0\.403"),
         ({"mfd": {"weight": 0}}, "leaves out a part of the distillation"),
+        ({"annotation": {"minutes": 60}}, "uses only a part of the annotation"),
     ],
 )
 def test_what_makes_a_comparison_unfair_is_said(results, change, reason):
@@ -123,6 +124,12 @@ def test_what_makes_a_comparison_unfair_is_said(results, change, reason):
     assert told["rows"] == []
     assert len(told["reasons"]) == 1
     assert re.search(reason, told["reasons"][0])
+
+
+@pytest.mark.parametrize("supervision", ["masks", "both"])
+def test_masks_as_supervision_are_said(results, supervision):
+    told = beside_paper(as_cityscapes(results), complete_config({**CITYSCAPES, "supervision": supervision}))
+    assert told["reasons"] == ["the paper's networks learn from clicks alone, this run's from masks"]
 
 
 def test_too_few_targets_are_said(results):

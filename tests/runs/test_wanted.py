@@ -8,8 +8,9 @@ from weclick.clicks import generate_clicks
 from weclick.common.config import complete_config
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
+from weclick.proxy_labels.masks import pack_masks
 from weclick.runs.wanted import Wanted
-from weclick.store import entry_key
+from weclick.store import Store, entry_key
 from weclick.train.data.stream import Caches
 
 
@@ -36,6 +37,8 @@ def test_keys_are_those_of_the_stages(street, config, tmp_path):
     assert wanted.keys("frames", street.train.clips) == frames
     flow = compute_flow(street.train, wanted.pairs, options=config["flow"], store=street.store)
     assert wanted.keys("flow", street.train.clips) == flow
+    masks = pack_masks(street.train, store=Store([tmp_path]), **config["masks"])
+    assert wanted.keys("masks", street.train.clips, street.train.classes) == masks
 
 
 def test_what_no_run_asks_for_has_no_key(street, config):
@@ -47,6 +50,8 @@ def test_what_no_run_asks_for_has_no_key(street, config):
     keys = Wanted(config, "7" * 64).keys("soft_labels", clips)
     assert keys.keys() == {clip.id for clip in clips}
     assert keys != Wanted(config, "8" * 64).keys("soft_labels", clips)
+    bare = [replace(clip, targets=()) for clip in clips]
+    assert Wanted(config).keys("masks", bare, street.train.classes) == {}
 
 
 def test_soft_labels_and_flow_are_read_by_a_student_that_trains_from_caches(config):
@@ -54,6 +59,14 @@ def test_soft_labels_and_flow_are_read_by_a_student_that_trains_from_caches(conf
     assert Wanted(config).caches_of("student") == ("frames", "flow", "soft_labels")
     assert Wanted({**config, "student": online}).caches_of("student") == ("frames",)
     assert Wanted({**config, "student": online}).caches_of("teacher") == ("frames",)
+
+
+def test_masks_are_read_where_they_are_learned_from(config):
+    online = {**config["student"], "online": {**config["student"]["online"], "teacher": "t.safetensors"}}
+    both = Wanted({**config, "supervision": "both"})
+    assert both.caches_of("teacher") == ("frames", "masks")
+    assert both.caches_of("student") == ("frames", "masks", "flow", "soft_labels")
+    assert Wanted({**both.config, "student": online}).caches_of("student") == ("frames", "masks")
 
 
 def test_a_network_is_wanted_by_all_that_determines_it(street):

@@ -57,6 +57,10 @@ OneManifest = Annotated[Path, typer.Option("--manifest", help="Manifest of one s
 ValManifests = Annotated[list[Path], typer.Option("--val-manifest", help="Manifests of the split to score.")]
 Clicks = Annotated[Path, typer.Option("--clicks", help="Click table (HDF5) of the training split.")]
 FrameIndex = Annotated[list[Path], typer.Option("--frames", help="Index of the frames stage; one per shard.")]
+MaskIndex = Annotated[
+    list[Path] | None,
+    typer.Option("--masks", help="Index of the masks stage; one per shard; none if supervision is clicks."),
+]
 OutputFile = Annotated[Path, typer.Option("--output", help="File to write.")]
 OutputFolder = Annotated[Path, typer.Option("--output", help="Folder to write into.")]
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU when there is one), cpu or cuda.")]

@@ -45,7 +45,7 @@ app.add_typer(cache, name="cache")
 
 Kinds = Annotated[
     list[str] | None,
-    typer.Option("--kind", help="frames, flow, soft_labels or models; may be repeated. Default: all."),
+    typer.Option("--kind", help="frames, masks, flow, soft_labels or models; may be repeated. Default: all."),
 ]
 Listed = Annotated[
     list[Path] | None,
@@ -82,10 +82,10 @@ def publish(
 def fetch(listed: Listed = None, kind: Kinds = None, config: Config = DEFAULT, change: Set = None) -> None:
     """Copy the entries that a run needs from the team roots into the local one.
 
-    For a manifest, these are its frames and flows under the configuration. For a lock, they are all that it
-    names. Results with a run.lock.json pin the content of their entries: an entry of other content under the
-    same key is not copied, an error names it and its root, and the exit status is 1. With cache.trusted_keys,
-    entries count as not there that none of the keys has signed.
+    For a manifest, these are its frames, flows and masks under the configuration. For a lock, they are all
+    that it names. Results with a run.lock.json pin the content of their entries: an entry of other content
+    under the same key is not copied, an error names it and its root, and the exit status is 1. With
+    cache.trusted_keys, entries count as not there that none of the keys has signed.
 
     Examples:
 

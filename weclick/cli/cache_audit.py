@@ -35,7 +35,7 @@ def audit(
     """Compute a share of a run's entries again, and compare them with every copy in the roots.
 
     Digests say that an entry is whole. They do not say that it is right, since whoever may write into a root
-    can write digests, too. This verb runs the stages frames, flow and soft labels on a few clips, in a
+    can write digests, too. This verb runs the stages frames, masks, flow and soft labels on a few clips, in a
     temporary folder (TMPDIR), and never writes into the store. Networks and clicks are not computed again: a
     lock pins networks (`weclick reproduce`), and clicks lie in the results, not in the store.
 

@@ -16,6 +16,7 @@ from weclick.cli.app import (
     Devices,
     FrameIndex,
     Manifests,
+    MaskIndex,
     OneManifest,
     OutputFile,
     OutputFolder,
@@ -127,6 +128,21 @@ def frames(output: OutputFile, manifest: OneManifest, config: Config = DEFAULT, 
 
 
 @app.command()
+def masks(output: OutputFile, manifest: OneManifest, config: Config = DEFAULT, change: Set = None) -> None:
+    """Decode the labels of a shard's target frames once, for trainings whose supervision is masks or both."""
+    from weclick.manifest import read_manifest
+    from weclick.proxy_labels.masks import pack_masks
+    from weclick.runs.metered import make_index
+
+    chosen = load(config, change, "masks")
+
+    def make(store: Store) -> dict[str, str]:
+        return pack_masks(read_manifest(manifest), store=store, **chosen["masks"])
+
+    make_index("masks", output, open_store(chosen), make)
+
+
+@app.command()
 def flow(
     output: OutputFile,
     manifest: OneManifest,
@@ -156,14 +172,15 @@ def teacher(
     clicks: Clicks,
     frames: FrameIndex,
     val_manifest: ValManifests,
+    masks: MaskIndex = None,
     config: Config = DEFAULT,
     change: Set = None,
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train the large net on clicks alone: partial cross-entropy and Gated CRF."""
+    """Train the large net on clicks, masks or both (supervision), with Gated CRF."""
     chosen = load(config, change, "teacher")
-    indexes = {"frames": frames}
+    indexes = {"frames": frames, "masks": masks or []}
     _train("teacher", chosen, output, (manifest, clicks, val_manifest), indexes, device, devices)
 
 
@@ -197,6 +214,7 @@ def student(
     clicks: Clicks,
     frames: FrameIndex,
     val_manifest: ValManifests,
+    masks: MaskIndex = None,
     flow: Annotated[
         list[Path] | None, typer.Option(help="Index of the flow stage; one per shard; none if online.")
     ] = None,
@@ -215,7 +233,7 @@ def student(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train the small net from the caches: clicks, Gated CRF, soft labels and memory-flow distillation.
+    """Train the small net from the caches: clicks, masks, Gated CRF, soft labels, memory-flow distillation.
 
     With student.online.teacher, teacher and flow estimator run in the loop instead, and no index is needed.
     """
@@ -225,7 +243,12 @@ def student(
     if pace and same_time_as:
         seconds = read_json(same_time_as, "student", CARD)["train_seconds"]
         chosen["student"]["steps"] = steps_for_seconds(read_json(pace, "student", CARD), seconds)
-    indexes = {"frames": frames, "flow": flow or [], "soft_labels": soft_labels or []}
+    indexes = {
+        "frames": frames,
+        "masks": masks or [],
+        "flow": flow or [],
+        "soft_labels": soft_labels or [],
+    }
     _train("student", chosen, output, (manifest, clicks, val_manifest), indexes, device, devices)
 
 

@@ -17,7 +17,7 @@ from weclick.common.findings import Finding, tell
 from weclick.common.progress import progress_bar
 from weclick.common.sections import ClicksSection
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
-from weclick.manifest.read import read_instances, read_label
+from weclick.manifest.read import read_instances, read_label_of
 
 
 def generate_clicks(
@@ -80,14 +80,8 @@ def _make(manifest: Manifest, options: ClicksSection, seed: int, device: str) ->
 def _click_frame(
     manifest: Manifest, clip: Clip, frame: Frame, options: ClicksSection, seed: int, device: str
 ) -> np.ndarray:
-    labels = read_label(manifest, frame)
-    if labels.shape != clip.size:
-        raise InputError(
-            f"{manifest.path(frame.label or '')}: is {labels.shape[0]}x{labels.shape[1]} px (HxW), its frame "
-            f"{clip.height_px}x{clip.width_px}; a label needs the size of its frame"
-        )
     return clicks_from_labels(
-        labels,
+        read_label_of(manifest, clip, frame),
         instances=read_instances(manifest, frame),
         instance_classes=manifest.classes.instance_classes,
         min_pixels=scaled_min_pixels(options["min_pixels"], options["min_pixels_at"], clip.size),

@@ -13,6 +13,7 @@ Role = Literal["teacher", "student"]
 
 Estimator = Literal["dis", "flownet2", "raft"]
 Mask = Literal["forward_backward", "photometric"]
+Supervision = Literal["clicks", "masks", "both"]
 
 
 class S3Section(TypedDict):
@@ -93,6 +94,12 @@ class FramesSection(TypedDict):
     pack: bool
 
 
+class MasksSection(TypedDict):
+    """`masks`: class maps of the target frames."""
+
+    chunk_px: int
+
+
 class FlowSection(TypedDict):
     """`flow`: optical flow from targets to neighbours."""
 
@@ -170,6 +177,22 @@ class PartialCrossEntropySection(TypedDict):
     class_weights: list[float] | str | None
 
 
+class AnnotationSection(TypedDict):
+    """`annotation`: the time that people have, and what they take."""
+
+    minutes: float | None
+    click_first_s: float
+    click_next_s: float
+    frame_s: float
+    mask_object_s: float
+
+
+class CrossEntropySection(TypedDict):
+    """`cross_entropy`: the loss at labelled pixels."""
+
+    weight: float
+
+
 class GatedCRFSection(TypedDict):
     """`gated_crf`: Gated CRF regularisation."""
 
@@ -245,11 +268,15 @@ class Config(TypedDict):
     clicks: ClicksSection
     window: WindowSection
     frames: FramesSection
+    masks: MasksSection
     flow: FlowSection
     teacher: NetworkSection
     soft_labels: SoftLabelsSection
     student: StudentSection
+    supervision: Supervision
+    annotation: AnnotationSection
     partial_cross_entropy: PartialCrossEntropySection
+    cross_entropy: CrossEntropySection
     gated_crf: GatedCRFSection
     mfd: MFDSection
     kd: KDSection
@@ -271,11 +298,15 @@ class Selection(TypedDict, total=False):
     clicks: ClicksSection
     window: WindowSection
     frames: FramesSection
+    masks: MasksSection
     flow: FlowSection
     teacher: NetworkSection
     soft_labels: SoftLabelsSection
     student: StudentSection
+    supervision: Supervision
+    annotation: AnnotationSection
     partial_cross_entropy: PartialCrossEntropySection
+    cross_entropy: CrossEntropySection
     gated_crf: GatedCRFSection
     mfd: MFDSection
     kd: KDSection

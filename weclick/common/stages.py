@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from weclick.common.sections import Role
 
@@ -25,6 +26,7 @@ class Stage:
         sharded: whether it writes one file for each shard of a split.
         kind: of the store entries that it makes; empty if it makes none.
         fed_by: the stages whose files its rule reads. See also NEEDED_BY.
+        unless: the `supervision` of a run that needs no such stage; empty if all need it.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Stage:
     sharded: bool = False
     kind: str = ""
     fed_by: tuple[str, ...] = ()
+    unless: str = ""
 
     @property
     def rule(self) -> str:
@@ -62,6 +65,16 @@ STAGES = (
         fed_by=("manifest",),
     ),
     Stage(
+        "masks",
+        reads=("cache", "masks"),
+        folder="masks",
+        splits=("train",),
+        sharded=True,
+        kind="masks",
+        fed_by=("manifest",),
+        unless="clicks",
+    ),
+    Stage(
         "flow",
         reads=("cache", "flow", "window", "evaluate.max_gap_frames"),
         folder="flow",
@@ -72,11 +85,20 @@ STAGES = (
     ),
     Stage(
         "teacher",
-        reads=("cache", "seed", "teacher", "partial_cross_entropy", "gated_crf"),
+        reads=(
+            "cache",
+            "seed",
+            "teacher",
+            "supervision",
+            "annotation",
+            "partial_cross_entropy",
+            "cross_entropy",
+            "gated_crf",
+        ),
         folder="teacher",
         splits=("train",),
         kind=MODELS,
-        fed_by=("manifest", "clicks", "frames"),
+        fed_by=("manifest", "clicks", "frames", "masks"),
     ),
     Stage(
         "soft_labels",
@@ -89,11 +111,23 @@ STAGES = (
     ),
     Stage(
         "student",
-        reads=("cache", "seed", "student", "window", "partial_cross_entropy", "gated_crf", "mfd", "kd"),
+        reads=(
+            "cache",
+            "seed",
+            "student",
+            "window",
+            "supervision",
+            "annotation",
+            "partial_cross_entropy",
+            "cross_entropy",
+            "gated_crf",
+            "mfd",
+            "kd",
+        ),
         folder="student",
         splits=("train",),
         kind=MODELS,
-        fed_by=("manifest", "clicks", "frames", "flow", "soft_labels"),
+        fed_by=("manifest", "clicks", "frames", "masks", "flow", "soft_labels"),
     ),
     Stage(
         "evaluate",
@@ -128,3 +162,14 @@ WEIGHTS, CARD, METRICS = "model.safetensors", "model.json", "metrics.jsonl"
 
 SCORES = "metrics.json"
 """File of an evaluation; its folder also holds the pictures that it names."""
+
+
+def taken_by(config: Mapping[str, Any], stages: Iterable[Stage] = STEPS) -> tuple[Stage, ...]:
+    """Those of some stages that a run takes.
+
+    Args:
+        config: of the run; one that knows no `supervision` yet learns from clicks.
+        stages: in the order of the data.
+    """
+    supervision = config.get("supervision", "clicks")
+    return tuple(stage for stage in stages if stage.unless != supervision)

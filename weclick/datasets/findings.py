@@ -80,10 +80,20 @@ def number_findings(dataset: Dataset, split: str, window: Window, max_gap_frames
     ]
 
 
-def labelled_frames(dataset: Dataset, clips: Sequence[Clip]) -> list[tuple[Clip, Frame]]:
-    """The frames whose labels a run reads: those that are scored and, without a click table, the targets."""
-    return [
-        (clip, clip.frames[i])
-        for clip in clips
-        for i in sorted({*clip.scored, *(() if dataset.click_file else clip.targets)})
-    ]
+def labelled_frames(
+    dataset: Dataset, clips: Sequence[Clip], *, masked: bool = False
+) -> list[tuple[Clip, Frame]]:
+    """The frames whose labels a run reads: those that are scored and, without a click table, the targets.
+
+    Args:
+        dataset: that the clips are of.
+        clips: of a split.
+        masked: whether networks learn from masks, which are the labels of targets also beside a click table.
+    """
+
+    def targets(clip: Clip) -> Sequence[int]:
+        if not dataset.click_file:
+            return clip.targets
+        return [target for target in clip.targets if masked and clip.frames[target].label]
+
+    return [(clip, clip.frames[i]) for clip in clips for i in sorted({*clip.scored, *targets(clip)})]

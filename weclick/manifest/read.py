@@ -48,6 +48,21 @@ def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
     return shrink_array(_to_classes(values, manifest, path), manifest.shrink, Image.Resampling.NEAREST)
 
 
+def read_label_of(manifest: Manifest, clip: Clip, frame: Frame) -> np.ndarray:
+    """The class map of a frame of a clip, as `read_label` reads it.
+
+    Raises:
+        InputError: as in `read_label`, or it has another size than the clip.
+    """
+    label = read_label(manifest, frame)
+    if label.shape != clip.size:
+        raise InputError(
+            f"{manifest.path(frame.label or '')}: is {label.shape[0]}x{label.shape[1]} px (HxW), its frame "
+            f"{clip.height_px}x{clip.width_px}; a label needs the size of its frame"
+        )
+    return label
+
+
 def read_instances(manifest: Manifest, frame: Frame) -> np.ndarray | None:
     """The instance map of a frame as (H, W) int32, or None where the data set has none."""
     if frame.instances is None:

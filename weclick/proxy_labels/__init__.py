@@ -1,1 +1,1 @@
-"""Labels that one network makes for another."""
+"""Labels beside clicks that networks learn from: class maps, and what one network makes for another."""

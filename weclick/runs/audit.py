@@ -19,7 +19,7 @@ import numpy as np
 from weclick.common.errors import InputError
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
-from weclick.common.stages import INDEXED
+from weclick.common.stages import INDEXED, taken_by
 from weclick.manifest import Clip, Manifest, read_manifests
 from weclick.runs.layout import Layout
 from weclick.runs.wanted import Wanted
@@ -53,6 +53,7 @@ class Bound:
 
 BOUNDS = {
     "frames": Bound(0, "grey levels", 0),
+    "masks": Bound(0, "class ids", 0),
     "flow": Bound(0.5, "px of the grid", 0.01),
     "soft_labels": Bound(0.05, "of probability", 0.01),
 }
@@ -100,13 +101,13 @@ def entries_of_run(results: Path, config: Config, kinds: Iterable[str] = AUDITED
     layout, found = Layout(results), {}
     teacher = layout.weights("teacher")
     wanted = Wanted(config, file_digest(teacher) if teacher.is_file() else "")
-    for stage in (stage for stage in INDEXED if stage.kind in kinds):
+    for stage in (stage for stage in taken_by(config, INDEXED) if stage.kind in kinds):
         for split in dict.fromkeys(config["data"][name] for name in stage.splits):
             paths = layout.found(stage.name, split)
             if not paths or (stage.name == "frames" and not config["frames"]["pack"]):
                 continue
             index, manifest = read_index(paths, stage.kind), read_manifests(layout.found("manifest", split))
-            keys = wanted.keys(stage.kind, manifest.clips)
+            keys = wanted.keys(stage.kind, manifest.clips, manifest.classes)
             if others := [clip for clip in index if index[clip] != keys.get(clip)]:
                 raise InputError(
                     f"{paths[0].parent}: names another {stage.kind} entry of clip {others[0]!r} than this "
@@ -198,10 +199,13 @@ def _groups(drawn: Iterable[Drawn]) -> Iterator[list[Drawn]]:
 def _stage(kind: str, part: Manifest, results: Path, config: Config, scratch: Store, device: str) -> None:
     from weclick.datasets.frames import pack_frames
     from weclick.flow.stage import compute_flow
+    from weclick.proxy_labels.masks import pack_masks
     from weclick.proxy_labels.soft_labels import compute_soft_labels
 
     if kind == "frames":
         pack_frames(part, store=scratch, **config["frames"])
+    elif kind == "masks":
+        pack_masks(part, store=scratch, **config["masks"])
     elif kind == "flow":
         pairs = Wanted(config).pairs
         compute_flow(part, pairs, options=config["flow"], store=scratch, device=device)

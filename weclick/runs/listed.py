@@ -7,7 +7,7 @@ from pathlib import Path
 
 from weclick.common.errors import InputError
 from weclick.common.sections import Config
-from weclick.common.stages import CARD, MODELS
+from weclick.common.stages import CARD, INDEXED, MODELS, taken_by
 from weclick.common.walk import walk_once
 from weclick.runs.layout import is_index, stage_of
 
@@ -76,8 +76,9 @@ def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, 
     elif "key" in raw and raw.get("kind") == MODELS:
         yield MODELS, raw["key"]
     elif "clips" in raw:
-        wanted, clips = Wanted(config), read_manifest(file).clips
-        yield from ((kind, key) for kind in ("frames", "flow") for key in wanted.keys(kind, clips).values())
+        wanted, manifest = Wanted(config), read_manifest(file)
+        for kind in (stage.kind for stage in taken_by(config, INDEXED) if stage.kind != "soft_labels"):
+            yield from ((kind, key) for key in wanted.keys(kind, manifest.clips, manifest.classes).values())
     else:
         raise InputError(
             f"{file}: names no entries; give an index, a manifest, a model.json, a lock, or a folder of "

@@ -14,7 +14,7 @@ from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
 from weclick.common.sections import Config, DataSection
-from weclick.common.stages import INDEXED, ROLES
+from weclick.common.stages import INDEXED, ROLES, taken_by
 from weclick.common.strict_json import strict_json
 from weclick.manifest import Clip, read_manifests
 from weclick.runs.layout import LOCK, Layout
@@ -62,7 +62,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
         "versions": card["versions"],
         "code": dict(code),
         "device": {"name": _metrics(results).get("device"), "threads": threads},
-        **read_outcome(results, config["data"]),
+        **read_outcome(results, config),
     }
     return {**lock, "contents": contents_of(lock, Store.from_config(**config["cache"]))}
 
@@ -83,7 +83,7 @@ def read_lock(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         lock = read_lock(Layout(path).lock)
-        lock |= read_outcome(path, lock["config"]["data"])
+        lock |= read_outcome(path, lock["config"])
         known = Layout(path).report_card.is_file()  # it tells where the store is
         cache = _report_card(path)[1]["cache"] if known else None
         return {**lock, "contents": contents_of(lock, Store.from_config(**cache)) if cache else {}}
@@ -111,17 +111,17 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
+def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of OUTCOME, from the files that the stages wrote; `contents` stand in the store.
 
     Args:
         results: folder of the run.
-        data: section `data` of its configuration.
+        config: its configuration, of which `data` and `supervision` count.
 
     Raises:
         MissingFileError, InputError: as in `make_lock`.
     """
-    layout, metrics = Layout(results), _metrics(results)
+    layout, metrics, data = Layout(results), _metrics(results), config["data"]
     return {
         "data": data_digests(results, data),
         "clicks": clicks_digest(read_clicks(layout.clicks(data["train"]))),
@@ -130,7 +130,7 @@ def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
                 split: _indexes(layout.shards(stage.name, split, data["shards"]), stage.name)
                 for split in dict.fromkeys(data[name] for name in stage.splits)
             }
-            for stage in INDEXED
+            for stage in taken_by(config, INDEXED)
         },
         "models": {role: _model(layout, role) for role in ROLES},
         "metrics": {"student": _scores(metrics), "teacher": _scores(metrics.get("teacher", {}))},

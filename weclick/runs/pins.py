@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.common.progress import progress_bar
-from weclick.common.stages import INDEXED, MODELS
+from weclick.common.stages import INDEXED, MODELS, taken_by
 from weclick.runs.layout import LOCK
 from weclick.store import LocalRoot, Store, damaged
 from weclick.store.pins import OtherContentError, Pins, check_pin, content_digest
@@ -24,7 +24,7 @@ Contents = dict[str, dict[str, str]]
 def named_by(lock: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Kind and key of the entries that a lock names, without frames that stayed in their files."""
     packed = lock["config"].get("frames", {}).get("pack", True)
-    for stage in INDEXED:
+    for stage in taken_by(lock["config"], INDEXED):
         for shards in lock["entries"][stage.name].values() if packed or stage.name != "frames" else ():
             yield from ((stage.kind, key) for clips in shards.values() for key in clips.values())
     yield from ((MODELS, model["key"]) for model in lock["models"].values())

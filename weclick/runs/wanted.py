@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from weclick.common.config import select
-from weclick.common.stages import INDEXED
-from weclick.manifest import Clip, Manifest
+from weclick.common.stages import INDEXED, taken_by
+from weclick.manifest import Classes, Clip, Manifest
 from weclick.manifest.window import Window, reach_frames, wanted_pairs
 from weclick.store import entry_key
 
@@ -50,24 +50,30 @@ class Wanted:
         """The pairs of a clip that get a flow, see `wanted_pairs`."""
         return wanted_pairs(clip, self.window, self.config["evaluate"]["max_gap_frames"])
 
-    def inputs(self, kind: str, clip: Clip) -> Mapping[str, Any] | None:
+    def inputs(self, kind: str, clip: Clip, classes: Classes | None = None) -> Mapping[str, Any] | None:
         """The inputs that the entry of a clip is made from.
 
         Args:
-            kind: frames, flow or soft_labels.
+            kind: frames, masks, flow or soft_labels.
             clip: of a manifest, with the digests of its frames.
+            classes: of that manifest; masks are made with it.
 
         Returns:
             The inputs; the entry's key is their digest. None if the run asks for no such entry: frames stay
-            in their files, the clip has no pairs, or there is no teacher yet.
+            in their files, the clip has no pairs or no labelled target, or there is no teacher yet.
         """
         from weclick.datasets.frames import frames_inputs
         from weclick.flow.jobs import key_inputs
+        from weclick.proxy_labels.masks import labelled_targets, masks_inputs
         from weclick.proxy_labels.soft_labels import soft_labels_inputs
 
         options = self.config[kind]
         if kind == "frames":
             return frames_inputs(clip, options["chunk_px"], options["codec"]) if options["pack"] else None
+        if kind == "masks":
+            assert classes is not None, "the key of masks holds how stored values stand for classes"
+            labelled = labelled_targets(clip).frames
+            return masks_inputs(clip, classes, options["chunk_px"]) if labelled else None
         if kind == "flow":
             pairs = self.pairs(clip)
             return key_inputs(clip, pairs, self._estimator, options) if pairs else None
@@ -75,9 +81,9 @@ class Wanted:
             return None
         return soft_labels_inputs(clip, self.teacher_sha256, options["chunk_px"], options["codec"])
 
-    def keys(self, kind: str, clips: Iterable[Clip]) -> dict[str, str]:
+    def keys(self, kind: str, clips: Iterable[Clip], classes: Classes | None = None) -> dict[str, str]:
         """Clip id -> key of its entry, without the clips that need none. See `inputs`."""
-        made = ((clip.id, self.inputs(kind, clip)) for clip in clips)
+        made = ((clip.id, self.inputs(kind, clip, classes)) for clip in clips)
         return {clip: entry_key(kind, inputs) for clip, inputs in made if inputs is not None}
 
     def recipe(
@@ -90,17 +96,32 @@ class Wanted:
             train, val: manifests of the splits.
             clicks: on the targets of `train`.
             caches: the entries that the indexes of `caches_of` name.
+
+        Raises:
+            InputError: a target lacks a label, and `supervision` wants one; or the minutes of `annotation`
+                pay for no frame.
         """
+        from weclick.manifest.annotation import annotated
         from weclick.train.online import OnlineSection
         from weclick.train.recipe import Recipe
+        from weclick.train.terms import needs
 
         chosen = select(self.config, role)
-        return Recipe(role, chosen, train, clicks, caches, val, OnlineSection.of(chosen))
+        kept = annotated(
+            train, clicks, chosen["annotation"], chosen["supervision"], keep_targets=bool(needs(chosen))
+        )
+        chosen["supervision"] = kept.supervision
+        return Recipe(role, chosen, kept.manifest, kept.clicks, caches, val, OnlineSection.of(chosen))
 
     def caches_of(self, role: str) -> tuple[str, ...]:
         """The stages whose indexes a training reads."""
         in_loop = role == "student" and self.config["student"]["online"]["teacher"]
-        return ("frames",) if role == "teacher" or in_loop else tuple(stage.name for stage in INDEXED)
+        distilled = () if role == "teacher" or in_loop else ("flow", "soft_labels")
+        return tuple(
+            stage.name
+            for stage in taken_by(self.config, INDEXED)
+            if stage.name in ("frames", "masks", *distilled)
+        )
 
     @cached_property
     def _estimator(self) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from weclick.train.data.stream import Stream
 from weclick.train.devices import micro_batch_size
 from weclick.train.objective import Losses, Objective, with_auxiliary
 from weclick.train.recipe import Recipe
+from weclick.train.terms import TERMS, active, learns_from
 
 
 def class_weights(setting: Any, clicks: ClickTable, num_classes: int) -> torch.Tensor | None:
@@ -126,25 +127,29 @@ def begin(recipe: Recipe, fabric: Fabric) -> Begun:
 
 def make_objective(recipe: Recipe) -> Objective:
     """What a training minimises: the terms that its configuration switches on."""
-    setting = recipe.config["partial_cross_entropy"]["class_weights"]
-    weights = class_weights(setting, recipe.clicks, recipe.manifest.num_classes)
+    weights = None
+    if learns_from("clicks", recipe.config):
+        setting = recipe.config["partial_cross_entropy"]["class_weights"]
+        weights = class_weights(setting, recipe.clicks, recipe.manifest.num_classes)
     return Objective(recipe.config, steps=recipe.options["steps"], class_weights=weights)
 
 
 def make_losses(recipe: Recipe, objective: Objective) -> Losses:
-    """The objective; with an auxiliary head also that head's loss at the clicks.
+    """The objective; with an auxiliary head also that head's loss at what people annotated.
 
     Raises:
-        InputError: there is an auxiliary head, but no loss at the clicks.
+        InputError: there is an auxiliary head, but no loss at the clicks or masks.
     """
-    options, clicks = recipe.options, recipe.config["partial_cross_entropy"]
+    options, config = recipe.options, recipe.config
     if not options["auxiliary_head"]:
         return objective
-    if not clicks["weight"]:
+    annotated = {term.section: section for term, section in active(config) if term.annotation}
+    if not annotated:
+        off = [f"{each.section}.weight is 0" for each in TERMS if each.annotation and each.may_learn(config)]
         raise InputError(
-            f"{recipe.role}.auxiliary_head is true, but partial_cross_entropy.weight is 0, and that head "
-            f"learns from clicks alone; set a weight, or {recipe.role}.auxiliary_head: false"
+            f"{recipe.role}.auxiliary_head is true, but {' and '.join(off)}, and that head learns from "
+            f"clicks and masks alone; set a weight, or {recipe.role}.auxiliary_head: false"
         )
-    at_clicks = {"partial_cross_entropy": clicks}
-    auxiliary = Objective(at_clicks, steps=options["steps"], class_weights=objective.class_weights)
+    sections = {"supervision": config.get("supervision", "clicks"), **annotated}
+    auxiliary = Objective(sections, steps=options["steps"], class_weights=objective.class_weights)
     return with_auxiliary(objective, auxiliary, options["auxiliary_weight"])

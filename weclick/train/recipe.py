@@ -18,7 +18,7 @@ from weclick.store import file_digest
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Caches
 from weclick.train.network_code import network_code
-from weclick.train.terms import active, key_sections, needs
+from weclick.train.terms import active, key_sections, learns_from, needs
 
 FORMAT_VERSION = 1
 
@@ -73,7 +73,7 @@ class Recipe:
         config: the sections that the role may read.
         manifest: the training split.
         clicks: on the targets of that split.
-        caches: frames, and for a student flow and soft labels.
+        caches: frames; masks where these are learned from; for a student flow and soft labels.
         validation: the split to score during training.
         in_loop: computes teacher and flow in the loop, for a training that wants that.
     """
@@ -118,11 +118,21 @@ class Recipe:
             return Window(frames=1)
         return Window(**self.config["window"])
 
+    @property
+    def masked(self) -> dict[str, list[int]]:
+        """Clip id -> its targets whose class maps are learned from; empty if no loss learns from masks."""
+        if not learns_from("masks", self.config):
+            return {}
+        clips = self.manifest.clips
+        labelled = {clip.id: [t for t in clip.targets if clip.frames[t].label] for clip in clips}
+        return {clip: targets for clip, targets in labelled.items() if targets}
+
     def used_caches(self) -> Caches:
         """The caches that losses read, without those that are computed online."""
-        stored = self.online is None
+        stored, masked = self.online is None, self.masked
         return replace(
             self.caches,
+            masks={clip: key for clip, key in self.caches.masks.items() if clip in masked},
             flow=self.caches.flow if stored and self.uses_flow else {},
             soft_labels=self.caches.soft_labels if stored and self.uses_soft_labels else {},
         )
@@ -150,6 +160,11 @@ class Recipe:
             raise InputError(
                 f"the student distils ({', '.join(taught)}), but has no soft labels; give the index of the "
                 "soft_labels stage, a teacher in student.online.teacher, or weights of 0"
+            )
+        if self.masked and not self.used_caches().masks:
+            raise InputError(
+                f"supervision is {self.config['supervision']!r}, but the {self.role} has no masks; give the "
+                "index of the masks stage, or set supervision: clicks"
             )
 
     def code_modules(self) -> tuple[str, ...]:
@@ -179,6 +194,10 @@ class Recipe:
                 clip.id: [(clip.frames[t].digest, clip.frames[t].label_digest) for t in clip.scored]
                 for clip in self.validation.clips
             }
+        if self.config.get("supervision") != "masks":
+            more["clicks"] = clicks_digest(self.clicks)
+        if self.masked:
+            more["masks"], more["masked"] = dict(caches.masks), self.masked
         return {
             "format": FORMAT_VERSION,
             "code": network_code(*self.code_modules()),
@@ -189,7 +208,6 @@ class Recipe:
             "window": self.config.get("window") if self.distils else None,
             "classes": list(self.manifest.classes.names),
             "targets": {clip.id: list(clip.targets) for clip in self.manifest.clips},
-            "clicks": clicks_digest(self.clicks),
             "frames": dict(caches.frames),
             "flow": dict(caches.flow),
             "soft_labels": dict(caches.soft_labels),

@@ -19,11 +19,13 @@ from torch.nn.functional import adaptive_avg_pool2d
 from weclick.geometry import backward_warp
 from weclick.losses import (
     GatedCRFKernel,
+    cross_entropy,
     gated_crf,
     knowledge_distillation,
     memory_flow_distillation,
     partial_cross_entropy,
 )
+from weclick.manifest import IGNORE
 from weclick.train.data.batch import Batch
 
 Section = Mapping[str, Any]
@@ -94,7 +96,9 @@ class Term:
             the share of the training after which the term begins.
         value: gives the unweighted mean over a batch, a scalar.
         mean: gives, from the section, the items of that mean.
-        needs: which of `soft_labels` and `flow` the term uses, beside the targets and their clicks.
+        needs: which of `soft_labels` and `flow` the term uses, beside the targets and what people annotated.
+        annotation: `clicks` or `masks`, if the term learns from these. It is off unless the configuration's
+            `supervision` names them.
         key_when_off: whether a network's key holds the section even if its weight is 0. False for new terms,
             so that keys need no more than a row of TRAINS_LIKE to stay as they are.
     """
@@ -105,7 +109,12 @@ class Term:
     value: Callable[[View, Section], Tensor]
     mean: Callable[[Section], Mean]
     needs: frozenset[str] = frozenset()
+    annotation: str = ""
     key_when_off: bool = False
+
+    def may_learn(self, sections: Mapping[str, Any]) -> bool:
+        """Whether the `supervision` of a configuration has the annotation that the term learns from."""
+        return not self.annotation or sections.get("supervision", "clicks") in (self.annotation, "both")
 
 
 def _at_clicks(view: View, section: Section) -> Tensor:
@@ -117,6 +126,10 @@ def _at_clicks(view: View, section: Section) -> Tensor:
         input_size=batch.input_size,
         class_weights=view.class_weights,
     )
+
+
+def _at_labelled_pixels(view: View, section: Section) -> Tensor:
+    return cross_entropy(view.targets, _class_maps(view.batch), ignore=IGNORE)
 
 
 def _over_colours(view: View, section: Section) -> Tensor:
@@ -163,7 +176,16 @@ TERMS: tuple[Term, ...] = (
         section="partial_cross_entropy",
         value=_at_clicks,
         mean=lambda section: Mean("clicks"),
+        annotation="clicks",
         key_when_off=True,
+    ),
+    Term(
+        name="cross_entropy",
+        title="Cross-entropy",
+        section="cross_entropy",
+        value=_at_labelled_pixels,
+        mean=lambda section: Mean("labelled_pixels"),
+        annotation="masks",
     ),
     Term(
         name="gated_crf",
@@ -205,7 +227,7 @@ def active(sections: Mapping[str, Any]) -> Iterator[tuple[Term, Section]]:
     """
     for term in TERMS:
         section = sections.get(term.section)
-        if section and section["weight"]:
+        if section and section["weight"] and term.may_learn(sections):
             yield term, section
 
 
@@ -214,10 +236,19 @@ def needs(sections: Mapping[str, Any]) -> frozenset[str]:
     return frozenset().union(*(term.needs for term, _ in active(sections)))
 
 
+def learns_from(annotation: str, sections: Mapping[str, Any]) -> bool:
+    """Whether an active term learns from an annotation, `clicks` or `masks`."""
+    return any(term.annotation == annotation for term, _ in active(sections))
+
+
 def key_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
     """The sections that the key of a network holds."""
     on = {term.section for term, _ in active(sections)}
-    asked = [term.section for term in TERMS if term.key_when_off or term.section in on]
+    asked = [
+        term.section
+        for term in TERMS
+        if term.section in on or (term.key_when_off and term.may_learn(sections))
+    ]
     return {name: sections[name] for name in asked if name in sections}
 
 
@@ -253,14 +284,15 @@ COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
     "clicks": lambda batch, weights: (
         torch.ones_like(batch.classes) if weights is None else weights.to(batch.device)[batch.classes]
     ),
+    "labelled_pixels": lambda batch, _: _class_maps(batch) != IGNORE,
     "target_cells": lambda batch, _: batch.inside[: batch.targets],
     "cells": lambda batch, _: batch.inside,
     "flow_cells": lambda batch, _: warp_neighbours(batch)[1],
 }
 """The items that terms are means over, as values whose sum is their count.
 
-`targets`, `frames` and `neighbours` come on top. Clicks count by the weights of their classes (N,); cells are
-bool (.., 1, h, w).
+`targets`, `frames` and `neighbours` come on top. Clicks count by the weights of their classes (N,); labelled
+pixels are bool (B, H, W), cells bool (.., 1, h, w).
 """
 
 
@@ -273,6 +305,11 @@ def count(names: list[str], batch: Batch, class_weights: Tensor | None) -> Tenso
         class_weights: (K,) factors of the classes, which weight the clicks, or None.
     """
     return torch.stack([_count(name, batch, class_weights) for name in names])
+
+
+def _class_maps(batch: Batch) -> Tensor:
+    assert batch.labels is not None, "a term that learns from masks got a batch without"
+    return batch.labels
 
 
 def _count(name: str, batch: Batch, class_weights: Tensor | None) -> Tensor:

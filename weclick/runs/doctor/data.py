@@ -13,6 +13,7 @@ import numpy as np
 
 from weclick.clicks.generate import empty_classes
 from weclick.clicks.people import import_clicks
+from weclick.common.errors import InputError
 from weclick.common.findings import Finding, many
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
@@ -25,6 +26,7 @@ from weclick.datasets.label_facts import label_facts
 from weclick.datasets.label_findings import label_findings
 from weclick.evaluate.scored import check_scored_pixels
 from weclick.manifest import Clip, Frame, Manifest
+from weclick.manifest.annotation import check_labelled
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import image_size, read_image, shrunk_size
 from weclick.manifest.video import video_info
@@ -63,7 +65,8 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     for split, clips in splits.items():
         findings += _check_frames(dataset, split, clips, quick)
         findings += unscored_findings(dataset, split) + far[split]
-        findings += _check_labels(dataset, split, clips, quick)
+        findings += _check_labels(dataset, split, clips, quick, masked=config["supervision"] != "clicks")
+    findings += _check_masks(config, splits[data["train"]])
     if dataset.click_file:
         findings += _check_clicks(dataset, data["train"], splits[data["train"]])
     if data["train"] != data["val"]:
@@ -188,8 +191,23 @@ def _sized(dataset: Dataset, clip: Clip) -> Clip:
     return replace(clip, height_px=height, width_px=width)
 
 
-def _check_labels(dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool) -> list[Finding]:
-    used = labelled_frames(dataset, clips)
+def _check_masks(config: Config, clips: Sequence[Clip]) -> list[Finding]:
+    """Look whether targets have the labels that networks shall learn from."""
+    if config["supervision"] == "clicks":
+        return []
+    targets = [clip.frames[target] for clip in clips for target in clip.targets]
+    try:
+        check_labelled(config["data"]["train"], clips, config["supervision"])
+    except InputError as error:
+        return [Finding("error", "masks", str(error), "do what the line says")]
+    told = f"{sum(frame.label is not None for frame in targets)} of {len(targets)} targets have a label"
+    return [Finding("ok", "masks", told)]
+
+
+def _check_labels(
+    dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool, *, masked: bool
+) -> list[Finding]:
+    used = labelled_frames(dataset, clips, masked=masked)
     if not used:
         return []
     chosen, what = _sampled(used, quick), f"labels of {split}"

@@ -134,6 +134,8 @@ def _distils(config: Config, stage: str) -> bool:
 
 _ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
     ("manifest", "toy"): lambda config: config["data"]["name"] == "toy",
+    ("teacher", "masks"): lambda config: config["supervision"] != "clicks",
+    ("student", "masks"): lambda config: config["supervision"] != "clicks",
     ("student", "flow"): lambda config: _distils(config, "flow"),
     ("student", "soft_labels"): lambda config: _distils(config, "soft_labels"),
 }

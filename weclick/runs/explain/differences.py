@@ -13,7 +13,7 @@ from weclick.store import Summary
 AT_MOST = 4
 """Number of frames, pairs or clips that are listed one by one; the rest are counted."""
 
-_BY_CLIP = (*(stage.kind for stage in INDEXED), "targets", "validation")
+_BY_CLIP = (*(stage.kind for stage in INDEXED), "targets", "masked", "validation")
 """Inputs of a network that are compared clip by clip."""
 
 _DIGEST = re.compile("'[0-9a-f]{64}'")
@@ -31,6 +31,8 @@ def differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summ
         yield from _clip_differences(inputs, entry.inputs)
     elif any(inputs.get(part) != entry.inputs.get(part) for part in ("frames", "pairs")):
         yield from _frame_differences(inputs, names, entry)
+    else:
+        yield from _label_differences(inputs, names, entry)
     asked, other = (dict(_leaves(values)) for values in (inputs, entry.inputs))
     for name in dict.fromkeys([*asked, *other]):
         if _spell(asked, name) != _spell(other, name):
@@ -53,6 +55,18 @@ def _frame_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entr
         yield f"the nearest entry has frames that are not asked for: {more}"
     if not lacking and more <= 0:
         yield from _pair_differences(inputs, names, entry)
+
+
+def _label_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summary) -> Iterator[str]:
+    """List the frames of masks whose labels have other content."""
+    asked, other = (each.get("labels", ()) for each in (inputs, entry.inputs))
+    changed = [
+        names[frame]
+        for frame, ours, theirs in zip(inputs.get("frames", ()), asked, other, strict=False)
+        if ours != theirs
+    ]
+    if changed:
+        yield f"{len(changed)} of {len(asked)} labels have other content: {_first(changed)}"
 
 
 def _pair_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry: Summary) -> Iterator[str]:
@@ -88,9 +102,9 @@ def _names(entry: Summary) -> list[str]:
 
 
 def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and value of all inputs except lists of frames or pairs and those compared by clip."""
+    """Dotted name and value of all inputs but lists of frames, labels or pairs and those compared by clip."""
     for name, value in values.items():
-        if path or name not in ("pairs", *_BY_CLIP):
+        if path or name not in ("pairs", "labels", *_BY_CLIP):
             if isinstance(value, Mapping):
                 yield from _leaves(value, f"{path}{name}.")
             else:

@@ -13,7 +13,7 @@ from typing import Any
 
 from weclick.clicks import read_clicks
 from weclick.common.errors import InputError
-from weclick.common.stages import INDEXED, MODELS, Stage
+from weclick.common.stages import INDEXED, KINDS, MODELS, Stage, taken_by
 from weclick.manifest import Clip, Manifest, read_manifests
 from weclick.runs.explain.differences import AT_MOST, differences
 from weclick.runs.layout import Layout
@@ -81,17 +81,18 @@ def clip_questions(
         )
     manifest, clip = found[0]
     wanted = Wanted(config, file_digest(teacher) if teacher.is_file() else "")
-    return [_clip_question(stage, wanted, manifest, clip, teacher) for stage in INDEXED]
+    return [_clip_question(stage, wanted, manifest, clip, teacher) for stage in taken_by(config, INDEXED)]
 
 
 def _clip_question(stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip, teacher: Path) -> Question:
     if "val" not in stage.splits and manifest.split != wanted.config["data"]["train"]:
         why = f"the clip is of split {manifest.split!r}, and a run makes them for the training split alone"
         return Question(stage.kind, None, why)
-    if inputs := wanted.inputs(stage.kind, clip):
+    if inputs := wanted.inputs(stage.kind, clip, manifest.classes):
         return Question(stage.kind, inputs, names={frame.digest: frame.name for frame in clip.frames})
     why_not = {
         "frames": "frames.pack is false, so frames stay in their files",
+        "masks": "the clip has no target with a label",
         "flow": "the clip has no target with a neighbour in the window, so no flow is asked for",
         "soft_labels": f"{teacher} is not there: the key of soft labels depends on their teacher, "
         "so train it first",
@@ -123,7 +124,7 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
         train=read_manifests(shards("manifest", train)),
         val=read_manifests(shards("manifest", val)),
         clicks=read_clicks(layout.clicks(train)),
-        caches=Caches(store, indexes["frames"], indexes.get("flow", {}), indexes.get("soft_labels", {})),
+        caches=Caches(store, **{kind: indexes.get(kind, {}) for kind in KINDS if kind != MODELS}),
     )
     return Question(MODELS, recipe.inputs())
 

@@ -112,6 +112,8 @@ def _of_entry(entry: Entry) -> list[Named]:
         case "frames":
             array, names = _steps(entry, "rgb")
             return [(names[t], np.asarray(array[t])) for t in spread_to_ends(range(len(names)), AT_MOST - 1)]
+        case "masks":
+            return _masks(entry)
         case "flow":
             return _flows(entry)
         case "soft_labels":
@@ -119,6 +121,13 @@ def _of_entry(entry: Entry) -> list[Named]:
     raise ValueError(
         f"{entry.path}: entries of kind {entry.meta['kind']} have no picture; show the checkpoint"
     )
+
+
+def _masks(entry: Entry) -> list[Named]:
+    array, names = _steps(entry, "classes")
+    colors = np.full((256, 3), 255, np.uint8)  # what is ignored is white
+    colors[: len(entry.attributes["classes"])] = _distinct_colors(len(entry.attributes["classes"]))
+    return [(names[t], colors[np.asarray(array[t])]) for t in spread_to_ends(range(len(names)), AT_MOST - 1)]
 
 
 def _flows(entry: Entry) -> list[Named]:

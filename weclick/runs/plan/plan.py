@@ -23,6 +23,7 @@ from weclick.datasets.frames import pack_frames, unpacked_key
 from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.window import consistency_pairs
+from weclick.proxy_labels.masks import labelled_targets, pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.downloads import offline_words
 from weclick.runs.layout import Layout
@@ -32,6 +33,7 @@ from weclick.runs.plan.probe import (
     Rate,
     flow_rate,
     frames_rate,
+    masks_rate,
     piece_for_training,
     plausible_teacher,
     sample,
@@ -194,14 +196,15 @@ def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
     clicks, table = _clicks(run)
     with _probe(run, "frames"):
         frames, frame_keys = _frames(run, part, scratch)
+        masks, mask_keys = _masks(run, part, scratch)
     with _probe(run, "flow"):
         flow, pair_keys = _flow(run, part, scratch)
-    teacher_key = _model_key(run, "teacher", table, Caches(run.store, frame_keys, {}, {}))
+    teacher_key = _model_key(run, "teacher", table, Caches(run.store, frame_keys, {}, {}, mask_keys))
     teacher = _find(run, teacher_key)
     paces, weights = _paces(run, part, scratch, folder, teacher)
     with _probe(run, "soft_labels"):
         labels, label_keys = _soft_labels(run, part, scratch, weights, teacher)
-    caches = Caches(run.store, frame_keys, pair_keys, label_keys)
+    caches = Caches(run.store, frame_keys, pair_keys, label_keys, mask_keys)
     student = _find(run, _model_key(run, "student", table, caches) if label_keys else None)
     sizes = {role: len(untrained(run.config, role, run.train)) for role in ROLES}
     networks = {
@@ -211,7 +214,7 @@ def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
     scored = sum(len(clip.scored) for clip in run.val.clips)
     pairs = sum(len(consistency_pairs(c, run.config["evaluate"]["max_gap_frames"])) for c in run.val.clips)
     last = StagePlan("evaluate", f"{scored} scored frames, {pairs} pairs")
-    stages = (first, clicks, frames, flow, networks["teacher"], labels, networks["student"], last)
+    stages = (first, clicks, frames, *masks, flow, networks["teacher"], labels, networks["student"], last)
     root = run.store.local.path
     return Plan(
         stages, 4 * max(sizes.values()) + sum(sizes.values()), str(root), free_bytes(root), (*run.notes,)
@@ -251,6 +254,17 @@ def _frames(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[
     plan = _stored(run, "frames", "frames", run.train.clips, counts, missing, rate)
     threads = min(os.cpu_count() or 1, max(len(missing), 1))
     return replace(plan, seconds=plan.seconds and plan.seconds / threads), keys
+
+
+def _masks(run: _Run, part: Manifest, scratch: Store) -> tuple[list[StagePlan], dict[str, str]]:
+    """The stage `masks`; nothing where a run learns from clicks."""
+    if run.config["supervision"] == "clicks":
+        return [], {}
+    rate = masks_rate(run.config, part, scratch, run.budget())
+    keys = run.wanted.keys("masks", run.train.clips, run.train.classes)
+    clips = [clip for clip in run.train.clips if clip.id in keys]
+    counts = {clip.id: len(labelled_targets(clip).frames) for clip in clips}
+    return [_stored(run, "masks", "frames", clips, counts, run.lacking("masks", keys), rate)], keys
 
 
 def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
@@ -346,9 +360,17 @@ def _paces(
     return paces, weights
 
 
+def _packed(run: _Run, small: Manifest, scratch: Store) -> dict[str, dict[str, str]]:
+    """What teacher and student read of the data."""
+    packed = {"frames": pack_frames(small, store=scratch, **run.config["frames"])}
+    if run.config["supervision"] != "clicks":
+        packed["masks"] = pack_masks(small, store=scratch, **run.config["masks"])
+    return packed
+
+
 def _teacher_pace(run: _Run, part: Manifest, scratch: Store, folder: Path) -> Pace:
     small = piece_for_training(part, run.wanted.pairs)
-    caches = {"frames": pack_frames(small, store=scratch, **run.config["frames"])}
+    caches = _packed(run, small, scratch)
     return train_probe(run.config, "teacher", small, caches, scratch, folder, run.device, run.budget())
 
 
@@ -358,7 +380,7 @@ def _student_pace(run: _Run, part: Manifest, scratch: Store, folder: Path) -> Pa
     folder.mkdir()
     (folder / WEIGHTS).write_bytes(untrained(run.config, "student", part))
     caches = {
-        "frames": pack_frames(small, store=scratch, **run.config["frames"]),
+        **_packed(run, small, scratch),
         "flow": compute_flow(
             small, run.wanted.pairs, options=run.config["flow"], store=scratch, device=run.device
         ),

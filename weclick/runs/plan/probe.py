@@ -19,12 +19,13 @@ from weclick.clicks import generate_clicks
 from weclick.common.config import select
 from weclick.common.sections import Config, Role
 from weclick.common.spread import spread_over
-from weclick.common.stages import METRICS
+from weclick.common.stages import KINDS, METRICS, MODELS
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
 from weclick.models import normalize
+from weclick.proxy_labels.masks import labelled_targets, pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.store import Store
 from weclick.store.model_file import model_bytes
@@ -142,6 +143,17 @@ def frames_rate(config: Config, part: Manifest, store: Store, budget_s: float) -
     rate = rate_of("frames", part.clips, lambda clip: len(clip.frames), make, store, budget_s)
     threads = min(os.cpu_count() or 1, max(len(part.clips) - 1, 1))
     return rate and replace(rate, seconds_per_px=rate.seconds_per_px * threads)
+
+
+def masks_rate(config: Config, part: Manifest, store: Store, budget_s: float) -> Rate | None:
+    """The rate of the stage `masks`."""
+
+    def make(clips: Sequence[Clip]) -> dict[str, str]:
+        return pack_masks(replace(part, clips=tuple(clips)), store=store, **config["masks"])
+
+    return rate_of(
+        "masks", part.clips, lambda clip: len(labelled_targets(clip).frames), make, store, budget_s
+    )
 
 
 def flow_rate(
@@ -269,7 +281,7 @@ def _train(
         config=chosen,
         manifest=part,
         clicks=generate_clicks(part, options=config["clicks"], seed=config["seed"]),
-        caches=Caches(store, caches["frames"], caches.get("flow", {}), caches.get("soft_labels", {})),
+        caches=Caches(store, **{kind: caches.get(kind, {}) for kind in KINDS if kind != MODELS}),
         validation=replace(part, clips=tuple(_scored(clip) for clip in part.clips[:1])),
     )
     train_recipe(recipe, folder, device=device)

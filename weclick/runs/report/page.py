@@ -14,6 +14,7 @@ from weclick.runs.report import gallery, provenance, sections
 from weclick.runs.report.paper import beside_paper
 from weclick.runs.report.results import read_results
 from weclick.runs.report.strip_gallery import strip_gallery
+from weclick.runs.report.supervised import supervised
 from weclick.store import Store
 
 
@@ -46,6 +47,7 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
             paper=beside_paper(gathered, config),
             strips=strip_gallery(gathered, config, store, examples),
             data=sections.data(gathered),
+            supervised=supervised(gathered, config),
             clicks=gallery.click_gallery(gathered, examples),
             flow=gallery.flow_gallery(gathered, store, examples),
             predictions=gallery.prediction_gallery(gathered),

@@ -90,6 +90,10 @@ def _obstacles(results: Results, config: Config) -> Iterator[str]:
         yield "the paper's networks start from ImageNet weights"
     if dataset == "cityscapes" and student["channels"] != 256:
         yield f"this run's head is {student['channels']} channels wide, not 256"
+    if config["supervision"] != "clicks":
+        yield "the paper's networks learn from clicks alone, this run's from masks"
+    if config["annotation"]["minutes"] is not None:
+        yield "this run uses only a part of the annotation"
     if results.train.click_file:
         yield "the paper's clicks are made from labels, this run's by people"
     elif (config["clicks"]["min_pixels"], config["clicks"]["min_pixels_at"]) != (512, [1024, 2048]):

@@ -19,7 +19,7 @@ from weclick.common import words
 from weclick.common.config import complete_config
 from weclick.common.files import read_lines
 from weclick.common.sections import Config
-from weclick.common.stages import STEPS
+from weclick.common.stages import STEPS, taken_by
 from weclick.runs.cost import SUFFIX
 from weclick.runs.layout import Layout
 from weclick.runs.report.results import Results
@@ -78,7 +78,7 @@ def digests(results: Results, config: Config) -> dict[str, str]:
         "Training code": network_code(*TRAINING),
         "Clicks": clicks_digest(results.clicks),
     }
-    for step in STEPS:
+    for step in taken_by(config):
         for path in results.layout.found(step.name) if step.sharded else ():
             pinned[str(path.relative_to(results.folder))] = file_digest(path)
     for role, card in results.models.items():

@@ -44,8 +44,6 @@ def head(results: Results) -> dict[str, Any]:
     cards.append(_card("Frames per second", words.rate(student.get("fps")), "", where))
     return {
         "title": Path(results.val.root).name if results.val.dataset == "folder" else results.val.dataset,
-        "clicks": words.plural(len(results.clicks), "click"),
-        "targets": words.plural(_targets(results.train), "frame"),
         "scored": words.plural(student.get("frames", _scored(results.val)), "frame"),
         "split": results.val.split,
         "image_size": words.size(student.get("image_size", ())),

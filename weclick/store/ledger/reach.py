@@ -14,8 +14,9 @@ from weclick.store.roots.transfer import Root, Wanted
 def reach(entries: Iterable[Summary], named: Iterable[Wanted]) -> set[Wanted]:
     """The named entries, and all that they were made from as far as `entries` tell.
 
-    A network reaches the frames, flows and soft labels that it was trained from, and an online teacher. Soft
-    labels reach their teacher. So what stays can be trained further, or made again, from what stays.
+    A network reaches the frames, masks, flows and soft labels that it was trained from, and an online
+    teacher. Soft labels reach their teacher. So what stays can be trained further, or made again, from what
+    stays.
 
     Args:
         entries: of all kinds.

@@ -1,4 +1,4 @@
-"""Stored windows -> a batch: one joint affine per sample for frames, clicks, flow and soft labels.
+"""Stored windows -> a batch: one joint affine per sample for frames, clicks, masks, flow and soft labels.
 
 Windows go to the device as small as they are on the disk; they are decoded, resampled and normalised there.
 """
@@ -23,6 +23,7 @@ from weclick.geometry import (
     sample_crop,
     sample_flow_crop,
 )
+from weclick.manifest import IGNORE
 from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD
 from weclick.store import decode_soft_labels
 from weclick.store.codecs import FLOW_SCALE
@@ -49,13 +50,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Read:
-    """A sample and the windows read for it: frames and soft labels target first, flow by neighbour."""
+    """A sample and the windows read for it: frames and soft labels target first, flow by neighbour.
+
+    The part `masks` is the target's class map. A sample that has none is not labelled.
+    """
 
     sample: Sample
     parts: Mapping[str, Part]
 
 
-def assemble(reads: list[Read], *, stride_px: int, mask_bits: int, device: torch.device) -> Batch:
+def assemble(
+    reads: list[Read], *, stride_px: int, mask_bits: int, device: torch.device, labelled: bool = False
+) -> Batch:
     """Decode the windows of a batch and resample them by their samples' crops, on `device`.
 
     Args:
@@ -63,6 +69,7 @@ def assemble(reads: list[Read], *, stride_px: int, mask_bits: int, device: torch
         stride_px: of the logit grid.
         mask_bits: cached validity bits that a flow needs to count; 0 asks for none.
         device: where the batch is wanted.
+        labelled: whether the run learns from masks.
 
     Raises:
         InputError: soft labels of several codecs.
@@ -80,6 +87,7 @@ def assemble(reads: list[Read], *, stride_px: int, mask_bits: int, device: torch
         flow=flow,
         flow_valid=flow_valid,
         teacher=_teacher(reads, stride_px, device),
+        labels=_labels(reads, device) if labelled else None,
     )
 
 
@@ -180,6 +188,18 @@ def _teacher(reads: list[Read], stride_px: int, device: torch.device) -> Tensor 
         )
     decode = partial(decode_soft_labels, attributes=windows[0][1].attributes)
     return _resample(sample_crop, windows, stride_px, device, decode=decode)
+
+
+def _labels(reads: list[Read], device: torch.device) -> Tensor:
+    labels = torch.full((len(reads), *reads[0].sample.crop.size), IGNORE, dtype=torch.uint8, device=device)
+    masked = [i for i, read in enumerate(reads) if "masks" in read.parts]
+    if masked:
+        windows = [(reads[i].sample, reads[i].parts["masks"], 0) for i in masked]
+        nearest = partial(sample_crop, mode="nearest")
+        classes = _resample(nearest, windows, 1, device, view=lambda maps: maps[:, None])
+        inside = _inside([sample for sample, _, _ in windows], 1).to(device)
+        labels[masked] = classes.masked_fill_(~inside, IGNORE)[:, 0]
+    return labels
 
 
 def _resample(

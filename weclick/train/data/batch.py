@@ -21,6 +21,8 @@ class Batch:
         flow: (M, 2, h, w) float32 px of the logit grid, on the target's grid, pointing to the neighbour.
         flow_valid: (M, 1, h, w) bool, where the cached masks call it valid.
         teacher: (S, K, h, w) float32 probabilities, or None where a run has no teacher.
+        labels: (B, H, W) uint8 class ids of the targets, 255 outside the image and where nothing is labelled.
+            None where a run learns from no masks.
     """
 
     images: Tensor
@@ -31,6 +33,7 @@ class Batch:
     flow: Tensor
     flow_valid: Tensor
     teacher: Tensor | None
+    labels: Tensor | None = None
 
     @property
     def targets(self) -> int:

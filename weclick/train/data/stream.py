@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -23,10 +23,10 @@ from weclick.common.errors import InputError
 from weclick.common.sections import NetworkSection
 from weclick.datasets.frames import unpacked_key
 from weclick.geometry import Crop, crop_window
-from weclick.manifest import Manifest
+from weclick.manifest import IGNORE, Manifest
 from weclick.manifest.click_table import ClickTable
 from weclick.manifest.window import Window
-from weclick.store import Store
+from weclick.store import Store, damaged
 from weclick.store.flow_entries import MASK_BITS
 from weclick.train.data.assemble import Part, Read, assemble
 from weclick.train.data.batch import Batch
@@ -53,6 +53,7 @@ class Caches:
     frames: Mapping[str, str]
     flow: Mapping[str, str]
     soft_labels: Mapping[str, str]
+    masks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stream:
@@ -61,7 +62,8 @@ class Stream:
     Args:
         manifest: the training split.
         clicks: clicks on its targets.
-        caches: entries to read; flow and soft labels may be empty.
+        caches: entries to read; all but the frames may be empty. With masks, the targets that have a label
+            are read with it.
         window: which neighbours a target gets.
         options: the network's section: batch_size, crop, scale, flip, colour_jitter.
         stride_px: stride of the network's logits.
@@ -100,6 +102,7 @@ class Stream:
                 "set a multiple of their number"
             )
         self._clicks, self._caches, self._window = clicks, caches, window
+        self._num_classes = manifest.num_classes
         self._options, self._stride, self._seed = options, stride_px, seed
         self._mask_bits = MASK_BITS[occlusion]
         self._rank, self._world = rank, world
@@ -156,10 +159,25 @@ class Stream:
     def read(self, plan: list[Sample]) -> list[Read]:
         """Read what the samples need, all windows at once, as stored."""
         begun = [self._begin(sample) for sample in plan]
-        return [
+        reads = [
             Read(sample, {kind: part.finish() for kind, part in parts.items()})
             for sample, parts in zip(plan, begun, strict=True)
         ]
+        for read in reads:
+            if "masks" in read.parts:
+                self._check_classes(read)
+        return reads
+
+    def _check_classes(self, read: Read) -> None:
+        """Check the values of a class map: a GPU would end the whole process at a class that is none."""
+        classes = read.parts["masks"].data
+        strange = classes[(classes >= self._num_classes) & (classes != IGNORE)]
+        if classes.dtype != torch.uint8 or len(strange):
+            entry = self._reader.entry("masks", self._key("masks", read.sample))
+            found = f"{strange[0]} of {classes.dtype}" if len(strange) else f"values of {classes.dtype}"
+            raise damaged(
+                entry.path, f"classes holds {found}, expected uint8 in 0..{self._num_classes - 1} or {IGNORE}"
+            )
 
     def _sample(self, index: int) -> Sample:
         epoch, place = divmod(index, len(self._targets))
@@ -184,6 +202,8 @@ class Stream:
             begun = {"frames": self._begin_array("frames", "rgb", sample, frames)}
         if self._caches.soft_labels:
             begun["soft_labels"] = self._begin_array("soft_labels", "probabilities", sample, frames)
+        if self._caches.masks and sample.clip.frames[sample.target].label:
+            begun["masks"] = self._begin_array("masks", "classes", sample, frames[:1])
         if self._caches.flow and sample.neighbours:
             pairs = [[frames[0], neighbour] for neighbour in frames[1:]]
             begun["flow"] = self._begin_array("flow", "flow", sample, pairs)
@@ -213,7 +233,14 @@ class Stream:
 
     def _prepare(self, reads: list[Read], device: torch.device, side: Any) -> Callable[[], Batch]:
         """A call that gives the batch: on a CPU it assembles, on a GPU it waits for the stream that does."""
-        make = partial(assemble, reads, stride_px=self._stride, mask_bits=self._mask_bits, device=device)
+        make = partial(
+            assemble,
+            reads,
+            stride_px=self._stride,
+            mask_bits=self._mask_bits,
+            device=device,
+            labelled=bool(self._caches.masks),
+        )
         if side is None:
             return make
         with torch.cuda.stream(side):
