@@ -68,6 +68,7 @@ def test_an_arm_without_distillation_needs_no_teacher():
         ({"flow": {"stride_px": 8}}, {"manifest", "clicks", "frames", "teacher", "soft_labels"}),
         ({"gated_crf": {"weight": 0.5}}, {"manifest", "clicks", "frames", "flow"}),
         ({"clicks": {"min_pixels": 9}}, {"manifest", "frames", "flow"}),
+        ({"supervision": "both"}, {"manifest", "clicks", "frames", "flow"}),
         ({"data": {"target_every": 3}}, set()),
     ],
     ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
@@ -75,7 +76,7 @@ def test_an_arm_without_distillation_needs_no_teacher():
 def test_a_change_makes_its_stage_and_what_follows_anew(change, shared):
     config = complete_config({})
     other = complete_config(change)
-    stages = {step.name for step in STEPS if step.name != "evaluate"}
+    stages = {job.stage for job in Jobs(config).of("student").all().values()} - {"toy"}
     assert {s for s in stages if Jobs(config).of(s).digest == Jobs(other).of(s).digest} == shared
 
 
@@ -298,7 +299,7 @@ def test_there_are_shipped_experiments():
 
 def test_the_table_of_feeders_is_that_of_the_rules(monkeypatch):
     monkeypatch.setenv("WECLICK_COMMAND", "pytest")
-    rules = load_rules(ROOT)
+    rules = load_rules(ROOT, supervision="both")
     folders = {step.folder: step.name for step in STEPS}
     for step in STEPS:
         inputs = [str(path).split("/") for path in rules[step.rule].input]
