@@ -38,10 +38,10 @@ IMPORTED_AS = {
 }
 """Distribution -> the module that its use is seen by, where that is not its name with underscores."""
 
-COMES_WITH = {"botocore": "boto3", "triton": "torch"}
+COMES_WITH = {"botocore": "boto3", "huggingface_hub": "timm", "triton": "torch"}
 """Module -> the declared distribution that brings it."""
 
-RUN_TIME_EXTRAS = ("gpu", "slurm", "s3", "sign", "export")
+RUN_TIME_EXTRAS = ("gpu", "slurm", "s3", "sign", "export", "timm")
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
 LONG = "# Long because "
@@ -123,7 +123,8 @@ def test_conda_and_pip_install_the_same(repository, project):
 
 
 def test_extras_are_there(project):
-    assert set(project["optional-dependencies"]) == {"gpu", "slurm", "s3", "sign", "export", "test", "dev"}
+    extras = {"gpu", "slurm", "s3", "sign", "export", "timm"}
+    assert set(project["optional-dependencies"]) == extras | {"test", "dev"}
     assert project["optional-dependencies"]["gpu"][0].startswith("cupy-cuda13x")
 
 

@@ -15,13 +15,15 @@ from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
-from weclick.runs.downloads import offline_words
+from weclick.runs.downloads import missing_packages, offline_words
 from weclick.runs.layout import Layout
 
 try:
     # Snakemake's own reading lets a key stand twice and makes False of `no`.
     complete = load_configs(workflow.configfiles, workflow.config_settings.config)
     check_masks(complete)
+    if missing := missing_packages(complete):
+        raise ValueError("; ".join(missing))
     check_readable(path for _, path in paths_of(complete, load_schema("config")))
 except ValueError as error:
     raise WorkflowError(str(error)) from error

@@ -82,6 +82,24 @@ def test_a_torch_program_of_a_pspnet_has_a_fixed_size(tmp_path, backbone):
     assert json.loads(extra["weclick.json"])["input"]["shape"] == ["batch", 3, 61, 83]
 
 
+def test_a_program_of_timms_backbone_pads_as_tensorflow_at_any_size(tmp_path):
+    path = write_checkpoint(tmp_path, "deeplabv3plus", "timm/tf_mobilenetv3_small_minimal_100")
+    (done,) = export_model(path, tmp_path / "out", formats=("torch",))  # compared at two sizes, odd and even
+    assert done.relative <= 1e-4
+    extra = {"weclick.json": ""}
+    torch.export.load(done.path, extra_files=extra)
+    assert json.loads(extra["weclick.json"])["input"]["shape"] == ["batch", 3, "height", "width"]
+
+
+def test_a_backbone_that_is_padded_has_a_fixed_size(tmp_path):
+    path = write_checkpoint(tmp_path, "deeplabv3plus", "timm/test_convnext")
+    with pytest.raises(InputError, match=r"timm/test_convnext gives no graph of free size; give --size HxW"):
+        export_model(path, tmp_path / "out", formats=("torch",))
+    pytest.importorskip("onnxscript", reason="ONNX needs the extra [export]")
+    (done,) = export_model(path, tmp_path / "out", formats=("onnx",), size=(61, 83))
+    assert done.relative <= 1e-4
+
+
 def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
     path = write_checkpoint(tmp_path, "pspnet", "mobilenetv2_compact")
     monkeypatch.setattr(weclick.evaluate.export, "TOLERANCE", -1.0)

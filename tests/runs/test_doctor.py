@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -121,6 +122,24 @@ def test_published_dropout_in_a_compact_student_that_distils_is_a_warning(folder
     assert warned({}) == ["student.dropout"]
     assert warned({"dropout": 0}) == warned({"dropout": 0.1}) == warned({"backbone": "resnet18"}) == []
     assert warned({}, kd={"weight": 0}) == []
+
+
+def test_a_backbone_of_timms_is_looked_at(folder, monkeypatch):
+    def errors(**teacher):
+        _, found = ask({**folder[1], "teacher": {"pretrained": None, **teacher}})
+        return [(what, text) for level, what, text in found if level == "error"]
+
+    assert errors(backbone="timm/test_efficientnet") == []
+    ((what, text),) = errors(backbone="timm/test_eficientnet")
+    assert what == "teacher.backbone"
+    assert "did you mean timm/test_efficientnet" in text
+    ((what, text),) = errors(backbone="timm/densenet121")
+    assert "output_stride is 16, but timm/densenet121 offers 32" in text
+    ((what, text),) = errors(backbone="timm/test_resnet", pretrained="none.safetensors")
+    assert (what, text) == ("teacher.pretrained", "there is no file none.safetensors")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    ((what, text),) = errors(backbone="timm/test_efficientnet", pretrained="imagenet")
+    assert "needs timm, but that is not installed; run `pip install 'weclick[timm]'`" in text
 
 
 def test_missing_weights_and_a_wrong_configuration_are_errors(folder):

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import sys
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from weclick import cli
 from weclick.common.config import complete_config
 from weclick.models import build_model
 from weclick.runs import downloads
-from weclick.runs.downloads import Download, needed_downloads, offline_words
+from weclick.runs.downloads import Download, missing_packages, needed_downloads, offline_words
 
 RAFT = {"estimator": "raft", "options": {"model": "large"}}
 
@@ -56,6 +57,25 @@ def test_each_option_says_where_to_put_its_file(hub):
     for text in told:
         assert f"put it into {hub}/" in text
         assert "download.pytorch.org cannot be reached" in text
+
+
+def test_timms_weights_have_no_place_but_an_address(hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    wanted = config(teacher={"pretrained": "imagenet", "backbone": "timm/tf_efficientnet_lite0"})
+    (download,) = needed_downloads(wanted)
+    assert download.path is None
+    (text,) = offline_words(wanted)
+    address = "https://huggingface.co/timm/tf_efficientnet_lite0.in1k/resolve/main/model.safetensors"
+    assert f"fetch {address} on a connected machine and set teacher.pretrained to a file" in text
+    unknown = config(teacher={"pretrained": "imagenet", "backbone": "timm/no_such_network"})
+    assert needed_downloads(unknown) == []
+    assert missing_packages(wanted) == []
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert needed_downloads(wanted) == []
+    (text,) = missing_packages(wanted)
+    assert "teacher.backbone is timm/tf_efficientnet_lite0, which needs timm" in text
 
 
 def test_a_server_that_answers_is_no_fault(monkeypatch, tmp_path):

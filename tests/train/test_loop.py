@@ -205,9 +205,10 @@ def test_synchronised_batch_norm_is_ordinary_in_one_process(street, tmp_path):
 @pytest.mark.parametrize(
     ("processes", "device", "shared"), [(2, "cuda", True), (1, "cuda", False), (2, "cpu", False)]
 )
+@pytest.mark.parametrize("backbone", ["mobilenetv2_compact", "timm/test_efficientnet"])
 @torch.no_grad()
-def test_gpus_share_the_statistics_of_batch_norm(processes, device, shared):
-    model = build_model("pspnet", "mobilenetv2_compact", 3, channels=16, batch_norm="sync").eval()
+def test_gpus_share_the_statistics_of_batch_norm(backbone, processes, device, shared):
+    model = build_model("pspnet", backbone, 3, channels=16, batch_norm="sync").eval()
     images, keys = torch.randn(1, 3, 40, 48), list(model.state_dict())
     before, count = model(images), sum(isinstance(part, nn.BatchNorm2d) for part in model.modules())
     share_statistics(model, SimpleNamespace(world_size=processes, device=torch.device(device)))

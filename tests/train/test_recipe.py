@@ -152,6 +152,22 @@ def test_the_best_weights_are_in_the_store(street, store, tmp_path):
     assert not list(tmp_path.glob("*.pt"))
 
 
+def test_the_key_counts_the_code_of_timms_backbones_where_it_is_used(street, store, monkeypatch):
+    def key_of(**options):
+        named = []
+        with monkeypatch.context() as patched:
+            patched.setattr("weclick.train.recipe.network_code", lambda *modules: named.extend(modules))
+            teacher = {**street.config["teacher"], **options}
+            inputs = make_recipe(street, store, "teacher", teacher=teacher).inputs()
+        counted = imported_modules(*named, without=LEFT_OUT)
+        return inputs["options"]["pretrained"], "weclick.models.timm_backbones" in counted
+
+    assert key_of(pretrained="imagenet") == ("imagenet", False)
+    weights = "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
+    assert key_of(pretrained="imagenet", backbone="timm/resnet18") == (weights, True)
+    assert key_of(backbone="timm/resnet18") == (None, True)
+
+
 def test_the_key_counts_the_code_of_training_and_not_of_inference(street, store, monkeypatch):
     named = []
     monkeypatch.setattr("weclick.train.recipe.network_code", lambda *modules: named.extend(modules))

@@ -11,6 +11,9 @@ from typing import Any, Literal, TypedDict
 Role = Literal["teacher", "student"]
 """A network to train; also the name of its section of the configuration."""
 
+TIMM = "timm/"
+"""Names of timm's backbones begin so; also in `weclick.models.build`, which takes seconds to load."""
+
 Estimator = Literal["dis", "flownet2", "raft"]
 Mask = Literal["forward_backward", "photometric"]
 Supervision = Literal["clicks", "masks", "both"]
@@ -115,7 +118,7 @@ class NetworkSection(TypedDict):
     """`teacher`, and what `student` shares with it: a network and its training."""
 
     architecture: Literal["deeplabv3plus", "pspnet"]
-    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenetv2", "mobilenetv2_compact"]
+    backbone: str
     channels: int
     pretrained: str | None
     output_stride: Literal[8, 16, 32] | None

@@ -97,7 +97,7 @@ def export_model(
     model, card = load_model(checkpoint)
     _check_size(card, size)
     network, images = FromPixels(model).eval(), list(_check_images(check, size))
-    program = _trace(FromPixels(fused_for_inference(model)).eval(), size)
+    program = _traced(FromPixels(fused_for_inference(model)).eval(), card, size)
     told = describe(card, size)
     return [
         _write(name, folder / f"model{SUFFIXES[name]}", network, program, told, images) for name in formats
@@ -126,6 +126,20 @@ def describe(card: ModelCard, size: tuple[int, int] | None) -> dict[str, Any]:
         },
         "card": asdict(card),
     }
+
+
+def _traced(
+    network: nn.Module, card: ModelCard, size: tuple[int, int] | None
+) -> torch.export.ExportedProgram:
+    try:
+        return _trace(network, size)
+    except (RuntimeError, AssertionError) as error:
+        if size is not None:
+            raise
+        raise InputError(
+            f"backbone {card.options['backbone']} gives no graph of free size; give --size HxW, e.g. --size "
+            "360x480"
+        ) from error
 
 
 def _trace(network: nn.Module, size: tuple[int, int] | None) -> torch.export.ExportedProgram:

@@ -51,6 +51,10 @@ class Backbone(nn.Module):
                 norm.eval()
         return self
 
+    def share_statistics(self) -> None:
+        """Let batch norm see the batch of all GPUs from now on, in place and under the same keys."""
+        nn.SyncBatchNorm.convert_sync_batchnorm(self)
+
     def _norms(self) -> list[nn.Module]:
         return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
 

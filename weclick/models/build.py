@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from weclick.models.backbones import BACKBONES, Backbone
 from weclick.models.deeplabv3plus import DeepLabV3Plus
 from weclick.models.layers import fcn_head
 from weclick.models.pspnet import PSPNet
-from weclick.models.weights import load_backbone_weights
+from weclick.models.weights import imagenet_weights, load_backbone_weights
 
 ARCHITECTURES: dict[str, type[DeepLabV3Plus] | type[PSPNet]] = {
     "deeplabv3plus": DeepLabV3Plus,
     "pspnet": PSPNet,
 }
+
+
+TIMM = "timm/"
+"""Backbones whose names begin so are timm's."""
+
+
+class MissingPackageError(ValueError):
+    """A network needs a package that is not installed."""
 
 
 def build_model(
@@ -38,10 +48,10 @@ def build_model(
 
     Args:
         architecture: one of `ARCHITECTURES`.
-        backbone: one of `BACKBONES`.
+        backbone: one of `BACKBONES`, or timm/<name> for one of timm's, an extra.
         num_classes: K.
-        pretrained: backbone weights: None (random), "imagenet" (torchvision's, downloaded once), or a
-            .safetensors or .pth file with torchvision's key names. The head always starts at random (Xavier).
+        pretrained: backbone weights: None (random), "imagenet" (torchvision's or timm's, downloaded once), or
+            a .safetensors or .pth file with the key names of these. The head starts at random (Xavier).
         channels: width of the head; 256 is the published size.
         batch_norm: frozen keeps the backbone's statistics and affine weights, in training too. sync acts as
             train here, and asks the trainer to take statistics over all GPUs.
@@ -54,14 +64,12 @@ def build_model(
 
     Raises:
         ValueError: for an unknown name, or weights that do not fit.
+        MissingPackageError: timm is not installed.
     """
     _check_name("architecture", architecture, ARCHITECTURES)
-    _check_name("backbone", backbone, BACKBONES)
     if output_stride is None:
         output_stride = 8 if architecture == "pspnet" and backbone.startswith("resnet") else 16
-    features: Backbone = BACKBONES[backbone](output_stride)
-    if pretrained is not None:
-        load_backbone_weights(features, backbone, pretrained)
+    features = _build_backbone(backbone, output_stride, pretrained)
     features.set_batch_norm(batch_norm)
 
     model = ARCHITECTURES[architecture](
@@ -81,6 +89,44 @@ def build_model(
         "dropout": _dropout_option(dropout),
     }
     return model
+
+
+def imagenet_source(backbone: str) -> tuple[str, Path | None]:
+    """Where a backbone's own ImageNet weights come from, and the file in which they are kept.
+
+    Returns:
+        The address; and for torchvision's the file in which torch keeps them, for timm's the file if they
+        were fetched before, else None.
+
+    Raises:
+        ValueError: there is no such backbone, or there are no weights of it.
+        MissingPackageError: timm is not installed.
+    """
+    if backbone.startswith(TIMM):
+        return _timm_backbones(backbone).hub_weights(backbone.removeprefix(TIMM))
+    return imagenet_weights(backbone)
+
+
+def _build_backbone(name: str, output_stride: int, pretrained: str | Path | None) -> Backbone:
+    if name.startswith(TIMM):
+        return _timm_backbones(name).timm_backbone(name.removeprefix(TIMM), output_stride, pretrained)
+    _check_name("backbone", name, [*BACKBONES, f"{TIMM}<name>"])
+    features = BACKBONES[name](output_stride)
+    if pretrained is not None:
+        load_backbone_weights(features, name, pretrained)
+    return features
+
+
+def _timm_backbones(backbone: str) -> ModuleType:
+    """The module that wraps timm; loading it takes seconds."""
+    if find_spec("timm") is None:
+        raise MissingPackageError(
+            f"backbone is {backbone!r}, which needs timm, but that is not installed; run "
+            f"`pip install 'weclick[timm]'`, or take one of {', '.join(BACKBONES)}"
+        )
+    from weclick.models import timm_backbones
+
+    return timm_backbones
 
 
 def _dropout_option(dropout: bool | float | None) -> bool | float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -36,26 +37,55 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
         ValueError: the file is missing, unreadable, of another digest or of a deeper network; or keys are
             missing or have wrong shapes.
     """
-    state = _download(name) if source == "imagenet" else _read_weights(Path(source))
+    state = _download(name) if source == "imagenet" else read_weights(Path(source))
     own = backbone.state_dict()
     given = {key: value for key, value in state.items() if not key.startswith(CLASSIFIER)}
-    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
-    wrong = [key for key in own if key in given and given[key].shape != own[key].shape]
-    deeper = [key for key in given if key not in own]
-    if deeper and not missing and not name.endswith("_compact"):
+    deeper = [] if name.endswith("_compact") else [key for key in given if key not in own]
+    fit_weights(backbone, given, {key: key for key in own}, beyond=deeper, backbone=name, source=source)
+
+
+def fit_weights(
+    module: nn.Module,
+    given: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    *,
+    beyond: Sequence[str],
+    backbone: str,
+    source: str | Path,
+    naming: str = "torchvision",
+) -> None:
+    """Load tensors into a module; all of its own have to be given, of its shapes.
+
+    Args:
+        module: to load into.
+        given: tensors by their names in the source.
+        names: of every tensor of the module in the source. Counters of batch norm may be missing there.
+        beyond: names in the source that this network has not.
+        backbone: name of the network, for errors.
+        source: of the tensors, for errors.
+        naming: whose names are expected, for errors.
+
+    Raises:
+        ValueError: tensors are missing, have other shapes, or belong to a deeper network.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if names[key] not in given and not key.endswith("num_batches_tracked")]
+    wrong = [key for key in own if names[key] in given and given[names[key]].shape != own[key].shape]
+    if beyond and not missing:
         raise ValueError(
-            f"{source}: holds {len(deeper)} keys beyond backbone {name}, first {deeper[0]}; it is of a "
+            f"{source}: holds {len(beyond)} keys beyond backbone {backbone}, first {beyond[0]}; it is of a "
             "deeper network: give the weights of this one"
         )
     if missing or wrong:
         first = (missing or wrong)[0]
-        found = f", found {tuple(given[first].shape)}" if first in given else ""
+        name = names[first]
+        found = f", found {tuple(given[name].shape)}" if name in given else ""
         raise ValueError(
-            f"{source}: does not fit backbone {name}: {len(missing)} keys missing, {len(wrong)} of another "
-            f"shape, first {first} {tuple(own[first].shape)}{found}; expected torchvision's key names for "
-            f"this backbone, but the file begins with {', '.join(list(given)[:3])}"
+            f"{source}: does not fit backbone {backbone}: {len(missing)} keys missing, {len(wrong)} of "
+            f"another shape, first {name} {tuple(own[first].shape)}{found}; expected {naming}'s key names "
+            f"for this backbone, but the file begins with {', '.join(list(given)[:3])}"
         )
-    backbone.load_state_dict({key: given[key] for key in own if key in given}, strict=False)
+    module.load_state_dict({key: given[names[key]] for key in own if names[key] in given}, strict=False)
 
 
 def imagenet_weights(name: str) -> tuple[str, Path]:
@@ -83,11 +113,16 @@ def _download(name: str) -> dict[str, Tensor]:
     return state
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file, by name; no code in it is run.
+
+    Raises:
+        ValueError: the file is missing, unreadable, or of another digest than its name promises.
+    """
     if not path.is_file():
         raise ValueError(
             f"{path}: cannot be read, there is no such file; correct `pretrained`, or set it to imagenet for "
-            "torchvision's own weights"
+            "the backbone's own weights"
         )
     _check_digest(path)
     try:
@@ -99,8 +134,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # a damaged archive fails anywhere in its reader
         raise ValueError(
-            f"{path}: cannot be read as .safetensors or .pth weights ({_first_line(error)}); fetch the file "
-            "again, or set `pretrained` to imagenet for torchvision's own"
+            f"{path}: cannot be read as .safetensors or .pth weights ({first_line(error)}); fetch the file "
+            "again, or set `pretrained` to imagenet for the backbone's own"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -131,5 +166,6 @@ def _check_digest(path: Path) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says on its first line, or its type."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,14 +1,16 @@
-"""Weights that a run will download, and whether it can: said before anything runs."""
+"""Weights that a run will download and packages that it needs, and whether all can be had: said before it."""
 
 from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from weclick.common.sections import Config
+from weclick.common.sections import TIMM, Config
 from weclick.common.stages import ROLES
 
 TIMEOUT_S = 5.0
@@ -22,18 +24,29 @@ class Download:
     Attributes:
         option: of the configuration, which asks for them.
         url: where they come from.
-        path: where torch looks for them first, and puts them.
+        path: where torch looks for them first, and puts them. None: where the option says, since the library
+            that fetches them keeps them under names that nobody would guess.
     """
 
     option: str
     url: str
-    path: Path
+    path: Path | None
 
 
 def needed_downloads(config: Config) -> list[Download]:
     """The weights that a configuration asks for by name and that are not on this machine."""
     wanted = [*_of_networks(config), *_of_flow(config)]
-    return [download for download in wanted if not download.path.is_file()]
+    return [download for download in wanted if not (download.path and download.path.is_file())]
+
+
+def missing_packages(config: Config) -> list[str]:
+    """A sentence for each network that needs a package which is not installed."""
+    return [
+        f"{role}.backbone is {backbone}, which needs timm, but that is not installed; run "
+        "`pip install 'weclick[timm]'`, or take another backbone"
+        for role in ROLES
+        if (backbone := config[role]["backbone"]).startswith(TIMM) and find_spec("timm") is None
+    ]
 
 
 def offline_words(config: Config) -> list[str]:
@@ -48,24 +61,26 @@ def offline_words(config: Config) -> list[str]:
         if host not in answers:
             answers[host] = _fault(download.url)
         if answers[host]:
+            place = f"put it into {download.path.parent}/, or " if download.path else ""
             told.append(
                 f"{download.option}: the weights are not on this machine, and {host} cannot be reached "
-                f"({answers[host]}); fetch {download.url} on a connected machine and put it into "
-                f"{download.path.parent}/, or set {download.option} to a file that you have"
+                f"({answers[host]}); fetch {download.url} on a connected machine and {place}set "
+                f"{download.option} to a file that you have"
             )
     return told
 
 
 def _of_networks(config: Config) -> list[Download]:
-    if not any(config[role]["pretrained"] == "imagenet" for role in ROLES):
+    asking = [role for role in ROLES if config[role]["pretrained"] == "imagenet"]
+    if not asking or missing_packages(config):
         return []  # torchvision takes seconds to load
-    from weclick.models.weights import imagenet_weights
+    from weclick.models.build import imagenet_source
 
-    return [
-        Download(f"{role}.pretrained", *imagenet_weights(config[role]["backbone"]))
-        for role in ROLES
-        if config[role]["pretrained"] == "imagenet"
-    ]
+    found = []
+    for role in asking:
+        with suppress(ValueError):  # no such network: `weclick doctor` and the training say so
+            found.append(Download(f"{role}.pretrained", *imagenet_source(config[role]["backbone"])))
+    return found
 
 
 def _of_flow(config: Config) -> list[Download]:

@@ -19,6 +19,7 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import schema_fault
 from weclick.manifest import Classes, read_class_list
 from weclick.models import build_model
+from weclick.models.build import MissingPackageError
 
 Shape = tuple[int, ...]
 
@@ -123,6 +124,8 @@ def _described(path: Path, text: str | None) -> tuple[nn.Module, ModelCard]:
             raise ValueError(f"shrink {card.shrink} or channels {card.options['channels']} is out of range")
         with torch.device("meta"):  # takes no memory, whatever sizes the card claims
             return build_model(**{**card.options, "pretrained": None}), card
+    except MissingPackageError as error:
+        raise InputError(f"{path}: cannot be used here: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path}: its model card describes no network of this version ({type(error).__name__}: {error}); "

@@ -12,6 +12,7 @@ from torch import nn
 
 from weclick.common.errors import InputError
 from weclick.common.sections import NetworkSection
+from weclick.models.backbones import Backbone
 
 
 def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
@@ -63,4 +64,8 @@ def share_statistics(model: nn.Module, fabric: Fabric) -> None:
     sees its share.
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        for part in model.children():
+            if isinstance(part, Backbone):
+                part.share_statistics()
+            else:
+                nn.SyncBatchNorm.convert_sync_batchnorm(part)

@@ -8,12 +8,14 @@ LEFT_OUT = (
     "weclick.clicks",
     "weclick.common",
     "weclick.datasets",
+    "weclick.models.timm_backbones",
     "weclick.store",
     "weclick.train.log",
     "weclick.train.network_code",
     "weclick.train.stopwatch",
 )
-"""Code that computes no weight, or that makes clicks and frames: keys hold their content."""
+"""Code that computes no weight, that makes clicks and frames (keys hold their content), or that some networks
+alone need (their keys name it)."""
 
 TRAINS_LIKE = {
     "876c4664f20232bfda288d274df32aa7b2f9e346ff7522aa6df5d2e17914520a": (

@@ -65,7 +65,9 @@ class OnlineSection:
                 "model.safetensors of a trained teacher, or null to read stored soft labels"
             )
         estimator = estimator_digest(self.options["estimator"], **self.options["options"]) if flow else None
-        code = network_code("weclick.train.online", "weclick.store.model_file")
+        code = network_code(
+            "weclick.train.online", "weclick.store.model_file", "weclick.models.timm_backbones"
+        )
         return {"code": code, "teacher_sha256": file_digest(teacher), "flow": estimator}
 
     def start(

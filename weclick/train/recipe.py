@@ -10,7 +10,7 @@ import torch
 
 from weclick.clicks import clicks_digest
 from weclick.common.errors import InputError
-from weclick.common.sections import NetworkSection, Selection
+from weclick.common.sections import TIMM, NetworkSection, Selection
 from weclick.manifest import Manifest
 from weclick.manifest.click_table import ClickTable
 from weclick.manifest.window import Window
@@ -34,6 +34,9 @@ TRAINING = (
 
 SCORING = ("weclick.evaluate.scores", "weclick.common.spread")
 """Modules that choose the best weights."""
+
+OF_TIMM = ("weclick.models.timm_backbones",)
+"""Module that a network on one of timm's backbones needs beside."""
 
 _VALIDATION = ("validate_every", "validate_frames")
 _WATCHING = ("checkpoint_every", "log_every", "profile")
@@ -169,7 +172,8 @@ class Recipe:
 
     def code_modules(self) -> tuple[str, ...]:
         """The modules whose code and imports determine the weights."""
-        return (*TRAINING, *SCORING) if self.options["keep"] == "best" else TRAINING
+        best, timm = self.options["keep"] == "best", self.options["backbone"].startswith(TIMM)
+        return (*TRAINING, *SCORING * best, *OF_TIMM * timm)
 
     def inputs(self) -> dict[str, Any]:
         """The inputs of the trained network's key."""
@@ -182,6 +186,11 @@ class Recipe:
         }
         if options["pretrained"] not in (None, "imagenet"):
             options["pretrained"] = file_digest(options["pretrained"])
+        elif options["pretrained"] and options["backbone"].startswith(TIMM):
+            from weclick.models.build import imagenet_source  # torchvision takes seconds to load
+
+            # timm has several for one network, and another version may choose others
+            options["pretrained"] = imagenet_source(options["backbone"])[0]
         if "dropout" in options:
             options["dropout"] = float(options["dropout"])  # 0 and 0.0 are one network
         if not options["auxiliary_head"]:

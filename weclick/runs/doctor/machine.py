@@ -10,7 +10,7 @@ from pathlib import Path
 
 from weclick.common.config import ConfigError, check_masks
 from weclick.common.findings import Finding
-from weclick.common.sections import Config
+from weclick.common.sections import TIMM, Config, NetworkSection, Role
 from weclick.common.stages import ROLES
 from weclick.common.words import count_bytes
 from weclick.runs.downloads import needed_downloads, offline_words
@@ -50,6 +50,7 @@ def check_config(config: Config) -> list[Finding]:
     except ConfigError as error:
         findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
     for role in ROLES:
+        findings += _timm(role, config[role])
         weights = config[role]["pretrained"]
         if weights not in (None, "imagenet") and not Path(weights).is_file():
             todo = f"correct {role}.pretrained, or set it to imagenet or null"
@@ -64,6 +65,23 @@ def check_config(config: Config) -> list[Finding]:
             Finding("ok", "configuration", "its values are valid, and the files that it names are there")
         ]
     return [*findings, *_downloads(config)]
+
+
+def _timm(role: Role, options: NetworkSection) -> list[Finding]:
+    """What stands in the way of a backbone of timm's; it builds the network, without memory."""
+    if not options["backbone"].startswith(TIMM):
+        return []
+    import torch
+
+    from weclick.train.build import build_network
+
+    try:
+        with torch.device("meta"):
+            build_network(options, num_classes=2)
+    except ValueError as error:
+        todo = f"correct section {role}, or install what it needs"
+        return [Finding("error", f"{role}.backbone", str(error), todo)]
+    return []
 
 
 def _downloads(config: Config) -> list[Finding]:
