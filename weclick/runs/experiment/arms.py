@@ -72,11 +72,15 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
         ConfigError: a change is none that an arm may make, or the outcome is no valid configuration.
     """
     whole = {name: part for name, part in config.items() if name not in ("experiment", "ablation")}
-    _check_change(f"experiment.data.{data}", change, config)
-    _check_change(f"experiment.arms.{arm.name}.change", arm.change, config)
+    _check_change(f"experiment.data.{data}", change)
+    _check_change(f"experiment.arms.{arm.name}.change", arm.change)
     where = f"experiment.arms.{arm.name}" + (f" on experiment.data.{data}" if change else "")
     changes = (_with_floats(each, load_schema("config")) for each in (change, arm.change))
     made = changed_config(whole, *changes, source=where)
+    if made["student"]["online"]["teacher"] != config["student"]["online"]["teacher"]:
+        raise ConfigError(
+            f"{where}: student.online.teacher is the same for all arms; set it in the configuration itself"
+        )
     try:
         check_masks(made)
     except ConfigError as error:
@@ -142,20 +146,13 @@ def _with_floats(value: Any, schema: Mapping[str, Any]) -> Any:
     return float(value) if whole and schema.get("type") in ("number", ["number", "null"]) else value
 
 
-def _check_change(where: str, change: Mapping[str, Any], config: Config) -> None:
+def _check_change(where: str, change: Mapping[str, Any]) -> None:
     """Check that a change leaves alone what all arms share; of unknown keys, the schema speaks."""
     allowed = [name for name in CHANGEABLE if name not in KEPT]
-    shared = [name for name in change if name in load_schema("config")["properties"] and name not in allowed]
+    known = load_schema("config")["properties"]
+    shared = [name for name in change if name in known and name not in allowed]
     if shared:
         raise ConfigError(
             f"{where}: {shared[0]} is the same for all arms, so it may not be changed here; an arm may "
             f"change {', '.join(allowed)}"
-        )
-    flat = [name for name, part in change.items() if not isinstance(part, Mapping)]
-    if flat:
-        raise ConfigError(f"{where}: {flat[0]} is no section; write {flat[0]}: {{key: value}}")
-    online = change.get("student", {}).get("online", {})
-    if "teacher" in online and online["teacher"] != config["student"]["online"]["teacher"]:
-        raise ConfigError(
-            f"{where}: student.online.teacher is the same for all arms; set it in the configuration itself"
         )
