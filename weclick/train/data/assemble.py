@@ -65,12 +65,13 @@ def assemble(reads: list[Read], *, stride_px: int, mask_bits: int, device: torch
         device: where the batch is wanted.
 
     Raises:
-        InputError: soft labels of several codecs.
+        InputError: soft labels of several codecs or strides.
     """
     points, classes = _points(reads, device)
     flow, flow_valid = _flows(reads, stride_px, mask_bits, device)
     target_of = [i for i, read in enumerate(reads) for _ in read.sample.neighbours]
     samples = [sample for sample, _, _ in _windows(reads, "frames")]
+    teacher, labelled = _teacher(reads, stride_px, device)
     return Batch(
         images=_images(reads, device),
         inside=_inside(samples, stride_px).to(device),
@@ -79,7 +80,8 @@ def assemble(reads: list[Read], *, stride_px: int, mask_bits: int, device: torch
         target_of=torch.tensor(target_of, dtype=torch.int64, device=device),
         flow=flow,
         flow_valid=flow_valid,
-        teacher=_teacher(reads, stride_px, device),
+        teacher=teacher,
+        labelled=labelled,
     )
 
 
@@ -168,9 +170,10 @@ def _flows(reads: list[Read], stride_px: int, mask_bits: int, device: torch.devi
     return flow, good > 0.5
 
 
-def _teacher(reads: list[Read], stride_px: int, device: torch.device) -> Tensor | None:
+def _teacher(reads: list[Read], stride_px: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """Soft labels, and which cells have one; None for all, which most entries say of themselves."""
     if "soft_labels" not in reads[0].parts:
-        return None
+        return None, None
     windows = _windows(reads, "soft_labels")
     codecs = sorted({part.attributes["codec"] for _, part, _ in windows})
     if len(codecs) > 1:
@@ -178,8 +181,20 @@ def _teacher(reads: list[Read], stride_px: int, device: torch.device) -> Tensor 
             f"the clips of one batch have soft labels by the codecs {' and '.join(codecs)}, expected one; "
             "run the soft_labels stage for every shard with one soft_labels.codec"
         )
-    decode = partial(decode_soft_labels, attributes=windows[0][1].attributes)
-    return _resample(sample_crop, windows, stride_px, device, decode=decode)
+    strides = sorted({part.stride_px for _, part, _ in windows})
+    if len(strides) > 1:
+        raise InputError(
+            f"the clips of one batch have soft labels on grids of {' and '.join(map(str, strides))} px, "
+            "expected one; run the soft_labels stage for every shard with one configuration"
+        )
+    gaps = any(part.attributes.get("partial") for _, part, _ in windows)
+    decode = partial(decode_soft_labels, attributes={**windows[0][1].attributes, "partial": gaps})
+    probabilities = _resample(sample_crop, windows, stride_px, device, decode=decode)
+    if not gaps:
+        return probabilities, None
+    known = probabilities.sum(1, keepdim=True)
+    labelled = known >= 0.5
+    return (probabilities / known.clamp(min=0.5)).where(labelled, 0), labelled
 
 
 def _resample(

@@ -21,6 +21,7 @@ class Batch:
         flow: (M, 2, h, w) float32 px of the logit grid, on the target's grid, pointing to the neighbour.
         flow_valid: (M, 1, h, w) bool, where the cached masks call it valid.
         teacher: (S, K, h, w) float32 probabilities, or None where a run has no teacher.
+        labelled: (S, 1, h, w) bool, cells that have a soft label; None if all have.
     """
 
     images: Tensor
@@ -31,6 +32,12 @@ class Batch:
     flow: Tensor
     flow_valid: Tensor
     teacher: Tensor | None
+    labelled: Tensor | None = None
+
+    @property
+    def taught(self) -> Tensor:
+        """(S, 1, h, w) bool, cells that show the image and have a soft label."""
+        return self.inside if self.labelled is None else self.inside & self.labelled
 
     @property
     def targets(self) -> int:
