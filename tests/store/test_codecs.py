@@ -72,6 +72,24 @@ def test_windows_of_many_frames_decode_alike(probabilities, name):
     torch.testing.assert_close(many[1], codec.decode(stored, K)[:, 3:9].flip(-1))
 
 
+@pytest.mark.parametrize("name", SOFT_LABEL_CODECS)
+def test_cells_without_a_label_decode_to_zeros_and_no_distribution_looks_like_them(probabilities, name):
+    codec = SOFT_LABEL_CODECS[name]
+    flat, sure = np.full((254, 1, 3), 1 / 254), np.eye(254)[:, None, :3]
+    for known in (probabilities, flat, sure, np.roll(flat, 1) * 0.9):
+        assert not codec.is_empty(torch.from_numpy(codec.encode(known))).any()
+    gaps = probabilities.copy()
+    gaps[:, 3:9, ::2] = 0
+    stored = torch.from_numpy(codec.encode(gaps))
+    attributes = {"codec": name, "classes": [str(i) for i in range(K)]}
+    whole, partial = (decode_soft_labels(stored, attributes | more) for more in ({}, {"partial": True}))
+    assert not partial[:, 3:9, ::2].any()
+    kept = torch.from_numpy(gaps.any(0))
+    assert torch.equal(partial[:, kept], whole[:, kept])
+    many = decode_soft_labels(torch.stack([stored, stored]), attributes | {"partial": True})
+    assert torch.equal(many[1], partial)
+
+
 def test_an_unknown_codec_is_told():
     with pytest.raises(ValueError, match=r"codec 'top9', this version knows float16.*run the soft_labels"):
         decode_soft_labels(torch.zeros(1, 1, 1), {"codec": "top9", "classes": ["a"]})

@@ -197,6 +197,18 @@ def test_soft_labels_of_two_codecs_do_not_mix(street):
         assemble(both, stride_px=4, mask_bits=0, device=CPU)
 
 
+def test_soft_labels_of_two_grids_do_not_mix(street):
+    reads = make_stream(street).read(make_stream(street).plan(0))
+    attributes = {"codec": "root6", "classes": "abcdefghi"}
+    parts = [Part(torch.zeros(3, 9, 16, 24, dtype=torch.uint8), (0, 0), px, attributes) for px in (8, 4)]
+    both = [
+        Read(read.sample, {**read.parts, "soft_labels": part})
+        for read, part in zip(reads, parts, strict=True)
+    ]
+    with pytest.raises(ValueError, match="soft labels on grids of 4 and 8 px, expected one"):
+        assemble(both, stride_px=4, mask_bits=0, device=CPU)
+
+
 def test_jitter_is_a_function_of_the_sample_and_spares_all_else(street):
     plain, one, two = make_stream(street), *(make_stream(street, colour_jitter=0.4) for _ in range(2))
     assert (

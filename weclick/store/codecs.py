@@ -69,6 +69,9 @@ class SoftLabelCodec(Protocol):
     def decode(self, stored: Tensor, classes: int) -> Tensor:
         """Stored values, a tensor (..., C, h, w) -> probabilities (..., K, h, w) float32 of sum 1 over K."""
 
+    def is_empty(self, stored: Tensor) -> Tensor:
+        """(..., 1, h, w) bool, cells that were encoded from zeros alone. No distribution looks like that."""
+
 
 class LogProbabilities:
     """Logarithms of probabilities from e^-12 (6e-6) to 1; smaller ones are raised to e^-12.
@@ -93,6 +96,10 @@ class LogProbabilities:
         """See `SoftLabelCodec`."""
         step = 1.0 if self.steps is None else -self.FLOOR / self.steps
         return _normalised(stored.float().mul_(step).exp_())
+
+    def is_empty(self, stored: Tensor) -> Tensor:
+        """See `SoftLabelCodec`."""
+        return (stored == (self.FLOOR if self.steps is None else 0)).all(-3, keepdim=True)
 
 
 class Roots:
@@ -119,6 +126,10 @@ class Roots:
     def decode(self, stored: Tensor, classes: int) -> Tensor:
         """See `SoftLabelCodec`."""
         return _normalised(stored.float().clamp_(min=self.ZERO).square_())
+
+    def is_empty(self, stored: Tensor) -> Tensor:
+        """See `SoftLabelCodec`."""
+        return (stored == 0).all(-3, keepdim=True)
 
 
 class TopK:
@@ -149,6 +160,10 @@ class TopK:
         shape = (*stored.shape[:-3], classes, *stored.shape[-2:])
         return _normalised(rest.expand(shape).clone().scatter_(-3, ids, values))
 
+    def is_empty(self, stored: Tensor) -> Tensor:
+        """See `SoftLabelCodec`."""
+        return (stored.chunk(2, dim=-3)[1] == 0).all(-3, keepdim=True)
+
 
 SOFT_LABEL_CODECS: dict[str, SoftLabelCodec] = {
     "float16": LogProbabilities(None),
@@ -168,7 +183,8 @@ def decode_soft_labels(stored: Tensor, attributes: Mapping[str, Any]) -> Tensor:
         attributes: of the entry.
 
     Returns:
-        (..., K, h, w) float32 of sum 1 over K, on the device of `stored`.
+        (..., K, h, w) float32 of sum 1 over K, on the device of `stored`. If the entry is `partial`, cells
+        without a label are zeros.
 
     Raises:
         InputError: the entry's codec is none of SOFT_LABEL_CODECS, or has other planes for its classes.
@@ -186,7 +202,11 @@ def decode_soft_labels(stored: Tensor, attributes: Mapping[str, Any]) -> Tensor:
             f"classes, and as many planes as the codec {name!r} makes of them; delete the entry, and run the "
             "soft_labels stage again"
         )
-    return SOFT_LABEL_CODECS[name].decode(stored, classes)
+    codec = SOFT_LABEL_CODECS[name]
+    probabilities = codec.decode(stored, classes)
+    return (
+        probabilities.masked_fill_(codec.is_empty(stored), 0) if attributes.get("partial") else probabilities
+    )
 
 
 @cache

@@ -149,7 +149,7 @@ def _from_teacher(view: View, section: Section) -> Tensor:
         view.teacher,
         direction=section["direction"],
         temperature=section["temperature"],
-        valid=view.batch.inside,
+        valid=view.batch.taught,
     )
 
 
@@ -255,9 +255,9 @@ def key_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
 def warp_neighbours(batch: Batch, logits: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The neighbours' probabilities on their targets' grids, and where they count.
 
-    A cell counts if it comes from inside the neighbour's image, lies inside the target's, and the cached
-    masks accept its flow. On a CPU this takes one image at a time, since that fits into the cache: it needs
-    two thirds of the time and memory of all at once.
+    A cell counts if it comes from inside the neighbour's image, lies inside the target's and has a soft label
+    there, and the cached masks accept its flow. On a CPU this takes one image at a time, since that fits into
+    the cache: it needs two thirds of the time and memory of all at once.
 
     Args:
         batch: B targets and their M neighbours.
@@ -277,7 +277,7 @@ def warp_neighbours(batch: Batch, logits: Tensor | None = None) -> tuple[Tensor,
         return batch.flow[:, :0], batch.flow_valid
     warped, valid = (torch.cat(values) for values in zip(*parts, strict=True))
     valid = valid & (warped[:, -1:] > 0.999)
-    return warped[:, :-1], valid & batch.inside[batch.target_of] & batch.flow_valid
+    return warped[:, :-1], valid & batch.taught[batch.target_of] & batch.flow_valid
 
 
 COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
@@ -286,7 +286,7 @@ COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
     ),
     "labelled_pixels": lambda batch, _: _class_maps(batch) != IGNORE,
     "target_cells": lambda batch, _: batch.inside[: batch.targets],
-    "cells": lambda batch, _: batch.inside,
+    "cells": lambda batch, _: batch.taught,
     "flow_cells": lambda batch, _: warp_neighbours(batch)[1],
 }
 """The items that terms are means over, as values whose sum is their count.

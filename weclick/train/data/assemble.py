@@ -60,7 +60,7 @@ class Read:
 
 
 def assemble(
-    reads: list[Read], *, stride_px: int, mask_bits: int, device: torch.device, labelled: bool = False
+    reads: list[Read], *, stride_px: int, mask_bits: int, device: torch.device, masked: bool = False
 ) -> Batch:
     """Decode the windows of a batch and resample them by their samples' crops, on `device`.
 
@@ -69,15 +69,16 @@ def assemble(
         stride_px: of the logit grid.
         mask_bits: cached validity bits that a flow needs to count; 0 asks for none.
         device: where the batch is wanted.
-        labelled: whether the run learns from masks.
+        masked: whether the run learns from masks.
 
     Raises:
-        InputError: soft labels of several codecs.
+        InputError: soft labels of several codecs or strides.
     """
     points, classes = _points(reads, device)
     flow, flow_valid = _flows(reads, stride_px, mask_bits, device)
     target_of = [i for i, read in enumerate(reads) for _ in read.sample.neighbours]
     samples = [sample for sample, _, _ in _windows(reads, "frames")]
+    teacher, known = _teacher(reads, stride_px, device)
     return Batch(
         images=_images(reads, device),
         inside=_inside(samples, stride_px).to(device),
@@ -86,8 +87,9 @@ def assemble(
         target_of=torch.tensor(target_of, dtype=torch.int64, device=device),
         flow=flow,
         flow_valid=flow_valid,
-        teacher=_teacher(reads, stride_px, device),
-        labels=_labels(reads, device) if labelled else None,
+        teacher=teacher,
+        teacher_known=known,
+        labels=_labels(reads, device) if masked else None,
     )
 
 
@@ -176,9 +178,10 @@ def _flows(reads: list[Read], stride_px: int, mask_bits: int, device: torch.devi
     return flow, good > 0.5
 
 
-def _teacher(reads: list[Read], stride_px: int, device: torch.device) -> Tensor | None:
+def _teacher(reads: list[Read], stride_px: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """Soft labels, and which cells have one; None for all, which most entries say of themselves."""
     if "soft_labels" not in reads[0].parts:
-        return None
+        return None, None
     windows = _windows(reads, "soft_labels")
     codecs = sorted({part.attributes["codec"] for _, part, _ in windows})
     if len(codecs) > 1:
@@ -186,8 +189,20 @@ def _teacher(reads: list[Read], stride_px: int, device: torch.device) -> Tensor 
             f"the clips of one batch have soft labels by the codecs {' and '.join(codecs)}, expected one; "
             "run the soft_labels stage for every shard with one soft_labels.codec"
         )
-    decode = partial(decode_soft_labels, attributes=windows[0][1].attributes)
-    return _resample(sample_crop, windows, stride_px, device, decode=decode)
+    strides = sorted({part.stride_px for _, part, _ in windows})
+    if len(strides) > 1:
+        raise InputError(
+            f"the clips of one batch have soft labels on grids of {' and '.join(map(str, strides))} px, "
+            "expected one; run the soft_labels stage for every shard with one configuration"
+        )
+    gaps = any(part.attributes.get("partial") for _, part, _ in windows)
+    decode = partial(decode_soft_labels, attributes={**windows[0][1].attributes, "partial": gaps})
+    probabilities = _resample(sample_crop, windows, stride_px, device, decode=decode)
+    if not gaps:
+        return probabilities, None
+    share = probabilities.sum(1, keepdim=True)
+    known = share >= 0.5
+    return (probabilities / share.clamp(min=0.5)).where(known, 0), known
 
 
 def _labels(reads: list[Read], device: torch.device) -> Tensor:

@@ -23,6 +23,7 @@ class Batch:
         teacher: (S, K, h, w) float32 probabilities, or None where a run has no teacher.
         labels: (B, H, W) uint8 class ids of the targets, 255 outside the image and where nothing is labelled.
             None where a run learns from no masks.
+        teacher_known: (S, 1, h, w) bool, cells that have a soft label; None if all have.
     """
 
     images: Tensor
@@ -34,6 +35,12 @@ class Batch:
     flow_valid: Tensor
     teacher: Tensor | None
     labels: Tensor | None = None
+    teacher_known: Tensor | None = None
+
+    @property
+    def taught(self) -> Tensor:
+        """(S, 1, h, w) bool, cells that show the image and have a soft label."""
+        return self.inside if self.teacher_known is None else self.inside & self.teacher_known
 
     @property
     def targets(self) -> int:

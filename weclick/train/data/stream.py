@@ -239,7 +239,7 @@ class Stream:
             stride_px=self._stride,
             mask_bits=self._mask_bits,
             device=device,
-            labelled=bool(self._caches.masks),
+            masked=bool(self._caches.masks),
         )
         if side is None:
             return make
