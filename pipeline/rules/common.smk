@@ -151,5 +151,7 @@ def scored_data(wildcards, input):
             flags("--flow", input.flow),
             flags("--student", [input.student]),
             flags("--teacher", input.get("teacher", [])),
+            flags("--target-manifest", input.get("targets", [])),
+            flags("--clicks", input.get("clicks", [])),
         ]
     )

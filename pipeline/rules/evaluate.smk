@@ -4,6 +4,8 @@ rule evaluate:
         flow=shards_of("flow", VAL),
         student=rules.student.output.weights,
         teacher=[rules.teacher.output.weights],
+        targets=shards_of("manifest", TRAIN),
+        clicks=[*rules.clicks.output],
     output:
         f"{RESULTS}/evaluation/metrics.json",
     log:

@@ -124,6 +124,30 @@ def test_published_dropout_in_a_compact_student_that_distils_is_a_warning(folder
     assert warned({}, kd={"weight": 0}) == []
 
 
+def test_a_teacher_that_knows_no_more_than_the_student_is_a_warning(folder, tmp_path):
+    network = {"pretrained": None, "backbone": "resnet18", "channels": 64}
+    config = {**folder[1], "teacher": network, "student": network, "results": str(tmp_path / "results")}
+    (_, found) = ask(config)
+    assert [what for _, what, _ in found] == ["teacher"]
+    assert "are the same network (deeplabv3plus on resnet18, 64 channels wide)" in found[0][2]
+    assert ask({**config, "kd": {"weight": 0}, "mfd": {"weight": 0}}) == (0, [])
+    config["teacher"] = {**network, "channels": 128}
+    assert ask(config) == (0, [])
+
+    scores = tmp_path / "results" / "evaluation" / "metrics.json"
+    scores.parent.mkdir(parents=True)
+    figures = dict.fromkeys(("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency"), 0.5)
+    on_clicks = {"on_clicks": {"accuracy": 0.75, "clicks": 4}}
+    scores.write_text(json.dumps({**figures, **on_clicks, "teacher": on_clicks}), encoding="utf-8")
+    ((level, what, text),) = ask(config)[1]
+    assert (level, what) == ("warning", "teacher")
+    assert text.startswith(f"by {scores} it is no better than the student")
+    assert "(clicks hit: 75.0 % and 75.0 %), so distillation has nothing more to give" in text
+    scores.write_text("{}", encoding="utf-8")
+    ((level, what, text),) = ask(config)[1]
+    assert (level, what) == ("warning", "results")
+
+
 def test_a_backbone_of_timms_is_looked_at(folder, monkeypatch):
     def errors(**teacher):
         _, found = ask({**folder[1], "teacher": {"pretrained": None, **teacher}})

@@ -56,6 +56,29 @@ def test_scores_are_told(page):
     assert "nan" not in page.lower()
 
 
+def test_scores_on_target_frames_are_told_and_what_they_say_of_the_teacher(run):
+    path = run.folder / "evaluation" / "metrics.json"
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
+    before = run.page()
+    assert "target frames</th>" not in before
+    assert "nothing more to give" not in before
+
+    def on_targets(miou):
+        known = dict.fromkeys(("miou", "mean_accuracy", "pixel_accuracy"), miou)
+        return {"on_targets": {**known, "per_class_iou": {}, "frames": 3, "clips": 1}}
+
+    for own, taught, warned in ((0.61, 0.62, False), (0.62, 0.61, True)):
+        teacher = {**evaluation["teacher"], **on_targets(taught)}
+        write_json(path, {**evaluation, **on_targets(own), "teacher": teacher})
+        page = run.page()
+        row = page[page.index("mIoU on target frames</th>") :].split("</tr>")[0]
+        assert f"{100 * own:.1f} %" in row
+        assert f"{100 * taught:.1f} %" in row
+        told = "The teacher is no better than the student on the frames that both learned from"
+        assert (told in page) == warned
+        assert ("take a larger teacher, or train it longer." in page) == warned
+
+
 def test_what_is_not_known_is_a_dash(page):
     assert re.search(rf'<dd class="value">{words.DASH}</dd>\s*<dd class="beside">teacher {words.DASH}', page)
     row = page[page.index("lamp &lt;b&gt;</th>") :].split("</tr>")[0]

@@ -30,6 +30,7 @@ from weclick.cli.app import (
 )
 from weclick.common import sections
 from weclick.common.config import load_config
+from weclick.common.errors import InputError
 from weclick.common.files import read_json, write_text
 from weclick.common.stages import CARD, INDEXED, MODELS, SCORES
 from weclick.runs.layout import DEFAULT as DEFAULT_RUN
@@ -259,17 +260,31 @@ def evaluate(
     flow: Annotated[list[Path], typer.Option(help="Index of the split's flow; one per shard.")],
     student: Annotated[Path, typer.Option(help="The student's model.safetensors.")],
     teacher: Annotated[Path | None, typer.Option(help="The teacher's, to score it too.")] = None,
+    target_manifest: Annotated[
+        list[Path] | None,
+        typer.Option(help="Manifest of the training split, to score its targets too; one per shard."),
+    ] = None,
+    clicks: Annotated[
+        Path | None, typer.Option(help="Clicks on these targets, to tell how many are hit.")
+    ] = None,
     config: Config = DEFAULT,
     change: Set = None,
     device: Device = "auto",
 ) -> None:
-    """Score student and teacher on a split: mIoU, mPA, per class, temporal consistency, speed."""
+    """Score student and teacher on a split: mIoU, mPA, per class, temporal consistency, speed.
+
+    With --target-manifest also on the frames that they learned from: to choose settings without a look at
+    scored frames, and to see whether the teacher knows more than the student.
+    """
     from weclick.evaluate.stage import evaluate_models
+    from weclick.evaluate.targets import read_targets
     from weclick.manifest import read_manifests
     from weclick.runs.cost import stage_cost
     from weclick.store import read_index
 
     chosen = load(config, change, "evaluate")
+    if clicks and not target_manifest:
+        raise InputError("--clicks tells of the targets of a split; give its --target-manifest too")
     with stage_cost(output / SCORES):
         evaluate_models(
             {"student": student, **({"teacher": teacher} if teacher else {})},
@@ -280,6 +295,7 @@ def evaluate(
             folder=output,
             examples=chosen["evaluate"]["examples"],
             write_predictions=chosen["evaluate"]["write_predictions"],
+            targets=read_targets(target_manifest, clicks) if target_manifest else None,
         )
 
 

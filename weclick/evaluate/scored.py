@@ -9,10 +9,14 @@ import numpy as np
 
 from weclick.common import words
 from weclick.common.errors import InputError
+from weclick.common.findings import Finding
 from weclick.common.load import busy_words
 from weclick.manifest import IGNORE, Manifest
 from weclick.manifest.read import read_label
 from weclick.metrics import ConfusionMatrix
+
+LARGER_TEACHER = "take a larger teacher, or train it longer"
+"""What to do about a teacher that knows no more than its student."""
 
 
 def check_scored_pixels(manifest: Manifest) -> None:
@@ -79,8 +83,39 @@ def told(role: str, figures: Mapping[str, Any]) -> str:
         parts.append(f"temporal consistency {words.percent(consistency)} %")
     if one_class := one_class_words(figures):
         parts.append(f"no temporal consistency: {one_class}")
+    parts += [f"{what} {words.percent(score)} %" for what, score in target_scores(figures).items()]
     speed = f"{words.rate(figures['fps'])} frames/s on {figures['device']}"
     return ", ".join([*parts, " ".join(filter(None, [speed, busy_words(figures.get("speed"))]))])
+
+
+def target_scores(figures: Mapping[str, Any]) -> dict[str, float]:
+    """What is known of a network on the frames that it learned from: name -> share."""
+    named = (
+        ("mIoU on target frames", figures.get("on_targets", {}).get("miou")),
+        ("clicks hit", figures.get("on_clicks", {}).get("accuracy")),
+    )
+    return {what: score for what, score in named if words.known(score)}
+
+
+def teacher_findings(evaluation: Mapping[str, Any]) -> list[Finding]:
+    """A warning if the teacher is no better than the student on target frames. Masks say more than clicks.
+
+    Args:
+        evaluation: metrics.json of an evaluation.
+
+    Returns:
+        The warning; empty if the teacher is better, or if it is not known.
+    """
+    student, teacher = target_scores(evaluation), target_scores(evaluation.get("teacher", {}))
+    what = next((what for what in student if what in teacher), "")
+    if not what or teacher[what] > student[what]:
+        return []
+    found = (
+        f"is no better than the student on the frames that both learned from ({what}: "
+        f"{words.percent(teacher[what])} % and {words.percent(student[what])} %), so distillation has "
+        "nothing more to give"
+    )
+    return [Finding("warning", "teacher", found, LARGER_TEACHER)]
 
 
 def classes_words(figures: Mapping[str, Any]) -> str:

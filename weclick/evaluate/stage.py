@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from weclick.common.files import file_inside, write_text
+from weclick.common.findings import tell
 from weclick.common.load import watched_load
 from weclick.common.progress import progress_bar
 from weclick.common.short_names import short_path
@@ -20,9 +21,16 @@ from weclick.common.stages import SCORES
 from weclick.common.strict_json import strict_json
 from weclick.evaluate.consistency import add_consistency
 from weclick.evaluate.own_files import save_class_map
-from weclick.evaluate.scored import check_scored_pixels, consistency_figures, scored_classes, told
+from weclick.evaluate.scored import (
+    check_scored_pixels,
+    consistency_figures,
+    scored_classes,
+    teacher_findings,
+    told,
+)
 from weclick.evaluate.scores import scores
 from weclick.evaluate.speed import device_name, frames_per_second
+from weclick.evaluate.targets import Targets, score_targets
 from weclick.manifest import Manifest
 from weclick.manifest.read import read_clip, read_label
 from weclick.metrics import ConfusionMatrix
@@ -41,8 +49,11 @@ def evaluate_models(
     folder: Path,
     examples: int,
     write_predictions: bool,
+    targets: Targets | None = None,
 ) -> None:
     """Score checkpoints and write metrics.json, the student's figures at its top.
+
+    If the teacher is no better than the student on target frames, a warning says what to do.
 
     Args:
         models: role -> model.safetensors; "student" is needed, others are scored beside it.
@@ -53,6 +64,7 @@ def evaluate_models(
         folder: gets metrics.json and examples/, and predictions/ if asked.
         examples: how many frames' predictions to keep for the report.
         write_predictions: keep the predictions of all scored frames.
+        targets: score these too, see `score_targets`.
 
     Raises:
         InputError: no pixel can be scored, or a checkpoint knows other classes.
@@ -68,8 +80,10 @@ def evaluate_models(
                 file = f"predictions/{role}/{short_path(clip)}/{short_path(name, '.png')}.png"
                 keep.setdefault((clip, name), []).append(file_inside(folder, file))
         figures = evaluate(model, manifest, store=store, flow=flow, device=device, keep=keep)
+        figures |= score_targets(model, targets, device) if targets else {}
         metrics |= figures if role == "student" else {role: figures}
         print(told(role, figures), file=sys.stderr)
+    tell(teacher_findings(metrics))
     metrics["examples"] = [
         {"clip": clip, "frame": name, **{role: _example((clip, name), role) for role in models}}
         for clip, name in chosen

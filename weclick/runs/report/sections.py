@@ -13,7 +13,7 @@ from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.load import busy_words
 from weclick.common.sections import Config
-from weclick.evaluate.scored import classes_words, one_class_words
+from weclick.evaluate.scored import classes_words, one_class_words, target_scores, teacher_findings
 from weclick.manifest import Manifest
 from weclick.runs.report import provenance
 from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
@@ -49,6 +49,10 @@ def head(results: Results) -> dict[str, Any]:
         "image_size": words.size(student.get("image_size", ())),
         "cards": cards,
         "limits": classes_words(student),
+        "warnings": [
+            f"The {finding.what} {finding.found}: {finding.todo}."
+            for finding in teacher_findings(results.evaluation)
+        ],
     }
 
 
@@ -65,6 +69,7 @@ def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
         "Waited for data": {
             role: f"{words.percent(_mean_wait(results.curves[role]))} %" for role in results.models
         },
+        **_on_targets(results),
         "Seed": _of_cards(results, "seed", words.count),
         "Trained with": provenance.producers(results, store),
     }
@@ -189,6 +194,15 @@ def _of_cards(results: Results, key: str, style: Any) -> dict[str, str]:
     return {
         role: words.DASH if card.get(key) is None else style(card[key])
         for role, card in results.models.items()
+    }
+
+
+def _on_targets(results: Results) -> dict[str, dict[str, str]]:
+    """Rows of what is known of the networks on the frames that they learned from."""
+    scores = {role: target_scores(results.scores(role)) for role in results.models}
+    return {
+        what: {role: f"{words.percent(found.get(what))} %" for role, found in scores.items()}
+        for what in dict.fromkeys(what for found in scores.values() for what in found)
     }
 
 
