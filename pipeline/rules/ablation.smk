@@ -23,7 +23,8 @@ use rule teacher as ablation_teacher with:
 use rule soft_labels_shard as ablation_soft_labels with:
     input:
         manifest=rules.soft_labels_shard.input.manifest,
-        teacher=rules.ablation_teacher.output.weights,
+        teacher=[rules.ablation_teacher.output.weights],
+        flow=rules.soft_labels_shard.input.flow,
     output:
         f"{ABLATION}/soft_labels/{{seed}}/{{shard}}.json",
     log:

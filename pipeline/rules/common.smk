@@ -9,19 +9,22 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from weclick.common.code_digest import code_digest
-from weclick.common.config import check_masks, load_configs, select
+from weclick.common.config import check_masks, check_source, load_configs, select
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
 from weclick.runs.downloads import offline_words
+from weclick.runs.label_source import label_listing
 from weclick.runs.layout import Layout
+from weclick.runs.teachers import teachers_of, trains_teacher
 
 try:
     # Snakemake's own reading lets a key stand twice and makes False of `no`.
     complete = load_configs(workflow.configfiles, workflow.config_settings.config)
     check_masks(complete)
+    check_source(complete)
     check_readable(path for _, path in paths_of(complete, load_schema("config")))
 except ValueError as error:
     raise WorkflowError(str(error)) from error
@@ -32,6 +35,7 @@ config.update(complete)
 RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
 SPLITS = sorted({TRAIN, VAL})
+SCORES_TEACHER = trains_teacher(config)
 
 if workflow.is_main_process and "gpu" not in workflow.global_resources:
     # As many GPU jobs at once as there are GPUs; without one, one such job at a time has all cores.
@@ -94,6 +98,15 @@ def listing(wildcards):
             remember=Layout(Path(RESULTS)).digests,
             made=Path(f"{RESULTS}/manifest/{wildcards.split}/{wildcards.shard}.json"),
         )
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from error
+
+
+@cache
+def label_files():
+    """Digest over the files that make soft labels where no teacher does; edits count by content."""
+    try:
+        return label_listing(config, Layout(Path(RESULTS)).label_digests)
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error
 

@@ -6,7 +6,8 @@ from typer.testing import CliRunner
 from weclick import cli
 from weclick.cli.plan import hints, spell_seconds
 from weclick.runs.plan import probe
-from weclick.runs.plan.plan import Plan, StagePlan, make_plan
+from weclick.runs.plan.plan import make_plan
+from weclick.runs.plan.planned import Plan, StagePlan
 from weclick.store import Store
 
 

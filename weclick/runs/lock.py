@@ -14,11 +14,12 @@ from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
 from weclick.common.sections import Config, DataSection
-from weclick.common.stages import INDEXED, ROLES
+from weclick.common.stages import CARD, INDEXED
 from weclick.common.strict_json import strict_json
 from weclick.manifest import Clip, read_manifests
 from weclick.runs.layout import LOCK, Layout
 from weclick.runs.pins import contents_of
+from weclick.runs.teachers import trained_seeds
 from weclick.store import Store, canonical_json, file_digest, read_index
 
 SCHEMA_VERSION = 1
@@ -62,7 +63,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
         "versions": card["versions"],
         "code": dict(code),
         "device": {"name": _metrics(results).get("device"), "threads": threads},
-        **read_outcome(results, config["data"]),
+        **read_outcome(results, config),
     }
     return {**lock, "contents": contents_of(lock, Store.from_config(**config["cache"]))}
 
@@ -83,7 +84,7 @@ def read_lock(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         lock = read_lock(Layout(path).lock)
-        lock |= read_outcome(path, lock["config"]["data"])
+        lock |= read_outcome(path, lock["config"])
         known = Layout(path).report_card.is_file()  # it tells where the store is
         cache = _report_card(path)[1]["cache"] if known else None
         return {**lock, "contents": contents_of(lock, Store.from_config(**cache)) if cache else {}}
@@ -111,17 +112,17 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
+def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of OUTCOME, from the files that the stages wrote; `contents` stand in the store.
 
     Args:
         results: folder of the run.
-        data: section `data` of its configuration.
+        config: its configuration.
 
     Raises:
         MissingFileError, InputError: as in `make_lock`.
     """
-    layout, metrics = Layout(results), _metrics(results)
+    layout, metrics, data = Layout(results), _metrics(results), config["data"]
     return {
         "data": data_digests(results, data),
         "clicks": clicks_digest(read_clicks(layout.clicks(data["train"]))),
@@ -132,7 +133,7 @@ def read_outcome(results: Path, data: DataSection) -> dict[str, Any]:
             }
             for stage in INDEXED
         },
-        "models": {role: _model(layout, role) for role in ROLES},
+        "models": _models(layout, config),
         "metrics": {"student": _scores(metrics), "teacher": _scores(metrics.get("teacher", {}))},
     }
 
@@ -173,11 +174,21 @@ def _indexes(paths: Sequence[Path], stage: str) -> dict[str, dict[str, str]]:
     return {str(shard): read_index([path], stage) for shard, path in enumerate(paths)}
 
 
-def _model(layout: Layout, role: str) -> dict[str, str]:
+def _models(layout: Layout, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The networks that the run trained: student, teacher, and teacher_<seed> for each further seed."""
+    own = config.get("seed", 0)
+    teachers = {
+        "teacher" if seed == own else f"teacher_{seed}": layout.teacher(None if seed == own else seed)
+        for seed in trained_seeds(config)
+    }
+    networks = {**teachers, "student": layout.weights("student")}
+    return {name: _model(weights, name.partition("_")[0]) for name, weights in networks.items()}
+
+
+def _model(weights: Path, role: str) -> dict[str, str]:
     """Its key, and the digest of the weights that lie in the folder, whatever the card says."""
-    card = layout.card(role)
-    key = read_json(card, role, card.name).get("key")
-    return {"key": str(key), "weights_sha256": file_digest(layout.weights(role))}
+    key = read_json(weights.with_name(CARD), role, CARD).get("key")
+    return {"key": str(key), "weights_sha256": file_digest(weights)}
 
 
 def _metrics(results: Path) -> dict[str, Any]:
