@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,10 @@ def test_a_second_run_does_nothing(project):
         ("masks={chunk_px: 64}", {"report", "lock", "all"}),
         ("report={examples: 2}", {"report", "lock", "all"}),
         ("device=cpu", {"report", "lock", "all"}),
+        (
+            "soft_labels={teachers: [0, 3]}",
+            {"teacher_of_seed", "soft_labels_shard", "student", "evaluate", "report", "lock", "all"},
+        ),
     ],
 )
 def test_a_change_reruns_its_stage_and_what_follows(project, change, jobs):
@@ -206,6 +211,77 @@ def test_clicks_without_a_mask_train_to_the_student(tmp_path, repository, tiny_c
     (tmp_path / "mine" / "labels" / "val").mkdir(parents=True)
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "mine" / "labels" / "val" / "0.png")
     assert project.jobs() >= {"student", "evaluate", "report", "lock", "all"}
+
+
+def test_further_teachers_are_trained_once_and_a_given_one_not_at_all(project):
+    given = "results/teacher/model.safetensors"
+    words = ("--config", "results=more", "soft_labels={teachers: [3, " + given + "]}")
+    before = project.entries()
+    project.snakemake("all", *words)
+    assert (project.root / "more/teachers/3/model.json").is_file()
+    assert not (project.root / "more/teacher").exists()
+    grown = project.entries()
+    assert len(grown["models"] - before["models"]) == 2, "a teacher and a student"
+    assert len(grown["soft_labels"] - before["soft_labels"]) == 2
+    assert "This run has no teacher" in (project.root / "more/report.html").read_text(encoding="utf-8")
+    lock = json.loads((project.root / "more/run.lock.json").read_text(encoding="utf-8"))
+    assert lock["models"].keys() == {"teacher_3", "student"}
+    project.snakemake("all", "-n", *words)
+
+
+def test_soft_labels_from_files_need_no_teacher_and_an_edit_of_one_reruns_them(project):
+    from PIL import Image
+
+    from weclick.manifest import read_manifest
+    from weclick.manifest.read import read_label
+
+    manifest = read_manifest(project.root / "results/manifest/train/0.json")
+    manifest = replace(manifest, root=str(project.root / manifest.root))
+    for clip in manifest.clips:
+        (project.root / "masks" / clip.id).mkdir(parents=True)
+        for frame in clip.frames:
+            mask = project.root / "masks" / clip.id / f"{frame.name}.png"
+            Image.fromarray(read_label(manifest, frame)).save(mask)
+    words = ("results=given", "soft_labels={source: folder, folder: {path: masks}}")
+    before = project.entries()
+    project.snakemake("all", "--config", *words)
+    grown = project.entries()
+    assert len(grown["models"] - before["models"]) == 1, "a student"
+    assert len(grown["soft_labels"] - before["soft_labels"]) == 2
+    assert not (project.root / "given/teacher").exists()
+    page = (project.root / "given/report.html").read_text(encoding="utf-8")
+    assert "come from the class maps in masks." in page
+    lock = json.loads((project.root / "given/run.lock.json").read_text(encoding="utf-8"))
+    assert lock["models"].keys() == {"student"}
+    assert project.jobs(*words) == set()
+    status, content = mask.stat(), bytearray(mask.read_bytes())
+    content[-20] ^= 1
+    mask.write_bytes(content)
+    os.utime(mask, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert project.jobs(*words) == {"soft_labels_shard", "student", "evaluate", "report", "lock", "all"}
+    gone = ("results=given", "soft_labels={source: folder, folder: {path: nowhere}}")
+    done = subprocess.run(
+        project.command("all", "-n", "--config", *gone),
+        cwd=project.root,
+        env=project.environment,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode != 0
+    assert "soft_labels.folder.path is 'nowhere', and there is no such folder" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_fused_soft_labels_wait_for_the_flow(project):
+    fused = ("flow={masks: [forward_backward, photometric]}", "soft_labels={fuse: {neighbours: 4}}")
+    expected = {"flow_shard", "soft_labels_shard", "student", "evaluate", "report", "lock", "all"}
+    assert project.jobs(*fused) == expected
+    project.snakemake("fused/soft_labels/train/0.json", "--config", "results=fused", *fused)
+    index = json.loads((project.root / "fused/soft_labels/train/0.json").read_text(encoding="utf-8"))
+    flow = json.loads((project.root / "fused/flow/train/0.json").read_text(encoding="utf-8"))["entries"]
+    for clip, key in index["entries"].items():
+        (entry,) = (project.root / "store/soft_labels").glob(f"v1/*/{key}/entry.json")
+        assert json.loads(entry.read_text(encoding="utf-8"))["inputs"]["fuse"]["flow"] == flow[clip]
 
 
 @pytest.mark.slow

@@ -9,19 +9,22 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from weclick.common.code_digest import code_digest
-from weclick.common.config import check_masks, load_configs, select
+from weclick.common.config import check_masks, check_source, load_configs, select
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
 from weclick.runs.downloads import missing_packages, offline_words
+from weclick.runs.label_source import label_listing
 from weclick.runs.layout import Layout
+from weclick.runs.teachers import teachers_of, trains_teacher
 
 try:
     # Snakemake's own reading lets a key stand twice and makes False of `no`.
     complete = load_configs(workflow.configfiles, workflow.config_settings.config)
     check_masks(complete)
+    check_source(complete)
     if missing := missing_packages(complete):
         raise ValueError("; ".join(missing))
     check_readable(path for _, path in paths_of(complete, load_schema("config")))
@@ -34,6 +37,7 @@ config.update(complete)
 RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
 SPLITS = sorted({TRAIN, VAL})
+SCORES_TEACHER = trains_teacher(config)
 
 if workflow.is_main_process and "gpu" not in workflow.global_resources:
     # As many GPU jobs at once as there are GPUs; without one, one such job at a time has all cores.
@@ -48,6 +52,7 @@ onstart:
 wildcard_constraints:
     split=r"[\w .+-]+",
     shard=r"\d+",
+    seed=r"\d+",
 
 
 def cores_of(gpus):
@@ -78,9 +83,11 @@ def stage_config(stage):
 
 
 def config_of(wildcards):
-    """The configuration of a job: that of the run, or that of a trial in an experiment."""
-    made = getattr(wildcards, "made", None)
-    return job_of(made).config if made else config
+    """The configuration of a job: that of the run, with another seed, or that of a trial in an experiment."""
+    made, seed = (getattr(wildcards, name, None) for name in ("made", "seed"))
+    if made:
+        return job_of(made).config
+    return {**config, "seed": int(seed)} if seed else config
 
 
 def flags(option, files):
@@ -106,6 +113,21 @@ def listing(wildcards):
             data["shards"],
             remember=layout.digests,
             made=layout.of("manifest") / wildcards.split / f"{wildcards.shard}.json",
+        )
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from error
+
+
+def label_files(wildcards):
+    """Digest over the files that make soft labels where no teacher does; edits count by content."""
+    return _label_files(json.dumps(config_of(wildcards)["soft_labels"]))
+
+
+@cache
+def _label_files(section):
+    try:
+        return label_listing(
+            {"soft_labels": json.loads(section)}, Layout(Path(RESULTS)).label_digests
         )
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error

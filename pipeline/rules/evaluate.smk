@@ -3,7 +3,7 @@ rule evaluate:
         manifests=shards_of("manifest", VAL),
         flow=shards_of("flow", VAL),
         student=rules.student.output.weights,
-        teacher=[rules.teacher.output.weights],
+        teacher=[rules.teacher.output.weights] if SCORES_TEACHER else [],
         targets=shards_of("manifest", TRAIN),
         clicks=[*rules.clicks.output],
     output:

@@ -48,7 +48,12 @@ def job_of(made):
 def home(job):
     """The folder of a job's files: the run's own results if the run makes the same."""
     own = next(plans()).own
-    return RESULTS if job.digest in own else f"{EXPERIMENTS}/made/{job.digest}"
+    further = job.stage == "teacher" and job.config["seed"] != config["seed"]
+    return (
+        RESULTS
+        if job.digest in own and not further
+        else f"{EXPERIMENTS}/made/{job.digest}"
+    )
 
 
 def fed(wildcards, *stages):
@@ -88,6 +93,15 @@ def fed_network(*roles):
         return f"{home(job)}/{job.stage}/model.safetensors"
 
     return weights
+
+
+def fed_teachers(wildcards):
+    """The weights of the teachers that make soft labels: those of seeds, and given ones."""
+    given = teachers_of(job_of(wildcards.made).config)
+    return [
+        *(f"{home(job)}/teacher/model.safetensors" for job in fed(wildcards, "teacher")),
+        *(path for path in given if isinstance(path, str)),
+    ]
 
 
 def street_of(wildcards):
@@ -204,7 +218,8 @@ use rule teacher as experiment_teacher with:
 use rule soft_labels_shard as experiment_soft_labels with:
     input:
         manifest=fed_shard("manifest"),
-        teacher=fed_network("teacher"),
+        teacher=fed_teachers,
+        flow=fed_shard("flow"),
     output:
         f"{MADE}/soft_labels/{{split}}/{{shard}}.json",
     log:
@@ -239,6 +254,8 @@ use rule evaluate as experiment_evaluate with:
         manifests=fed_shards("manifest", "val"),
         flow=fed_shards("flow", "val"),
         student=fed_network("student", "teacher"),
+        targets=fed_shards("manifest", "train"),
+        clicks=fed_clicks,
     output:
         f"{MADE}/evaluation/metrics.json",
     log:

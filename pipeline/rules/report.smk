@@ -15,7 +15,11 @@ rule report:
         frames=shards_of("frames", TRAIN),
         flow=[shards_of("flow", split) for split in SPLITS],
         soft_labels=shards_of("soft_labels", TRAIN),
-        teacher=[rules.teacher.output.card, rules.teacher.output.metrics],
+        teacher=(
+            [rules.teacher.output.card, rules.teacher.output.metrics]
+            if SCORES_TEACHER
+            else []
+        ),
         student=list(rules.student.output),
         evaluation=rules.evaluate.output,
         style=sorted(glob(f"{workflow.basedir}/weclick/runs/report/*.j2"))

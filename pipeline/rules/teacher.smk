@@ -22,3 +22,14 @@ rule teacher:
     shell:
         "weclick --log {log:q} teacher --config {params.config:q} --device {config[device]:q}"
         " --devices {config[devices]:q} {params.data} --output {params.folder:q}"
+
+
+# The same recipe, trained with another seed on the same clicks.
+use rule teacher as teacher_of_seed with:
+    output:
+        weights=f"{RESULTS}/teachers/{{seed}}/model.safetensors",
+        card=f"{RESULTS}/teachers/{{seed}}/model.json",
+    log:
+        f"{RESULTS}/logs/teacher_of_seed/{{seed}}.log",
+    params:
+        folder=f"{RESULTS}/teachers/{{seed}}",

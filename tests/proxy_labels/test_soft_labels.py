@@ -18,10 +18,10 @@ from weclick.common.schemas import load_schema
 from weclick.manifest import write_manifest
 from weclick.manifest.read import read_clip
 from weclick.models import normalize
-from weclick.proxy_labels import soft_labels
-from weclick.proxy_labels.soft_labels import compute_soft_labels, soft_labels_key
+from weclick.proxy_labels import teachers
+from weclick.proxy_labels.soft_labels import compute_soft_labels, soft_labels_inputs
 from weclick.runs.plan.probe import plausible_teacher
-from weclick.store import Store, decode_soft_labels, file_digest, list_entries, verify_entry
+from weclick.store import Store, decode_soft_labels, entry_key, file_digest, list_entries, verify_entry
 from weclick.store.model_file import load_model
 
 
@@ -48,8 +48,13 @@ def decoded(monkeypatch) -> list[str]:
         clips.append(clip.id)
         return read_clip(manifest, clip)
 
-    monkeypatch.setattr(soft_labels, "read_clip", counting)
+    monkeypatch.setattr(teachers, "read_clip", counting)
     return clips
+
+
+def soft_labels_key(clip, teacher_sha256: str, chunk_px: int, codec: str = "root6") -> str:
+    inputs = soft_labels_inputs(clip, {"teacher_sha256": teacher_sha256}, chunk_px, codec)
+    return entry_key("soft_labels", inputs)
 
 
 def leftovers(root: Path) -> list[Path]:
@@ -115,8 +120,8 @@ class TestKeys:
         def refuse(*_, **__):
             raise AssertionError("nothing was missing")
 
-        monkeypatch.setattr(soft_labels, "load_model", refuse)
-        monkeypatch.setattr(soft_labels, "read_clip", refuse)
+        monkeypatch.setattr(teachers, "load_model", refuse)
+        monkeypatch.setattr(teachers, "read_clip", refuse)
         store, keys = made
         assert compute_soft_labels(street.train, teacher, chunk_px=16, store=store) == keys
 
@@ -133,7 +138,7 @@ class TestKeys:
             loaded.append(path)
             return load_model(path, *given, **named)
 
-        monkeypatch.setattr(soft_labels, "load_model", counting)
+        monkeypatch.setattr(teachers, "load_model", counting)
         compute_soft_labels(street.train, teacher, chunk_px=16, store=Store([tmp_path]))
         assert loaded == [teacher]
 
@@ -188,7 +193,7 @@ import sys
 from pathlib import Path
 from weclick.manifest import read_manifest
 from weclick.manifest.read import read_clip
-from weclick.proxy_labels import soft_labels
+from weclick.proxy_labels import soft_labels, teachers
 from weclick.store import Store
 
 manifest = read_manifest(Path(sys.argv[1]))
@@ -200,7 +205,7 @@ def stopping(manifest_, clip):
             sys.stdin.read()
         yield image
 
-soft_labels.read_clip = stopping
+teachers.read_clip = stopping
 soft_labels.compute_soft_labels(manifest, Path(sys.argv[2]), chunk_px=16, store=Store([sys.argv[3]]))
 """
 
@@ -245,7 +250,7 @@ def test_a_teacher_that_changes_while_it_is_loaded_leaves_no_entry(street, teach
         mine.write_bytes(teacher.read_bytes() + b"\0")
         return loaded
 
-    monkeypatch.setattr(soft_labels, "load_model", exchange)
+    monkeypatch.setattr(teachers, "load_model", exchange)
     with pytest.raises(InputError, match=r"model\.safetensors: changed since .* run this again"):
         compute_soft_labels(street.train, mine, chunk_px=16, store=Store([tmp_path / "store"]))
     assert not [*list_entries(tmp_path / "store", "soft_labels")]

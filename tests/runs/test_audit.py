@@ -20,6 +20,7 @@ from weclick.manifest import write_manifest
 from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.audit import AUDITED, CLOSE, DIFFERS, EQUAL, audit, draw, entries_of_run
+from weclick.runs.label_source import stored_as
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.runs.wanted import Wanted
 from weclick.store import LocalRoot, S3Root, Store, copy_entries, write_index
@@ -44,7 +45,7 @@ def run_stages(street, folder: Path) -> None:
     teacher = results / "teacher/model.safetensors"
     teacher.parent.mkdir()
     teacher.write_bytes(plausible_teacher(config, street.train))
-    labels = compute_soft_labels(street.train, teacher, store=store, **config["soft_labels"])
+    labels = compute_soft_labels(street.train, teacher, store=store, **stored_as(config))
     write_index(results / "soft_labels/train/0.json", "soft_labels", labels)
 
 

@@ -106,7 +106,7 @@ def test_soft_labels_of_another_teacher(ask, street, clip, tmp_path):
 
     (tmp_path / "mine.safetensors").write_bytes(b"mine")
     options = street.config["soft_labels"]
-    inputs = soft_labels_inputs(clip, "7" * 64, options["chunk_px"], options["codec"])
+    inputs = soft_labels_inputs(clip, {"teacher_sha256": "7" * 64}, options["chunk_px"], options["codec"])
     with Store([tmp_path / "store"]).create("soft_labels", inputs) as entry:
         entry.attributes["frames"] = [frame.name for frame in clip.frames]
     told = ask(clip.id, "--teacher", tmp_path / "mine.safetensors")

@@ -75,6 +75,8 @@ COMMAND = "train`touch PWNED`"
         ({"versions": {"torch": "\x1b[2J"}}, "does not match"),
         ({"clicks": DIGEST + "\n"}, "does not match"),
         ({"config": {"data": {"shards": 10**9}}}, "greater than the maximum"),
+        ({"config": {"soft_labels": {"teachers": 3}}}, "config/soft_labels/teachers: 3 is not of type"),
+        ({"config": {"seed": "x"}}, "config/seed: 'x' is not of type"),
     ],
 )
 def test_what_a_lock_may_not_say(tmp_path, change, told):

@@ -178,6 +178,25 @@ def test_a_run_that_is_not_done_has_no_lock(results):
         make_lock(results, CODE, 2)
 
 
+def test_further_teachers_are_pinned_and_one_that_was_not_asked_for_is_not(results, whole):
+    def ask(*teachers):
+        edit(
+            results / "report.json", lambda card: card["config"].update(soft_labels={"teachers": [*teachers]})
+        )
+        return make_lock(results, CODE, 2)
+
+    shutil.copytree(results / "teacher", results / "teachers/3")
+    shutil.copy(results / "student/model.safetensors", results / "teachers/3/model.safetensors")
+    before, lock = read_lock(whole / LOCK)["models"], ask(7, 3, "theirs.safetensors")
+    assert lock["models"].keys() == {"teacher", "teacher_3", "student"}
+    assert lock["models"]["teacher_3"]["weights_sha256"] == before["student"]["weights_sha256"]
+    (results / LOCK).write_text(spell_lock(lock))
+    assert read_lock(results / LOCK)["models"] == read_lock(results)["models"] == lock["models"]
+    assert ask(3)["models"].keys() == {"teacher_3", "student"}
+    with pytest.raises(MissingFileError, match=r"teachers/4/model\.json: there is no such file; the teacher"):
+        ask(4)
+
+
 def test_a_run_is_not_repeated_into_its_own_folder(whole):
     with pytest.raises(InputError, match="the folder of the run to repeat; name another one"):
         CliRunner().invoke(

@@ -7,7 +7,8 @@ from weclick import cli
 from weclick.cli.plan import hints, spell_seconds
 from weclick.proxy_labels.masks import pack_masks
 from weclick.runs.plan import probe
-from weclick.runs.plan.plan import Plan, StagePlan, make_plan
+from weclick.runs.plan.plan import make_plan
+from weclick.runs.plan.planned import Plan, StagePlan
 from weclick.store import Store
 
 

@@ -104,6 +104,16 @@ def test_without_flow_teacher_and_ablation(run):
     assert 'id="ablation"' not in page
 
 
+def test_what_made_the_soft_labels_is_told(run, page):
+    assert "The soft labels come from the run&#39;s own teacher." in page
+    section = run.config["soft_labels"]
+    section.update(source="folder", folder={"path": "my/<masks>", "kind": "class_maps"})
+    section["fuse"].update(neighbours=8)
+    page = run.page()
+    assert "come from the class maps in my/&lt;masks&gt;; those of targets are averaged with" in page
+    assert "This run has no teacher" in page, "that of an earlier run lies in its folder"
+
+
 def test_ablation_gives_mean_and_spread(page):
     assert "55.0 ± 7.1" in page
     assert "Within the spread is noise." in page

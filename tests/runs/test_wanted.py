@@ -1,6 +1,7 @@
 """What a run asks the store for is what its stages make."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from weclick.common.config import complete_config
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.proxy_labels.masks import pack_masks
+from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.wanted import Wanted
 from weclick.store import Store, entry_key
 from weclick.train.data.stream import Caches
@@ -47,9 +49,12 @@ def test_what_no_run_asks_for_has_no_key(street, config):
     alone = Wanted({**config, "window": {"frames": 1}, "evaluate": {"max_gap_frames": 0}})
     assert files.keys("frames", clips) == alone.keys("flow", clips) == {}
     assert Wanted(config).keys("soft_labels", clips) == {}
-    keys = Wanted(config, "7" * 64).keys("soft_labels", clips)
-    assert keys.keys() == {clip.id for clip in clips}
-    assert keys != Wanted(config, "8" * 64).keys("soft_labels", clips)
+    seven, eight, both = (
+        Wanted(config, Teachers(dict.fromkeys(digests, Path()))).keys("soft_labels", clips)
+        for digests in (["7" * 64], ["8" * 64], ["7" * 64, "8" * 64])
+    )
+    assert seven.keys() == {clip.id for clip in clips}
+    assert len({*seven.values(), *eight.values(), *both.values()}) == 3 * len(clips)
     bare = [replace(clip, targets=()) for clip in clips]
     assert Wanted(config).keys("masks", bare, street.train.classes) == {}
 

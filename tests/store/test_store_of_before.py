@@ -18,6 +18,7 @@ from weclick.clicks import ClickTable, generate_clicks
 from weclick.common.config import load_config
 from weclick.datasets import build_manifest, open_dataset
 from weclick.manifest import Manifest
+from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.wanted import Wanted
 from weclick.store import Store, entry_key, list_entries, verify_entry
 from weclick.store.meta import KINDS
@@ -37,10 +38,11 @@ class Before:
     store: Store
 
     def keys(self, kind: str, split: Manifest) -> dict[str, str]:
-        teacher = ""
+        labels = None
         if kind == "soft_labels":
-            teacher = self.store.get("models", self.network("teacher")).attributes["weights_sha256"]
-        return Wanted(self.config, teacher).keys(kind, split.clips)
+            teacher = self.store.get("models", self.network("teacher"))
+            labels = Teachers({teacher.attributes["weights_sha256"]: teacher.path / "model.safetensors"})
+        return Wanted(self.config, labels).keys(kind, split.clips)
 
     def network(self, role: str, *changes: str) -> str:
         """The key of a network, with some changes of the configuration."""

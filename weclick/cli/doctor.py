@@ -39,6 +39,7 @@ def doctor(
 
     from weclick.runs.doctor.data import check_data
     from weclick.runs.doctor.distillation import check_distillation
+    from weclick.runs.doctor.labels import check_labels
     from weclick.runs.doctor.machine import Finding, check_config, check_machine, check_roots
 
     findings = check_machine()
@@ -48,7 +49,7 @@ def doctor(
         findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
     else:
         findings += check_config(loaded) + check_distillation(loaded) + check_roots(open_store(loaded))
-        findings += check_data(loaded, quick=quick)
+        findings += check_data(loaded, quick=quick) + check_labels(loaded, quick=quick)
     errors = sum(finding.level == "error" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     if as_json:

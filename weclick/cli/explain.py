@@ -14,6 +14,7 @@ from weclick.common.errors import MissingFileError
 from weclick.common.stages import MODELS, ROLES
 from weclick.manifest import read_manifest
 from weclick.runs.layout import Layout
+from weclick.runs.teachers import teacher_files
 
 if TYPE_CHECKING:  # importing it takes longer than printing help
     from weclick.runs.explain.explain import Answer
@@ -28,8 +29,8 @@ def explain(
         typer.Option(help="Manifests that list the clip. Default: those of the configuration's results."),
     ] = None,
     teacher: Annotated[
-        Path | None,
-        typer.Option(help="The teacher of soft labels. Default: model.safetensors in the results' teacher/."),
+        list[Path] | None,
+        typer.Option(help="A teacher of soft labels; may be repeated. Default: those of the configuration."),
     ] = None,
     config: Config = DEFAULT,
     change: Set = None,
@@ -59,8 +60,8 @@ def explain(
             raise MissingFileError(
                 f"{layout.of('manifest')}: there is no manifest; run that stage, or give --manifest"
             )
-        teacher = teacher or layout.weights("teacher")
-        questions = clip_questions(clip, [read_manifest(file) for file in files], loaded, teacher)
+        teachers = teacher or teacher_files(loaded, layout)
+        questions = clip_questions(clip, [read_manifest(file) for file in files], loaded, teachers)
     for each in answer(questions, store):
         _print(each, store)
 

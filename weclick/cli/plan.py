@@ -12,7 +12,7 @@ from weclick.common.config import load_config
 from weclick.common.stages import ROLES
 
 if TYPE_CHECKING:  # importing torch takes longer than printing help
-    from weclick.runs.plan.plan import Plan
+    from weclick.runs.plan.planned import Plan
 
 LONG_S = 60.0
 """A stage that takes longer gets a hint how to shorten it."""

@@ -189,21 +189,47 @@ def teacher(
 def soft_labels(
     output: OutputFile,
     manifest: OneManifest,
-    teacher: Annotated[Path, typer.Option(help="The teacher's model.safetensors.")],
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="A teacher's model.safetensors; repeat for the mean of several.")
+    ] = None,
+    flow: Annotated[
+        Path | None, typer.Option(help="Index of the shard's flow; needed with soft_labels.fuse.")
+    ] = None,
     config: Config = DEFAULT,
     change: Set = None,
     device: Device = "auto",
 ) -> None:
-    """Store the teacher's predictions on every frame of a shard, at its stride, quantised."""
+    """Store the teacher's predictions on every frame of a shard, at its stride, quantised.
+
+    Of several teachers it stores the mean of their probabilities, on the finest of their grids. With
+    soft_labels.source onnx or folder, there is no teacher: the configuration names the file or folder.
+
+    Examples:
+
+        weclick soft-labels --manifest results/manifest/train/0.json --teacher one.safetensors
+        --teacher other.safetensors --output results/soft_labels/train/0.json
+
+        weclick soft-labels --manifest results/manifest/train/0.json --output results/soft_labels/train/0.json
+        --set soft_labels.source=folder --set soft_labels.folder.path=masks
+    """
     from weclick.manifest import read_manifest
     from weclick.proxy_labels.soft_labels import compute_soft_labels
+    from weclick.runs.label_source import given_source, stored_as
     from weclick.runs.metered import make_index
+    from weclick.store import read_index
 
     chosen = load(config, change, "soft_labels")
+    fuse = chosen["soft_labels"]["fuse"] if chosen["soft_labels"]["fuse"]["neighbours"] else None
+    if fuse and not flow:
+        raise InputError("soft_labels.fuse is on, but no flow is given; name the shard's index with --flow")
+    along = read_index([flow], "flow") if fuse and flow else {}
 
     def make(store: Store) -> dict[str, str]:
-        listed, where, options = read_manifest(manifest), choose_device(device), chosen["soft_labels"]
-        return compute_soft_labels(listed, teacher, store=store, device=where, **options)
+        listed, where = read_manifest(manifest), choose_device(device)
+        source = given_source(chosen, listed.classes.names, teacher or [], output.parent.parent / DIGESTS)
+        return compute_soft_labels(
+            listed, source, store=store, device=where, fuse=fuse, flow=along, **stored_as(chosen)
+        )
 
     make_index("soft_labels", output, open_store(chosen), make)
 

@@ -76,18 +76,39 @@ def _checked(values: dict[str, Any], source: str) -> Config:
 
 
 def check_masks(config: Config) -> None:
-    """Check that the flow stage makes the masks that the student wants.
+    """Check that the flow stage makes the masks that the student and the soft labels want.
 
     Raises:
-        ConfigError: `mfd.occlusion` names a mask that is not in `flow.masks`.
+        ConfigError: `mfd.occlusion` or `soft_labels.fuse.occlusion` names a mask that is not in `flow.masks`.
     """
-    asked, made = config["mfd"]["occlusion"], config["flow"]["masks"]
-    wanted = {"none": [], "both": ["forward_backward", "photometric"]}.get(asked, [asked])
-    missing = [mask for mask in wanted if mask not in made]
-    if missing and config["mfd"]["weight"]:
+    mfd, fuse, made = config["mfd"], config["soft_labels"]["fuse"], config["flow"]["masks"]
+    asking = {"mfd": (mfd["occlusion"], mfd["weight"])}
+    asking["soft_labels.fuse"] = fuse["occlusion"], fuse["neighbours"]
+    for section, (asked, is_on) in asking.items():
+        wanted = {"none": [], "both": ["forward_backward", "photometric"]}.get(asked, [asked])
+        missing = [mask for mask in wanted if mask not in made]
+        if missing and is_on:
+            raise ConfigError(
+                f"{section}.occlusion is {asked!r}, but flow.masks is {made}; "
+                f"set flow.masks: [{', '.join([*made, *missing])}], or another {section}.occlusion"
+            )
+
+
+def check_source(config: Mapping[str, Any]) -> None:
+    """Check that the source of the soft labels is named, and is there.
+
+    Raises:
+        ConfigError: `soft_labels.source` is onnx or folder, but no such file or folder is named for it.
+    """
+    source = config["soft_labels"]["source"]
+    if source == "teacher":
+        return
+    path, what = config["soft_labels"][source]["path"], "folder" if source == "folder" else ".onnx file"
+    if path is None or not (Path(path).is_dir() if source == "folder" else Path(path).is_file()):
+        found = "null" if path is None else f"{path!r}, and there is no such {what}"
         raise ConfigError(
-            f"mfd.occlusion is {asked!r}, but flow.masks is {made}; "
-            f"set flow.masks: [{', '.join([*made, *missing])}], or another mfd.occlusion"
+            f"soft_labels.source is {source!r}, but soft_labels.{source}.path is {found}; name the {what} "
+            "there"
         )
 
 

@@ -166,9 +166,40 @@ class StudentSection(NetworkSection):
     online: OnlineSection
 
 
-class SoftLabelsSection(TypedDict):
-    """`soft_labels`: the teacher's predictions."""
+class OnnxSection(TypedDict):
+    """`soft_labels.onnx`: a network of any origin."""
 
+    path: str | None
+    classes: list[str | None] | dict[str, str] | None
+    mean: list[float]
+    std: list[float]
+    size: list[int] | None
+    output: Literal["logits", "probabilities"]
+
+
+class LabelFolderSection(TypedDict):
+    """`soft_labels.folder`: predictions in files."""
+
+    path: str | None
+    kind: Literal["class_maps", "probabilities"]
+
+
+class FuseSection(TypedDict):
+    """`soft_labels.fuse`: the mean of a target and its neighbours."""
+
+    neighbours: int
+    weight: float
+    occlusion: Literal["none", "forward_backward", "photometric", "both"]
+
+
+class SoftLabelsSection(TypedDict):
+    """`soft_labels`: predictions on every frame."""
+
+    source: Literal["teacher", "onnx", "folder"]
+    teachers: list[int | str]
+    onnx: OnnxSection
+    folder: LabelFolderSection
+    fuse: FuseSection
     chunk_px: int
     codec: Literal["float16", "log8", "root8", "root6", "top4"]
 

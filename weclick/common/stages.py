@@ -107,7 +107,7 @@ STAGES = (
         splits=("train",),
         sharded=True,
         kind="soft_labels",
-        fed_by=("manifest", "teacher"),
+        fed_by=("manifest", "flow", "teacher"),
     ),
     Stage(
         "student",
@@ -134,7 +134,7 @@ STAGES = (
         reads=("cache", "evaluate"),
         folder="evaluation",
         splits=("val",),
-        fed_by=("manifest", "flow", "teacher", "student"),
+        fed_by=("manifest", "clicks", "flow", "teacher", "student"),
     ),
     Stage("report"),  # shows the whole configuration
     Stage("lock"),

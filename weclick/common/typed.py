@@ -24,7 +24,8 @@ def typed(given: Any, schema: Mapping[str, Any]) -> Any:
 
     A text without quotes stays as it was written where the schema wants a text. Elsewhere it becomes what it
     spells: a number, a switch, null. A float that is whole becomes an integer where the schema wants one. A
-    text that spells no such thing stays, and the schema then refuses it.
+    text that spells no such thing stays, and the schema then refuses it. Where it wants an integer or a text,
+    digits are an integer.
 
     Snakemake's --config gives all values inside {...} as texts, so texts with quotes are read alike.
     """
@@ -37,6 +38,8 @@ def typed(given: Any, schema: Mapping[str, Any]) -> Any:
         return _of_plain(given, schema)
     if isinstance(given, float) and "integer" in kinds and given.is_integer():
         return int(given)  # 500.0 and 5e2 mean 500
+    if isinstance(given, str) and _number_or_text(kinds):
+        return _whole_or_text(given)
     if not isinstance(given, str) or not kinds or "string" in kinds:
         return given
     if given.lower() == "null" and "null" in kinds:
@@ -132,6 +135,8 @@ def _of_plain(given: Plain, schema: Mapping[str, Any]) -> Any:
         return None
     if schema.get("format") == PATH and given in SWITCHES:
         return SWITCHES[given]  # `pretrained: no` means no file of that name; the schema refuses it
+    if _number_or_text(kinds):
+        return _whole_or_text(given)
     if "string" in kinds and "array" not in kinds:
         return str(given)
     if "boolean" in kinds and given in SWITCHES:
@@ -140,6 +145,15 @@ def _of_plain(given: Plain, schema: Mapping[str, Any]) -> Any:
     if "integer" in kinds and isinstance(found, float) and found.is_integer():
         return int(found)
     return str(given) if kinds and found is None else found
+
+
+def _number_or_text(kinds: tuple[str, ...]) -> bool:
+    return {"integer", "string"} <= set(kinds)
+
+
+def _whole_or_text(given: str) -> int | str:
+    found = number(given)
+    return found if isinstance(found, int) else str(given)
 
 
 def _of_text(given: str, kinds: tuple[str, ...]) -> Any:

@@ -1,24 +1,22 @@
-"""The `soft_labels` stage: it stores the teacher's predictions on every frame, at the teacher's stride."""
+"""The `soft_labels` stage: it stores the probabilities of the classes on every frame, on a coarse grid."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from weclick.common.content import RUN_AGAIN, check_content
 from weclick.common.progress import Bar
+from weclick.common.sections import FuseSection
 from weclick.manifest import Clip, Manifest
-from weclick.manifest.read import read_clip
-from weclick.models import normalize
-from weclick.store import SOFT_LABEL_CODECS, EntryWriter, Store, entry_key, file_digest
+from weclick.proxy_labels.fusion import Fusion
+from weclick.proxy_labels.sources import Labeller, Source
+from weclick.proxy_labels.teachers import Teachers
+from weclick.store import SOFT_LABEL_CODECS, EntryWriter, Store, entry_key
 from weclick.store.fill import fill
-from weclick.store.model_file import load_model
 
 FORMAT_VERSION = 2
 CODEC = "root6"
@@ -27,49 +25,59 @@ CODEC = "root6"
 
 def compute_soft_labels(
     manifest: Manifest,
-    teacher: Path,
+    source: Source | Path,
     *,
     chunk_px: int,
     store: Store,
     codec: str = CODEC,
     device: str = "cpu",
+    fuse: FuseSection | None = None,
+    flow: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Make sure that the store holds the teacher's soft labels of every clip.
+    """Make sure that the store holds the soft labels of every clip.
 
     Args:
         manifest: one shard of the training split.
-        teacher: its model.safetensors; loaded only if a clip is missing.
-        chunk_px: side of a chunk on the teacher's grid.
+        source: makes them; or one teacher, its model.safetensors. Loaded only if a clip is missing.
+        chunk_px: side of a chunk on their grid.
         store: its entries are not made again.
         codec: one of SOFT_LABEL_CODECS.
-        device: where the teacher runs.
+        device: where networks run.
+        fuse: how labels of targets are averaged with those of their neighbours; None for not at all.
+        flow: clip id -> key of its flow, to fuse along; clips without one keep their labels.
 
     Returns:
         Clip id -> key of its entry: array `probabilities` (T, C, h, w) as the codec stores them.
 
     Raises:
-        InputError: teacher and manifest have different classes.
+        InputError: source and manifest have different classes, or as the source says.
     """
-    digest = file_digest(teacher)
-    keys = {clip.id: soft_labels_key(clip, digest, chunk_px, codec) for clip in manifest.clips}
+    made_by = Teachers.of([source]) if isinstance(source, Path) else source
+    fused = {clip: fused_along(fuse, key) for clip, key in (flow or {}).items()}
+
+    def inputs_of(clip: Clip) -> Mapping[str, Any]:
+        made_from = {**made_by.key_inputs(clip), **fused.get(clip.id, {})}
+        return soft_labels_inputs(clip, made_from, chunk_px, codec)
+
+    asked = {clip.id: inputs_of(clip) for clip in manifest.clips}
+    keys = {clip: entry_key("soft_labels", inputs) for clip, inputs in asked.items()}
 
     @cache
-    def load() -> nn.Module:
-        model = load_model(teacher, device, classes=manifest.classes.names)[0]
-        check_content(teacher, digest, RUN_AGAIN)
-        return model
+    def load() -> Labeller:
+        return made_by.load(manifest, device)
 
     def label_some(clips: Iterator[Clip], bar: Bar) -> None:
-        model = load()
+        label = load()
         for clip in clips:
-            with store.create("soft_labels", soft_labels_inputs(clip, digest, chunk_px, codec)) as entry:
-                array = None
-                for t, image in enumerate(read_clip(manifest, clip)):
-                    stored = SOFT_LABEL_CODECS[codec].encode(_predict(model, image, device))
+            with store.create("soft_labels", asked[clip.id]) as entry:
+                array, told = None, fused.get(clip.id, {})
+                for t, probabilities in _labels(label, clip, told, store):
+                    stored = SOFT_LABEL_CODECS[codec].encode(probabilities)
                     array = _allocate(entry, len(clip.frames), stored, chunk_px) if array is None else array
                     array[t] = stored
                     bar.advance()
-                entry.attributes.update(_attributes(clip, digest, model, manifest, codec))
+                told = {**made_by.attributes(), **told}
+                entry.attributes.update(_attributes(clip, told, label.stride_px, manifest, codec))
 
     fill(
         store,
@@ -84,29 +92,38 @@ def compute_soft_labels(
     return keys
 
 
-def soft_labels_key(clip: Clip, teacher_sha256: str, chunk_px: int, codec: str = CODEC) -> str:
-    """The key under which the store holds a teacher's soft labels of a clip."""
-    return entry_key("soft_labels", soft_labels_inputs(clip, teacher_sha256, chunk_px, codec))
-
-
 def soft_labels_inputs(
-    clip: Clip, teacher_sha256: str, chunk_px: int, codec: str = CODEC
+    clip: Clip, made_from: Mapping[str, Any], chunk_px: int, codec: str = CODEC
 ) -> Mapping[str, Any]:
-    """What a teacher's soft labels of a clip are made from. Their key is its digest."""
+    """What the soft labels of a clip are made from. Their key is its digest.
+
+    Args:
+        clip: with the digests of its frames.
+        made_from: `key_inputs` of their source, and `fused_along`.
+        chunk_px, codec: how they are stored.
+    """
     return {
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in clip.frames],
-        "teacher_sha256": teacher_sha256,
+        **made_from,
         "codec": codec,
         "chunk_px": chunk_px,
     }
 
 
-@torch.inference_mode()
-def _predict(model: nn.Module, image: np.ndarray, device: str) -> np.ndarray:
-    """(H, W, 3) uint8 -> (K, h, w) float32 probabilities on the network's grid."""
-    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
-    return model(normalize(rgb.float())).float().softmax(1)[0].cpu().numpy()
+def fused_along(fuse: FuseSection | None, flow_key: str) -> dict[str, Any]:
+    """What a key holds of soft labels that are fused along a flow; nothing if they are not fused."""
+    return {"fuse": {"flow": flow_key, **fuse}} if fuse and fuse["neighbours"] else {}
+
+
+def _labels(
+    label: Labeller, clip: Clip, fused: Mapping[str, Any], store: Store
+) -> Iterable[tuple[int, np.ndarray]]:
+    """Position and probabilities (K, h, w) of every frame of a clip, in any order."""
+    if not fused:
+        return enumerate(label(clip))
+    options = fused["fuse"]
+    return Fusion(clip, store.get("flow", options["flow"]), options)(label(clip), label.stride_px)
 
 
 def _allocate(entry: EntryWriter, frames: int, first: np.ndarray, chunk_px: int) -> Any:
@@ -121,12 +138,14 @@ def _allocate(entry: EntryWriter, frames: int, first: np.ndarray, chunk_px: int)
     )
 
 
-def _attributes(clip: Clip, digest: str, model: nn.Module, manifest: Manifest, codec: str) -> dict[str, Any]:
+def _attributes(
+    clip: Clip, made_from: Mapping[str, Any], stride_px: int, manifest: Manifest, codec: str
+) -> dict[str, Any]:
     return {
         "frames": [frame.name for frame in clip.frames],
-        "stride_px": model.stride,
+        "stride_px": stride_px,
         "codec": codec,
-        "teacher_sha256": digest,
+        **made_from,
         "classes": list(manifest.classes.names),
         "axes": "TCHW",
     }

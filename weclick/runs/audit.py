@@ -21,13 +21,17 @@ from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
 from weclick.common.stages import INDEXED, taken_by
 from weclick.manifest import Clip, Manifest, read_manifests
+from weclick.runs.label_source import label_source, stored_as
 from weclick.runs.layout import Layout
+from weclick.runs.teachers import teacher_files
 from weclick.runs.wanted import Wanted
-from weclick.store import Entry, LocalRoot, S3Root, Store, UnreachableRootError, file_digest, read_index
+from weclick.store import Entry, LocalRoot, S3Root, Store, UnreachableRootError, read_index
 from weclick.store.pins import reading_of
 from weclick.store.signatures import by_sha256
 
 if TYPE_CHECKING:
+    from weclick.proxy_labels.sources import Source
+
     Root = LocalRoot | S3Root
 
 AUDITED = tuple(stage.kind for stage in INDEXED)
@@ -91,7 +95,7 @@ def entries_of_run(results: Path, config: Config, kinds: Iterable[str] = AUDITED
     """The entries of a run that can be computed again, each once.
 
     Args:
-        results: folder of the run: its manifests and indexes are read, and its teacher.
+        results: folder of the run: its manifests and indexes are read, and its teachers.
         config: complete; that of the run.
         kinds: some of AUDITED.
 
@@ -99,15 +103,14 @@ def entries_of_run(results: Path, config: Config, kinds: Iterable[str] = AUDITED
         InputError: the indexes name none, or the configuration asks for other entries than they name.
     """
     layout, found = Layout(results), {}
-    teacher = layout.weights("teacher")
-    wanted = Wanted(config, file_digest(teacher) if teacher.is_file() else "")
     for stage in (stage for stage in taken_by(config, INDEXED) if stage.kind in kinds):
         for split in dict.fromkeys(config["data"][name] for name in stage.splits):
             paths = layout.found(stage.name, split)
             if not paths or (stage.name == "frames" and not config["frames"]["pack"]):
                 continue
             index, manifest = read_index(paths, stage.kind), read_manifests(layout.found("manifest", split))
-            keys = wanted.keys(stage.kind, manifest.clips, manifest.classes)
+            source = _labels(config, manifest, results) if stage.kind == "soft_labels" else None
+            keys = Wanted(config, source).keys(stage.kind, manifest.clips, manifest.classes)
             if others := [clip for clip in index if index[clip] != keys.get(clip)]:
                 raise InputError(
                     f"{paths[0].parent}: names another {stage.kind} entry of clip {others[0]!r} than this "
@@ -163,7 +166,7 @@ def audit(
 
     Args:
         drawn: see `draw`.
-        results: folder of the run, with its teacher.
+        results: folder of the run, with its teachers.
         config: complete.
         store: every one of its roots is looked through.
         device: that networks compute on.
@@ -210,8 +213,18 @@ def _stage(kind: str, part: Manifest, results: Path, config: Config, scratch: St
         pairs = Wanted(config).pairs
         compute_flow(part, pairs, options=config["flow"], store=scratch, device=device)
     else:
-        teacher = Layout(results).weights("teacher")
-        compute_soft_labels(part, teacher, store=scratch, device=device, **config["soft_labels"])
+        if not (source := _labels(config, part, results)):
+            raise InputError(
+                f"{results}: a teacher of its soft labels is gone; give the results of a whole run"
+            )
+        compute_soft_labels(part, source, store=scratch, device=device, **stored_as(config))
+
+
+def _labels(config: Config, manifest: Manifest, results: Path) -> Source | None:
+    layout = Layout(results)
+    remember = layout.label_digests if layout.label_digests.is_file() else None
+    files = teacher_files(config, layout)
+    return label_source(config, manifest.classes.names, files, remember=remember)
 
 
 def _compare_copies(drawn: Drawn, ours: Entry, roots: Iterable[Root], folder: Path) -> Iterator[Finding]:

@@ -48,6 +48,11 @@ class Layout:
         """The file in which the manifest stage remembers the digests of frames."""
         return self.of("manifest") / DIGESTS
 
+    @property
+    def label_digests(self) -> Path:
+        """The file in which the soft_labels stage remembers the digests of predictions that it was given."""
+        return self.of("soft_labels") / DIGESTS
+
     def clicks(self, split: str) -> Path:
         """The click table of a split."""
         return self.of("clicks") / f"{split}.h5"
@@ -55,6 +60,15 @@ class Layout:
     def weights(self, role: str) -> Path:
         """The network of a role."""
         return self.of(role) / WEIGHTS
+
+    def teacher(self, seed: int | None = None) -> Path:
+        """The network of a teacher of another seed than the run's; None: of the run's own."""
+        return self.weights("teacher") if seed is None else self.teachers / str(seed) / WEIGHTS
+
+    @property
+    def teachers(self) -> Path:
+        """The folder of the teachers of other seeds."""
+        return self.folder / "teachers"
 
     def card(self, role: str) -> Path:
         """The model card of a role's network."""

@@ -14,11 +14,12 @@ from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
 from weclick.common.sections import Config, DataSection
-from weclick.common.stages import INDEXED, ROLES, taken_by
+from weclick.common.stages import CARD, INDEXED, taken_by
 from weclick.common.strict_json import strict_json
 from weclick.manifest import Clip, read_manifests
 from weclick.runs.layout import LOCK, Layout
 from weclick.runs.pins import contents_of
+from weclick.runs.teachers import trained_seeds
 from weclick.store import Store, canonical_json, file_digest, read_index
 
 SCHEMA_VERSION = 1
@@ -116,7 +117,7 @@ def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         results: folder of the run.
-        config: its configuration, of which `data` and `supervision` count.
+        config: its configuration.
 
     Raises:
         MissingFileError, InputError: as in `make_lock`.
@@ -132,7 +133,7 @@ def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             }
             for stage in taken_by(config, INDEXED)
         },
-        "models": {role: _model(layout, role) for role in ROLES},
+        "models": _models(layout, config),
         "metrics": {"student": _scores(metrics), "teacher": _scores(metrics.get("teacher", {}))},
     }
 
@@ -173,11 +174,21 @@ def _indexes(paths: Sequence[Path], stage: str) -> dict[str, dict[str, str]]:
     return {str(shard): read_index([path], stage) for shard, path in enumerate(paths)}
 
 
-def _model(layout: Layout, role: str) -> dict[str, str]:
+def _models(layout: Layout, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The networks that the run trained: student, teacher, and teacher_<seed> for each further seed."""
+    own = config.get("seed", 0)
+    teachers = {
+        "teacher" if seed == own else f"teacher_{seed}": layout.teacher(None if seed == own else seed)
+        for seed in trained_seeds(config)
+    }
+    networks = {**teachers, "student": layout.weights("student")}
+    return {name: _model(weights, name.partition("_")[0]) for name, weights in networks.items()}
+
+
+def _model(weights: Path, role: str) -> dict[str, str]:
     """Its key, and the digest of the weights that lie in the folder, whatever the card says."""
-    card = layout.card(role)
-    key = read_json(card, role, card.name).get("key")
-    return {"key": str(key), "weights_sha256": file_digest(layout.weights(role))}
+    key = read_json(weights.with_name(CARD), role, CARD).get("key")
+    return {"key": str(key), "weights_sha256": file_digest(weights)}
 
 
 def _metrics(results: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from weclick.store import entry_key
 
 if TYPE_CHECKING:
     from weclick.manifest.click_table import ClickTable
+    from weclick.proxy_labels.sources import Source
     from weclick.train.data.stream import Caches
     from weclick.train.recipe import Recipe
 
@@ -30,11 +31,11 @@ class Wanted:
 
     Attributes:
         config: the sections that the methods read, complete.
-        teacher_sha256: digest of the weights that make the soft labels; empty while there are none.
+        labels: makes the soft labels; None while that is not there, see `label_source`.
     """
 
     config: Mapping[str, Any]
-    teacher_sha256: str = ""
+    labels: Source | None = None
 
     @property
     def window(self) -> Window:
@@ -65,7 +66,7 @@ class Wanted:
         from weclick.datasets.frames import frames_inputs
         from weclick.flow.jobs import key_inputs
         from weclick.proxy_labels.masks import labelled_targets, masks_inputs
-        from weclick.proxy_labels.soft_labels import soft_labels_inputs
+        from weclick.proxy_labels.soft_labels import fused_along, soft_labels_inputs
 
         options = self.config[kind]
         if kind == "frames":
@@ -77,9 +78,12 @@ class Wanted:
         if kind == "flow":
             pairs = self.pairs(clip)
             return key_inputs(clip, pairs, self._estimator, options) if pairs else None
-        if not self.teacher_sha256:
+        if self.labels is None:
             return None
-        return soft_labels_inputs(clip, self.teacher_sha256, options["chunk_px"], options["codec"])
+        made_from = dict(self.labels.key_inputs(clip))
+        if flow := self.inputs("flow", clip):
+            made_from |= fused_along(options["fuse"], entry_key("flow", flow))
+        return soft_labels_inputs(clip, made_from, options["chunk_px"], options["codec"])
 
     def keys(self, kind: str, clips: Iterable[Clip], classes: Classes | None = None) -> dict[str, str]:
         """Clip id -> key of its entry, without the clips that need none. See `inputs`."""

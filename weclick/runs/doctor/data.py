@@ -167,23 +167,31 @@ def _check_clicks(dataset: Dataset, split: str, clips: Sequence[Clip]) -> list[F
     """Read people's click table as the clicks stage does."""
     what = f"clicks of {split}"
     try:
-        sized = tuple(_sized(dataset, clip) for clip in clips)
-        manifest = Manifest(
-            dataset=dataset.name,
-            root=str(dataset.root),
-            split=split,
-            shard=0,
-            shards=1,
-            classes=dataset.classes,
-            clips=sized,
-            click_file=dataset.click_file,
-            shrink=dataset.shrink,
-        )
+        manifest = sized_manifest(dataset, split, clips)
         points, findings = import_clicks(manifest)
     except (ValueError, OSError) as error:
         return [Finding("error", what, str(error), "correct the table")]
     told = f"{sum(map(len, points.values()))} clicks on {len(points)} frames"
     return [Finding("ok", what, told), *findings, *empty_classes(manifest, points)]
+
+
+def sized_manifest(dataset: Dataset, split: str, clips: Sequence[Clip]) -> Manifest:
+    """A manifest without digests: sizes are read from the first frame of each clip.
+
+    Raises:
+        ValueError, OSError: an image cannot be read.
+    """
+    return Manifest(
+        dataset=dataset.name,
+        root=str(dataset.root),
+        split=split,
+        shard=0,
+        shards=1,
+        classes=dataset.classes,
+        clips=tuple(_sized(dataset, clip) for clip in clips),
+        click_file=dataset.click_file,
+        shrink=dataset.shrink,
+    )
 
 
 def _sized(dataset: Dataset, clip: Clip) -> Clip:

@@ -7,7 +7,7 @@ job, and its digest names their folder.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,6 +16,7 @@ from weclick.common.config import select
 from weclick.common.digest import canonical_json
 from weclick.common.sections import Config, Role
 from weclick.common.stages import NEEDED_BY, ROLES, STAGES
+from weclick.runs.teachers import trained_seeds
 
 DIGITS = 12
 """Hexadecimal digits of a digest that names a folder."""
@@ -72,11 +73,6 @@ def feeders(config: Config, stage: str) -> tuple[str, ...]:
     )
 
 
-def teacher_seeds(config: Config) -> Sequence[int]:
-    """The seeds of the teachers that make the soft labels of a student."""
-    return [config["seed"]]
-
-
 class Jobs:
     """The jobs of one configuration and one seed of the trainings; each is made once.
 
@@ -108,7 +104,7 @@ class Jobs:
         if (stage, name) != ("soft_labels", "teacher"):
             return (self.of(name),)
         own = self.of(name)
-        seeded = (_with_seed(self._config, seed) for seed in teacher_seeds(self._seeded))
+        seeded = (_with_seed(self._config, seed) for seed in trained_seeds(self._seeded))
         return tuple(own if config == own.config else Job(name, config, own.fed_by) for config in seeded)
 
 
@@ -136,6 +132,8 @@ _ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
     ("manifest", "toy"): lambda config: config["data"]["name"] == "toy",
     ("teacher", "masks"): lambda config: config["supervision"] != "clicks",
     ("student", "masks"): lambda config: config["supervision"] != "clicks",
+    ("soft_labels", "teacher"): lambda config: bool(trained_seeds(config)),
+    ("soft_labels", "flow"): lambda config: config["soft_labels"]["fuse"]["neighbours"] > 0,
     ("student", "flow"): lambda config: _distils(config, "flow"),
     ("student", "soft_labels"): lambda config: _distils(config, "soft_labels"),
 }

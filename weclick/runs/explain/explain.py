@@ -16,9 +16,10 @@ from weclick.common.errors import InputError
 from weclick.common.stages import INDEXED, KINDS, MODELS, Stage, taken_by
 from weclick.manifest import Clip, Manifest, read_manifests
 from weclick.runs.explain.differences import AT_MOST, differences
+from weclick.runs.label_source import label_source
 from weclick.runs.layout import Layout
 from weclick.runs.wanted import Wanted
-from weclick.store import Store, Summary, entry_key, file_digest, look_up, read_index, read_ledger
+from weclick.store import Store, Summary, entry_key, look_up, read_index, read_ledger
 from weclick.train.data.stream import Caches
 
 
@@ -59,7 +60,7 @@ class Answer:
 
 
 def clip_questions(
-    clip_id: str, manifests: Sequence[Manifest], config: Mapping[str, Any], teacher: Path
+    clip_id: str, manifests: Sequence[Manifest], config: Mapping[str, Any], teachers: Sequence[Path]
 ) -> list[Question]:
     """The entries that a run asks for a clip.
 
@@ -67,7 +68,7 @@ def clip_questions(
         clip_id: as in the manifests.
         manifests: of all splits and shards.
         config: complete.
-        teacher: its model.safetensors, which need not be there.
+        teachers: files of the networks that make the soft labels, which need not be there.
 
     Raises:
         InputError: no manifest lists the clip.
@@ -80,11 +81,12 @@ def clip_questions(
             f"{', '.join(known[:AT_MOST])}"
         )
     manifest, clip = found[0]
-    wanted = Wanted(config, file_digest(teacher) if teacher.is_file() else "")
-    return [_clip_question(stage, wanted, manifest, clip, teacher) for stage in taken_by(config, INDEXED)]
+    wanted = Wanted(config, label_source(config, manifest.classes.names, teachers))
+    absent = ", ".join(str(file) for file in teachers if not file.is_file())
+    return [_clip_question(stage, wanted, manifest, clip, absent) for stage in taken_by(config, INDEXED)]
 
 
-def _clip_question(stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip, teacher: Path) -> Question:
+def _clip_question(stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip, absent: str) -> Question:
     if "val" not in stage.splits and manifest.split != wanted.config["data"]["train"]:
         why = f"the clip is of split {manifest.split!r}, and a run makes them for the training split alone"
         return Question(stage.kind, None, why)
@@ -94,7 +96,7 @@ def _clip_question(stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip,
         "frames": "frames.pack is false, so frames stay in their files",
         "masks": "the clip has no target with a label",
         "flow": "the clip has no target with a neighbour in the window, so no flow is asked for",
-        "soft_labels": f"{teacher} is not there: the key of soft labels depends on their teacher, "
+        "soft_labels": f"{absent} is not there: the key of soft labels depends on their teacher, "
         "so train it first",
     }
     return Question(stage.kind, None, why_not[stage.kind])

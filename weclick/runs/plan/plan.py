@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 
 from weclick.clicks import ClickTable, generate_clicks
-from weclick.common.config import check_masks
+from weclick.common.config import check_masks, check_source
 from weclick.common.progress import Bar, progress_bar
 from weclick.common.sections import Config, Role
 from weclick.common.stages import MODELS, ROLES, WEIGHTS
@@ -25,8 +25,11 @@ from weclick.manifest import Clip, Manifest
 from weclick.manifest.window import consistency_pairs
 from weclick.proxy_labels.masks import labelled_targets, pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.proxy_labels.sources import Source
 from weclick.runs.downloads import offline_words
+from weclick.runs.label_source import label_source, stored_as
 from weclick.runs.layout import Layout
+from weclick.runs.plan.planned import Plan, StagePlan
 from weclick.runs.plan.probe import (
     ENTRY_OVERHEAD_BYTES,
     Pace,
@@ -41,6 +44,7 @@ from weclick.runs.plan.probe import (
     train_probe,
     untrained,
 )
+from weclick.runs.teachers import teachers_of, trained_seeds
 from weclick.runs.wanted import Wanted
 from weclick.store import Entry, Store, entry_key
 from weclick.train.data.stream import Caches
@@ -49,67 +53,6 @@ PROBES = ("frames", "flow", "networks", "student", "teacher", "soft_labels")
 
 CLICKS_AT_MOST = 2000
 """A plan makes the clicks of at most this many targets. It needs them for the keys of the networks."""
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """One line of a plan.
-
-    Attributes:
-        stage: its name.
-        work: all of its work, in words.
-        found, missing: entries that the store has and lacks; -1 if only the run can tell.
-        store_bytes: bytes that will be written to the writable root.
-        seconds: time for the missing work, or None if it was not measured.
-        estimated: the time was scaled up from smaller work.
-    """
-
-    stage: str
-    work: str
-    found: int = 0
-    missing: int = 0
-    store_bytes: int = 0
-    seconds: float | None = None
-    estimated: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A plan of a run.
-
-    Attributes:
-        stages: in the order of the data.
-        results_bytes: copies of the networks in the results folder, and a checkpoint while one is trained.
-        root: the writable root of the store.
-        free_bytes: on its disk.
-        notes: the assumptions behind the figures.
-    """
-
-    stages: tuple[StagePlan, ...]
-    results_bytes: int
-    root: str
-    free_bytes: int
-    notes: tuple[str, ...] = ()
-
-    @property
-    def needed_bytes(self) -> int:
-        """All bytes that will be written."""
-        return self.results_bytes + sum(stage.store_bytes for stage in self.stages)
-
-    @property
-    def seconds(self) -> float:
-        """The times that are known, added up."""
-        return sum(stage.seconds or 0 for stage in self.stages)
-
-    @property
-    def untimed(self) -> list[str]:
-        """Names of the stages whose time is not known."""
-        return [stage.stage for stage in self.stages if stage.seconds is None]
-
-    @property
-    def fits(self) -> bool:
-        """Whether the disk has room for it."""
-        return self.needed_bytes <= self.free_bytes
 
 
 @dataclass
@@ -164,6 +107,7 @@ def make_plan(
         ValueError, OSError: the configuration or the data set is not fit for a run; see `weclick doctor`.
     """
     check_masks(config)
+    check_source(config)
     began = time.perf_counter()
     train, val = (_manifest(config, split) for split in (config["data"]["train"], config["data"]["val"]))
     seconds = time.perf_counter() - began
@@ -199,26 +143,30 @@ def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
         masks, mask_keys = _masks(run, part, scratch)
     with _probe(run, "flow"):
         flow, pair_keys = _flow(run, part, scratch)
-    teacher_key = _model_key(run, "teacher", table, Caches(run.store, frame_keys, {}, {}, mask_keys))
-    teacher = _find(run, teacher_key)
-    paces, weights = _paces(run, part, scratch, folder, teacher)
+    frames_alone = Caches(run.store, frame_keys, {}, {}, mask_keys)
+    teachers = {
+        seed: _find(run, _model_key(run, "teacher", table, frames_alone, seed))
+        for seed in trained_seeds(run.config)
+    }
+    source = _source(run, teachers)
+    paces, weights = _paces(run, part, scratch, folder, teachers, guess=source is None)
     with _probe(run, "soft_labels"):
-        labels, label_keys = _soft_labels(run, part, scratch, weights, teacher)
+        labels, label_keys = _soft_labels(run, part, scratch, source, weights)
     caches = Caches(run.store, frame_keys, pair_keys, label_keys, mask_keys)
-    student = _find(run, _model_key(run, "student", table, caches) if label_keys else None)
+    key = _model_key(run, "student", table, caches, run.config["seed"]) if label_keys else None
     sizes = {role: len(untrained(run.config, role, run.train)) for role in ROLES}
+    entries = {"teacher": list(teachers.values()), "student": [_find(run, key)]}
     networks = {
-        role: _network(run, role, entry, sizes[role], paces.get(role))
-        for role, entry in zip(ROLES, (teacher, student), strict=True)
+        role: [_network(run, role, entries[role], sizes[role], paces.get(role))] if entries[role] else []
+        for role in ROLES
     }
     scored = sum(len(clip.scored) for clip in run.val.clips)
     pairs = sum(len(consistency_pairs(c, run.config["evaluate"]["max_gap_frames"])) for c in run.val.clips)
     last = StagePlan("evaluate", f"{scored} scored frames, {pairs} pairs")
-    stages = (first, clicks, frames, *masks, flow, networks["teacher"], labels, networks["student"], last)
+    stages = (first, clicks, frames, *masks, flow, *networks["teacher"], labels, *networks["student"], last)
     root = run.store.local.path
-    return Plan(
-        stages, 4 * max(sizes.values()) + sum(sizes.values()), str(root), free_bytes(root), (*run.notes,)
-    )
+    results_bytes = 4 * max(sizes.values()) + sum(len(entries[role]) * sizes[role] for role in ROLES)
+    return Plan(stages, results_bytes, str(root), free_bytes(root), (*run.notes,))
 
 
 def free_bytes(root: Path) -> int:
@@ -290,12 +238,14 @@ def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[st
 
 
 def _soft_labels(
-    run: _Run, part: Manifest, scratch: Store, weights: Path, teacher: Entry | None
+    run: _Run, part: Manifest, scratch: Store, source: Source | None, weights: Path
 ) -> tuple[StagePlan, dict[str, str]]:
-    rate = soft_labels_rate(run.config, part, weights, scratch, run.device, run.budget())
-    wanted = Wanted(run.config, teacher.attributes["weights_sha256"] if teacher else "")
-    keys = wanted.keys("soft_labels", run.train.clips)
-    missing = run.lacking("soft_labels", keys) if teacher else {clip.id for clip in run.train.clips}
+    """Plan the stage by its source, or by the weights of one network in place of every teacher."""
+    rate = soft_labels_rate(run.config, part, source or weights, scratch, run.device, run.budget())
+    if rate and not source:
+        rate = replace(rate, seconds_per_px=rate.seconds_per_px * len(teachers_of(run.config)))
+    keys = Wanted(run.config, source).keys("soft_labels", run.train.clips)
+    missing = run.lacking("soft_labels", keys) if source else {clip.id for clip in run.train.clips}
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
     return _stored(run, "soft_labels", "frames", run.train.clips, counts, missing, rate), keys
 
@@ -318,20 +268,27 @@ def _stored(
     return StagePlan(stage, work, len(clips) - len(lacking), len(lacking), round(size), seconds)
 
 
-def _network(run: _Run, role: Role, entry: Entry | None, size: int, pace: Pace | None) -> StagePlan:
-    steps = run.config[role]["steps"]
-    if entry:
-        return StagePlan(role, f"{steps} steps", found=1, seconds=run.seconds(0))
+def _network(
+    run: _Run, role: Role, entries: Sequence[Entry | None], size: int, pace: Pace | None
+) -> StagePlan:
+    """Plan one or several networks of a role."""
+    steps, missing = run.config[role]["steps"], sum(entry is None for entry in entries)
+    work = f"{steps} steps" if len(entries) == 1 else f"{len(entries)} networks, {steps} steps each"
+    found = len(entries) - missing
+    if not missing:
+        return StagePlan(role, work, found, seconds=run.seconds(0))
     if pace is None:
-        return StagePlan(role, f"{steps} steps", 0, 1, size)
-    return StagePlan(role, f"{steps} steps", 0, 1, size, steps * pace.seconds, pace.estimated)
+        return StagePlan(role, work, found, missing, missing * size)
+    seconds = missing * steps * pace.seconds
+    return StagePlan(role, work, found, missing, missing * size, seconds, pace.estimated)
 
 
-def _model_key(run: _Run, role: str, table: ClickTable | None, caches: Caches) -> str | None:
+def _model_key(run: _Run, role: str, table: ClickTable | None, caches: Caches, seed: int) -> str | None:
     """The key of a network, or None where it cannot be known beforehand."""
     if table is None:
         return None
-    recipe = run.wanted.recipe(role, train=run.train, val=run.val, clicks=table, caches=caches)
+    wanted = Wanted({**run.config, "seed": seed})
+    recipe = wanted.recipe(role, train=run.train, val=run.val, clicks=table, caches=caches)
     return entry_key(MODELS, recipe.inputs())
 
 
@@ -339,21 +296,44 @@ def _find(run: _Run, key: str | None) -> Entry | None:
     return run.store.find(MODELS, key) if key else None
 
 
+def _found(teachers: Mapping[int, Entry | None]) -> list[Path]:
+    """The weights of the teachers that the store has."""
+    return [entry.path / WEIGHTS for entry in teachers.values() if entry]
+
+
+def _source(run: _Run, teachers: Mapping[int, Entry | None]) -> Source | None:
+    """What makes the soft labels; None while a teacher is missing."""
+    if not all(teachers.values()):
+        return None
+    given = [Path(each) for each in teachers_of(run.config) if not isinstance(each, int)]
+    memory = Layout(Path(run.config["results"])).label_digests
+    remember = memory if memory.is_file() else None
+    return label_source(run.config, run.train.classes.names, [*_found(teachers), *given], remember=remember)
+
+
 def _paces(
-    run: _Run, part: Manifest, scratch: Store, folder: Path, teacher: Entry | None
+    run: _Run,
+    part: Manifest,
+    scratch: Store,
+    folder: Path,
+    teachers: Mapping[int, Entry | None],
+    *,
+    guess: bool,
 ) -> tuple[dict[str, Pace], Path]:
-    """The pace of both trainings, and a teacher's weights: the run's own if the store has it."""
-    weights = teacher.path / WEIGHTS if teacher else folder / WEIGHTS
+    """The pace of both trainings, and a teacher's weights: one of the run's own if the store has it."""
+    weights = next(iter(_found(teachers)), folder / WEIGHTS)
     paces: dict[str, Pace] = {}
     with _probe(run, "networks"):
-        if not teacher:
+        if guess and not weights.is_file():
             weights.write_bytes(plausible_teacher(run.config, part))
             run.notes.append(
                 "random weights gave the size of soft labels; those of a trained teacher take less"
             )
     for role, probe in (("student", _student_pace), ("teacher", _teacher_pace)):
         with _probe(run, role):
-            if run.timed and run.budget() and not (role == "teacher" and teacher):
+            if role == "teacher" and all(teachers.values()):
+                continue
+            if run.timed and run.budget():
                 paces[role] = probe(run, part, scratch, folder / role)
             elif run.timed and not run.budget():
                 run.notes.append(f"no time was left to try {role}; --at-most gives the probes more")
@@ -385,7 +365,7 @@ def _student_pace(run: _Run, part: Manifest, scratch: Store, folder: Path) -> Pa
             small, run.wanted.pairs, options=run.config["flow"], store=scratch, device=run.device
         ),
         "soft_labels": compute_soft_labels(
-            small, folder / WEIGHTS, store=scratch, device=run.device, **run.config["soft_labels"]
+            small, folder / WEIGHTS, store=scratch, device=run.device, **stored_as(run.config)
         ),
     }
     return train_probe(run.config, "student", small, caches, scratch, folder, run.device, run.budget())

@@ -27,6 +27,8 @@ from weclick.manifest.read import read_clip
 from weclick.models import normalize
 from weclick.proxy_labels.masks import labelled_targets, pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.proxy_labels.sources import Source
+from weclick.runs.label_source import stored_as
 from weclick.store import Store
 from weclick.store.model_file import model_bytes
 from weclick.train.build import build_network
@@ -174,13 +176,13 @@ def flow_rate(
 
 
 def soft_labels_rate(
-    config: Config, part: Manifest, teacher: Path, store: Store, device: str, budget_s: float
+    config: Config, part: Manifest, source: Source | Path, store: Store, device: str, budget_s: float
 ) -> Rate | None:
-    """The rate of the stage `soft_labels`, with some teacher of the configured kind."""
+    """The rate of the stage `soft_labels`, with its source or some teacher of the configured kind."""
 
     def make(clips: Sequence[Clip]) -> dict[str, str]:
         cut = replace(part, clips=tuple(clips))
-        return compute_soft_labels(cut, teacher, store=store, device=device, **config["soft_labels"])
+        return compute_soft_labels(cut, source, store=store, device=device, **stored_as(config))
 
     return rate_of("soft_labels", part.clips, lambda clip: len(clip.frames), make, store, budget_s)
 

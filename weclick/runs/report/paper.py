@@ -10,6 +10,7 @@ from weclick.common import words
 from weclick.common.sections import Config
 from weclick.evaluate.scored import classes_words
 from weclick.runs.report.results import Results
+from weclick.runs.teachers import labels_words, trains_teacher
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def _obstacles(results: Results, config: Config) -> Iterator[str]:
     student, teacher = config["student"], config["teacher"]
     if (dataset, student["architecture"], student["backbone"]) not in STUDENTS:
         yield f"the paper has no {student['architecture']} with {student['backbone']} on this data set"
-    if (teacher["architecture"], teacher["backbone"]) != (student["architecture"], "resnet101"):
+    if not trains_teacher(config) or config["soft_labels"]["fuse"]["neighbours"]:
+        yield f"the paper's soft labels are those of one teacher, this run's come from {labels_words(config)}"
+    elif (teacher["architecture"], teacher["backbone"]) != (student["architecture"], "resnet101"):
         yield f"the paper's teacher is a ResNet-101 of the student's kind, this run's {teacher['backbone']}"
     if config["data"]["shrink"] != 1:
         yield f"this run reads frames at 1/{config['data']['shrink']} of their size"

@@ -102,6 +102,7 @@ def costs(folder: Path) -> list[dict[str, str]]:
     rows = []
     for step in STEPS:
         files = sorted(Layout(folder).of(step.name).rglob(f"*{SUFFIX}"))
+        files += sorted(Layout(folder).teachers.rglob(f"*{SUFFIX}")) if step.name == "teacher" else []
         runs = [read_lines(path, step.name, SUFFIX.strip(".")) for path in files]
         if any(runs):
             rows.append({"stage": step.name, **_row([lines for lines in runs if lines])})

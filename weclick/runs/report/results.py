@@ -16,6 +16,7 @@ from weclick.common.stages import CARD, SCORES
 from weclick.manifest import Manifest, read_manifests
 from weclick.manifest.click_table import ClickTable
 from weclick.runs.layout import SUMMARY, Layout
+from weclick.runs.teachers import trains_teacher
 from weclick.store import read_index
 from weclick.train.log import read_metrics
 
@@ -76,7 +77,8 @@ def read_results(folder: Path, config: Config) -> Results:
     """
     data, layout = config["data"], Layout(folder)
     train, val = data["train"], data["val"]
-    roles = [role for role in ROLES if role == "student" or layout.card(role).is_file()]
+    shown = trains_teacher(config) and layout.card("teacher").is_file()  # one of before may lie there
+    roles = [role for role in ROLES if role == "student" or shown]
     summary = layout.ablation / SUMMARY
     return Results(
         folder=folder,

@@ -18,6 +18,7 @@ from weclick.manifest import Manifest
 from weclick.runs.report import provenance
 from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
 from weclick.runs.report.results import ROLES, Results
+from weclick.runs.teachers import labels_words
 from weclick.store import Store
 from weclick.train import terms as loss_terms
 from weclick.train.objective import AUXILIARY
@@ -75,6 +76,7 @@ def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
     }
     return {
         "roles": list(results.models),
+        "labels": labels_words(config),
         "rows": rows,
         "changed": provenance.changed(config),
         "versions": provenance.versions(),

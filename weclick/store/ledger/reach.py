@@ -15,8 +15,8 @@ def reach(entries: Iterable[Summary], named: Iterable[Wanted]) -> set[Wanted]:
     """The named entries, and all that they were made from as far as `entries` tell.
 
     A network reaches the frames, masks, flows and soft labels that it was trained from, and an online
-    teacher. Soft labels reach their teacher. So what stays can be trained further, or made again, from what
-    stays.
+    teacher. Soft labels reach their teachers, and the flow that they were fused along. So what stays can be
+    trained further, or made again, from what stays.
 
     Args:
         entries: of all kinds.
@@ -75,9 +75,11 @@ def reach_surely(
 
 
 def _parts(entry: Summary) -> Iterator[Wanted]:
-    """Entries that a network was trained from."""
+    """Entries that a network was trained from, and the flow that soft labels were fused along."""
     for kind in KINDS if entry.kind == "models" else ():
         yield from ((kind, str(key)) for key in entry.inputs.get(kind, {}).values())
+    if "fuse" in entry.inputs:
+        yield "flow", str(entry.inputs["fuse"]["flow"])
 
 
 def _teachers(entry: Summary) -> Iterator[str]:
@@ -85,3 +87,4 @@ def _teachers(entry: Summary) -> Iterator[str]:
     for holder in (entry.inputs, entry.inputs.get("online", {})):
         if "teacher_sha256" in holder:
             yield str(holder["teacher_sha256"])
+        yield from map(str, holder.get("teachers_sha256", ()))

@@ -65,7 +65,7 @@ class Summary:
         if self.kind == "flow":
             return str(inputs.get("estimator", {}).get("name", ""))
         if self.kind == "soft_labels":
-            return f"teacher {str(inputs.get('teacher_sha256', ''))[:12]}"
+            return _labels_made_with(inputs)
         options = inputs.get("options", {})
         words = (inputs.get("role"), options.get("architecture"), options.get("backbone"))
         return " ".join(str(word) for word in words if word)
@@ -92,6 +92,17 @@ class Summary:
         """The name that its first frame had when it was made."""
         named = self.attributes.get("frames") or next(iter(self.attributes.get("pairs", ())), ())
         return str(next(iter(named), ""))
+
+
+def _labels_made_with(inputs: Mapping[str, Any]) -> str:
+    fused = ", fused" if "fuse" in inputs else ""
+    if "predictions" in inputs:
+        return f"{inputs['predictions'].get('kind')} {str(inputs['predictions'].get('sha256'))[:12]}{fused}"
+    digests = inputs.get("teachers_sha256") or inputs.get("onnx", {}).get("sha256")
+    told = ", ".join(str(each)[:12] for each in digests or [inputs.get("teacher_sha256", "")])
+    if "onnx" in inputs:
+        return f"ONNX {told}{fused}"
+    return f"{len(digests)} teachers {told}{fused}" if digests else f"teacher {told}{fused}"
 
 
 @dataclass

@@ -1,0 +1,123 @@
+"""Where no soft label is known, nothing is taught: 255 in a class map is as if the cell were not there."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from weclick.common.config import complete_config
+from weclick.losses import knowledge_distillation
+from weclick.manifest.read import read_label
+from weclick.manifest.window import Window
+from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.runs.label_source import label_source
+from weclick.store import SOFT_LABEL_CODECS, Store
+from weclick.train.data.stream import Caches, Stream
+from weclick.train.objective import Objective
+from weclick.train.terms import warp_neighbours
+
+CPU = torch.device("cpu")
+OFF = {"weight": 0.0}
+
+
+def label(street, folder, unknown, codec: str):
+    """Keys of soft labels from the street's masks, with 255 where `unknown` (64, 96) says so."""
+    for clip in street.train.clips:
+        (folder / "masks" / clip.id).mkdir(parents=True)
+        for frame in clip.frames:
+            ids = np.where(unknown, 255, read_label(street.train, frame)).astype(np.uint8)
+            Image.fromarray(ids).save(folder / "masks" / clip.id / f"{frame.name}.png")
+    section = {"source": "folder", "folder": {"path": str(folder / "masks")}}
+    source = label_source(complete_config({"soft_labels": section}), street.train.classes.names, ())
+    store = Store([*street.store.roots, folder / "store"])
+    return store, compute_soft_labels(street.train, source, chunk_px=16, store=store, codec=codec)
+
+
+def batch_of(street, folder, unknown, codec: str = "root6", **options):
+    store, keys = label(street, folder, unknown, codec)
+    stream = Stream(
+        street.train,
+        street.clicks,
+        Caches(store, street.frames, street.flow, keys),
+        window=Window(**street.config["window"]),
+        options={**street.config["student"], "crop": [64, 96], "scale": [1.0, 1.0], "flip": False, **options},
+        stride_px=4,
+        occlusion="none",
+        seed=0,
+    )
+    return next(stream.batches(0, 1, CPU))
+
+
+@pytest.fixture
+def right() -> np.ndarray:
+    """The right half of the image."""
+    unknown = np.zeros((64, 96), bool)
+    unknown[:, 48:] = True
+    return unknown
+
+
+def objective(direction: str = "teacher_student", **sections):
+    kd = {"weight": 1.0, "direction": direction, "temperature": 1.0}
+    return Objective({"kd": kd, **sections}, steps=1, class_weights=None)
+
+
+def gradient(made, batch) -> tuple[dict, torch.Tensor]:
+    logits = torch.randn(len(batch.images), 9, 16, 24, generator=torch.Generator().manual_seed(0))
+    terms = made(logits.requires_grad_(), batch, 0)
+    sum(terms.values()).backward()
+    return {name: term.item() for name, term in terms.items()}, logits.grad
+
+
+@pytest.mark.parametrize("direction", ["teacher_student", "student_teacher"])
+@pytest.mark.parametrize("codec", SOFT_LABEL_CODECS)
+def test_cells_of_255_teach_nothing_and_do_not_count(street, tmp_path, right, codec, direction):
+    batch = batch_of(street, tmp_path, right, codec)
+    assert not batch.labelled[..., 12:].any()
+    assert batch.labelled[..., :12].all()
+    assert batch.teacher[..., :12].sum(1).numpy() == pytest.approx(1, abs=1e-5)
+    terms, grad = gradient(objective(direction), batch)
+    assert not grad[..., 12:].any()
+    assert grad[..., :12].abs().amin() > 0
+    logits = torch.randn(len(batch.images), 9, 16, 24, generator=torch.Generator().manual_seed(0))
+    half = knowledge_distillation(logits[..., :12], batch.teacher[..., :12], direction=direction)
+    per_target = len(batch.images) / batch.targets
+    assert terms["knowledge_distillation"] == pytest.approx(float(half) * per_target, rel=1e-5)
+    (shares,) = objective(direction).shares([batch])
+    assert float(shares["knowledge_distillation"]) == 1
+
+
+def test_a_whole_map_of_255_leaves_the_student_alone(street, tmp_path):
+    terms, grad = gradient(objective(), batch_of(street, tmp_path, np.ones((64, 96), bool)))
+    assert terms == {"knowledge_distillation": 0}
+    assert not grad.any()
+
+
+def test_memory_flow_is_off_where_the_target_has_no_label(street, tmp_path, right):
+    some, all_ = (
+        batch_of(street, tmp_path / name, unknown) for name, unknown in (("a", right), ("b", right & False))
+    )
+    assert all_.labelled.all()
+    on, whole = warp_neighbours(some)[1], warp_neighbours(all_)[1]
+    assert not on[..., 12:].any()
+    assert torch.equal(on[..., :12], whole[..., :12])
+    mfd = {**street.config["mfd"], "weight": 1.0}
+    _, grad = gradient(objective(mfd=mfd), some)
+    assert not grad[: some.targets, ..., 12:].any()
+
+
+def test_a_crop_between_cells_takes_what_is_mostly_known(street, tmp_path, right):
+    batch = batch_of(street, tmp_path, right, crop=[64, 96], scale=[1.7, 1.7], flip=True)
+    known = batch.labelled & batch.inside
+    assert 0 < known.float().mean() < 1
+    sums = batch.teacher.sum(1, keepdim=True)
+    torch.testing.assert_close(sums[known], torch.ones_like(sums[known]))
+    assert not sums[~batch.labelled].any()
+
+
+def test_labels_without_gaps_cost_the_student_nothing(street, tmp_path):
+    """Entries of teachers do not say `partial`, and their batches carry no mask."""
+    from helpers.batches import make_batch
+
+    batch = make_batch()
+    assert batch.labelled is None
+    assert batch.taught is batch.inside

@@ -1,0 +1,128 @@
+"""What makes the soft labels of a configuration: networks, an ONNX file, or a folder."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weclick.common.config import check_source
+from weclick.common.digest import canonical_json
+from weclick.common.errors import InputError, MissingFileError
+from weclick.common.walk import walk_once
+
+if TYPE_CHECKING:  # it loads torch
+    from weclick.proxy_labels.sources import Source
+
+SUFFIXES = (".png", ".npy", ".npz")
+
+
+def stored_as(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How soft labels are stored: arguments of `compute_soft_labels`."""
+    return {name: config["soft_labels"][name] for name in ("chunk_px", "codec")}
+
+
+def label_source(
+    config: Mapping[str, Any],
+    classes: Sequence[str],
+    teachers: Iterable[Path],
+    *,
+    remember: Path | None = None,
+) -> Source | None:
+    """What makes the soft labels of a run; None while a teacher is missing.
+
+    Args:
+        config: complete, or the part that the stage reads.
+        classes: of the data set.
+        teachers: see `weclick.runs.teachers.teacher_files`.
+        remember: keeps the digests of their files, see `file_digests`.
+    """
+    section = config["soft_labels"]
+    from weclick.datasets.digests import file_digests
+    from weclick.proxy_labels.folder import Folder
+    from weclick.proxy_labels.onnx_file import OnnxFile
+    from weclick.proxy_labels.teachers import Teachers
+
+    digests = partial(file_digests, remember=remember)
+    if section["source"] == "onnx":
+        return OnnxFile(section["onnx"], tuple(classes), digests)
+    if section["source"] == "folder":
+        return Folder(section["folder"], tuple(classes), digests)
+
+    files = list(teachers)
+    return Teachers.of(files) if all(file.is_file() for file in files) else None
+
+
+def given_source(
+    config: Mapping[str, Any], classes: Sequence[str], teachers: Sequence[Path], remember: Path
+) -> Source:
+    """As `label_source`, for the stage itself, which is given its teachers.
+
+    Raises:
+        ConfigError: no file or folder is named.
+        InputError: teachers are given and not wanted, or wanted and not given.
+        MissingFileError: a teacher is not there.
+    """
+    from weclick.proxy_labels.teachers import Teachers
+
+    check_source(config)
+    by_teachers = config["soft_labels"]["source"] == "teacher"
+    if by_teachers != bool(teachers):
+        found = "no teacher is given" if by_teachers else f"{teachers[0]} is given as a teacher"
+        raise InputError(
+            f"soft_labels.source is {config['soft_labels']['source']!r}, but {found}; "
+            + ("name its model.safetensors with --teacher" if by_teachers else "leave --teacher out")
+        )
+    if by_teachers:
+        return Teachers.of(teachers)
+    source = label_source(config, classes, (), remember=remember)
+    assert source is not None, "only teachers can be missing"
+    return source
+
+
+def label_listing(config: Mapping[str, Any], remember: Path) -> str:
+    """SHA-256 (hex) over names, sizes and edits of the files that make soft labels: a cheap sign.
+
+    Args:
+        config: complete.
+        remember: the memory of `label_source`. Content is read only where it knows a file that changed since.
+
+    Returns:
+        Empty if teachers make them: a rule has these as its inputs.
+
+    Raises:
+        MissingFileError: there is no such file or folder.
+    """
+    from weclick.datasets.digests import edited_files
+
+    section = config["soft_labels"]
+    source = section["source"]
+    if source == "teacher":
+        return ""
+    path = Path(os.path.abspath(section[source]["path"]))  # noqa: PTH100 (the memory's names have no `..`)
+    if source == "folder":
+        files = _below(path)
+    else:  # with what may be its weights
+        files = sorted(str(file) for file in path.parent.glob(f"{glob.escape(path.name)}*") if file.is_file())
+    if not files:
+        raise MissingFileError(
+            f"soft_labels.{source}.path is {path}, but there is no file that ends in {', '.join(SUFFIXES)}; "
+            "correct it, or make them first"
+        )
+    found = edited_files(files, remember)
+    top = path if source == "folder" else path.parent
+    listing = [(os.path.relpath(file, top), *each) for file, each in zip(files, found, strict=True)]
+    return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
+
+
+def _below(folder: Path) -> list[str]:
+    return sorted(
+        f"{here}/{name}"
+        for here, names in walk_once(folder)
+        for name in names
+        if name.lower().endswith(SUFFIXES) and name[0] != "."
+    )

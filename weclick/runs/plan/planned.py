@@ -1,0 +1,66 @@
+"""What a plan says: a line for each stage, and their sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One line of a plan.
+
+    Attributes:
+        stage: its name.
+        work: all of its work, in words.
+        found, missing: entries that the store has and lacks; -1 if only the run can tell.
+        store_bytes: bytes that will be written to the writable root.
+        seconds: time for the missing work, or None if it was not measured.
+        estimated: the time was scaled up from smaller work.
+    """
+
+    stage: str
+    work: str
+    found: int = 0
+    missing: int = 0
+    store_bytes: int = 0
+    seconds: float | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan of a run.
+
+    Attributes:
+        stages: in the order of the data.
+        results_bytes: copies of the networks in the results folder, and a checkpoint while one is trained.
+        root: the writable root of the store.
+        free_bytes: on its disk.
+        notes: the assumptions behind the figures.
+    """
+
+    stages: tuple[StagePlan, ...]
+    results_bytes: int
+    root: str
+    free_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def needed_bytes(self) -> int:
+        """All bytes that will be written."""
+        return self.results_bytes + sum(stage.store_bytes for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        """The times that are known, added up."""
+        return sum(stage.seconds or 0 for stage in self.stages)
+
+    @property
+    def untimed(self) -> list[str]:
+        """Names of the stages whose time is not known."""
+        return [stage.stage for stage in self.stages if stage.seconds is None]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk has room for it."""
+        return self.needed_bytes <= self.free_bytes
