@@ -99,7 +99,10 @@ def fed_teachers(wildcards):
     """The weights of the teachers that make soft labels: those of seeds, and given ones."""
     given = teachers_of(job_of(wildcards.made).config)
     return [
-        *(f"{home(job)}/teacher/model.safetensors" for job in fed(wildcards, "teacher")),
+        *(
+            f"{home(job)}/teacher/model.safetensors"
+            for job in fed(wildcards, "teacher")
+        ),
         *(path for path in given if isinstance(path, str)),
     ]
 

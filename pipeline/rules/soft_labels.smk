@@ -38,7 +38,9 @@ rule soft_labels_shard:
         gpu=1,
     params:
         config=stage_config("soft_labels"),
-        code=code_digest("weclick.proxy_labels.soft_labels"),
+        code=code_digest(
+            "weclick.proxy_labels.soft_labels", "weclick.runs.label_source"
+        ),
         files=label_files,
         made_from=labels_made_from,
     shell:

@@ -1,23 +1,26 @@
 """Fused soft labels: neighbours vote along the flow, in its direction, where it is valid."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from helpers.cache_entries import ATTRIBUTES
+from weclick.cli import app
 from weclick.common.config import ConfigError, check_masks, complete_config
 from weclick.common.errors import InputError
 from weclick.common.schemas import schema_fault
 from weclick.flow.stage import compute_flow
-from weclick.manifest import Clip, Frame
-from weclick.proxy_labels.fusion import Fusion
+from weclick.manifest import Clip, Frame, write_manifest
+from weclick.proxy_labels.fusion import Fuse, Fusion
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.runs.wanted import Wanted
-from weclick.store import Store, decode_soft_labels, entry_key
+from weclick.store import Store, decode_soft_labels, entry_key, read_index, write_index
 from weclick.store.flow_entries import MASKS, allocate_flow, write_flow
 from weclick.store.ledger.reach import reach
 from weclick.store.ledger.read import read_ledger
@@ -173,17 +176,18 @@ def made(street, tmp_path_factory):
     return config, store, keys, Teachers.of([folder / "teacher.safetensors"])
 
 
-def label(street, made, **changes) -> dict[str, str]:
+def label(street, made, of=None, **changes) -> dict[str, str]:
     config, store, flow, teacher = made
-    given = {"chunk_px": 16, "fuse": config["soft_labels"]["fuse"], "flow": flow, **changes}
-    return compute_soft_labels(street.train, teacher, store=store, **given)
+    options = {**config["soft_labels"]["fuse"], **changes}
+    fuse = Fuse(options, flow if of is None else of, store)
+    return compute_soft_labels(street.train, teacher, store=store, chunk_px=16, fuse=fuse)
 
 
 def test_the_stage_fuses_targets_alone_under_a_key_of_its_own(street, made):
     config, store, flow, teacher = made
-    plain, fused, clip = label(street, made, fuse=None), label(street, made), street.train.clips[0]
-    assert plain == label(street, made, fuse={**config["soft_labels"]["fuse"], "neighbours": 0})
-    keys = [plain, fused, label(street, made, fuse={**config["soft_labels"]["fuse"], "weight": 2.0})]
+    plain, fused, clip = label(street, made, neighbours=0), label(street, made), street.train.clips[0]
+    assert plain == compute_soft_labels(street.train, teacher, store=store, chunk_px=16)
+    keys = [plain, fused, label(street, made, weight=2.0)]
     assert len({each[clip.id] for each in keys}) == 3
     assert Wanted(config, teacher).keys("soft_labels", street.train.clips) == fused
     entries = [store.get("soft_labels", each[clip.id]) for each in (plain, fused)]
@@ -207,4 +211,29 @@ def test_the_stage_fuses_targets_alone_under_a_key_of_its_own(street, made):
 def test_clips_without_flow_keep_the_key_of_plain_labels(street, made):
     first, second = street.train.clips
     flow = {first.id: made[2][first.id]}
-    assert label(street, made, flow=flow)[second.id] == label(street, made, fuse=None)[second.id]
+    assert label(street, made, of=flow)[second.id] == label(street, made, neighbours=0)[second.id]
+
+
+def test_the_verb_wants_the_flow(street, made, tmp_path):
+    config, store, flow, teacher = made
+    write_manifest(street.train, tmp_path / "manifest.json")
+    write_index(tmp_path / "flow.json", "flow", flow)
+    text = json.dumps({**config, "cache": {"roots": [str(store.local)]}})
+    words = [
+        "soft-labels",
+        "--manifest",
+        "manifest.json",
+        "--output",
+        "labels/train/0.json",
+        "--config",
+        text,
+    ]
+    words += ["--output", "labels/train/0.json", "--device", "cpu"]
+    words += ["--teacher", str(*teacher.files.values())]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        with pytest.raises(InputError, match=r"soft_labels\.fuse is on, but no flow is given; name"):
+            CliRunner().invoke(app, words, catch_exceptions=False)
+        done = CliRunner().invoke(app, [*words, "--flow", "flow.json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert read_index([tmp_path / "labels/train/0.json"], "soft_labels") == label(street, made)

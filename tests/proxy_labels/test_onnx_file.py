@@ -229,10 +229,13 @@ def test_files_that_are_no_network_are_told(street, tmp_path):
     for name in ("text", "empty"):
         with pytest.raises(InputError, match=rf"{name}\.onnx: is no ONNX file"):
             source_of(street, tmp_path / f"{name}.onnx").key_inputs(street.train.clips[0])
-    with pytest.raises(MissingFileError, match=r"gone\.onnx: there is no such ONNX file"):
-        source_of(street, tmp_path / "gone.onnx").key_inputs(street.train.clips[0])
-    with pytest.raises(InputError, match=r"is a folder, expected a plain file"):
-        source_of(street, tmp_path).key_inputs(street.train.clips[0])
+    for path in (tmp_path / "gone.onnx", tmp_path):
+        with pytest.raises(InputError, match=r"onnx\.path is '.*', and there is no such \.onnx file"):
+            source_of(street, path)
+    gone = source_of(street, tmp_path / "text.onnx")
+    (tmp_path / "text.onnx").unlink()
+    with pytest.raises(MissingFileError, match=r"text\.onnx: there is no such ONNX file"):
+        gone.key_inputs(street.train.clips[0])
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "link.bin", "gone.bin"])

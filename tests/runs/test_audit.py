@@ -7,20 +7,25 @@ from pathlib import Path
 import boto3
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from helpers.cache_entries import files_of
 from helpers.damage import forge
 from helpers.s3_server import s3_server
 from weclick.cli import app
+from weclick.common.config import complete_config
 from weclick.common.errors import InputError
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest import write_manifest
+from weclick.manifest.read import read_label
+from weclick.proxy_labels.fusion import Fuse
 from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.audit import AUDITED, CLOSE, DIFFERS, EQUAL, audit, draw, entries_of_run
-from weclick.runs.label_source import stored_as
+from weclick.runs.label_source import label_source, stored_as
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.runs.wanted import Wanted
 from weclick.store import LocalRoot, S3Root, Store, copy_entries, write_index
@@ -249,3 +254,44 @@ def test_what_the_verb_refuses(audited, monkeypatch, tmp_path):
     audited.results.mkdir()
     with pytest.raises(InputError, match="holds no indexes of frames, masks, flow, soft_labels"):
         run(audited)
+
+
+def test_fused_soft_labels_of_files_are_audited_along_the_flow_of_the_roots(audited, street, tmp_path):
+    for clip in street.train.clips:
+        (tmp_path / "masks" / clip.id).mkdir(parents=True)
+        for frame in clip.frames:
+            mask = Image.fromarray(read_label(street.train, frame))
+            mask.save(tmp_path / "masks" / clip.id / f"{frame.name}.png")
+    flow = {**street.config["flow"], "masks": ["forward_backward"]}
+    section = {"folder": {"path": str(tmp_path / "masks")}, "source": "folder", "fuse": {"neighbours": 2}}
+    audited.config = complete_config({**config_of(street), "flow": flow, "soft_labels": section})
+    config, store = audited.config, audited.store
+    for split, manifest in (("train", street.train), ("val", street.val)):
+        keys = compute_flow(manifest, Wanted(config).pairs, options=flow, store=store)
+        write_index(audited.results / f"flow/{split}/0.json", "flow", keys)
+    source = label_source(config, street.train.classes.names, ())
+    fuse = Fuse(config["soft_labels"]["fuse"], Wanted(config).keys("flow", street.train.clips), store)
+    labels = compute_soft_labels(street.train, source, store=store, fuse=fuse, **stored_as(config))
+    write_index(audited.results / "soft_labels/train/0.json", "soft_labels", labels)
+    findings = audited.find("soft_labels")
+    assert {each.drawn.key for each in findings} == set(labels.values())
+    assert {each.verdict for each in findings} == {EQUAL}, [each.told for each in findings]
+    mask.save(tmp_path / "masks" / clip.id / f"{clip.frames[0].name}.png")
+    with pytest.raises(InputError, match="names another soft_labels entry of clip"):
+        audited.find("soft_labels")
+
+
+def test_a_run_of_several_teachers_needs_them_all(audited, street):
+    soft_labels = {**audited.config["soft_labels"], "teachers": [0, 5]}
+    audited.config = {**audited.config, "soft_labels": soft_labels}
+    with pytest.raises(InputError, match="names another soft_labels entry"):
+        audited.find("soft_labels")
+    other = {**audited.config["teacher"], "channels": 24}
+    path = audited.results / "teachers/5/model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(plausible_teacher({**audited.config, "teacher": other}, street.train))
+    both = [audited.results / "teacher/model.safetensors", path]
+    stored = stored_as(audited.config)
+    labels = compute_soft_labels(street.train, Teachers.of(both), store=audited.store, **stored)
+    write_index(audited.results / "soft_labels/train/0.json", "soft_labels", labels)
+    assert {each.verdict for each in audited.find("soft_labels")} == {EQUAL}

@@ -4,13 +4,17 @@ import json
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from weclick.cli import app
 from weclick.clicks import write_clicks
+from weclick.common.config import complete_config
 from weclick.common.errors import InputError
 from weclick.manifest import write_manifest
 from weclick.proxy_labels.masks import pack_masks
+from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.runs.label_source import label_source, stored_as
 from weclick.store import Store, write_index
 
 
@@ -116,6 +120,26 @@ def test_soft_labels_of_another_teacher(ask, street, clip, tmp_path):
         told = ask(clip.id, "--teacher", tmp_path / "mine.safetensors")
     assert "the nearest entry has 777777777777…\n" in told
     assert "teacher_sha256: asked " in told
+
+
+def test_soft_labels_of_files_and_of_several_teachers(ask, street, clip, tmp_path):
+    (tmp_path / "masks" / clip.id).mkdir(parents=True)
+    for frame in clip.frames:
+        Image.new("L", (96, 64), 3).save(tmp_path / "masks" / clip.id / f"{frame.name}.png")
+    section = {"source": "folder", "folder": {"path": "masks"}}
+    given = complete_config({**street.config, "soft_labels": section})
+    source = label_source(given, street.train.classes.names, ())
+    store, manifest = Store([tmp_path / "mine"]), replace(street.train, clips=(clip,))
+    compute_soft_labels(manifest, source, store=store, **stored_as(given))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WECLICK_CACHE", str(tmp_path / "mine"))
+        assert "soft_labels: found" in ask(clip.id, soft_labels=section)
+        told = ask(clip.id, soft_labels={**section, "codec": "root8"})
+        assert "\n  codec: asked 'root8', the nearest entry has 'root6'\n" in told
+        told = ask(clip.id, soft_labels={"teachers": [0, 4]})
+        assert "results/teacher/model.safetensors, results/teachers/4/model.safetensors are not there" in told
+    with pytest.raises(InputError, match=r"soft_labels\.folder\.path is 'gone', and there is no such folder"):
+        ask(clip.id, soft_labels={"source": "folder", "folder": {"path": "gone"}})
 
 
 def test_a_network_is_compared_with_the_most_alike_of_its_role(ask, street, tmp_path):

@@ -5,7 +5,10 @@ from typer.testing import CliRunner
 
 from weclick import cli
 from weclick.cli.plan import hints, spell_seconds
+from weclick.common.config import complete_config
 from weclick.proxy_labels.masks import pack_masks
+from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.runs.label_source import label_source, stored_as
 from weclick.runs.plan import probe
 from weclick.runs.plan.plan import make_plan
 from weclick.runs.plan.planned import Plan, StagePlan
@@ -75,6 +78,36 @@ def test_clicks_without_a_mask_are_planned(config, tmp_path):
     stages = by_stage(make_plan(mine, Store([tmp_path / "store"]), probe_s=0.1))
     assert stages["student"].seconds > 0
     assert stages["evaluate"].work.startswith("0 scored frames")
+
+
+def test_several_teachers_are_planned_together(config, tmp_path):
+    several = {**config, "soft_labels": {**config["soft_labels"], "teachers": [0, 3, 4]}}
+    plan = make_plan(several, Store([tmp_path / "store"]), probe_s=0)
+    teacher = by_stage(plan)["teacher"]
+    assert (teacher.work, teacher.found, teacher.missing) == ("3 networks, 3 steps each", 0, 3)
+    one = by_stage(make_plan(config, Store([tmp_path / "store"]), probe_s=0))["teacher"]
+    assert (one.work, one.missing, 3 * one.store_bytes) == ("3 steps", 1, teacher.store_bytes)
+
+
+def test_where_files_make_the_soft_labels_no_teacher_is_planned(config, street, tmp_path):
+    from PIL import Image
+
+    for clip in street.train.clips:
+        (tmp_path / "masks" / clip.id).mkdir(parents=True)
+        for frame in clip.frames:
+            Image.new("L", (96, 64), 3).save(tmp_path / "masks" / clip.id / f"{frame.name}.png")
+    section = {"source": "folder", "folder": {"path": str(tmp_path / "masks")}}
+    given = complete_config({**config, "soft_labels": section})
+    store = Store([tmp_path / "store"])
+    plan = make_plan(given, store, probe_s=0.1)
+    stages = by_stage(plan)
+    assert "teacher" not in stages
+    assert (stages["soft_labels"].found, stages["soft_labels"].missing) == (0, 2)
+    assert stages["student"].seconds > 0
+    assert not any("random weights" in note for note in plan.notes)
+    source = label_source(given, street.train.classes.names, ())
+    compute_soft_labels(street.train, source, store=store, **stored_as(given))
+    assert by_stage(make_plan(given, store, probe_s=0))["soft_labels"].found == 2
 
 
 def test_the_verb_prints_a_table(config, tmp_path):

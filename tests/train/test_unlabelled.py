@@ -1,17 +1,22 @@
 """Where no soft label is known, nothing is taught: 255 in a class map is as if the cell were not there."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from helpers.batches import make_batch
 from weclick.common.config import complete_config
+from weclick.geometry import Crop, crop_sampling_positions, sample_crop, sample_together
+from weclick.geometry.resample import taps_at
 from weclick.losses import knowledge_distillation
 from weclick.manifest.read import read_label
 from weclick.manifest.window import Window
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.label_source import label_source
-from weclick.store import SOFT_LABEL_CODECS, Store
+from weclick.store import SOFT_LABEL_CODECS, Store, decode_soft_labels
 from weclick.train.data.stream import Caches, Stream
 from weclick.train.objective import Objective
 from weclick.train.terms import warp_neighbours
@@ -114,10 +119,23 @@ def test_a_crop_between_cells_takes_what_is_mostly_known(street, tmp_path, right
     assert not sums[~batch.labelled].any()
 
 
-def test_labels_without_gaps_cost_the_student_nothing(street, tmp_path):
-    """Entries of teachers do not say `partial`, and their batches carry no mask."""
-    from helpers.batches import make_batch
+@pytest.mark.parametrize("codec", SOFT_LABEL_CODECS)
+def test_the_gathers_of_a_gpu_find_the_same_gaps(codec):
+    rng = np.random.default_rng(0)
+    known = rng.dirichlet(np.ones(6), (9, 11)).transpose(2, 0, 1) * (rng.random((9, 11)) < 0.6)
+    stored = torch.from_numpy(SOFT_LABEL_CODECS[codec].encode(known))
+    attributes = {"codec": codec, "classes": list("abcdef"), "partial": True}
+    decode = partial(decode_soft_labels, attributes=attributes)
+    crop = Crop(3.0, 5.0, 1.3, True, (24, 32))
+    given = {"image_size": (36, 44), "stride": 4, "source_stride": 4}
+    ours, _ = sample_crop([stored], [crop], decode=decode, **given)
+    positions = crop_sampling_positions(crop, stride=4)
+    taps = [taps_at(at, cells, 4) for at, cells in zip(positions, (9, 11), strict=True)]
+    torch.testing.assert_close(sample_together([stored], [taps], decode=decode), ours)
+    assert 0 < (ours.sum(1) < 0.5).float().mean() < 1
 
+
+def test_labels_of_a_teacher_carry_no_mask():
     batch = make_batch()
     assert batch.labelled is None
     assert batch.taught is batch.inside

@@ -213,23 +213,22 @@ def soft_labels(
         --set soft_labels.source=folder --set soft_labels.folder.path=masks
     """
     from weclick.manifest import read_manifest
+    from weclick.proxy_labels.fusion import Fuse
     from weclick.proxy_labels.soft_labels import compute_soft_labels
     from weclick.runs.label_source import given_source, stored_as
     from weclick.runs.metered import make_index
     from weclick.store import read_index
 
     chosen = load(config, change, "soft_labels")
-    fuse = chosen["soft_labels"]["fuse"] if chosen["soft_labels"]["fuse"]["neighbours"] else None
-    if fuse and not flow:
+    fuse = chosen["soft_labels"]["fuse"]
+    if fuse["neighbours"] and not flow:
         raise InputError("soft_labels.fuse is on, but no flow is given; name the shard's index with --flow")
-    along = read_index([flow], "flow") if fuse and flow else {}
 
     def make(store: Store) -> dict[str, str]:
         listed, where = read_manifest(manifest), choose_device(device)
         source = given_source(chosen, listed.classes.names, teacher or [], output.parent.parent / DIGESTS)
-        return compute_soft_labels(
-            listed, source, store=store, device=where, fuse=fuse, flow=along, **stored_as(chosen)
-        )
+        along = Fuse(fuse, read_index([flow], "flow") if flow else {}, store)
+        return compute_soft_labels(listed, source, store=store, device=where, fuse=along, **stored_as(chosen))
 
     make_index("soft_labels", output, open_store(chosen), make)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,38 @@ from weclick.common.sections import FuseSection
 from weclick.geometry import backward_warp
 from weclick.manifest import Clip
 from weclick.proxy_labels.grids import flow_to_grid, normalised, to_grid
-from weclick.store import Entry
+from weclick.store import Entry, Store
 from weclick.store.flow_entries import MASK_BITS, checked_stride, read_flow, stored_pairs
+
+
+def fused_along(options: FuseSection, flow_key: str) -> dict[str, Any]:
+    """What a key holds of soft labels that are fused along a flow; nothing if they are not fused."""
+    return {"fuse": {"flow": flow_key, **options}} if options["neighbours"] else {}
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """How the soft labels of targets are averaged, and along what.
+
+    Attributes:
+        options: the section `soft_labels.fuse`.
+        flow: clip id -> key of its flow. Clips without one keep their labels.
+        store: holds the flow.
+    """
+
+    options: FuseSection
+    flow: Mapping[str, str]
+    store: Store
+
+    def key_inputs(self, clip: Clip) -> dict[str, Any]:
+        """Its part of the inputs that the entry of a clip is made from."""
+        return fused_along(self.options, self.flow[clip.id]) if clip.id in self.flow else {}
+
+    def of(self, clip: Clip) -> Fusion | None:
+        """What averages the labels of a clip; None if they stay as they are."""
+        if not self.key_inputs(clip):
+            return None
+        return Fusion(clip, self.store.get("flow", self.flow[clip.id]), self.options)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from weclick.common.progress import Bar
-from weclick.common.sections import FuseSection
 from weclick.manifest import Clip, Manifest
-from weclick.proxy_labels.fusion import Fusion
+from weclick.proxy_labels.fusion import Fuse
 from weclick.proxy_labels.sources import Labeller, Source
 from weclick.proxy_labels.teachers import Teachers
 from weclick.store import SOFT_LABEL_CODECS, EntryWriter, Store, entry_key
@@ -31,8 +30,7 @@ def compute_soft_labels(
     store: Store,
     codec: str = CODEC,
     device: str = "cpu",
-    fuse: FuseSection | None = None,
-    flow: Mapping[str, str] | None = None,
+    fuse: Fuse | None = None,
 ) -> dict[str, str]:
     """Make sure that the store holds the soft labels of every clip.
 
@@ -44,7 +42,6 @@ def compute_soft_labels(
         codec: one of SOFT_LABEL_CODECS.
         device: where networks run.
         fuse: how labels of targets are averaged with those of their neighbours; None for not at all.
-        flow: clip id -> key of its flow, to fuse along; clips without one keep their labels.
 
     Returns:
         Clip id -> key of its entry: array `probabilities` (T, C, h, w) as the codec stores them.
@@ -53,10 +50,10 @@ def compute_soft_labels(
         InputError: source and manifest have different classes, or as the source says.
     """
     made_by = Teachers.of([source]) if isinstance(source, Path) else source
-    fused = {clip: fused_along(fuse, key) for clip, key in (flow or {}).items()}
+    fused = {clip.id: fuse.key_inputs(clip) if fuse else {} for clip in manifest.clips}
 
     def inputs_of(clip: Clip) -> Mapping[str, Any]:
-        made_from = {**made_by.key_inputs(clip), **fused.get(clip.id, {})}
+        made_from = {**made_by.key_inputs(clip), **fused[clip.id]}
         return soft_labels_inputs(clip, made_from, chunk_px, codec)
 
     asked = {clip.id: inputs_of(clip) for clip in manifest.clips}
@@ -70,13 +67,14 @@ def compute_soft_labels(
         label = load()
         for clip in clips:
             with store.create("soft_labels", asked[clip.id]) as entry:
-                array, told = None, fused.get(clip.id, {})
-                for t, probabilities in _labels(label, clip, told, store):
+                array, along = None, fuse.of(clip) if fuse else None
+                labels = along(label(clip), label.stride_px) if along else enumerate(label(clip))
+                for t, probabilities in labels:
                     stored = SOFT_LABEL_CODECS[codec].encode(probabilities)
                     array = _allocate(entry, len(clip.frames), stored, chunk_px) if array is None else array
                     array[t] = stored
                     bar.advance()
-                told = {**made_by.attributes(), **told}
+                told = {**made_by.attributes(), **fused[clip.id]}
                 entry.attributes.update(_attributes(clip, told, label.stride_px, manifest, codec))
 
     fill(
@@ -109,21 +107,6 @@ def soft_labels_inputs(
         "codec": codec,
         "chunk_px": chunk_px,
     }
-
-
-def fused_along(fuse: FuseSection | None, flow_key: str) -> dict[str, Any]:
-    """What a key holds of soft labels that are fused along a flow; nothing if they are not fused."""
-    return {"fuse": {"flow": flow_key, **fuse}} if fuse and fuse["neighbours"] else {}
-
-
-def _labels(
-    label: Labeller, clip: Clip, fused: Mapping[str, Any], store: Store
-) -> Iterable[tuple[int, np.ndarray]]:
-    """Position and probabilities (K, h, w) of every frame of a clip, in any order."""
-    if not fused:
-        return enumerate(label(clip))
-    options = fused["fuse"]
-    return Fusion(clip, store.get("flow", options["flow"]), options)(label(clip), label.stride_px)
 
 
 def _allocate(entry: EntryWriter, frames: int, first: np.ndarray, chunk_px: int) -> Any:

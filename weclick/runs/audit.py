@@ -182,7 +182,7 @@ def audit(
         with tempfile.TemporaryDirectory(prefix="weclick-audit-") as folder:
             scratch = Store([Path(folder) / "store"])
             part = replace(group[0].manifest, clips=tuple(each.clip for each in group))
-            _stage(group[0].kind, part, results, config, scratch, device)
+            _stage(group[0].kind, part, results, config, (store, scratch), device)
             with progress_bar(f"compare {group[0].kind}", len(group), "entries") as bar:
                 for each in group:
                     ours = scratch.get(each.kind, each.key)
@@ -199,12 +199,17 @@ def _groups(drawn: Iterable[Drawn]) -> Iterator[list[Drawn]]:
     yield from groups.values()
 
 
-def _stage(kind: str, part: Manifest, results: Path, config: Config, scratch: Store, device: str) -> None:
+def _stage(
+    kind: str, part: Manifest, results: Path, config: Config, stores: tuple[Store, Store], device: str
+) -> None:
+    """Run a stage on a part. Of the two stores it reads from the first, and writes into the second."""
     from weclick.datasets.frames import pack_frames
     from weclick.flow.stage import compute_flow
+    from weclick.proxy_labels.fusion import Fuse
     from weclick.proxy_labels.masks import pack_masks
     from weclick.proxy_labels.soft_labels import compute_soft_labels
 
+    store, scratch = stores
     if kind == "frames":
         pack_frames(part, store=scratch, **config["frames"])
     elif kind == "masks":
@@ -217,7 +222,9 @@ def _stage(kind: str, part: Manifest, results: Path, config: Config, scratch: St
             raise InputError(
                 f"{results}: a teacher of its soft labels is gone; give the results of a whole run"
             )
-        compute_soft_labels(part, source, store=scratch, device=device, **stored_as(config))
+        flow = Wanted(config).keys("flow", part.clips)
+        fuse = Fuse(config["soft_labels"]["fuse"], flow, store)
+        compute_soft_labels(part, source, store=scratch, device=device, fuse=fuse, **stored_as(config))
 
 
 def _labels(config: Config, manifest: Manifest, results: Path) -> Source | None:

@@ -40,19 +40,21 @@ def label_source(
         classes: of the data set.
         teachers: see `weclick.runs.teachers.teacher_files`.
         remember: keeps the digests of their files, see `file_digests`.
+
+    Raises:
+        ConfigError: as in `check_source`.
     """
-    section = config["soft_labels"]
     from weclick.datasets.digests import file_digests
     from weclick.proxy_labels.folder import Folder
     from weclick.proxy_labels.onnx_file import OnnxFile
     from weclick.proxy_labels.teachers import Teachers
 
-    digests = partial(file_digests, remember=remember)
+    check_source(config)
+    section, digests = config["soft_labels"], partial(file_digests, remember=remember)
     if section["source"] == "onnx":
         return OnnxFile(section["onnx"], tuple(classes), digests)
     if section["source"] == "folder":
         return Folder(section["folder"], tuple(classes), digests)
-
     files = list(teachers)
     return Teachers.of(files) if all(file.is_file() for file in files) else None
 
@@ -63,13 +65,12 @@ def given_source(
     """As `label_source`, for the stage itself, which is given its teachers.
 
     Raises:
-        ConfigError: no file or folder is named.
+        ConfigError: as in `check_source`.
         InputError: teachers are given and not wanted, or wanted and not given.
         MissingFileError: a teacher is not there.
     """
     from weclick.proxy_labels.teachers import Teachers
 
-    check_source(config)
     by_teachers = config["soft_labels"]["source"] == "teacher"
     if by_teachers != bool(teachers):
         found = "no teacher is given" if by_teachers else f"{teachers[0]} is given as a teacher"

@@ -82,7 +82,8 @@ def clip_questions(
         )
     manifest, clip = found[0]
     wanted = Wanted(config, label_source(config, manifest.classes.names, teachers))
-    absent = ", ".join(str(file) for file in teachers if not file.is_file())
+    gone = [str(file) for file in teachers if not file.is_file()]
+    absent = f"{', '.join(gone)} {'are' if gone[1:] else 'is'} not there"
     return [_clip_question(stage, wanted, manifest, clip, absent) for stage in taken_by(config, INDEXED)]
 
 
@@ -96,8 +97,7 @@ def _clip_question(stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip,
         "frames": "frames.pack is false, so frames stay in their files",
         "masks": "the clip has no target with a label",
         "flow": "the clip has no target with a neighbour in the window, so no flow is asked for",
-        "soft_labels": f"{absent} is not there: the key of soft labels depends on their teacher, "
-        "so train it first",
+        "soft_labels": f"{absent}: the key of soft labels depends on their teachers, so train them first",
     }
     return Question(stage.kind, None, why_not[stage.kind])
 

@@ -148,7 +148,9 @@ def _soft_labels(entry: Entry) -> list[Named]:
     pictures: list[Named] = []
     for t in spread_to_ends(range(len(names)), AT_MOST // 2):
         probabilities = decode_soft_labels(torch.from_numpy(array[t]), entry.attributes).numpy()
-        pictures.append((f"{names[t]}: likeliest class", colors[probabilities.argmax(0)]))
+        known = probabilities.sum(0)[..., None] > 0  # black where no label is
+        likeliest = np.where(known, colors[probabilities.argmax(0)], np.uint8(0))
+        pictures.append((f"{names[t]}: likeliest class", likeliest))
         pictures.append((f"{names[t]}: its probability", probabilities.max(0)))
     return pictures
 
