@@ -23,7 +23,7 @@ COMPUTES_NOTHING = tuple(
 )
 """What only opens, checks, keeps, meters and asks: an edit there reruns no stage for the verb's sake."""
 ONLINE = {"student": {"online": {"teacher": "a teacher.safetensors"}}}
-QUOTED = {"params.data", "params.manifests"}
+QUOTED = {"params.data", "params.manifests", "params.made_from"}
 """Texts of many words, whose words are quoted already."""
 
 
@@ -114,9 +114,12 @@ def test_a_bare_field_is_found(lines):
 def test_the_texts_of_many_words_quote_each_of_them():
     """QUOTED names parameters that only `flags` and `training_data` and their like may make."""
     source = "".join(path.read_text(encoding="utf-8") for path in rule_files())
-    makers = set(re.findall(r"(?m)^ +(?:data|manifests)=(?:lambda wildcards, input: )?(\w+)", source))
+    makers = set(
+        re.findall(r"(?m)^ +(?:data|manifests|made_from)=(?:lambda wildcards, input: )?(\w+)", source)
+    )
     assert makers - {"shards_of", "fed_shards", "rules"} == {
         "flags",
+        "labels_made_from",
         "scored_data",
         "training_data",
         "timed_data",
@@ -224,7 +227,12 @@ def test_the_digest_of_a_rule_sees_what_its_verb_computes_with(load, config):
             {"manifest_shard", "experiment_manifest"},
         ),
         ("clicks", ', "weclick.manifest.manifest_file"', "", {"clicks", "experiment_clicks"}),
-        ("teacher", "weclick.train.stage", "weclick.train.loop", {"teacher", "experiment_teacher"}),
+        (
+            "teacher",
+            "weclick.train.stage",
+            "weclick.train.loop",
+            {"teacher", "teacher_of_seed", "experiment_teacher"},
+        ),
         ("student", "weclick.train.online", "weclick.train.log", {"student", "experiment_student"}),
         (
             "experiment",

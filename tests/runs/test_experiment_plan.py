@@ -44,10 +44,9 @@ def test_the_seed_of_a_trial_is_that_of_its_trainings():
     assert [trial.network.config["seed"] for trial in plan.trials] == [3, 4]
 
 
-def test_soft_labels_of_several_teachers(monkeypatch):
+def test_soft_labels_of_several_teachers():
     """Teachers of other seeds learn from the same clicks, and trials share them."""
-    monkeypatch.setattr("weclick.runs.experiment.lineage.teacher_seeds", lambda config: [0, 1, 2])
-    plan = planned(arms={"mean": {}}, seeds=[0, 4])
+    plan = planned(arms={"mean": {"change": {"soft_labels": {"teachers": [0, 1, 2]}}}}, seeds=[0, 4])
     assert stages_of(plan)["teacher"] == 3
     (labels,) = {job for job in plan.jobs.values() if job.stage == "soft_labels"}
     assert [job.config["seed"] for job in labels.fed_by["teacher"]] == [0, 1, 2]
@@ -299,7 +298,9 @@ def test_there_are_shipped_experiments():
 
 def test_the_table_of_feeders_is_that_of_the_rules(monkeypatch):
     monkeypatch.setenv("WECLICK_COMMAND", "pytest")
-    rules = load_rules(ROOT, supervision="both")
+    rules = load_rules(
+        ROOT, supervision="both", soft_labels={"fuse": {"neighbours": 2, "occlusion": "photometric"}}
+    )
     folders = {step.folder: step.name for step in STEPS}
     for step in STEPS:
         inputs = [str(path).split("/") for path in rules[step.rule].input]
