@@ -26,6 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # other processes test beside this one,
 
 LONG = (
     "test_workflow.py",
+    "test_workflow_experiment.py",
     "test_workflow_shared.py",
     "test_workflow_content.py",
     "test_gpus.py",

@@ -85,8 +85,11 @@ def make_summary(name: str = "invented", *, shift: float = 0.0, scored: str = "a
         "arms": deepcopy(ARMS),
         "data": {"davis": {}, "streets": {"data": {"root": "streets"}}},
         "results": {
-            data: {"facts": facts, **results(asked, list(ARMS), figures(shift + more))}
-            for data, more in (("davis", 0.0), ("streets", -0.2))
+            data: {
+                "facts": {**facts, "scored_sha256": digest},
+                **results(asked, list(ARMS), figures(shift + more)),
+            }
+            for data, more, digest in (("davis", 0.0, scored), ("streets", -0.2, "ee" * 32))
         },
         "origin": {
             "date": "2026-01-31",

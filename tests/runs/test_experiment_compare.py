@@ -33,20 +33,36 @@ def test_arms_of_several_experiments_stand_side_by_side(two):
     text = text_of(two / "x.html")
     assert warnings == []
     assert "2 experiments first Do soft labels pay? shifted Do soft labels pay?" in text
-    assert "kd soft labels first 65.0 62.5 to 67.5 3 75.0" in text
-    assert "kd soft labels shifted 70.0 67.5 to 72.5 3 80.0" in text
-    assert "kd: shifted − first +5.0 +5.0 to +5.0 3" in text
-    assert "clicks_same_time: shifted − first +5.0 +5.0 to +5.0 2" in text
+    assert "kd soft labels first, davis 65.0 62.5 to 67.5 3 75.0" in text
+    assert "kd soft labels shifted, davis 70.0 67.5 to 72.5 3 80.0" in text
+    assert "kd soft labels shifted, streets 50.0 47.5 to 52.5 3 60.0" in text
+    assert "kd: shifted, davis − first, davis +5.0 +5.0 to +5.0 3" in text
+    assert "clicks_same_time: shifted, streets − first, streets +5.0 +5.0 to +5.0 2" in text
+    assert "streets − first, davis" not in text
+    assert (two / "x.html").read_text(encoding="utf-8").count("<figure") == 2, "one for each data set"
+
+
+def test_data_sets_that_are_scored_on_the_same_frames_share_a_table(two):
+    for name in ("first/summary.json", "second.json"):
+        summary = make_summary(scored="ee" * 32)
+        (two / name).write_text(json.dumps(summary))
+    write_experiments(two / "x.html", [str(two / "first"), f"{two / 'second.json'}=second"])
+    page = (two / "x.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 1
+    assert len(re.findall(r"second, streets: kd", page)) == 1, "every arm has a row of its own in the plot"
+    assert "streets − first, davis" not in text_of(two / "x.html")
 
 
 def test_arms_that_were_scored_on_other_frames_are_apart(two):
-    (two / "second.json").write_text(json.dumps(make_summary("other", scored="cd" * 32)))
+    other = make_summary("other", scored="cd" * 32)
+    del other["results"]["streets"]
+    (two / "second.json").write_text(json.dumps(other))
     warnings = write_experiments(two / "x.html", [str(two / "first"), str(two / "second.json")])
     assert warnings == [
         "The experiments are not all scored on the same frames: each table below is for itself."
     ]
     page = (two / "x.html").read_text(encoding="utf-8")
-    assert page.count("<figure") == 2
+    assert page.count("<figure") == 3
     assert "seed by seed" not in page
 
 
@@ -65,7 +81,7 @@ def test_what_sets_experiments_apart_is_told(two):
     text = text_of(two / "x.html")
     assert "student.steps" in text
     assert "777" in text
-    assert re.search(r"kd: second.json − first \S+ \S+ to \S+ 2", text), "two seeds are in both"
+    assert re.search(r"kd: second.json, davis − first, davis \S+ \S+ to \S+ 2", text), "two seeds are in both"
 
 
 def test_a_run_among_experiments_is_told(two):

@@ -29,6 +29,11 @@ class Shown:
     summary: Mapping[str, Any]
 
     @property
+    def source(self) -> str:
+        """The experiment, with the data set if it has several."""
+        return f"{self.label}, {self.data}" if len(self.summary["results"]) > 1 else self.label
+
+    @property
     def figures(self) -> Mapping[str, Any]:
         """Figure -> its estimate over the seeds."""
         return self.summary["results"][self.data]["arms"][self.arm]
@@ -93,7 +98,7 @@ def _groups(summaries: Mapping[str, Mapping[str, Any]]) -> list[list[Shown]]:
 
 def _group(position: int, shown: Sequence[Shown]) -> dict[str, Any]:
     first = shown[0]
-    names = [f"{each.label}: {each.arm}" for each in shown]
+    names = [f"{each.source}: {each.arm}" for each in shown]
     pairs = list(_pairs(shown))
     return {
         "title": ", ".join(dict.fromkeys(each.data for each in shown)),
@@ -101,7 +106,7 @@ def _group(position: int, shown: Sequence[Shown]) -> dict[str, Any]:
         "rows": [
             {
                 **arm_row(each.arm, each.summary["arms"][each.arm], each.figures),
-                "label": each.label,
+                "source": each.source,
                 "data": each.data,
             }
             for each in shown
@@ -120,12 +125,14 @@ def _pairs(shown: Sequence[Shown]) -> Iterator[dict[str, str]]:
     for position, first in enumerate(shown):
         for other in shown[position + 1 :]:
             seeds = [seed for seed in first.by_seed("miou") if seed in other.by_seed("miou")]
-            if first.arm != other.arm or first.label == other.label or not seeds:
+            several = first.source != first.label or other.source != other.label
+            alike = first.arm == other.arm and (first.data == other.data or not several)
+            if not alike or first.label == other.label or not seeds:
                 continue
             of, minus = other.by_seed("miou"), first.by_seed("miou")
             score = paired([of[seed] for seed in seeds], [minus[seed] for seed in seeds])
             yield {
-                "name": f"{other.arm}: {other.label} {MINUS} {first.label}",
+                "name": f"{other.arm}: {other.source} {MINUS} {first.source}",
                 "seeds": words.count(score["n"]),
                 "mean": words.points(score["mean"]),
                 "interval": interval(score, words.points),
@@ -135,7 +142,7 @@ def _pairs(shown: Sequence[Shown]) -> Iterator[dict[str, str]]:
 def _warnings(summaries: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What sets the experiments apart."""
     origins = [summary["origin"] for summary in summaries.values()]
-    if len(_groups(summaries)) > 1:
+    if any(len({each.label for each in group}) < len(summaries) for group in _groups(summaries)):
         yield "The experiments are not all scored on the same frames: each table below is for itself."
     if len({str(origin.get("machine")) for origin in origins}) > 1:
         yield "The experiments were summed up on other machines: do not compare their times."
