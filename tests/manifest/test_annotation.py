@@ -62,13 +62,23 @@ def masked_in(manifest):
     return {(clip.id, t) for clip in manifest.clips for t in clip.targets if clip.frames[t].label}
 
 
-@pytest.mark.parametrize("supervision", ["clicks", "masks", "both"])
+@pytest.mark.parametrize("supervision", ["clicks", "masks"])
 def test_without_a_budget_all_is_used(split, clicks, supervision):
     found = used(split, clicks, supervision)
     assert found.manifest is split
     assert found.clicks is clicks
     assert (found.supervision, found.seconds) == (supervision, 0)
     assert found.masked == (0 if supervision == "clicks" else 8)
+
+
+def test_both_take_clicks_where_there_is_no_mask(split, clicks):
+    some = dataclasses.replace(split, clips=(bare(split.clips[0], 3, 6), *split.clips[1:]))
+    found = used(some, clicks, "both")
+    assert found.manifest is some
+    assert found.clicks.frames.keys() == {("a", "003"), ("a", "006")}
+    assert (found.supervision, found.masked) == ("both", 6)
+    found = used(split, clicks, "both")
+    assert (found.supervision, found.masked, len(found.clicks)) == ("masks", 8, 0)
 
 
 def test_the_order_spreads_over_clips_and_then_over_time(split):
@@ -173,7 +183,7 @@ def test_targets_that_lack_a_label_are_told():
     check_labelled("train", clips, "both")
     with pytest.raises(InputError, match=r"1 of 2 targets of split 'train' have no label, e\.g\. frame 003"):
         check_labelled("train", clips, "masks")
-    with pytest.raises(InputError, match=r"set supervision: both, with which they learn from their clicks"):
+    with pytest.raises(InputError, match=r"set supervision: both, with which they learn from clicks"):
         check_labelled("train", clips, "masks")
     none = [bare(make_clip("a", (0, 3)), 0, 3)]
     with pytest.raises(InputError, match=r"'both', but 2 of 2 targets .* set supervision: clicks"):

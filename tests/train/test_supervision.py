@@ -41,6 +41,13 @@ def caches(street, store, masks):
     return Caches(store, street.frames, street.flow, {}, masks)
 
 
+def half_labelled(street):
+    """The split whose first clip has no labels."""
+    first, *others = street.train.clips
+    frames = tuple(dataclasses.replace(frame, label=None, label_digest=None) for frame in first.frames)
+    return dataclasses.replace(street.train, clips=(dataclasses.replace(first, frames=frames), *others))
+
+
 def make_stream(street, caches, **options):
     return Stream(
         options.pop("manifest", street.train),
@@ -85,9 +92,7 @@ def test_labels_lie_where_the_clicks_say(street, caches):
 
 
 def test_targets_without_a_label_are_ignored_whole(street, caches):
-    first, *others = street.train.clips
-    frames = tuple(dataclasses.replace(frame, label=None) for frame in first.frames)
-    some = dataclasses.replace(street.train, clips=(dataclasses.replace(first, frames=frames), *others))
+    first, some = street.train.clips[0], half_labelled(street)
     stream = make_stream(street, caches, manifest=some)
     seen = set()
     for step in range(6):
@@ -195,15 +200,20 @@ def test_a_key_without_masks_is_what_it_was(street, store, masks):
 
 
 def test_a_key_holds_the_masks_and_no_clicks_if_these_teach_nothing(street, store, masks):
-    both = make_recipe(street, store, "student", masks, supervision="both").inputs()
+    some = half_labelled(street)
+    both = make_recipe(street, store, "student", masks, supervision="both", train=some).inputs()
     alone = make_recipe(street, store, "student", masks, supervision="masks").inputs()
-    assert both["masks"] == alone["masks"] == masks
-    assert both["masked"] == alone["masked"] == {clip.id: list(clip.targets) for clip in street.train.clips}
+    assert alone["masks"] == masks
+    assert alone["masked"] == {clip.id: list(clip.targets) for clip in street.train.clips}
+    assert both["masks"].items() < masks.items()
+    assert both["masked"].items() < alone["masked"].items()
     assert "clicks" in both
     assert "clicks" not in alone
     assert alone["losses"].keys() == both["losses"].keys() - {"partial_cross_entropy"}
     other = make_recipe(street, store, "student", masks, supervision="masks", clicks={"min_pixels": 40})
     assert entry_key("models", other.inputs()) == entry_key("models", alone)
+    same = make_recipe(street, store, "student", masks, supervision="both").inputs()
+    assert same == alone, "every target has a mask"
 
 
 def test_a_budget_is_in_the_key_by_what_it_leaves(street, store, masks):
@@ -215,7 +225,7 @@ def test_a_budget_is_in_the_key_by_what_it_leaves(street, store, masks):
 
     assert key("clicks", None) == key("clicks", 1e6)
     keys = {key(each, minutes) for each in ("clicks", "masks", "both") for minutes in (150, None)}
-    assert len(keys) == 6 - 1  # that pays for the clicks of all targets
+    assert len(keys) == 4  # that pays for the clicks of all targets, and all of them have a label
     assert key("clicks", 1.0) != key("clicks", 1e6)
     assert key("both", 2.0) == key("clicks", 1.0)  # a minute pays for no mask
 
@@ -227,9 +237,7 @@ def test_a_training_with_masks_needs_their_index(street, store, tmp_path):
 
 
 def test_targets_without_a_label_are_told_before_a_training(street, store, masks):
-    first, *others = street.train.clips
-    frames = tuple(dataclasses.replace(frame, label=None) for frame in first.frames)
-    some = dataclasses.replace(street.train, clips=(dataclasses.replace(first, frames=frames), *others))
+    some, others = half_labelled(street), street.train.clips[1:]
     with pytest.raises(InputError, match=r"supervision is 'masks', but 2 of 4 targets"):
         make_recipe(street, store, "teacher", masks, supervision="masks", train=some)
     both = make_recipe(street, store, "teacher", masks, supervision="both", train=some)
@@ -244,11 +252,12 @@ def test_masks_train_a_network_with_an_auxiliary_head(street, store, masks, tmp_
         store,
         "teacher",
         masks,
+        train=half_labelled(street) if supervision == "both" else None,
         supervision=supervision,
         teacher={"auxiliary_head": True, "batch_size": 4, "accumulate": 2},
     )
     entry = train_recipe(recipe, tmp_path, device="cpu")
-    assert entry.meta["inputs"]["masks"] == masks
+    assert entry.meta["inputs"]["masks"].keys() == recipe.masked.keys()
     lines = [line["terms"] for line in read_metrics(tmp_path / "metrics.jsonl") if "terms" in line]
     on = {"masks": ["cross_entropy"], "both": ["partial_cross_entropy", "cross_entropy"]}[supervision]
     expected = {"gated_crf", *on, *(f"auxiliary_{name}" for name in on)}

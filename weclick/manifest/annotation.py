@@ -54,7 +54,7 @@ def check_labelled(split: str, clips: Iterable[Clip], supervision: Supervision) 
         split: the training split.
         clips: of it.
         supervision: with masks every target needs a label. With both some do: the others learn from their
-            clicks alone.
+            clicks.
 
     Raises:
         InputError: a label is missing; names a frame.
@@ -63,7 +63,7 @@ def check_labelled(split: str, clips: Iterable[Clip], supervision: Supervision) 
     bare = [f"frame {frame.name} of clip {clip}" for clip, frame in targets if frame.label is None]
     if not bare or supervision == "clicks" or (supervision == "both" and len(bare) < len(targets)):
         return
-    other = "clicks" if len(bare) == len(targets) else "both, with which they learn from their clicks alone"
+    other = "clicks" if len(bare) == len(targets) else "both, with which they learn from clicks"
     raise InputError(
         f"supervision is {supervision!r}, but {len(bare)} of {len(targets)} targets of split {split!r} have "
         f"no label, e.g. {bare[0]}; label them, or set supervision: {other}"
@@ -80,6 +80,9 @@ def annotated(
 ) -> Annotated:
     """What a training may use of a split's annotation.
 
+    With both, a target that has a mask learns from that, and not from its clicks. These would count as much
+    as all other pixels, and most of them lie on small things.
+
     With a budget, targets are taken in the order of `in_order` until the minutes are used up. With both,
     masks get the first half of the minutes, and clicks on the frames after them the second half.
 
@@ -95,10 +98,12 @@ def annotated(
         InputError: a label is missing (see `check_labelled`), or the minutes do not pay for a single frame.
     """
     check_labelled(manifest.split, manifest.clips, supervision)
-    if options["minutes"] is None:
-        return Annotated(manifest, clicks, supervision)
-    costs = _Costs(manifest, clicks, options)
-    order = in_order(manifest.clips)
+    order, costs = in_order(manifest.clips), _Costs(manifest, clicks, options)
+    if options["minutes"] is None or not order:
+        if supervision != "both":
+            return Annotated(manifest, clicks, supervision)
+        left = _of_targets(clicks, manifest, [each for each in order if not costs.has_label(each)])
+        return Annotated(manifest, left, "both" if len(left) else "masks")
     share_s = 60 * options["minutes"] / (2 if supervision == "both" else 1)
     masked = {} if supervision == "clicks" else _paid(filter(costs.has_label, order), costs.mask_s, share_s)
     rest = [target for target in order if target not in masked]
@@ -206,7 +211,7 @@ def _restricted(
     return replace(manifest, clips=tuple(restrict(clip) for clip in manifest.clips))
 
 
-def _of_targets(clicks: ClickTable, manifest: Manifest, targets: Mapping[Target, float]) -> ClickTable:
+def _of_targets(clicks: ClickTable, manifest: Manifest, targets: Iterable[Target]) -> ClickTable:
     names = {(clip.id, t): frame.name for clip in manifest.clips for t, frame in enumerate(clip.frames)}
     kept = {(clip, names[clip, t]) for clip, t in targets}
     return replace(clicks, frames={name: points for name, points in clicks.frames.items() if name in kept})

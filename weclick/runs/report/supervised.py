@@ -28,7 +28,8 @@ def supervised(results: Results, config: Config) -> dict[str, str]:
             f"{options['frame_s']:g} s for looking at a frame."
         )
     masks = f"the masks of {words.plural(used.masked, 'frame')}"
-    frames = len(used.clicks.frames) if budget else sum(len(clip.targets) for clip in results.train.clips)
+    whole = used.clicks is results.clicks
+    frames = sum(len(clip.targets) for clip in results.train.clips) if whole else len(used.clicks.frames)
     clicks = f"{words.plural(len(used.clicks), 'click')} on {words.plural(frames, 'frame')}"
     parts = {"clicks": [clicks], "masks": [masks], "both": [masks, clicks]}[used.supervision]
     return {"learned": " and ".join(parts), "labelled": _labelled(used), "budget": budget}
