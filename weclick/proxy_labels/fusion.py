@@ -67,7 +67,9 @@ class Fusion:
     entry: Entry
     options: FuseSection
 
-    def __call__(self, labels: Iterable[np.ndarray], stride_px: int) -> Iterator[tuple[int, np.ndarray]]:
+    def __call__(
+        self, labels: Iterable[np.ndarray], stride_px: int, device: str = "cpu"
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """The labels of all frames, once each; a target comes when its last neighbour was there.
 
         A neighbour's labels are warped as soon as they come. So this holds one frame, and a sum for each
@@ -76,6 +78,7 @@ class Fusion:
         Args:
             labels: (K, h, w) float32 of each frame, in order; zeros where nothing is known.
             stride_px: of their grid.
+            device: that warps them.
 
         Returns:
             Position of a frame, and its labels (K, h, w).
@@ -87,7 +90,7 @@ class Fusion:
         last = {target: max(target, *others) for target, others in neighbours.items()}
         sums: dict[int, Tensor] = {}
         for t, own in enumerate(labels):
-            now = torch.from_numpy(own)[None]
+            now = torch.from_numpy(own)[None].to(device)
             if t in neighbours:
                 sums[t] = sums.get(t, 0) + now
             else:
@@ -97,7 +100,7 @@ class Fusion:
                     warped = self._warped(now, others[t], stride_px)
                     sums[target] = sums.get(target, 0) + self.options["weight"] * warped
                 if t == last[target]:
-                    yield target, normalised(sums.pop(target))[0].numpy()
+                    yield target, normalised(sums.pop(target))[0].cpu().numpy()
 
     @cached_property
     def neighbours(self) -> dict[int, dict[int, int]]:
@@ -120,8 +123,9 @@ class Fusion:
         flow, bits = read_flow(self.entry, pair)
         wanted, size = self._bits, self.clip.size
         held = np.ones(flow.shape[1:], bool) if bits is None else (bits & wanted) == wanted
-        valid = torch.from_numpy(held.astype(np.float32))[None, None]
-        on_grid = flow_to_grid(torch.from_numpy(flow)[None], size, self._stride_px, stride_px)
+        valid = torch.from_numpy(held.astype(np.float32))[None, None].to(labels.device)
+        stored = torch.from_numpy(flow)[None].to(labels.device)
+        on_grid = flow_to_grid(stored, size, self._stride_px, stride_px)
         warped, inside = backward_warp(labels, on_grid)
         return warped * (inside & (to_grid(valid, size, self._stride_px, stride_px) > 0.5))
 

@@ -68,7 +68,7 @@ def compute_soft_labels(
         for clip in clips:
             with store.create("soft_labels", asked[clip.id]) as entry:
                 array, along = None, fuse.of(clip) if fuse else None
-                labels = along(label(clip), label.stride_px) if along else enumerate(label(clip))
+                labels = along(label(clip), label.stride_px, device) if along else enumerate(label(clip))
                 for t, probabilities in labels:
                     stored = SOFT_LABEL_CODECS[codec].encode(probabilities)
                     array = _allocate(entry, len(clip.frames), stored, chunk_px) if array is None else array

@@ -82,7 +82,7 @@ class Wanted:
         if self.labels is None:
             return None
         made_from = dict(self.labels.key_inputs(clip))
-        if flow := self.inputs("flow", clip):
+        if options["fuse"]["neighbours"] and (flow := self.inputs("flow", clip)):
             made_from |= fused_along(options["fuse"], entry_key("flow", flow))
         return soft_labels_inputs(clip, made_from, options["chunk_px"], options["codec"])
 
