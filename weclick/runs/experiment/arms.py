@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weclick.common.config import ConfigError, changed_config, check_masks
+from weclick.common.config import ConfigError, changed_config, check_masks, check_source
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ExperimentSection, Role
 from weclick.common.stages import STEPS
@@ -83,6 +83,7 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
         )
     try:
         check_masks(made)
+        check_source(made)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     return made
