@@ -231,7 +231,8 @@ def test_without_a_network_the_hubs_weights_are_told(tmp_path, monkeypatch):
     address = "https://huggingface.co/timm/tf_efficientnet_lite0.in1k/resolve/main/model.safetensors"
     assert imagenet_source("timm/tf_efficientnet_lite0") == (address, None)
     with pytest.raises(
-        ValueError, match=rf"{address} could not be downloaded \(.*set pretrained to that file, or to null"
+        ValueError,
+        match=rf"{address} could not be fetched and loaded \(.*set pretrained to that file, or to null",
     ):
         small("tf_efficientnet_lite0", pretrained="imagenet")
 

@@ -183,8 +183,8 @@ def _with_hub_weights(name: str, options: Mapping[str, Any]) -> Any:
         return _create(name, {**options, "pretrained": True})
     except Exception as error:  # the hub's client passes on errors of several libraries
         raise ValueError(
-            f"pretrained is imagenet, but {address} could not be downloaded ({first_line(error)}); fetch it "
-            "on a connected machine and set pretrained to that file, or to null"
+            f"pretrained is imagenet, but {address} could not be fetched and loaded ({first_line(error)}); "
+            "get it on a connected machine and set pretrained to that file, or to null"
         ) from error
 
 
