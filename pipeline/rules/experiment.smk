@@ -258,7 +258,7 @@ use rule evaluate as experiment_evaluate with:
         flow=fed_shards("flow", "val"),
         student=fed_network("student", "teacher"),
         targets=fed_shards("manifest", "train"),
-        clicks=fed_clicks,
+        clicks=lambda wildcards: [fed_clicks(wildcards)],
     output:
         f"{MADE}/evaluation/metrics.json",
     log:
