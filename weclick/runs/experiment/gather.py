@@ -13,6 +13,7 @@ from weclick.common.digest import canonical_json
 from weclick.common.files import read_json
 from weclick.common.stages import CARD, INDEXED, SCORES
 from weclick.manifest import Manifest, read_manifests
+from weclick.manifest.annotation import annotated
 from weclick.runs.experiment.lineage import Job
 from weclick.runs.experiment.plan import Plan, Trial
 from weclick.store import Store, read_index
@@ -31,7 +32,7 @@ class Gathered:
     def __init__(self, plan: Plan, store: Store):
         self._plan, self._store = plan, store
         self._manifest = cache(self._read_manifest)
-        self._clicks = cache(self._count_clicks)
+        self._supervised = cache(self._count_supervised)
         self._bytes = cache(self._entry_bytes)
 
     def figures(self, data: str) -> dict[tuple[str, int], dict[str, float | None]]:
@@ -51,7 +52,7 @@ class Gathered:
             "classes": list(val.classes.names),
             "train": _counts(train),
             "val": _counts(val),
-            "clicks": sum(map(self._clicks, _fed(trials[0].network, "clicks"))),
+            "clicks": self._supervised(trials[0].network.digest)["clicks"],
             "scored_sha256": _scored_digest(val),
             "devices": sorted({str(self._scores(trial).get("device", "?")) for trial in trials}),
         }
@@ -84,8 +85,7 @@ class Gathered:
         known |= {name: card[name] for name in ("train_seconds", "steps")}
         return {
             **{name: value if words.known(value) else None for name, value in known.items()},
-            "targets": _counts(self._split(trial.network, "train"))["targets"],
-            "clicks": sum(map(self._clicks, _fed(trial.network, "clicks"))),
+            **self._supervised(trial.network.digest),
             "teacher_seconds": sum(self._card(digest)["train_seconds"] for digest in teachers),
             "cache_bytes": sum(
                 self._bytes(digest) for stage in INDEXED for digest in _fed(trial.network, stage.name)
@@ -102,9 +102,19 @@ class Gathered:
         paths = self._plan.home(job).shards("manifest", split, job.config["data"]["shards"])
         return read_manifests(paths)
 
-    def _count_clicks(self, digest: str) -> int:
+    def _count_supervised(self, digest: str) -> dict[str, int]:
+        """How many targets and clicks a training learned from, within its minutes of annotation."""
         job = self._plan.jobs[digest]
-        return len(read_clicks(self._plan.home(job).clicks(job.config["data"]["train"])))
+        (clicks,) = (self._plan.jobs[fed] for fed in _fed(job, "clicks"))
+        kept = annotated(
+            self._split(job, "train"),
+            read_clicks(self._plan.home(clicks).clicks(job.config["data"]["train"])),
+            job.config["annotation"],
+            job.config["supervision"],
+            keep_targets=False,
+        )
+        used = 0 if kept.supervision == "masks" else len(kept.clicks)
+        return {"targets": _counts(kept.manifest)["targets"], "clicks": used}
 
     def _entry_bytes(self, digest: str) -> int:
         """Bytes of the entries that the index of a job names; what is no longer there counts nothing."""
