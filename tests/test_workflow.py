@@ -229,6 +229,7 @@ def test_further_teachers_are_trained_once_and_a_given_one_not_at_all(project):
     project.snakemake("all", "-n", *words)
 
 
+@pytest.mark.slow
 def test_soft_labels_from_files_need_no_teacher_and_an_edit_of_one_reruns_them(project):
     from PIL import Image
 
@@ -272,6 +273,7 @@ def test_soft_labels_from_files_need_no_teacher_and_an_edit_of_one_reruns_them(p
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_fused_soft_labels_wait_for_the_flow(project):
     fused = ("flow={masks: [forward_backward, photometric]}", "soft_labels={fuse: {neighbours: 4}}")
     expected = {"flow_shard", "soft_labels_shard", "student", "evaluate", "report", "lock", "all"}

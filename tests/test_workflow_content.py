@@ -53,6 +53,7 @@ def planned(project: Project) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_same_size_and_time_reruns_its_shard_alone(project, tmp_path):
     mine = tmp_path / "mine"
     project.snakemake("clicks", "frames")

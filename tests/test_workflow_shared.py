@@ -128,7 +128,7 @@ def by_verbs(tmp_path_factory, tiny_config) -> Desk:
 def test_the_workflow_finds_what_a_colleague_made_by_verbs(tmp_path, by_verbs, tiny_config):
     share, own = Path(by_verbs.cache), tmp_path / "own"
     before = state(share)
-    assert entries(share) == {"frames": 2, "flow": 0, "soft_labels": 0, "models": 1}
+    assert entries(share) == {"frames": 2, "masks": 0, "flow": 0, "soft_labels": 0, "models": 1}
     desk = make_desk(tmp_path / "other desk", tiny_config, f"{share}:{own}", data=by_verbs.root / "my data")
     desk.snakemake("results/teacher/model.safetensors")
     desk.assert_found_all("frames/train/0", "teacher/model")

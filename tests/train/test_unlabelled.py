@@ -77,8 +77,8 @@ def gradient(made, batch) -> tuple[dict, torch.Tensor]:
 @pytest.mark.parametrize("codec", SOFT_LABEL_CODECS)
 def test_cells_of_255_teach_nothing_and_do_not_count(street, tmp_path, right, codec, direction):
     batch = batch_of(street, tmp_path, right, codec)
-    assert not batch.labelled[..., 12:].any()
-    assert batch.labelled[..., :12].all()
+    assert not batch.teacher_known[..., 12:].any()
+    assert batch.teacher_known[..., :12].all()
     assert batch.teacher[..., :12].sum(1).numpy() == pytest.approx(1, abs=1e-5)
     terms, grad = gradient(objective(direction), batch)
     assert not grad[..., 12:].any()
@@ -101,7 +101,7 @@ def test_memory_flow_is_off_where_the_target_has_no_label(street, tmp_path, righ
     some, all_ = (
         batch_of(street, tmp_path / name, unknown) for name, unknown in (("a", right), ("b", right & False))
     )
-    assert all_.labelled.all()
+    assert all_.teacher_known.all()
     on, whole = warp_neighbours(some)[1], warp_neighbours(all_)[1]
     assert not on[..., 12:].any()
     assert torch.equal(on[..., :12], whole[..., :12])
@@ -112,11 +112,11 @@ def test_memory_flow_is_off_where_the_target_has_no_label(street, tmp_path, righ
 
 def test_a_crop_between_cells_takes_what_is_mostly_known(street, tmp_path, right):
     batch = batch_of(street, tmp_path, right, crop=[64, 96], scale=[1.7, 1.7], flip=True)
-    known = batch.labelled & batch.inside
+    known = batch.teacher_known & batch.inside
     assert 0 < known.float().mean() < 1
     sums = batch.teacher.sum(1, keepdim=True)
     torch.testing.assert_close(sums[known], torch.ones_like(sums[known]))
-    assert not sums[~batch.labelled].any()
+    assert not sums[~batch.teacher_known].any()
 
 
 @pytest.mark.parametrize("codec", SOFT_LABEL_CODECS)
@@ -137,5 +137,5 @@ def test_the_gathers_of_a_gpu_find_the_same_gaps(codec):
 
 def test_labels_of_a_teacher_carry_no_mask():
     batch = make_batch()
-    assert batch.labelled is None
+    assert batch.teacher_known is None
     assert batch.taught is batch.inside
