@@ -216,8 +216,8 @@ class LocalRoot:
             Its new folder, `<root>/quarantine/<kind>/<key>.<nanoseconds>`.
         """
         target = self.path / QUARANTINE / kind / f"{key}.{time.time_ns()}"
-        make_folders(target.parent, self.path)
-        moved = self.folder(kind, key).rename(target)
+        patiently(lambda: make_folders(target.parent, self.path))
+        moved = patiently(lambda: self.folder(kind, key).rename(target))
         with suppress(OSError):  # another user's
             os.utime(moved)  # it lies there since now
         return moved
