@@ -6,11 +6,17 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from helpers.workflow import Project, make_project
+from weclick.clicks import read_clicks
+from weclick.common.config import load_config
 from weclick.common.schemas import schema_fault
+from weclick.runs.experiment.gather import Gathered
+from weclick.runs.experiment.plan import make_plan
+from weclick.store import Store
 
 OFF = {"kd": {"weight": 0}, "mfd": {"weight": 0}}
 CLICKS = {"description": "clicks alone", "change": OFF}
@@ -68,6 +74,21 @@ def test_it_leaves_a_summary_and_a_page(project):
     assert "clicks alone" in page
     assert not (project.root / "results/soft_labels").exists(), "no arm distils"
     assert (project.root / "results/teacher/model.json").is_file(), "the run's own teacher is the same"
+
+
+def test_the_page_counts_what_the_minutes_of_annotation_pay_for(project, monkeypatch):
+    monkeypatch.chdir(project.root)
+    config = load_config("config/tiny.yaml")
+
+    def counted(minutes):
+        plan = make_plan({**config, "annotation": {**config["annotation"], "minutes": minutes}}, "tiny")
+        return Gathered(plan, Store(["store"])).supervised(plan.trials[0].network.digest)
+
+    whole, some = counted(None), counted(1)
+    assert whole["clicks"] == len(read_clicks(Path("results/clicks/train.h5")))
+    assert 0 < some["targets"] < whole["targets"]
+    assert 0 < some["clicks"] < whole["clicks"]
+    assert counted(1000) == whole
 
 
 def test_a_second_run_computes_nothing(project):

@@ -32,7 +32,7 @@ class Gathered:
     def __init__(self, plan: Plan, store: Store):
         self._plan, self._store = plan, store
         self._manifest = cache(self._read_manifest)
-        self._supervised = cache(self._count_supervised)
+        self.supervised = cache(self._count_supervised)
         self._bytes = cache(self._entry_bytes)
 
     def figures(self, data: str) -> dict[tuple[str, int], dict[str, float | None]]:
@@ -52,7 +52,7 @@ class Gathered:
             "classes": list(val.classes.names),
             "train": _counts(train),
             "val": _counts(val),
-            "clicks": self._supervised(trials[0].network.digest)["clicks"],
+            "clicks": self.supervised(trials[0].network.digest)["clicks"],
             "scored_sha256": _scored_digest(val),
             "devices": sorted({str(self._scores(trial).get("device", "?")) for trial in trials}),
         }
@@ -85,7 +85,7 @@ class Gathered:
         known |= {name: card[name] for name in ("train_seconds", "steps")}
         return {
             **{name: value if words.known(value) else None for name, value in known.items()},
-            **self._supervised(trial.network.digest),
+            **self.supervised(trial.network.digest),
             "teacher_seconds": sum(self._card(digest)["train_seconds"] for digest in teachers),
             "cache_bytes": sum(
                 self._bytes(digest) for stage in INDEXED for digest in _fed(trial.network, stage.name)
