@@ -10,9 +10,10 @@ import yaml
 
 from weclick.common import words
 from weclick.common.files import write_text
-from weclick.runs.report.figures import dots_chart
+from weclick.common.flat import flatten, spell
+from weclick.runs.experiment.lines import lines
+from weclick.runs.report.figures import dots_chart, lines_chart
 from weclick.runs.report.page import environment
-from weclick.runs.report.provenance import flatten, spell
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -34,9 +35,11 @@ def write_page(out: Path, summary: Mapping[str, Any]) -> None:
             question=summary.get("question", ""),
             protocol=summary.get("protocol", ""),
             seeds=summary["seeds"],
+            over=summary.get("over"),
             effect=words.points(summary.get("wanted_effect")).lstrip("+"),
             results=[
                 data_section(name, data, summary["arms"], f"data-{position}")
+                | {"lines_chart": _lines_chart(name, data["arms"], summary, f"data-{position}")}
                 for position, (name, data) in enumerate(summary["results"].items())
             ],
             settings=settings(summary),
@@ -124,6 +127,20 @@ def interval(score: Mapping[str, Any], style: Any) -> str:
     if not (words.known(score["low"]) and words.known(score["high"])):
         return words.DASH
     return f"{style(score['low'])} to {style(score['high'])}".replace("-", MINUS)
+
+
+def _lines_chart(
+    name: str, table: Mapping[str, Mapping[str, Any]], summary: Mapping[str, Any], anchor: str
+) -> str:
+    """mIoU over the key `over` of the experiment; empty if it names none."""
+    if not (over := summary.get("over")):
+        return ""
+    drawn = {
+        label: {value: table[arm]["miou"] for value, arm in line.items()}
+        for label, line in lines(over, summary["arms"], summary["config"]).items()
+    }
+    alt = f"{name}: mean mIoU over {over}, a line for each kind of arm, with 95 % intervals"
+    return lines_chart(drawn, name=f"{anchor}-lines", alt=alt, axis=over)
 
 
 def facts_words(facts: Mapping[str, Any]) -> str:
