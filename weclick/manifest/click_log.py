@@ -99,6 +99,11 @@ class ClickLog:
         """All events so far, each id once, in the order of the file. A replaced file begins a new list."""
         return self._state.events
 
+    @property
+    def known(self) -> set[str]:
+        """Ids of all events so far."""
+        return self._state.known
+
     def clicks(self) -> tuple[LoggedClick, ...]:
         """As `read_click_log`, of what was read so far."""
         return self._state.clicks()
