@@ -47,6 +47,7 @@ class Desk:
     ghosts: Ghosts
     net: PresentNet
     who: str
+    ends: Callable[[], bool]
 
 
 class Refused(Exception):  # noqa: N818 (an answer)
@@ -134,7 +135,7 @@ class _Api:
             await self._in(self._write, board.look)
             found = board.since(generation, int(count))
             left = end - asyncio.get_running_loop().time()
-            if found["events"] or found["generation"] != generation or left <= 0:
+            if found["events"] or found["generation"] != generation or left <= 0 or self._desk.ends():
                 return JSONResponse(found)
             if await request.is_disconnected():
                 return Response(status_code=204)

@@ -69,6 +69,7 @@ def serve(
         ghosts=Ghosts(frames),
         net=PresentNet(Layout(results).weights("student"), frames),
         who=who or _user(),
+        ends=lambda: server.should_exit,
     )
     token = own_token()
     with _listening(port) as listener:
@@ -83,7 +84,7 @@ def serve(
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=60,
-                timeout_graceful_shutdown=1,
+                timeout_graceful_shutdown=3,
             )
         )
         frames.start()
