@@ -15,7 +15,9 @@ from typing import Any
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 WHY_NOT = "neither chromium nor google-chrome is installed"
-PATIENCE_S = 60
+PATIENCE_S = 20
+KEY_CODES = {"Escape": 27, "Enter": 13, "Tab": 9}
+"""Of keys to which the browser itself listens."""
 
 
 class Page:
@@ -126,6 +128,7 @@ class Page:
         text = key if len(key) == 1 and not ctrl else {"Enter": "\r"}.get(key, "")
         code = f"Key{key.upper()}" if len(key) == 1 and key.isalpha() else ""
         told = {"key": key, "modifiers": modifiers, "code": code}
+        told |= {"windowsVirtualKeyCode": KEY_CODES[key]} if key in KEY_CODES else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **told)
         self.call("Input.dispatchKeyEvent", type="keyUp", **told)
 

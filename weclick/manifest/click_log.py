@@ -192,8 +192,9 @@ class _State:
         self.lines += len(lines)
         self.length += end
         self.end = (self.end + content[:end])[-END_BYTES:]
-        if last and (event := _whole(content[end:])):
-            self._add(event)
+        whole = _whole(content[end:]) if last else None
+        if whole:
+            self._add(whole)
         return content[end:]
 
     def clicks(self) -> tuple[LoggedClick, ...]:

@@ -71,6 +71,7 @@ async function go(next, { since = performance.now(), step = 0, keep = true } = {
     const bitmap = frames.peek(place) ?? await frames.get(place, likely(step));
     if (turn !== wanted) return;
     view.show(bitmap, model.on(...place));
+    one("stage").dataset.shown = place.join("/");
     panel.at(...place);
     requestAnimationFrame((now) => performance.measure("frame", { start: since, end: Math.max(now, since) }));
     frames.get(place, likely(step)); // go on with what is likely next

@@ -19,7 +19,12 @@ export class View {
     this.hidden = false;
     this.who = "";
     this.#stamps = new Map();
-    new ResizeObserver(([entry]) => this.#resize(entry)).observe(this.canvases.picture);
+    const observer = new ResizeObserver(([entry]) => this.#resize(entry));
+    try {
+      observer.observe(this.canvases.picture, { box: "device-pixel-content-box" }); // also tells another ratio
+    } catch {
+      observer.observe(this.canvases.picture); // Safari
+    }
   }
 
   #stamps;
@@ -215,8 +220,12 @@ export class View {
     const first = !this.ratio;
     const box = entry.contentBoxSize[0];
     const exact = entry.devicePixelContentBoxSize?.[0];
-    const width = exact?.inlineSize ?? Math.round(box.inlineSize * devicePixelRatio);
-    const height = exact?.blockSize ?? Math.round(box.blockSize * devicePixelRatio);
+    const side = (name) => {
+      const rounded = Math.round(box[name] * devicePixelRatio);
+      // an emulated ratio is not in the exact size
+      return exact && Math.abs(exact[name] - rounded) <= 1 ? exact[name] : rounded;
+    };
+    const [width, height] = [side("inlineSize"), side("blockSize")];
     if (!width || !height) return;
     for (const each of Object.values(this.canvases)) [each.width, each.height] = [width, height];
     this.ratio = width / box.inlineSize;
