@@ -53,14 +53,10 @@ def places_to_press(
     page: Page, pixels: np.ndarray, certain: np.ndarray, count: int, rng: np.random.Generator
 ) -> list[tuple[int, int, int, int]]:
     """Places of the screen on the frame, and what is seen there: (screen y, screen x, y, x)."""
-    box = page.ask(
-        "(() => { const b = document.querySelector('#picture').getBoundingClientRect();"
-        " return [b.left, b.top, b.right - 70, b.bottom - 70]; })()"
-    )
     ratio = page.ask("devicePixelRatio")
-    left, top, right, bottom = (round(side * ratio) for side in box)
+    left, top, right, bottom = (round(side * ratio) for side in page.box("#picture"))
     inside = np.zeros_like(certain)
-    inside[top + 10 : bottom, left + 10 : right] = True
+    inside[top + 10 : bottom - round(70 * ratio), left + 10 : right - round(70 * ratio)] = True
     ground = (pixels == SIDE - 1).all(-1) | (pixels == 0).all(-1)  # so the stage beside the frame reads
     at = np.argwhere(certain & inside & ~ground)
     chosen: dict[tuple[int, int], tuple[int, int, int, int]] = {}

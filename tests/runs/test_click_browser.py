@@ -72,20 +72,15 @@ def shown(page, clip, frame):
 
 def go_to(page, clip, frame):
     """By the choice of clips and the line of time."""
-    page.ask(
-        f"(() => {{ const c = document.querySelector('#clip'); c.value = {clip}; c.dispatchEvent(new Event('change')); }})()"
-    )
+    page.choose("#clip", clip)
     page.wait(f"document.querySelector('#stage').dataset.shown.startsWith('{clip}/')")
-    page.ask(
-        f"(() => {{ const a = document.querySelector('#at'); a.value = {frame}; a.dispatchEvent(new Event('input')); }})()"
-    )
+    page.choose("#at", frame, "input")
     shown(page, clip, frame)
 
 
 def stage_middle(page):
-    return page.ask(
-        "(() => { const b = document.querySelector('#stage').getBoundingClientRect(); return [b.left + b.width / 2, b.top + b.height / 2]; })()"
-    )
+    left, top, right, bottom = page.box("#stage")
+    return (left + right) / 2, (top + bottom) / 2
 
 
 def saved(page):
@@ -108,12 +103,18 @@ def logged(server, count):
     raise AssertionError(f"{len(found)} clicks are there, expected {count}")
 
 
+DRAWN = """(() => {
+  const canvas = document.querySelector("#CANVAS");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let count = 0;
+  for (let i = 3; i < data.length; i += 4) count += data[i] > 0;
+  return count;
+})()"""
+
+
 def drawn(page, canvas="points"):
     """How many pixels of a canvas are not clear."""
-    return page.ask(
-        f"(() => {{ const c = document.querySelector('#{canvas}'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-        " let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"
-    )
+    return page.ask(DRAWN.replace("CANVAS", canvas))
 
 
 def test_a_click_is_drawn_saved_counted_and_taken_back(page, served):
@@ -187,9 +188,8 @@ def test_the_next_frame_is_one_without_a_click(page, served):
         seen.add(place)
         page.click(*stage_middle(page))
         page.press(" ")
-        page.wait(
-            f"document.querySelector('#stage').dataset.shown !== '{place}' || !document.querySelector('#toast').hidden"
-        )
+        moved = f"document.querySelector('#stage').dataset.shown !== '{place}'"
+        page.wait(f"{moved} || !document.querySelector('#toast').hidden")
     assert len(seen) == 6
     page.wait("document.querySelector('#toast').textContent.startsWith('Every frame of the queue')")
     logged(served, 6)
@@ -332,11 +332,9 @@ def test_a_click_that_the_server_refuses_disappears_with_a_reason(page, served):
         "y": H // 2,
         "x": W // 2,
     }
-    x, y = page.ask(
-        "(() => { const b = document.querySelector('#picture').getBoundingClientRect();"
-        f" const s = Math.min((b.width - 24) / {W}, (b.height - 24) / {H});"
-        " return [b.left + b.width / 2 + s / 2, b.top + b.height / 2 + s / 2]; })()"
-    )
+    left, top, right, bottom = page.box("#picture")
+    scale = min((right - left - 24) / W, (bottom - top - 24) / H)
+    x, y = ((left + right + scale) / 2, (top + bottom + scale) / 2)
     # the page hears of it only afterwards
     page.call(
         "Network.emulateNetworkConditions",
@@ -403,15 +401,17 @@ def test_frames_that_nobody_waits_for_are_dropped(page):
     shown(page, STREET, 11)
 
 
+NAMELESS = """[...document.querySelectorAll("button, input, select, [role]")].filter((each) =>
+  !each.ariaLabel && !each.textContent.trim() && !each.labels?.length && !each.getAttribute("aria-labelledby")
+  && !["status", "alert"].includes(each.role)).map((each) => each.outerHTML.slice(0, 80))"""
+"""What a screen reader could not name."""
+
+
 @pytest.mark.parametrize("width", [1400, 420])
 def test_it_fits_the_screen_and_says_what_everything_is(page, width):
     page.resize(width, 900)
     assert page.ask("document.documentElement.scrollWidth") == width
-    nameless = page.ask(
-        "[...document.querySelectorAll('button, input, select, [role]')]"
-        ".filter((e) => !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.getAttribute('aria-labelledby') || e.role === 'status' || e.role === 'alert'))"
-        ".map((e) => e.outerHTML.slice(0, 80))"
-    )
+    nameless = page.ask(NAMELESS)
     assert nameless == []
     small = page.ask(
         "[...document.querySelectorAll('#actions button, #classes button, #time button')]"

@@ -2,13 +2,13 @@
 
 const ACTIONS = [
   ["next", "Next frame of the queue", ["Space", "N"]],
-  ["back", "Back to the frame before", ["B", "Backspace"]],
+  ["back", "Back", ["B", "Backspace"]],
   ["earlier", "One frame back", [","]],
   ["later", "One frame on", ["."]],
   ["clipBefore", "Clip before", ["PageUp"]],
   ["clipAfter", "Clip after", ["PageDown"]],
   ["undo", "Undo your last click", ["Z", "Ctrl+Z"]],
-  ["redo", "Redo", ["Y", "Shift+Z", "Ctrl+Shift+Z", "Ctrl+Y"]],
+  ["redo", "Redo", ["Y", "Shift+Z", "Ctrl+Y", "Ctrl+Shift+Z"]],
   ["left", "Move the cursor", ["ArrowLeft"]],
   ["right", "", ["ArrowRight"]],
   ["up", "", ["ArrowUp"]],
@@ -21,13 +21,14 @@ const ACTIONS = [
   ["zoomIn", "Zoom in", ["+", "="]],
   ["zoomOut", "Zoom out", ["-"]],
   ["fit", "Whole frame", ["0"]],
-  ["ghost", "Confirm the ghost at the pointer", ["G"]],
+  ["ghost", "Confirm the nearest ghost", ["G"]],
   ["ghosts", "Confirm all ghosts", ["Shift+G"]],
-  ["prediction", "Prediction of the present net", ["P"]],
-  ["scribble", "Scribbles instead of clicks", ["S"]],
+  ["prediction", "What the net predicts", ["P"]],
+  ["scribble", "Scribbles or clicks", ["S"]],
   ["hide", "Hide points", ["H"]],
   ["help", "This table", ["?"]],
 ];
+const SHOWN = { redo: ["Y", "Shift+Z"], leftOne: ["Shift", "←", "→", "↑", "↓"] }; // the others are said by these
 
 const TAKEN = new Set(ACTIONS.flatMap(([, , keys]) => keys));
 const LETTERS = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
@@ -71,13 +72,12 @@ export function watchKeys(actions, choose) {
 
 /** Fill the list of the dialog. */
 export function listKeys(list) {
-  const rows = [["1 – 9, then letters", "Choose a class"], ...grouped()];
-  list.replaceChildren(...rows.map(([keys, text]) => {
+  list.replaceChildren(...rows().map(([keys, text]) => {
     const row = document.createElement("div");
     const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
-    for (const key of Array.isArray(keys) ? keys : [keys]) {
+    for (const key of keys) {
       const cap = document.createElement("kbd");
-      cap.textContent = Array.isArray(keys) ? keyLabel(key) : key;
+      cap.textContent = keyLabel(key);
       dt.append(cap);
     }
     dd.textContent = text;
@@ -86,11 +86,11 @@ export function listKeys(list) {
   }));
 }
 
-function grouped() {
-  const rows = [];
-  for (const [, text, keys] of ACTIONS) {
-    if (text) rows.push([[...keys], text]);
-    else rows.at(-1)[0].push(...keys);
+function rows() {
+  const found = [[["1 – 9", "A", "C …"], "Choose a class"]];
+  for (const [name, text, keys] of ACTIONS) {
+    if (text) found.push([SHOWN[name] ?? [...keys], text]);
+    else if (!name.endsWith("One")) found.at(-1)[0].push(...keys);
   }
-  return rows;
+  return found;
 }

@@ -208,6 +208,7 @@ function send(click) {
   taken.length = 0;
   panel.made.push(performance.now());
   dropGhosts(click);
+  history();
 }
 
 function undo() {
@@ -228,8 +229,15 @@ function redo() {
   follow(again, "clicked again");
 }
 
+/** Which of the two buttons do something. */
+function history() {
+  one("undo").disabled = !done.length;
+  one("redo").disabled = !taken.length;
+}
+
 function follow({ clip, frame, class: number }, what) {
   say(`${model.classes[number].name} ${what}`);
+  history();
   if (clip !== place[0] || frame !== place[1]) {
     tell(`${model.classes[number].name} ${what} on ${model.clips[clip].name}, ${model.frameName(clip, frame)}.`);
     go([clip, frame]);
@@ -331,7 +339,7 @@ watchKeys(actions, choose);
 listKeys(one("keys-list"));
 
 const buttons = { "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit", ghosts: "ghosts" };
-for (const button of document.querySelectorAll("#actions button, #time button, #zoom button")) {
+for (const button of document.querySelectorAll("#actions button, #time button, #zoom button, #help")) {
   button.addEventListener("click", (event) => actions[buttons[button.id] ?? button.id](event));
 }
 one("at").addEventListener("input", ({ target }) => go([place[0], Number(target.value)]));
@@ -360,6 +368,7 @@ outbox.addEventListener("changed", () => panel.saved(model.pending.size, outbox.
 outbox.addEventListener("refused", ({ detail: { why, id } }) => {
   tell(`Not taken: ${why}.`);
   for (const list of [done, taken]) list.splice(0, Infinity, ...list.filter((click) => click.id !== id));
+  history();
 });
 setInterval(() => panel.pace(), 5000);
 
@@ -392,6 +401,7 @@ async function followLog() {
 one("who").value = localStorage.getItem("weclick:who") ?? model.who;
 view.who = who();
 choose(0);
+history();
 showGhosts([]);
 one("prediction").disabled = !model.prediction;
 panel.saved(0, "");

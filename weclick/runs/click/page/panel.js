@@ -75,7 +75,7 @@ export class Panel {
     one("total").textContent = total.toLocaleString("en");
     one("clicked").textContent = model.frames.size.toLocaleString("en");
     const queued = model.queue.filter(([clip, frame]) => model.frames.has(model.key(clip, frame))).length;
-    one("clicked-of").textContent = `frames, ${queued}/${model.queue.length} queued`;
+    one("queued").textContent = `${queued} of ${many(model.queue.length, "queued frame")} ${queued === 1 ? "has" : "have"} a click.`;
     const people = [...model.people].filter(([, count]) => count > 0).sort((a, b) => b[1] - a[1]);
     one("people").textContent = people.length < 2 ? "" : people.map(([name, count]) => `${name || "unnamed"} ${count}`).join(" · ");
   }

@@ -158,7 +158,7 @@ export class View {
 
   #makeStamp(number, kind) {
     const stamp = document.createElement("canvas");
-    const side = RADIUS + 3;
+    const side = RADIUS + 4;
     stamp.width = stamp.height = 2 * Math.ceil(side * this.ratio);
     const pen = stamp.getContext("2d");
     pen.translate(stamp.width / 2, stamp.height / 2);
@@ -170,11 +170,11 @@ export class View {
     } else {
       path.arc(0, 0, RADIUS, 0, 2 * Math.PI);
     }
-    const strokes = kind === "ghost" ? [[4.5, "#0008"], [3, this.#color(number)]] : [[4.5, "#000a"], [2.5, "#fff"]];
-    if (kind === "ghost") pen.setLineDash([3.2, 3.1]);
-    for (const [width, color] of strokes) {
+    const rings = kind === "ghost" ? [[6, "#0008"], [4.5, "#fff"], [3, this.#color(number)]] : [[4.5, "#000a"], [2.5, "#fff"]];
+    for (const [width, color] of rings) {
       pen.lineWidth = width;
       pen.strokeStyle = color;
+      if (kind === "ghost" && width === 3) pen.setLineDash([3.4, 2.9]);
       pen.stroke(path);
     }
     if (kind !== "ghost") {
