@@ -47,6 +47,7 @@ export class View {
     this.scale = this.#fitting();
     this.x = (w - this.scale * this.width) / 2;
     this.y = (h - this.scale * this.height) / 2;
+    this.#hold();
     this.draw();
   }
 
@@ -192,7 +193,6 @@ export class View {
     const scale = this.scale * this.ratio;
     pen.setTransform(scale, 0, 0, scale, this.x * this.ratio, this.y * this.ratio);
     pen.imageSmoothingEnabled = id === "picture" && scale < 1.5; // pixels are to be told apart when they are large
-    pen.imageSmoothingQuality = "high";
     pen.drawImage(bitmap, 0, 0);
   }
 
@@ -208,12 +208,13 @@ export class View {
     return Math.min((w - 24) / this.width, (h - 24) / this.height);
   }
 
-  /** Keep a part of the frame in view. */
+  /** Keep a part of the frame in view, and its corner on a corner of the screen's pixels. */
   #hold() {
     const { clientWidth: w, clientHeight: h } = this.canvases.picture;
     const edge = 40;
-    this.x = Math.min(Math.max(this.x, edge - this.scale * this.width), w - edge);
-    this.y = Math.min(Math.max(this.y, edge - this.scale * this.height), h - edge);
+    const whole = (at) => Math.round(at * this.ratio) / this.ratio;
+    this.x = whole(Math.min(Math.max(this.x, edge - this.scale * this.width), w - edge));
+    this.y = whole(Math.min(Math.max(this.y, edge - this.scale * this.height), h - edge));
   }
 
   #resize(entry) {
