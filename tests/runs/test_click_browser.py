@@ -369,7 +369,9 @@ def test_a_ghost_follows_the_flow_and_becomes_a_click_by_a_key(page, served):
     page.press(".")
     page.press(".")
     shown(page, STREET, 8)
-    page.wait("document.querySelector('#ghosts-text').textContent === 'Ghosts 1'")
+    page.wait(
+        "document.querySelector('#ghosts-text').textContent === 'Ghosts 1'", patience_s=120
+    )  # loads torch
     assert drawn(page) > 20
     page.press("g")
     ghost = logged(served, 2)[1]
@@ -383,7 +385,7 @@ def test_the_present_net_is_laid_over_the_frame(page):
     assert drawn(page, "guess") == 0
     page.press("p")
     page.wait("document.querySelector('#prediction').ariaPressed === 'true'")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while drawn(page, "guess") == 0 and time.monotonic() < end:
         time.sleep(0.1)
     assert drawn(page, "guess") > 10_000

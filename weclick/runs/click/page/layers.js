@@ -62,7 +62,8 @@ export class Layers {
     if (!this.model.hasNear(...place, this.model.reach)) return;
     try {
       const { ghosts } = await getJson(`/api/ghosts/${place.join("/")}`, signal);
-      if (turn === this.browse.turn) this.#show(ghosts);
+      const fresh = (ghost) => !this.view.clicks.some((click) => click.class === ghost.class && apart(click, ghost.y, ghost.x) <= SAME_PX);
+      if (turn === this.browse.turn) this.#show(ghosts.filter(fresh)); // clicks may have come meanwhile
     } catch (error) {
       if (error instanceof Refused) tell(error.message);
     }
