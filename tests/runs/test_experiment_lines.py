@@ -1,5 +1,7 @@
 """Arms that differ in one key alone are a line over it."""
 
+from xml.etree import ElementTree
+
 import pytest
 
 from helpers.experiment_summary import make_summary
@@ -55,6 +57,16 @@ def test_the_page_draws_them(tmp_path):
     write_page(tmp_path / "with.html", summary | {"over": "kd.weight"})
     without, drawn = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("without", "with"))
     assert drawn.count("<svg") == without.count("<svg") + len(summary["results"])
+    files = list((tmp_path / "figures").iterdir())
+    for file in files:
+        image = ElementTree.parse(file).getroot()
+        assert image.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "var(" in file.read_text("utf-8").partition("</style>")[2]
+        assert "--ink" in image[0].text
+    charts = {path.stem for path in files}
+    assert charts == {
+        f"{data}-{chart}" for data in summary["results"] for chart in ("arms", "differences", "over")
+    }
     assert "mIoU over <code>kd.weight</code>" in drawn
     assert "mIoU over" not in without
 

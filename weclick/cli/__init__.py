@@ -11,6 +11,7 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     cache,
     cache_audit,
     cache_trust,
+    click,
     click_files,
     compare,
     doctor,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weclick.common.errors import InputError
-
 from weclick.manifest.upright import check_pixels, upright
 
 # These say what a frame of a video is. One place says it, and an edit there would train networks again.

@@ -168,6 +168,20 @@ def lines_chart(
     return _svg(figure, name, alt)
 
 
+def with_style(svg: str, style: str) -> str:
+    """A chart as a file of its own.
+
+    Args:
+        svg: as the charts of this module are.
+        style: CSS that sets the page's colours and font.
+    """
+    text = "text { font-family: var(--font) !important; }"
+    head, tag, rest = svg.partition("<svg")
+    opened, end, drawn = rest.partition(">")
+    spaces = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f"{head}{tag}{spaces}{opened}{end}<style>{style}\n{text}</style>{drawn}"
+
+
 def _axes(width_in: float, height_in: float, *, grid: bool = True) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     axes = figure.add_subplot()
