@@ -1,33 +1,56 @@
-"""Clicks that people made: their table, checked against the manifest."""
+"""Clicks that people made: their table or log, checked against the manifest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Literal
 
 import numpy as np
 
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding, many
 from weclick.manifest import Clip, Manifest
-from weclick.manifest.click_file import read_click_file
 from weclick.manifest.click_table import POINT
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.names import ClipNames, nearest, plain
+from weclick.manifest.people import Origin, PersonsClick, read_people
 
 Points = dict[tuple[str, str], np.ndarray]
 """(clip id, frame name) -> (N,) array of dtype POINT."""
+
+Origins = dict[tuple[str, str], tuple[Origin, ...]]
+"""(clip id, frame name) -> the origin of each of its clicks."""
 
 FEW = 5
 """So many clicks say nothing about the unit of their coordinates."""
 
 
-def import_clicks(manifest: Manifest) -> tuple[Points, list[Finding]]:
-    """The click file's rows for the targets of this split; other rows belong to another split.
+@dataclass(frozen=True)
+class Imported:
+    """The clicks of a file that people made, of one split.
 
-    Returns:
-        The clicks, without those that the table names twice, and what looks strange in the table.
+    Attributes:
+        points: of each frame, sorted by (class id, y, x), without those that the file names twice.
+        origins: of each click of `points`.
+        findings: what looks strange in the file.
+    """
+
+    points: Points
+    origins: Origins
+    findings: list[Finding]
+
+
+def import_clicks(manifest: Manifest, of: Literal["targets", "scored"] = "targets") -> Imported:
+    """People's clicks on the frames of a split that are learned from, or on those that are scored.
+
+    The file's other clicks belong to another split, or to the frames of the other role.
+
+    Args:
+        manifest: a split, whose file of clicks is read.
+        of: the role of the frames.
 
     Raises:
         InputError: a click lies outside its frame, has an unknown class, or contradicts another one.
@@ -35,23 +58,33 @@ def import_clicks(manifest: Manifest) -> tuple[Points, list[Finding]]:
     assert manifest.click_file is not None
     path = manifest.path(manifest.click_file)
     names, table = ClipNames(manifest.clips), _Table(manifest.shrink)
-    for line, row in read_click_file(path, manifest.click_file_digest):
-        where = f"{path}, line {line}"
-        class_id = _class_id(row["class"], manifest.classes.names, where)
-        clip, position = names.find(row["clip"], row["frame"]) or (None, 0)
-        if clip is None or position not in clip.targets:
-            table.left_out += [f"line {line}"] if names.clip(row["clip"]) else []
+    scribbles = 0
+    for click in read_people(path, manifest.click_file_digest):
+        where = f"{path}, {click.where}"
+        class_id = _class_id(click.class_name, manifest.classes.names, where)
+        clip, position = names.find(click.clip, click.frame) or (None, 0)
+        if clip is None or position not in getattr(clip, of):
+            continue
+        if click.points:
+            scribbles += 1
             continue
         if clip.id not in table.whole:
             whole = frame_size(manifest.path(clip.frames[0].image)) if manifest.shrink > 1 else clip.size
             table.whole[clip.id] = whole
-        table.add(clip, clip.frames[position].name, (row["y"], row["x"]), class_id, line, where)
-    return {key: sorted_clicks(clicks) for key, clicks in table.clicks.items()}, table.findings(str(path))
-
-
-def sorted_clicks(clicks: Iterable[tuple[int, int, int, int]]) -> np.ndarray:
-    """(y, x, class id, area) of each click -> the array of a click table, sorted by (class id, y, x)."""
-    return np.sort(np.array(list(clicks), POINT), order=("class_id", "y", "x"))
+        table.add(clip, clip.frames[position].name, class_id, click, where)
+    findings = table.findings(str(path))
+    if scribbles:
+        told = f"{scribbles} scribbles on frames of split {manifest.split!r} are left out"
+        findings.append(Finding("warning", str(path), told, "only clicks count"))
+    frames = {key: sorted(clicks, key=itemgetter(slice(3))) for key, clicks in table.clicks.items()}
+    return Imported(
+        points={
+            key: np.array([(y, x, class_id, 0) for class_id, y, x, _ in found], POINT)
+            for key, found in frames.items()
+        },
+        origins={key: tuple(origin for *_, origin in found) for key, found in frames.items()},
+        findings=findings,
+    )
 
 
 @dataclass
@@ -61,29 +94,25 @@ class _Table:
     Attributes:
         shrink: of the manifest.
         whole: clip id -> (H, W) px on disk.
-        clicks: (clip id, frame name) -> (y, x, class id, 0) in pixels of the frame as read.
-        seen: (clip id, frame name, y, x) in pixels on disk -> class id and line.
+        clicks: (clip id, frame name) -> (class id, y, x, origin) in pixels of the frame as read.
+        seen: (clip id, frame name, y, x) in pixels on disk -> class id and place in the file.
         read: (clip id, frame name, y, x) in pixels of the frame as read -> class id of the first click.
-        twice: lines that repeat another one.
-        left_out: lines on frames of this split that are no targets.
-        merged: lines whose pixel, once shrunk, is that of a click of another class.
+        twice: clicks that repeat another one.
+        merged: clicks whose pixel, once shrunk, is that of a click of another class.
         largest: the largest coordinate, px on disk.
     """
 
     shrink: int
     whole: dict[str, tuple[int, int]] = field(default_factory=dict)
-    clicks: dict[tuple[str, str], list[tuple[int, int, int, int]]] = field(default_factory=dict)
-    seen: dict[tuple[str, str, int, int], tuple[int, int]] = field(default_factory=dict)
+    clicks: dict[tuple[str, str], list[tuple[int, int, int, Origin]]] = field(default_factory=dict)
+    seen: dict[tuple[str, str, int, int], tuple[int, str]] = field(default_factory=dict)
     read: dict[tuple[str, str, int, int], int] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     largest: int = 0
 
-    def add(
-        self, clip: Clip, frame: str, texts: tuple[str, str], class_id: int, line: int, where: str
-    ) -> None:
-        whole = self.whole[clip.id]
+    def add(self, clip: Clip, frame: str, class_id: int, click: PersonsClick, where: str) -> None:
+        whole, texts = self.whole[clip.id], (click.y, click.x)
         yx = [float(text) for text in texts]
         for axis, value, text, side in zip("yx", yx, texts, whole, strict=True):
             if not -0.5 <= value <= side - 0.5:
@@ -94,19 +123,19 @@ class _Table:
                 )
         y, x = (_pixel(value, side, side) for value, side in zip(yx, whole, strict=True))
         self.largest = max(self.largest, y, x)
-        other, first = self.seen.setdefault((clip.id, frame, y, x), (class_id, line))
+        other, first = self.seen.setdefault((clip.id, frame, y, x), (class_id, click.where))
         if other != class_id:
             raise InputError(
                 f"{where}: gives the pixel (y {y}, x {x}) of clip {clip.id!r}, frame {frame!r} another class "
-                f"than line {first}; keep one of the two"
+                f"than {first}; keep one of the two"
             )
-        if first != line:
-            self.twice.append(f"line {line} repeats line {first}")
+        if first != click.where:
+            self.twice.append(f"{click.where} repeats {first}")
             return
         y, x = (_pixel(value, *sides) for value, *sides in zip(yx, whole, clip.size, strict=True))
         if self.read.setdefault((clip.id, frame, y, x), class_id) != class_id:
-            self.merged.append(f"line {line}")
-        self.clicks.setdefault((clip.id, frame), []).append((y, x, class_id, 0))
+            self.merged.append(click.where)
+        self.clicks.setdefault((clip.id, frame), []).append((class_id, y, x, click.origin))
 
     def findings(self, path: str) -> list[Finding]:
         found = []
@@ -119,10 +148,6 @@ class _Table:
             found.append(
                 Finding("warning", path, f"{len(self.merged)} {told} ({self.merged[0]} first)", todo)
             )
-        if self.left_out:
-            told = f"{len(self.left_out)} clicks lie on frames that data.target_every leaves out"
-            todo = "they do not count; to train on them, set data.target_every to null"
-            found.append(Finding("warning", path, f"{told} ({self.left_out[0]} first)", todo))
         share = max((100 / height * 100 / width for height, width in self.whole.values()), default=1)
         if len(self.seen) > FEW and self.largest <= 100 and share < 0.1:
             sizes = " or ".join(f"{height}x{width}" for height, width in sorted({*self.whole.values()})[:3])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from weclick.common.digest import canonical_json, file_digest
 from weclick.common.errors import InputError
+from weclick.common.sections import Mix
 from weclick.datasets.digests import edited_files, file_digests
 from weclick.datasets.file_names import in_utf8
 from weclick.datasets.orientations import file_orientations
@@ -29,10 +30,11 @@ class Dataset:
         classes: the label space.
         splits: those on disk.
         list_clips: split -> its clips, without digests and sizes.
-        click_file: a table of clicks made by people, relative to the root; None: clicks come from labels.
+        click_file: a table or log of clicks made by people, relative to the root; None: clicks come from
+            labels.
         shrink: frames and labels are read at 1/shrink of their size.
-        unscored: a split that may lack labelled frames, since people's clicks train without a mask. Nothing
-            can be scored then.
+        unscored: a split that may lack frames to score, since people's clicks train without a mask.
+        mix: which clicks count where there is a click file.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Dataset:
     click_file: str | None = None
     shrink: int = 1
     unscored: str | None = None
+    mix: Mix = "human"
     _listed: dict[str, tuple[Clip, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def clips(self, split: str) -> tuple[Clip, ...]:
@@ -68,9 +71,11 @@ class Dataset:
         clips = tuple(sorted(self.list_clips(split), key=lambda clip: clip.id))
         if not any(clip.targets or clip.scored for clip in clips) and split != self.unscored:
             clicked = f", and {self.click_file} has no click on a frame of it" if self.click_file else ""
+            how = f", click in it (`weclick click --root {self.root}`)" if self.name == "folder" else ""
             raise InputError(
                 f"{self.root}: split {split!r} has {len(clips)} clips, but no labelled frame to train on or "
-                f"score{clicked}; add labels for {self.name}, or name another split in data.train or data.val"
+                f"score{clicked}; add labels for {self.name}{how}, or name another split in data.train or "
+                "data.val"
             )
         return clips
 
