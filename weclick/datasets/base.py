@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from weclick.common.digest import canonical_json, file_digest
+from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError
 from weclick.common.sections import Mix
 from weclick.datasets.digests import edited_files, file_digests
@@ -18,6 +18,7 @@ from weclick.datasets.orientations import file_orientations
 from weclick.manifest import Classes, Clip, Frame, Manifest, frame_digest, read_manifest, shard_of
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
+from weclick.manifest.people import people_digest
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,6 @@ def build_manifest(
     clips = [trim(clip, reach_frames) for clip in _shard(dataset, split, shard, shards)]
     clips = [clip for clip in clips if clip.frames]
     files = {name for clip in clips for name in _files(clip)}
-    if dataset.click_file:
-        files.add(dataset.click_file)
     digests = file_digests([dataset.root / name for name in sorted(files)], remember)
     by_name = {name: digests[dataset.root / name] for name in files}
     images = dict.fromkeys(frame.image for clip in clips for frame in clip.frames)
@@ -116,7 +115,7 @@ def build_manifest(
         classes=dataset.classes,
         clips=tuple(_complete(clip, dataset, by_name, orientations) for clip in clips),
         click_file=dataset.click_file,
-        click_file_digest=by_name[dataset.click_file] if dataset.click_file else None,
+        click_file_digest=people_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
         shrink=dataset.shrink,
     )
 
@@ -158,7 +157,7 @@ def listing_digest(
         "edited": [(name, edit) for name, (_, edit) in zip(names, files, strict=True) if edit],
         "roles": [(clip.id, clip.targets, clip.scored) for clip in clips],
         "classes": asdict(dataset.classes),
-        "clicks": file_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
+        "clicks": people_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
     }
     return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from weclick.common.content import growing_digest
+from weclick.common.digest import file_digest
 from weclick.manifest.click_file import ORIGIN_COLUMNS, read_click_file
-from weclick.manifest.click_log import LoggedClick, read_click_log
+from weclick.manifest.click_log import LOG_BYTES, LoggedClick, read_click_log
 
 Source = Literal["human", "mask", "import", "ghost"]
 """Where a click comes from: a person, a mask, another tool's file, or an earlier click that was carried along
@@ -62,7 +64,7 @@ def read_people(path: Path, sha256: str | None = None) -> list[PersonsClick]:
 
     Args:
         path: of the file.
-        sha256: hex digest that its content must have; None or empty takes any content.
+        sha256: `people_digest` that it must have; None or empty takes any content.
 
     Raises:
         ChangedFileError, FileNotFoundError, ValueError: as in `read_click_log` and `read_click_file`.
@@ -70,6 +72,16 @@ def read_people(path: Path, sha256: str | None = None) -> list[PersonsClick]:
     if Path(path).suffix.lower() == LOG_SUFFIX:
         return [_logged(click) for click in read_click_log(path, sha256)]
     return [_of_row(line, row) for line, row in read_click_file(path, sha256)]
+
+
+def people_digest(path: Path) -> str:
+    """The digest of a file that people made. People may go on clicking: a log's tells how long it was.
+
+    Raises:
+        OSError, InputError: it cannot be read.
+    """
+    is_log = Path(path).suffix.lower() == LOG_SUFFIX
+    return growing_digest(path, LOG_BYTES) if is_log else file_digest(path)
 
 
 def _logged(click: LoggedClick) -> PersonsClick:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from weclick.clicks.people import Points
 from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.spread import spread_over
 from weclick.common.stages import ROLES
+from weclick.evaluate.held_out import held_out_clicks
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.images import read_ids
 from weclick.manifest.read import read_clip, read_label
@@ -86,9 +88,10 @@ def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any]
 
 
 def prediction_gallery(results: Results) -> dict[str, Any]:
-    """Frame, truth and predictions of the networks, for the examples that the evaluation kept."""
+    """Frame, truth or clicks, and predictions of the networks, for the examples that the evaluation kept."""
     examples = results.evaluation.get("examples", [])
-    rows = [_prediction_row(results, example) for example in spread_over(examples, MAX_EXAMPLES)]
+    held_out = held_out_clicks(results.val)
+    rows = [_prediction_row(results, held_out, example) for example in spread_over(examples, MAX_EXAMPLES)]
     return {"rows": rows, "left_out": len(examples) - len(rows)}
 
 
@@ -134,7 +137,7 @@ def _flow_row(manifest: Manifest, pair: FlowPair, max_px: float) -> list[Caption
     ]
 
 
-def _prediction_row(results: Results, example: Mapping[str, str]) -> list[Captioned]:
+def _prediction_row(results: Results, held_out: Points, example: Mapping[str, str]) -> list[Captioned]:
     val, palette = results.val, results.val.classes.palette
     clip, t = _find(results, example["clip"], example["frame"])
     frame, where = clip.frames[t], f"{clip.id}, frame {clip.frames[t].name}"
@@ -143,6 +146,9 @@ def _prediction_row(results: Results, example: Mapping[str, str]) -> list[Captio
     if frame.label is not None:
         truth = overlay(image, read_label(val, frame), palette)
         row.append((picture(truth, f"True classes of {where}"), "truth"))
+    elif (clicks := held_out.get((clip.id, frame.name))) is not None:
+        marked = draw_clicks(image, clicks, palette)
+        row.append((picture(marked, f"Held-out clicks of {where}"), "held-out clicks"))
     for role in ROLES:
         if role in example:
             path = require(results.layout.of("evaluate") / example[role], "evaluate")
