@@ -317,7 +317,7 @@ class TestTable:
         write_json(table, tmp_path / "train.json")
         written = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
         Draft202012Validator(load_schema("clicks")).validate(written)
-        mask = {"source": "mask", "who": "", "tool": ""}
+        mask = {"source": "mask", "who": "", "tool": "", "scribble": 0}
         assert written["frames"][0] == {
             "clip": "a",
             "frame": "f0",

@@ -54,7 +54,13 @@ def generate_clicks(
     made_by = {"click_file": manifest.click_file} if manifest.click_file else {}
     origins = people.origins | {frame: (MASK,) * len(points) for frame, points in made.items()}
     return SourcedClicks(
-        manifest.split, manifest.classes.names, frames, made_by | told, seed, origins=origins
+        manifest.split,
+        manifest.classes.names,
+        frames,
+        made_by | told,
+        seed,
+        scribbles=people.scribbles,
+        origins=origins,
     )
 
 

@@ -1,9 +1,10 @@
 """The click table: all clicks of a split in one HDF5 file, or in JSON for other tools.
 
 HDF5 layout: dataset `clicks` (N,) of (clip, frame: UTF-8, y, x: int32 px, class_id: uint8, area: int32 px,
-source, who, tool: UTF-8), sorted by (clip, frame, class_id, y, x); its attributes are schema_version, split,
-classes (JSON list of names), ignore, units (JSON), options (JSON), seed, and sha256 (hex) over rows and
-attributes. Version 1 lacks the last three columns; it is still read.
+source, who, tool: UTF-8, scribble: int32), sorted by (clip, frame, class_id, y, x); its attributes are
+schema_version, split, classes (JSON list of names), ignore, units (JSON), options (JSON), seed, and sha256
+(hex) over rows and attributes. A scribble has a row for each pixel, with its number; that of a click is 0.
+Version 1 lacks the last four columns; it is still read.
 """
 
 from __future__ import annotations
@@ -34,9 +35,14 @@ UNITS = {"y": "px", "x": "px", "area": "px"}
 _NAMES = POINT.names or ()
 _COLUMNS = {
     1: ("clip", "frame", *_NAMES),
-    2: ("clip", "frame", *_NAMES, *(part.name for part in fields(Origin))),
+    2: ("clip", "frame", *_NAMES, *(part.name for part in fields(Origin)), "scribble"),
 }
 """Version -> columns."""
+
+Place = tuple[str, str]
+"""Clip id and frame name."""
+
+Points = dict[Place, np.ndarray]
 
 
 def clicks_digest(table: ClickTable) -> str:
@@ -45,6 +51,8 @@ def clicks_digest(table: ClickTable) -> str:
     for (clip, frame), points in sorted(table.frames.items()):
         digest.update(canonical_json([clip, frame, len(points)]).encode())
         digest.update(np.ascontiguousarray(points, POINT).tobytes())
+        if (clip, frame) in table.scribbles:
+            digest.update(np.ascontiguousarray(table.scribbles[clip, frame], "<i4").tobytes())
     return digest.hexdigest()
 
 
@@ -104,7 +112,7 @@ def _table(rows: np.ndarray, attributes: Mapping[str, Any]) -> SourcedClicks:
         int(rows["class_id"].max()) >= len(classes) or min(rows["y"].min(), rows["x"].min()) < 0
     ):
         raise ValueError(f"a click has no class of its {len(classes)}, or lies left of or above the image")
-    frames, origins = _by_frame(rows)
+    frames, origins, scribbles = _by_frame(rows)
     return SourcedClicks(
         split=attributes["split"],
         classes=tuple(classes),
@@ -112,6 +120,7 @@ def _table(rows: np.ndarray, attributes: Mapping[str, Any]) -> SourcedClicks:
         options=options,
         seed=int(attributes["seed"]),
         ignore=int(attributes["ignore"]),
+        scribbles=scribbles,
         origins=origins,
     )
 
@@ -130,8 +139,13 @@ def write_json(table: ClickTable, path: Path) -> None:
                 "clip": clip,
                 "frame": frame,
                 "clicks": [
-                    _spell(click, table.classes) | asdict(origin)
-                    for click, origin in zip(points, told.origins_of(clip, frame), strict=True)
+                    _spell(click, table.classes) | asdict(origin) | {"scribble": int(scribble)}
+                    for click, origin, scribble in zip(
+                        points,
+                        told.origins_of(clip, frame),
+                        table.scribbles.get((clip, frame), np.zeros(len(points), int)),
+                        strict=True,
+                    )
                 ],
             }
         )
@@ -170,22 +184,23 @@ def _rows(table: SourcedClicks) -> np.ndarray:
     }
     told = [origin for _, _, origins in named for origin in origins]
     texts |= {part.name: [getattr(origin, part.name).encode() for origin in told] for part in fields(Origin)}
-    types = {name: POINT[name] for name in _NAMES} | {
+    types = {name: POINT[name] for name in _NAMES} | {"scribble": np.dtype("<i4")}
+    types |= {
         name: h5py.string_dtype("utf-8", max(map(len, of), default=1) or 1) for name, of in texts.items()
     }
-    rows = np.empty(len(table), [(name, types[name]) for name in _COLUMNS[SCHEMA_VERSION]])
+    together = np.concatenate([np.empty(0, POINT), *(points for _, points, _ in named)])
+    rows = np.empty(len(together), [(name, types[name]) for name in _COLUMNS[SCHEMA_VERSION]])
     for name, column in texts.items():
         rows[name] = column
-    together = np.concatenate([np.empty(0, POINT), *(points for _, points, _ in named)])
     for name in _NAMES:
         rows[name] = together[name]
+    numbers = [table.scribbles.get(name, np.zeros(len(points), int)) for name, points, _ in named]
+    rows["scribble"] = np.concatenate([np.empty(0, int), *numbers])
     return rows
 
 
-def _by_frame(
-    rows: np.ndarray,
-) -> tuple[dict[tuple[str, str], np.ndarray], dict[tuple[str, str], tuple[Origin, ...]]]:
-    """Rows cut where the frame changes: points, and of version 2 their origins."""
+def _by_frame(rows: np.ndarray) -> tuple[Points, dict[Place, tuple[Origin, ...]], Points]:
+    """Rows cut where the frame changes: points, and of version 2 their origins and scribbles."""
     names = rows[["clip", "frame"]]
     points = np.empty(len(rows), POINT)
     for name in _NAMES:
@@ -196,10 +211,14 @@ def _by_frame(
     parts = [(name, slice(start, end)) for name, start, end in zip(spelled, cuts, ends, strict=True)]
     frames = {name: points[part] for name, part in parts}
     if rows.dtype.names == _COLUMNS[1]:
-        return frames, {}
+        return frames, {}, {}
     columns = [rows[part.name].tolist() for part in fields(Origin)]
     made = [_origin(*texts) for texts in zip(*columns, strict=True)]
-    return frames, {name: tuple(made[part]) for name, part in parts}
+    numbers = rows["scribble"].astype(np.int32)
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() <= len(numbers):
+        raise ValueError("a scribble has a number below 0, or above that of the rows")
+    scribbles = {name: numbers[part] for name, part in parts if numbers[part].any()}
+    return frames, {name: tuple(made[part]) for name, part in parts}, scribbles
 
 
 @lru_cache(maxsize=1024)

@@ -27,6 +27,9 @@ from weclick.store.flow_entries import checked_stride, grid_flow, stored_pairs
 MAX_EXAMPLES = 12
 """Rows of predictions at most, so that the page stays small."""
 
+MARKS = 12
+"""At most so many marks show a scribble in a picture."""
+
 Captioned = tuple[Picture, str]
 
 
@@ -58,10 +61,22 @@ def click_gallery(results: Results, at_most: int) -> list[Captioned]:
     for clip, t in spread_over(targets, at_most):
         points = results.clicks.of(clip.id, clip.frames[t].name)
         image = _frames(results.train, clip, t)[t]
-        marked = draw_clicks(image, points, results.train.classes.palette)
-        caption = f"{clip.id} · {clip.frames[t].name} · {words.plural(len(points), 'click')}"
+        numbers = results.clicks.scribbles.get((clip.id, clip.frames[t].name))
+        marked = draw_clicks(image, _thinned(points, numbers), results.train.classes.palette)
+        clicks = len(results.clicks.class_ids(clip.id, clip.frames[t].name))
+        caption = f"{clip.id} · {clip.frames[t].name} · {words.plural(clicks, 'click')}"
         shown.append((picture(marked, f"Target frame with its clicks: {caption}"), caption))
     return shown
+
+
+def _thinned(points: np.ndarray, scribbles: np.ndarray | None) -> np.ndarray:
+    """Clicks, and of each scribble some pixels, so that the picture shows its line."""
+    if scribbles is None:
+        return points
+    kept = [*np.flatnonzero(scribbles == 0)]
+    for number in range(1, scribbles.max() + 1):
+        kept += spread_over(np.flatnonzero(scribbles == number).tolist(), MARKS)
+    return points[kept]
 
 
 def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any] | None:
