@@ -1,10 +1,12 @@
 """The documentation is true: links lead somewhere, examples run, keys and messages exist."""
 
 import importlib.util
+import json
 import pkgutil
 import re
 import subprocess
 import sys
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from PIL import Image
 
 from helpers.example_term import example_term
 from helpers.places import ROOT
+from weclick.clicks.formats.marks import ReadOptions
+from weclick.clicks.formats.source import AnnotationFile
 from weclick.common.config import complete_config
 from weclick.common.schemas import load_schema
 from weclick.datasets import build_manifest
@@ -165,6 +169,18 @@ def test_the_example_of_a_term_follows_the_loss():
     term = example_term()
     assert (term.name, term.section) == ("entropy", "entropy")
     assert term not in terms.TERMS
+
+
+def test_the_example_of_a_format_of_clicks_runs():
+    space = {}
+    exec(blocks(ROOT / "docs/extending.md", "python")[4], space)
+    pins = [{"image": "park/00012.png", "at": [3, 4.5], "kind": "car"}, {"image": "park/00012.png"}]
+    file = AnnotationFile("pins.json", PurePosixPath("pins.json"), json.dumps({"pins": pins}).encode())
+    point, left = space["read_pins"](file, ReadOptions())
+    assert (point.place.image, point.x, point.y, point.label) == ("park/00012.png", 3, 4.5, "car")
+    assert left.reason == "not_points"
+    other = AnnotationFile("other.json", PurePosixPath("other.json"), b"{}")
+    assert space["read_pins"](other, ReadOptions()) is None
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -170,6 +170,7 @@ def test_a_new_clip_costs_its_own_entries_and_reverting_costs_nothing(project):
     assert project.jobs() <= {"evaluate", "report", "lock", "all"}
 
 
+@pytest.mark.slow
 def test_a_new_clip_in_a_folder_reruns_the_manifest(tmp_path, repository, tiny_config):
     from PIL import Image
 
@@ -216,6 +217,7 @@ def test_clicks_without_a_mask_train_to_the_student(tmp_path, repository, tiny_c
     assert project.jobs() >= {"student", "evaluate", "report", "lock", "all"}
 
 
+@pytest.mark.slow
 def test_further_teachers_are_trained_once_and_a_given_one_not_at_all(project):
     given = "results/teacher/model.safetensors"
     words = ("--config", "results=more", "soft_labels={teachers: [3, " + given + "]}")
@@ -317,6 +319,7 @@ def test_kills_at_random_moments_damage_nothing(tmp_path, project, repository, t
             assert verify_entry(path) == []
 
 
+@pytest.mark.slow
 def test_an_online_student_needs_its_teacher_and_neither_soft_labels_nor_flow(project):
     online = "student={online: {teacher: online/teacher/model.safetensors}}"
     project.snakemake("online/student/model.safetensors", "--config", "results=online", online)
@@ -328,6 +331,7 @@ def test_an_online_student_needs_its_teacher_and_neither_soft_labels_nor_flow(pr
     assert "memory_flow" in terms
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_from_masks_is_whole(project):
     other = ("--config", "results=masked", "supervision=masks")
     project.snakemake("all", *other)

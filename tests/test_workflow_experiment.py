@@ -138,22 +138,11 @@ def test_a_second_data_set_is_drawn_and_trained_on(project):
     }
 
 
-@pytest.mark.parametrize(
-    ("section", "told"),
-    [
-        ({"arms": {"bad": {"change": {"kd": {"weigth": 1}}}}}, "experiment.arms.bad: unknown key 'weigth'"),
-        (
-            {"arms": {"bad": {"change": {"cache": {}}}}},
-            "experiment.arms.bad.change: cache is the same for all",
-        ),
-        ({"compare": [["clicks", "none"]]}, "experiment.compare.0: there is no arm 'none'"),
-    ],
-)
-def test_a_mistake_is_told_before_anything_runs(project, section, told):
-    command = project.command("experiment", "-n", *changed(**section))
+def test_a_mistake_is_told_before_anything_runs(project):
+    command = project.command("experiment", "-n", *changed(compare=[["clicks", "none"]]))
     done = subprocess.run(command, cwd=project.root, env=project.environment, text=True, capture_output=True)
     assert done.returncode != 0
-    assert told in done.stdout + done.stderr
+    assert "experiment.compare.0: there is no arm 'none'" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

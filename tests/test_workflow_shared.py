@@ -125,6 +125,7 @@ def by_verbs(tmp_path_factory, tiny_config) -> Desk:
     return desk
 
 
+@pytest.mark.slow
 def test_the_workflow_finds_what_a_colleague_made_by_verbs(tmp_path, by_verbs, tiny_config):
     share, own = Path(by_verbs.cache), tmp_path / "own"
     before = state(share)

@@ -82,6 +82,7 @@ def test_a_torch_program_of_a_pspnet_has_a_fixed_size(tmp_path, backbone):
     assert json.loads(extra["weclick.json"])["input"]["shape"] == ["batch", 3, 61, 83]
 
 
+@pytest.mark.slow
 def test_a_program_of_timms_backbone_pads_as_tensorflow_at_any_size(tmp_path):
     path = write_checkpoint(tmp_path, "deeplabv3plus", "timm/tf_mobilenetv3_small_minimal_100")
     (done,) = export_model(path, tmp_path / "out", formats=("torch",))  # compared at two sizes, odd and even

@@ -81,7 +81,7 @@ def make_summary(name: str = "invented", *, shift: float = 0.0, scored: str = "a
     return {
         "schema_version": 1,
         "name": name,
-        **{key: asked[key] for key in ("question", "protocol", "seeds", "wanted_effect")},
+        **{key: asked[key] for key in ("question", "protocol", "seeds", "wanted_effect", "over")},
         "arms": deepcopy(ARMS),
         "data": {"davis": {}, "streets": {"data": {"root": "streets"}}},
         "results": {

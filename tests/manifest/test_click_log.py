@@ -179,6 +179,15 @@ def test_a_reader_follows_others_and_a_replaced_file(log, tmp_path):
     other.replace(log)
     follower.read_on()
     assert [UUID(each.id).int for each in follower.clicks()] == [9]
+    log.unlink()
+    follower.read_on()
+    assert follower.events == []
+    append_events(log, [click(7), click(8), click(9)])  # its inode may be the old one's
+    follower.read_on()
+    assert [UUID(each.id).int for each in follower.clicks()] == [7, 8, 9]
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+    follower.read_on()
+    assert [UUID(each.id).int for each in follower.clicks()] == [7, 8]
 
 
 def test_links_missing_files_and_other_content_are_refused(log, tmp_path):

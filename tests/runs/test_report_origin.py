@@ -7,8 +7,9 @@ import pytest
 
 from helpers.report_run import make_run
 from weclick.common.config import complete_config
+from weclick.common.flat import flatten
 from weclick.runs.report.paper import beside_paper
-from weclick.runs.report.provenance import changed, costs, digests, flatten
+from weclick.runs.report.provenance import changed, costs, digests
 from weclick.runs.report.results import read_results
 from weclick.store import file_digest
 

@@ -11,6 +11,8 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     cache,
     cache_audit,
     cache_trust,
+    click,
+    click_files,
     compare,
     doctor,
     experiment,

@@ -38,8 +38,12 @@ def read_bounded(path: Path, most: int = JSON_BYTES) -> bytes:
     return data
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, todo: str = "more shards (data.shards) make smaller files") -> Any:
     """The value of a JSON text in UTF-8.
+
+    Args:
+        data: the text.
+        todo: what makes smaller files, for the error.
 
     Raises:
         ValueError: it is no JSON, nests deeper than DEPTH, or takes more memory than PARSED_BYTES.
@@ -50,8 +54,7 @@ def parse_json(data: bytes) -> Any:
     if len(data) > JSON_BYTES or needed > PARSED_BYTES:
         raise ValueError(
             f"it has {count_bytes(len(data))} and takes up to {count_bytes(needed)} of memory; at most "
-            f"{count_bytes(JSON_BYTES)} and {count_bytes(PARSED_BYTES)} are read; more shards (data.shards) "
-            "make smaller files"
+            f"{count_bytes(JSON_BYTES)} and {count_bytes(PARSED_BYTES)} are read; {todo}"
         )
     try:
         value = json.loads(data.decode("utf-8"))

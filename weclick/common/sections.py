@@ -289,6 +289,7 @@ class ExperimentSection(TypedDict):
     compare: list[list[str]]
     choose: dict[str, dict[str, Any]]
     wanted_effect: float
+    over: str | None
     data: dict[str, dict[str, Any]]
 
 

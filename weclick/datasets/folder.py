@@ -62,7 +62,7 @@ class _Folder:
 
     def clips(self, split: str) -> tuple[Clip, ...]:
         """The clips of a split with their targets or scored frames."""
-        clips = _list_clips(self.root)
+        clips = list_clips(self.root)
         clicked = clicked_frames(self.click_file, clips) if self.click_file else None
         roles = Roles(self.target_every, self.mix, clicked)
         training = split == self.train
@@ -215,7 +215,12 @@ def _relative(path: Path, root: Path) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def _list_clips(root: Path) -> list[Clip]:
+def list_clips(root: Path) -> list[Clip]:
+    """The clips below a folder, with all their frames in order; nothing of it needs a label or a click.
+
+    Raises:
+        InputError: there is none, one has no frames, or two have one name.
+    """
     folders, videos = list_folders(root / "frames"), list_files(root / "videos", VIDEO_SUFFIXES)
     tell_unread(root / "videos", VIDEO_SUFFIXES)
     clips: dict[str, Path] = {}

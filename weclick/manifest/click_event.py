@@ -16,7 +16,7 @@ LINE_BYTES = 64 * 2**10
 SCRIBBLE_POINTS = 2_000
 _SIDE_PX = 2**26  # no frame has a longer side, see weclick.manifest.upright
 _ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _TEXT_LETTERS = {"time": 40, "clip": 255, "frame": 255, "class": 255, "source": 10, "who": 100, "tool": 100}
 _MAY_BE_EMPTY = ("who", "tool")
 
@@ -106,7 +106,7 @@ def _check_texts(event: Mapping[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
         value = event.get(name, "")
         most = _TEXT_LETTERS[name]
-        if not isinstance(value, str) or len(value) > most or _CONTROLS.search(value):
+        if not isinstance(value, str) or len(value) > most or CONTROLS.search(value):
             raise ValueError(f"its {name} is {value!r:.80}, expected a text of at most {most} letters")
         if not value and name not in _MAY_BE_EMPTY:
             raise ValueError(f"it has no {name}")

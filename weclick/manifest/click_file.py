@@ -19,12 +19,16 @@ SEPARATORS = ",;\t|"
 MAX_BYTES = 32 * 2**20
 """A million clicks. Larger files are no table that people made."""
 
-_ALSO_CALLED = {
+ALSO_CALLED = {
     "clip": ("video", "sequence"),
     "frame": ("frame_number", "frame_name", "frame_id"),
     "class": ("class_name", "class_id", "label", "category"),
 }
-_AXES = (("y", "x"), ("y_px", "x_px"), ("row", "col"), ("row", "column"))
+"""Column -> other names that it may have."""
+
+AXES = (("y", "x"), ("y_px", "x_px"), ("row", "col"), ("row", "column"))
+"""How tables call down and right, in that order."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"([+-]?\d*),(\d+)", re.ASCII)
 _NO_TEXT = {b"PK\x03\x04": "an Excel or OpenDocument workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook"}
@@ -53,12 +57,10 @@ def read_click_file(path: Path, sha256: str | None = None) -> list[tuple[int, di
         ValueError: the header lacks a column, a row lacks a value, or coordinates are no pixels.
     """
     text = _text(Path(path), sha256)
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    told = re.fullmatch("sep=(.)", header, re.IGNORECASE)  # Excel's own line
-    separator = told[1] if told else max(SEPARATORS, key=header.count)
+    separator, told = separator_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     try:
-        rows = list(_rows(path, reader, separator, skip_header=bool(told)))
+        rows = list(_rows(path, reader, separator, skip_header=told))
     except csv.Error as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); save the table as CSV") from error
     _check_unit(path, rows)
@@ -72,14 +74,34 @@ def _text(path: Path, sha256: str | None) -> str:
         raise MissingFileError(f"{path}: there is no such click table; correct data.clicks") from error
     except OSError as error:
         raise InputError(f"{path}: is no CSV in UTF-8 ({error}); save the table as such") from error
+    return decoded(str(path), content)
+
+
+def decoded(name: str, content: bytes) -> str:
+    """The text of a table, also as Excel writes it.
+
+    Args:
+        name: of the file, for errors.
+        content: of the file.
+
+    Raises:
+        InputError: it is a workbook, or text in another encoding.
+    """
     kind = _NO_TEXT.get(content[:4])
     if kind:
-        raise InputError(f"{path}: is {kind}, no text; save the table as CSV in UTF-8")
+        raise InputError(f"{name}: is {kind}, no text; save the table as CSV in UTF-8")
     utf_16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
     try:
         return content.decode("utf-16" if utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no CSV in UTF-8 ({error}); save the table as such") from error
+        raise InputError(f"{name}: is no CSV in UTF-8 ({error}); save the table as such") from error
+
+
+def separator_of(text: str) -> tuple[str, bool]:
+    """What separates the values of a table, and whether a line before the header tells it."""
+    header = next((line for line in io.StringIO(text, newline=None) if line.strip()), "").rstrip("\n")
+    told = re.fullmatch("sep=(.)", header, re.IGNORECASE)  # Excel's own line
+    return (told[1], True) if told else (max(SEPARATORS, key=header.count), False)
 
 
 def _rows(
@@ -100,14 +122,14 @@ def _rows(
         row = {name: cells[i].strip() if i < len(cells) else "" for name, i in columns.items()}
         if not all(row[name] for name in CLICK_COLUMNS):
             raise InputError(f"{where}: a value is missing in {row}; give all five or drop the line")
-        yield reader.line_num, row | {axis: _number(row[axis], axis, where, separator) for axis in "yx"}
+        yield reader.line_num, row | {axis: coordinate(row[axis], axis, where, separator) for axis in "yx"}
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     """Column -> its place in a row."""
     names = [cell.strip().casefold() for cell in header]
-    axes = next((pair for pair in _AXES if set(pair) <= set(names)), ("y", "x"))
-    also_called = _ALSO_CALLED | dict(zip("yx", ((axis,) for axis in axes), strict=True))
+    axes = next((pair for pair in AXES if set(pair) <= set(names)), ("y", "x"))
+    also_called = ALSO_CALLED | dict(zip("yx", ((axis,) for axis in axes), strict=True))
     found, missing = {}, []
     for name in CLICK_COLUMNS:
         called = [each for each in names if each == name] or [
@@ -130,8 +152,18 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     return found | {name: names.index(name) for name in ORIGIN_COLUMNS if name in names}
 
 
-def _number(text: str, axis: str, where: str, separator: str) -> str:
-    """A coordinate with a decimal point. What is no number stays, for the error of whoever needs it."""
+def coordinate(text: str, axis: str, where: str, separator: str) -> str:
+    """A coordinate of a table, with a decimal point. NaN and infinity stay, for whoever checks the frame.
+
+    Args:
+        text: as it stands in the table.
+        axis: y or x, for the error.
+        where: the file and line, for the error.
+        separator: of the table.
+
+    Raises:
+        InputError: it is no number, or may be one of several.
+    """
     comma = _DECIMAL_COMMA.fullmatch(text)
     if comma and not (separator == "," and len(comma[2]) == 3):
         text = f"{comma[1]}.{comma[2]}"

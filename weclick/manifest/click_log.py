@@ -39,6 +39,9 @@ CLICK_LOG = "clicks.jsonl"
 LOG_BYTES = 256 * 2**20
 """A million clicks. A longer log is not read."""
 
+END_BYTES = 512
+"""So much of what was read is compared before more is read."""
+
 TORN = b"#torn"
 """Ends a line that a killed writer left unfinished. No JSON object ends so."""
 
@@ -86,18 +89,22 @@ def append_events(path: Path, events: Sequence[Mapping[str, Any]]) -> int:
 class ClickLog:
     """A log that one process reads on and appends to, while others append to it too.
 
-    It reads what was added since it last looked. If the file was replaced or cut, it reads it all again.
+    It reads what was added since it last looked. If the file was replaced, cut or removed, it begins anew.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._state = _State(self.path)
-        self._file_id: tuple[int, int] | None = None
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """All events so far, each id once, in the order of the file. A replaced file begins a new list."""
         return self._state.events
+
+    @property
+    def known(self) -> set[str]:
+        """Ids of all events so far."""
+        return self._state.known
 
     def clicks(self) -> tuple[LoggedClick, ...]:
         """As `read_click_log`, of what was read so far."""
@@ -112,6 +119,8 @@ class ClickLog:
         if self.path.exists():
             with self._locked() as file:
                 self._read_on(file)
+        elif self._state.length:
+            self._state = _State(self.path)
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """As `append_events`.
@@ -146,21 +155,21 @@ class ClickLog:
 
     def _read_on(self, file: BinaryIO) -> bytes:
         """Take what is new in the file, and return its unfinished last line."""
-        status = os.fstat(file.fileno())
-        if self._file_id != (status.st_dev, status.st_ino) or status.st_size < self._state.length:
-            self._state, self._file_id = _State(self.path), (status.st_dev, status.st_ino)
-        if status.st_size > LOG_BYTES:
-            raise _too_long(self.path, status.st_size)
+        length = os.fstat(file.fileno()).st_size
+        if length > LOG_BYTES:
+            raise _too_long(self.path, length)
         # `open_to_change` opens to read, too; Python's file object only knows of writing
-        added = os.pread(file.fileno(), status.st_size - self._state.length, self._state.length)
-        return self._state.take(added)
+        known = self._state
+        if os.pread(file.fileno(), len(known.end), known.length - len(known.end)) != known.end:
+            known = self._state = _State(self.path)  # the file was cut, or is another one of the same name
+        return known.take(os.pread(file.fileno(), length - known.length, known.length))
 
 
 class _State:
-    """What was read of a log: `length` bytes, `lines` lines."""
+    """What was read of a log: `length` bytes that end in `end`, which has an id, and `lines` lines."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.length, self.lines = path, 0, 0
+        self.path, self.length, self.lines, self.end = path, 0, 0, b""
         self.events: list[dict[str, Any]] = []
         self.known: set[str] = set()
 
@@ -175,13 +184,17 @@ class _State:
             What follows the last newline.
         """
         end = content.rfind(b"\n") + 1
-        for line in content[:end].split(b"\n")[:-1]:
-            self.lines += 1
-            if line.strip() and not line.endswith(TORN):
-                self._add(self._parsed(line))
-        self.length += end
-        if last and (event := _whole(content[end:])):
+        lines = content[:end].split(b"\n")[:-1]
+        told = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.endswith(TORN)]
+        events = [self._parsed(line, self.lines + n) for n, line in told]  # all, or an error and none
+        for event in events:
             self._add(event)
+        self.lines += len(lines)
+        self.length += end
+        self.end = (self.end + content[:end])[-END_BYTES:]
+        whole = _whole(content[end:]) if last else None
+        if whole:
+            self._add(whole)
         return content[end:]
 
     def clicks(self) -> tuple[LoggedClick, ...]:
@@ -194,12 +207,12 @@ class _State:
             self.known.add(event["id"])
             self.events.append(event)
 
-    def _parsed(self, line: bytes) -> dict[str, Any]:
+    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             return parse_event(line)
         except ValueError as error:
             raise InputError(
-                f"{self.path}, line {self.lines}: is no line of a log of clicks ({error}); correct the line, "
+                f"{self.path}, line {number}: is no line of a log of clicks ({error}); correct the line, "
                 "or remove it"
             ) from error
 

@@ -45,6 +45,7 @@ def ablation_section(config: Config) -> ExperimentSection:
         "compare": [["kd", "weakly"], ["kd_mfd", "kd"], ["kd_mfd", "weakly"], ["kd_mfd", "weakly_same_time"]],
         "choose": {},
         "wanted_effect": config["experiment"]["wanted_effect"],
+        "over": None,
         "data": {},
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 from weclick.common.config import load_config
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
+from weclick.common.flat import flatten, spell
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ToySection
 from weclick.common.typed import paths_of
@@ -24,7 +25,6 @@ from weclick.runs.cost import stage_cost
 from weclick.runs.layout import Layout
 from weclick.runs.lock import data_digests, read_lock
 from weclick.runs.pins import check_contents
-from weclick.runs.report.provenance import flatten, spell
 from weclick.runs.wanted import Wanted
 from weclick.store import Store
 

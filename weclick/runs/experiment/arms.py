@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weclick.common.config import ConfigError, changed_config, check_masks, check_source
+from weclick.common.flat import flatten
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ExperimentSection, Role
 from weclick.common.stages import STEPS
@@ -127,6 +128,12 @@ def _check_names(section: ExperimentSection, arms: Mapping[str, Arm]) -> None:
         if name in arms:
             raise ConfigError(f"experiment.choose.{name}: an arm has that name; give the choice another one")
         _check_known(f"experiment.choose.{name}.among", choice["among"], arms)
+    over = section["over"]
+    if over and not any(over in dict(flatten(arm.change)) for arm in arms.values()):
+        raise ConfigError(
+            f"experiment.over: no arm changes {over!r}; name a section and its key that arms change, e.g. "
+            "annotation.minutes"
+        )
     for position, line in enumerate(section["compare"]):
         _check_known(f"experiment.compare.{position}", line, [*arms, *section["choose"]])
 

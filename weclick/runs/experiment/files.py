@@ -55,7 +55,7 @@ def summarise(plan: Plan, gathered: Gathered, device: str) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "name": plan.name,
-        **{key: plan.section[key] for key in ("question", "protocol", "seeds", "wanted_effect")},
+        **{key: plan.section[key] for key in ("question", "protocol", "seeds", "wanted_effect", "over")},
         "arms": {name: _described(arm) for name, arm in plan.arms.items()},
         "data": plan.section["data"],
         "results": found,

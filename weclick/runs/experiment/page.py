@@ -10,9 +10,9 @@ import yaml
 
 from weclick.common import words
 from weclick.common.files import write_text
-from weclick.runs.report.figures import dots_chart
+from weclick.common.flat import flatten, spell
+from weclick.runs.experiment.charts import FOLDER, charts, write_charts
 from weclick.runs.report.page import environment
-from weclick.runs.report.provenance import flatten, spell
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -20,12 +20,15 @@ _UNKNOWN = {"values": [], "n": 0, "mean": None, "spread": None, "low": None, "hi
 
 
 def write_page(out: Path, summary: Mapping[str, Any]) -> None:
-    """Write the page of an experiment.
+    """Write the page of an experiment, and its charts as files beside it.
 
     Args:
         out: HTML file.
         summary: as data_schema/experiment.schema.json describes it.
     """
+    sections = [
+        data_section(name, summary, f"data-{position}") for position, name in enumerate(summary["results"])
+    ]
     page = (
         environment()
         .get_template("experiment.html.j2")
@@ -34,11 +37,9 @@ def write_page(out: Path, summary: Mapping[str, Any]) -> None:
             question=summary.get("question", ""),
             protocol=summary.get("protocol", ""),
             seeds=summary["seeds"],
+            over=summary.get("over"),
             effect=words.points(summary.get("wanted_effect")).lstrip("+"),
-            results=[
-                data_section(name, data, summary["arms"], f"data-{position}")
-                for position, (name, data) in enumerate(summary["results"].items())
-            ],
+            results=sections,
             settings=settings(summary),
             data_settings=_changed(summary.get("data", {}), summary["config"]),
             config=yaml.safe_dump(summary["config"], sort_keys=False, allow_unicode=True, width=90),
@@ -46,45 +47,29 @@ def write_page(out: Path, summary: Mapping[str, Any]) -> None:
         )
     )
     write_text(out, page)
+    write_charts(out.parent / FOLDER, {data["name"]: data["charts"] for data in sections})
 
 
-def data_section(
-    name: str, data: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]], anchor: str
-) -> dict[str, Any]:
+def data_section(name: str, summary: Mapping[str, Any], anchor: str) -> dict[str, Any]:
     """What the page shows of one data set.
 
     Args:
         name: of the data set.
-        data: its results.
-        arms: the descriptions of the arms by name.
+        summary: of the experiment.
         anchor: unique in the page.
     """
-    table = data["arms"]
+    data = summary["results"][name]
     differences = [_difference(row) for row in data["differences"]]
-    rows = {row["label"]: row["miou"] for row in differences if row["miou"]["n"]}
-    alt = f"{name}: {{}}, a dot for each seed, with the mean and its 95 % interval"
+    drawn = {row["label"]: row["miou"] for row in differences if row["miou"]["n"]}
     return {
         "name": name,
         "anchor": anchor,
         "facts": facts_words(data["facts"]),
         "notes": data["notes"],
-        "rows": [arm_row(arm, arms[arm], figures) for arm, figures in table.items()],
-        "chart": dots_chart(
-            {arm: figures["miou"] for arm, figures in table.items()},
-            name=f"{anchor}-arms",
-            alt=alt.format("mIoU of every arm"),
-        ),
+        "rows": [arm_row(arm, summary["arms"][arm], figures) for arm, figures in data["arms"].items()],
+        "charts": charts(name, summary, drawn, anchor),
         "chosen": [_chosen(choice, told) for choice, told in data["chosen"].items()],
         "differences": differences,
-        "differences_chart": dots_chart(
-            rows,
-            name=f"{anchor}-differences",
-            alt=alt.format("paired differences of mIoU"),
-            axis="difference of mIoU, points",
-            signed=True,
-        )
-        if rows
-        else "",
     }
 
 

@@ -11,6 +11,7 @@ from weclick.common import words
 from weclick.common.config import complete_config
 from weclick.common.errors import InputError
 from weclick.common.files import read_json, write_text
+from weclick.common.flat import flatten, spell
 from weclick.common.sections import Config
 from weclick.manifest import Manifest
 from weclick.runs.layout import Layout
@@ -18,7 +19,6 @@ from weclick.runs.report.compare_gallery import example_rows
 from weclick.runs.report.fairness import Fairness
 from weclick.runs.report.figures import MAX_RUNS, Curve, curve_chart
 from weclick.runs.report.page import environment
-from weclick.runs.report.provenance import flatten, spell
 from weclick.runs.report.results import ROLES, Results, read_results, require
 from weclick.runs.report.sections import curves
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -130,6 +131,55 @@ def dots_chart(
     if signed:
         axes.axvline(0, color=MUTED, linewidth=1)
     return _svg(figure, name, alt)
+
+
+def lines_chart(
+    lines: Mapping[str, Mapping[float, Mapping[str, Any]]], *, name: str, alt: str, axis: str
+) -> str:
+    """Means with their intervals over the value of a setting, a line for each kind of arm.
+
+    Args:
+        lines: label -> value -> {"mean", "low", "high"} of a share; None where not known.
+        name: unique in the page.
+        alt: what it shows.
+        axis: what the value is.
+    """
+    figure, axes = _axes(7.6, 3.6)
+    ticks = sorted({value for line in lines.values() for value in line})
+    if ticks and ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
+        axes.set_xscale("log")
+    for (label, line), color in zip(lines.items(), cycle(RUNS), strict=False):
+        known = {value: score for value, score in line.items() if words.known(score["mean"])}
+        means = [score["mean"] for score in known.values()]
+        ends = [[score["low"], score["high"]] for score in known.values()]
+        low, high = (
+            [end[i] if words.known(end[i]) else mean for end, mean in zip(ends, means, strict=True)]
+            for i in (0, 1)
+        )
+        axes.plot(list(known), means, color=color, marker="o", markersize=4, linewidth=1.6, label=label)
+        axes.fill_between(list(known), low, high, color=color, alpha=0.13, linewidth=0)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    axes.set_xlabel(axis, color=MUTED)
+    axes.set_ylabel("mIoU", color=MUTED)
+    if lines:
+        axes.legend(frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
+    return _svg(figure, name, alt)
+
+
+def with_style(svg: str, style: str) -> str:
+    """A chart as a file of its own.
+
+    Args:
+        svg: as the charts of this module are.
+        style: CSS that sets the page's colours and font.
+    """
+    text = "text { font-family: var(--font) !important; }"
+    head, tag, rest = svg.partition("<svg")
+    opened, end, drawn = rest.partition(">")
+    spaces = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f"{head}{tag}{spaces}{opened}{end}<style>{style}\n{text}</style>{drawn}"
 
 
 def _axes(width_in: float, height_in: float, *, grid: bool = True) -> tuple[Figure, Axes]:

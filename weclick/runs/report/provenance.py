@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from weclick.clicks.table import clicks_digest
 from weclick.common import words
 from weclick.common.config import complete_config
 from weclick.common.files import read_lines
+from weclick.common.flat import flatten, spell
 from weclick.common.sections import Config
 from weclick.common.stages import STEPS, taken_by
 from weclick.runs.cost import SUFFIX
@@ -37,15 +36,6 @@ def command() -> str:
     return os.environ.get(COMMAND) or shlex.join(own)
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every leaf of a configuration."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def changed(config: Config) -> list[tuple[str, str, str]]:
     """(name, value, default) of every option that differs from the default of the schema."""
     default = dict(flatten(complete_config({})))
@@ -54,11 +44,6 @@ def changed(config: Config) -> list[tuple[str, str, str]]:
         for name, value in flatten(config)
         if value != default.get(name)
     ]
-
-
-def spell(value: Any) -> str:
-    """A value of the configuration as YAML would have it on one line."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def versions() -> dict[str, str]:

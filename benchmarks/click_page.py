@@ -1,0 +1,193 @@
+"""How fast is the page of `weclick click`, and does every press hit the pixel that is seen?
+
+A headless Chromium clicks on the page of a server of its own. Times are taken in the page, from the time
+stamp of the press or key to the next picture of the screen after it was drawn.
+
+    python benchmarks/click_page.py
+
+About four minutes on two cores. It needs the extras [click] and [test], and Debian's chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+from helpers.browser import BROWSER, WHY_NOT, Page  # noqa: E402
+from helpers.click_server import Server, moving, write_classes, write_images, write_video  # noqa: E402
+from helpers.pixel_code import places_to_press, seen_pixels, write_code  # noqa: E402
+from weclick.common.load import watched_load  # noqa: E402
+from weclick.common.machine import machine, versions  # noqa: E402
+from weclick.manifest.click_log import append_events, read_click_log  # noqa: E402
+
+FRAME = (1024, 2048)
+VIDEO = (1080, 1920)
+KEY_EVERY = 250
+STEP_S = 0.25
+
+
+def main() -> None:
+    options = parse()
+    if BROWSER is None:
+        raise SystemExit(WHY_NOT)
+    with tempfile.TemporaryDirectory(prefix="click-page-") as scratch, watched_load(2) as load:
+        folder = Path(scratch)
+        times = [*on_frames(folder / "frames", options.clicks)]
+        times += [*on_videos(folder / "videos", options.views)]
+        presses = on_pixels(folder / "pixels", options.presses)
+    report = {
+        "machine": machine(),
+        "versions": versions("starlette", "uvicorn", "av", "opencv-python-headless"),
+        "load": load,
+        "options": {"clicks": options.clicks, "views": options.views, "presses": options.presses},
+        "milliseconds": dict(times),
+        "presses": presses,
+    }
+    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+def on_frames(root: Path, count: int) -> Any:
+    """Clicks on a large frame, without and with 5,000 points on it; steps through the clip."""
+    write_classes(root)
+    write_images(root / "frames" / "city", moving(40, *FRAME))
+    with Server(root, root / "state", "--per-clip", "2") as server, new_page(root) as page:
+        open_page(page, server)
+        for points in (0, 5000):
+            if points:
+                append_events(root / "clicks.jsonl", [point(i) for i in range(points)])
+                page.wait(f"document.querySelector('#total').textContent === '{count + points:,}'")
+                time.sleep(1)
+            yield f"click to drawn, {points} points on the frame", clicks(page, count)
+        go_to(page, 0)
+        time.sleep(2)
+        page.ask("performance.clearMeasures()")
+        for _ in range(39):
+            began = time.perf_counter()
+            page.press(".")
+            time.sleep(max(0, STEP_S - (time.perf_counter() - began)))
+        yield f"next frame of {FRAME[0]}x{FRAME[1]} px at {1 / STEP_S:.0f} a second", measured(page, "frame")
+
+
+def on_videos(root: Path, count: int) -> Any:
+    """The first view of queued frames of Full HD videos, and of frames that nobody expected."""
+    write_classes(root)
+    for name in ("one", "two"):
+        write_video(root / "videos" / f"{name}.mp4", KEY_EVERY, *VIDEO, key_every=KEY_EVERY)
+    with Server(root, root / "state", "--per-clip", str(count)) as server, new_page(root) as page:
+        open_page(page, server)
+        time.sleep(20)  # while the first frame is looked at, the queue is decoded ahead
+        page.ask("performance.clearMeasures()")
+        for _ in range(2 * count - 1):
+            page.click(500, 400)  # a frame with a click is not asked for again
+            page.press(" ")
+            time.sleep(0.7)
+        yield (
+            f"first view of a queued frame of a 1080p video, a key frame every {KEY_EVERY}",
+            measured(page, "frame"),
+        )
+        page.ask("performance.clearMeasures()")
+        rng = np.random.default_rng(0)
+        for index in rng.permutation(KEY_EVERY)[:6]:
+            go_to(page, int(index))
+        yield "first view of any frame of it", measured(page, "frame")
+
+
+def on_pixels(root: Path, count: int) -> dict[str, int]:
+    """Presses at three ratios and three zooms, held against what a screenshot shows."""
+    write_classes(root)
+    write_code(root / "frames" / "code")
+    rng, made, wrong = np.random.default_rng(0), 0, 0
+    with Server(root, root / "state") as server, new_page(root) as page:
+        for ratio in (1, 2, 3):
+            page.resize(*((900, 500) if ratio < 3 else (640, 460)), ratio)  # fewer pixels to photograph
+            open_page(page, server)
+            for zoom in ("", "+++", "++++++"):
+                go_to(page, 0)
+                for key in f"0{zoom}":
+                    page.press(key)
+                presses = places_to_press(page, *seen_pixels(page, 0), -(-count // 9), rng)
+                before = len(logged(root))
+                for sy, sx, _, _ in presses:
+                    page.click((sx + 0.5) / ratio, (sy + 0.5) / ratio)
+                page.wait("document.querySelector('#saved-text').textContent === 'All saved'")
+                found = [(each.y, each.x) for each in logged(root)[before:]]
+                expected = [(y, x) for *_, y, x in presses]
+                made += len(presses)
+                wrong += sum(a != b for a, b in zip(found, expected, strict=False))
+                wrong += abs(len(found) - len(expected))
+                for _ in presses:  # the next presses may fall on the same pixels
+                    page.press("z")
+                page.wait("document.querySelector('#total').textContent === '0'")
+        foreign = sum(not each.startswith((f"http://{server.host}/", "about:")) for each in page.requests)
+    return {"made": made, "on_a_wrong_pixel": wrong, "requests_beyond_127.0.0.1": foreign}
+
+
+def logged(root: Path) -> tuple[Any, ...]:
+    return read_click_log(root / "clicks.jsonl") if (root / "clicks.jsonl").exists() else ()
+
+
+def new_page(root: Path) -> Page:
+    return Page(root / "profile")
+
+
+def open_page(page: Page, server: Server) -> None:
+    page.open(server.address)
+    page.wait("document.querySelector('#stage').dataset.shown")
+    time.sleep(1)
+
+
+def go_to(page: Page, frame: int) -> None:
+    page.choose("#at", frame, "input")
+    page.wait(f"document.querySelector('#stage').dataset.shown.endsWith('/{frame}')")
+
+
+def point(i: int) -> dict[str, Any]:
+    """One of 5,000 places of a grid on the frame that is looked at, the middle one of 40."""
+    where = {"y": 5 + 20 * (i // 100), "x": 5 + 20 * (i % 100)}
+    told = {"time": "2026-01-01T00:00:00Z", "source": "human", "who": "ben", "tool": "benchmark"}
+    return {"id": str(uuid4()), "clip": "city", "frame": "00030", "class": "road", **where, **told}
+
+
+def clicks(page: Page, count: int) -> dict[str, float]:
+    go_to(page, 30)
+    time.sleep(2)
+    page.ask("performance.clearMeasures()")
+    rng = np.random.default_rng(int(page.ask("document.querySelector('#total').textContent.length")))
+    for y, x in rng.uniform((200, 60), (640, 960), (count, 2)):
+        page.click(x, y)
+        time.sleep(0.1)
+    return measured(page, "click")
+
+
+def measured(page: Page, name: str) -> dict[str, float]:
+    took = page.ask(f"performance.getEntriesByName('{name}').map((each) => each.duration)")
+    order = np.percentile(took, [50, 95, 100]).round(1).tolist()
+    return {"count": len(took), **dict(zip(("median", "p95", "max"), order, strict=True))}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--clicks", type=int, default=100, help="with 0 and with 5,000 points (default 100)")
+    add("--views", type=int, default=12, help="queued frames of each of two videos (default 12)")
+    add("--presses", type=int, default=300, help="at three ratios and three zooms (default 300)")
+    add("--output", type=Path, default=HERE / "results" / "click_page.json", help="JSON to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""A click table: clip, frame, y, x, class, and where each click comes from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from weclick.clicks.formats.sheet import Sheet
+from weclick.manifest.click_file import CLICK_COLUMNS
+
+ORIGIN = ("source", "who", "tool")
+
+
+def write_csv(sheet: Sheet) -> str:
+    """The clicks as a table. `y` and `x` are whole px; 0 is the centre of the first pixel."""
+    rows = [
+        (frame.clip, frame.name, click.y, click.x, click.class_name, click.source, click.who, click.tool)
+        for frame in sheet.frames
+        for click in frame.clicks
+    ]
+    return table((*CLICK_COLUMNS, *ORIGIN), rows)
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A CSV text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
