@@ -209,6 +209,9 @@ def test_clicks_without_a_mask_train_to_the_student(tmp_path, repository, tiny_c
         *("manifest_shard", "clicks", "frames_shard", "flow_shard", "teacher", "soft_labels_shard"),
         *("student", "all"),
     }
+    table.write_text("clip,frame,y,x,class\na,0,3,4,all\nval,1,3,4,all\n")
+    assert project.jobs() >= {"student", "evaluate", "report", "lock", "all"}, "clicks are scored, too"
+    table.write_text("clip,frame,y,x,class\na,0,3,4,all\n")
     (tmp_path / "mine" / "labels" / "val").mkdir(parents=True)
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "mine" / "labels" / "val" / "0.png")
     assert project.jobs() >= {"student", "evaluate", "report", "lock", "all"}

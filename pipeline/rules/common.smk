@@ -97,13 +97,14 @@ def flags(option, files):
 
 def listing(wildcards):
     """Digest over the files that a manifest shard covers; edits count by content. A rule draws the toy."""
-    data = config_of(wildcards)["data"]
+    chosen = config_of(wildcards)
+    data = chosen["data"]
     if data["name"] == "toy":
         return ""
     made = getattr(wildcards, "made", None)
     layout = Layout(Path(RESULTS)).made(made) if made else Layout(Path(RESULTS))
     try:
-        dataset = _dataset(json.dumps(data))
+        dataset = _dataset(json.dumps(data), chosen["clicks"]["mix"])
         clips = dataset.clips(wildcards.split)
         check_readable(frame.image for clip in clips for frame in clip.frames)
         return listing_digest(
@@ -134,20 +135,19 @@ def _label_files(section):
 
 
 def can_be_scored():
-    """Whether there may be scores and a report; people's clicks train without a single labelled frame."""
-    if not config["data"].get("clicks"):
+    """Whether there may be scores and a report; people's clicks train where there is nothing to score."""
+    if config["data"]["name"] != "folder":
         return True
     try:
-        return any(
-            clip.scored for clip in _dataset(json.dumps(config["data"])).clips(VAL)
-        )
+        dataset = _dataset(json.dumps(config["data"]), config["clicks"]["mix"])
+        return not dataset.unscored or any(clip.scored for clip in dataset.clips(VAL))
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error
 
 
 @cache
-def _dataset(data):
-    return open_dataset(json.loads(data))
+def _dataset(data, mix):
+    return open_dataset(json.loads(data), mix)
 
 
 def training_data(wildcards, input):

@@ -156,18 +156,6 @@ def test_two_classes_that_meet_on_one_pixel_of_a_shrunk_frame_are_told(project, 
     assert told in capsys.readouterr().err
 
 
-def test_clicks_on_frames_that_are_no_targets_are_told(project, capsys):
-    for kind in ("frames", "labels"):
-        folder = project.root / kind / "a"
-        (folder / "00004.png").write_bytes((folder / "00003.png").read_bytes())
-    project.clicks("a,3,20,30,car", "a,4,20,30,car", "val,3,1,1,car")
-    assert "leaves out" not in capsys.readouterr().err
-    assert project.clicks("a,3,20,30,car", "a,4,20,30,car", "val,3,1,1,car", target_every=2) == [(20, 30, 1)]
-    assert (
-        "1 clicks lie on frames that data.target_every leaves out (line 3 first)" in capsys.readouterr().err
-    )
-
-
 def test_clicks_that_may_be_per_cent_are_told(tmp_path, capsys):
     rows = [f"a,3,{y},{y + 1},car" for y in range(0, 99, 9)]
     Project(tmp_path / "large", (480, 640)).clicks(*rows)

@@ -317,12 +317,13 @@ class TestTable:
         write_json(table, tmp_path / "train.json")
         written = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
         Draft202012Validator(load_schema("clicks")).validate(written)
+        mask = {"source": "mask", "who": "", "tool": "", "scribble": 0}
         assert written["frames"][0] == {
             "clip": "a",
             "frame": "f0",
             "clicks": [
-                {"y": 2, "x": 2, "class_id": 0, "class": "road", "area": 16},
-                {"y": 2, "x": 6, "class_id": 1, "class": "car", "area": 16},
+                {"y": 2, "x": 2, "class_id": 0, "class": "road", "area": 16, **mask},
+                {"y": 2, "x": 6, "class_id": 1, "class": "car", "area": 16, **mask},
             ],
         }
 
@@ -344,8 +345,8 @@ class TestTable:
             read_clicks(tmp_path / "other.h5")
         write_clicks(table, tmp_path / "new.h5")
         with h5py.File(tmp_path / "new.h5", "a") as file:
-            file["clicks"].attrs["schema_version"] = 2
-        with pytest.raises(ValueError, match=r"click table of version 2 .* expected version 1"):
+            file["clicks"].attrs["schema_version"] = 3
+        with pytest.raises(ValueError, match=r"click table of version 3 .* expected version 2"):
             read_clicks(tmp_path / "new.h5")
 
 

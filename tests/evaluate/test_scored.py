@@ -77,7 +77,7 @@ def test_a_single_scored_pixel_is_enough(tmp_path):
 def test_a_split_without_labels_is_an_error(tmp_path):
     manifest = write_split(tmp_path, [0])
     bare = replace(manifest, clips=tuple(replace(clip, scored=()) for clip in manifest.clips))
-    with pytest.raises(InputError, match=r"split 'val' of .* has no labelled frame"):
+    with pytest.raises(InputError, match=r"split 'val' of .* has no labelled or clicked frame"):
         check_scored_pixels(bare)
 
 

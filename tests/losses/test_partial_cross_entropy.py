@@ -137,6 +137,45 @@ def test_clicks_of_weightless_classes_alone_give_zero_and_zero_gradient():
     assert not logits.grad.any()
 
 
+def test_a_scribble_counts_as_one_click_however_long_it_is():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 3, 4, 5, generator=generator, dtype=torch.float64)
+    places = torch.tensor([[0.0, 2, 3], [0, 9, 1], [0, 4, 4], [0, 4, 5], [0, 4, 6]])
+    classes = torch.tensor([0, 1, 2, 2, 2])
+
+    def loss(which, **options):
+        points = places[which], classes[which]
+        return partial_cross_entropy(logits, *points, input_size=(12, 15), **options)
+
+    weights = torch.tensor([1, 1, 1 / 3, 1 / 3, 1 / 3])
+    found = loss([0, 1, 2, 3, 4], weights=weights)
+    expected = (loss([0]) + loss([1]) + loss([2, 3, 4])) / 3
+    torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
+    again = [0, 1, 2, 3, 4, 2, 3, 4]
+    twice = torch.tensor([1, 1, *[1 / 6] * 6])
+    torch.testing.assert_close(loss(again, weights=twice), expected, atol=1e-7, rtol=0)
+    class_weights = torch.tensor([1.0, 2.0, 0.5])
+    found = loss([0, 1, 2, 3, 4], weights=weights, class_weights=class_weights)
+    expected = (loss([0]) + 2 * loss([1]) + 0.5 * loss([2, 3, 4])) / 3.5
+    torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([1.0, 2.0, 3.0])])
+def test_weights_of_one_change_nothing(class_weights):
+    logits, clicks, options = random_case((3, 4), (13, 15), 3, 6, False, False, seed=0)
+    options["class_weights"] = class_weights
+    found = partial_cross_entropy(logits, *clicks, **options, weights=torch.ones(6))
+    torch.testing.assert_close(found, partial_cross_entropy(logits, *clicks, **options))
+
+
+def test_gradient_with_weights_of_points():
+    logits, clicks, options = random_case((3, 4), (13, 15), 3, 6, True, False, seed=0)
+    weights = torch.tensor([1, 1, 0.25, 0.25, 0.25, 0.25])
+    assert torch.autograd.gradcheck(
+        lambda z: partial_cross_entropy(z, *clicks, **options, weights=weights), logits.requires_grad_()
+    )
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gradient(weighted):
     logits, clicks, options = random_case((3, 4), (13, 15), 3, 6, weighted, False, seed=0)
@@ -156,6 +195,7 @@ def test_gradient(weighted):
         ({"points": torch.tensor([[0.0, 16, 0], [0, 0, 0]])}, r"point \[0.0, 16.0, 0.0\].*16x16 px; drop"),
         ({"points": torch.tensor([[1.0, 0, 0], [0, 0, 0]])}, "outside a batch of 1 inputs"),
         ({"class_weights": torch.ones(2)}, r"class_weights has shape \(2,\), expected \(3,\)"),
+        ({"weights": torch.ones(3)}, r"weights has shape \(3,\), expected \(2,\): one weight a point"),
     ],
 )
 def test_errors_teach(change, message):

@@ -155,8 +155,8 @@ class TestClickFile:
             "\ufeffx,y,class,clip,frame,who\n3, 4,car,c,7,ann\n\n5,6.5,0,c,8,bob\n", encoding="utf-8"
         )
         assert read_click_file(path) == [
-            (2, {"clip": "c", "frame": "7", "y": "4", "x": "3", "class": "car"}),
-            (4, {"clip": "c", "frame": "8", "y": "6.5", "x": "5", "class": "0"}),
+            (2, {"clip": "c", "frame": "7", "y": "4", "x": "3", "class": "car", "who": "ann"}),
+            (4, {"clip": "c", "frame": "8", "y": "6.5", "x": "5", "class": "0", "who": "bob"}),
         ]
 
     def test_a_missing_column_or_value(self, tmp_path):

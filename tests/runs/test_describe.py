@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from weclick import cli
 from weclick.clicks import write_clicks
 from weclick.common.words import count_bytes
 from weclick.manifest import write_manifest
+from weclick.manifest.people import Origin
 from weclick.models import build_model
 from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
@@ -50,6 +52,15 @@ def test_a_manifest_tells_its_counts(files, street):
 def test_clicks_are_counted_per_class(files, street):
     told = describe(files / "clicks.h5", street.store)
     assert [int(row[2]) for row in told.tables[0].rows] == street.clicks.counts().tolist()
+    assert told.facts["from"] == f"{len(street.clicks)} mask"
+
+
+def test_who_clicked_is_told(street, tmp_path):
+    name, points = next((name, points) for name, points in street.clicks.frames.items() if len(points) >= 4)
+    origins = (Origin("human", "anna"), Origin("ghost"), Origin("human", "ben"), Origin("human", "ben"))
+    table = replace(street.clicks, frames={name: points[:4]}, origins={name: origins})
+    write_clicks(table, tmp_path / "c.h5")
+    assert describe(tmp_path / "c.h5", street.store).facts["from"] == "1 ghost, 3 human (ben 2, anna 1)"
 
 
 def test_an_index_finds_its_entries_or_says_which_lack(files, street, tmp_path):

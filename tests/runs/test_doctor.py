@@ -269,7 +269,7 @@ def test_clicks_without_a_mask_train_and_what_is_scored_is_told(folder):
     status, found = ask(with_clicks(folder, "a,0,5,6,car", "a,0,20,20,ground"))
     assert status == 0
     assert [(level, what) for level, what, _ in found] == [("warning", "split val")]
-    assert "its 1 clips have no labelled frame, so nothing can be scored" in found[0][2]
+    assert "its 1 clips have no labelled or clicked frame, so nothing can be scored" in found[0][2]
 
 
 def test_labels_of_a_video_are_held_against_its_size(folder):

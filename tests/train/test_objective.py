@@ -173,6 +173,34 @@ def test_a_batch_where_nothing_counts_gives_zeros_and_zero_gradients(stop_gradie
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([1.0, 2.0, 0.5])])
+def test_micro_batches_count_by_their_clicks_and_scribbles(class_weights):
+    whole = replace(
+        make_batch(neighbours=0),
+        points=torch.tensor([[0.0, 5, 6], [1, 20, 30], [1, 20, 31], [1, 20, 32], [1, 2, 2]]),
+        classes=torch.tensor([1, 2, 2, 2, 0]),
+        point_weights=torch.tensor([1, 1 / 3, 1 / 3, 1 / 3, 1]),
+    )
+    parts = []
+    for i in range(2):
+        mine = whole.points[:, 0] == i
+        points = whole.points[mine] * torch.tensor([0.0, 1, 1])
+        part = {name: getattr(whole, name)[i : i + 1] for name in ("images", "inside", "teacher")}
+        clicks = {"classes": whole.classes[mine], "point_weights": whole.point_weights[mine]}
+        parts.append(replace(whole, points=points, **part, **clicks))
+    objective = Objective({"partial_cross_entropy": {"weight": 1.0}}, steps=1, class_weights=class_weights)
+    given = logits(whole)
+    together = objective(given, whole, 0)["partial_cross_entropy"]
+    shares = objective.shares(parts)
+    apart = [
+        objective(given[i : i + 1], part, 0)["partial_cross_entropy"] * share["partial_cross_entropy"]
+        for i, (part, share) in enumerate(zip(parts, shares, strict=True))
+    ]
+    torch.testing.assert_close(sum(apart), together)
+    if class_weights is None:
+        assert [round(float(share["partial_cross_entropy"]), 5) for share in shares] == [0.33333, 0.66667]
+
+
 def test_targets_without_neighbours_have_no_memory_flow():
     batch = make_batch(neighbours=0)
     terms = make_objective()(logits(batch), batch, step=50)

@@ -64,6 +64,30 @@ def test_flow_of_an_identity_crop_is_the_cached_flow(street):
     torch.testing.assert_close(batch.flow[0], torch.from_numpy(decode_flow(stored)))
 
 
+def test_points_of_a_scribble_come_with_their_share(street):
+    clip = street.train.clips[0]
+    name = clip.id, clip.frames[clip.targets[0]].name
+    numbers = np.zeros(len(street.clicks.of(*name)), np.int32)
+    numbers[:3] = 1
+    scribbled = dataclasses.replace(street.clicks, scribbles={name: numbers})
+    stream, plain = make_stream(dataclasses.replace(street, clicks=scribbled)), make_stream(street)
+    seen = 0
+    for step, (batch, other) in enumerate(
+        zip(stream.batches(0, 6, CPU), plain.batches(0, 6, CPU), strict=True)
+    ):
+        assert torch.equal(batch.points, other.points)
+        assert other.point_weights is None
+        drawn = [(sample.clip.id, sample.clip.frames[sample.target].name) for sample in stream.plan(step)]
+        if name not in drawn:
+            assert batch.point_weights is None
+            continue
+        of_it = batch.points[:, 0] == drawn.index(name)
+        seen += int((batch.point_weights[of_it] == np.float32(1 / 3)).sum())
+        assert (batch.point_weights[of_it] == np.float32(1 / 3)).sum() <= 3
+        assert set(batch.point_weights[~of_it].tolist()) <= {1.0}
+    assert seen
+
+
 def test_clicks_stay_on_the_colour_they_were_put_on(street):
     """Whatever scale and flip, the image under a moved click is that under the click; mirrored, it is not."""
     right, mirrored = [], []

@@ -68,7 +68,7 @@ def manifest(
 
     chosen = load(config, change, "manifest")
     with stage_cost(output):
-        dataset, wanted = open_dataset(chosen["data"]), Wanted(chosen)
+        dataset, wanted = open_dataset(chosen["data"], chosen["clicks"]["mix"]), Wanted(chosen)
         if shard == 0:  # it speaks for the whole split
             gap = chosen["evaluate"]["max_gap_frames"]
             tell(split_findings(dataset, split, wanted.window, gap))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from weclick.clicks.components import clicks_from_labels, scaled_min_pixels
-from weclick.clicks.people import Points, import_clicks
-from weclick.clicks.table import ClickTable
+from weclick.clicks.people import Imported, Points, import_clicks
+from weclick.clicks.sourced import MASK, SourcedClicks
 from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding, tell
@@ -22,24 +23,26 @@ from weclick.manifest.read import read_instances, read_label_of
 
 def generate_clicks(
     manifest: Manifest, *, options: ClicksSection, seed: int, device: str = "cpu"
-) -> ClickTable:
-    """Clicks of every target of a split.
+) -> SourcedClicks:
+    """Clicks of every target of a split, with their origins.
 
-    If the manifest names a click file, its clicks are taken; labels and options do not count then.
+    If the manifest names a file of people's clicks, these are taken; labels and options do not count then.
+    With `mix` human_else_masks, targets without one get clicks made from their label.
 
     Args:
         manifest: a whole split, see `read_manifests`.
-        options: the config section `clicks`: min_pixels, min_pixels_at, point.
+        options: the config section `clicks`: min_pixels, min_pixels_at, point, mix.
         seed: of the random points; every image derives its own.
         device: where to find the objects, cpu or cuda; the clicks are the same.
 
     Raises:
         ValueError: a target has no label, a label or the click file is malformed, or there is not one click.
     """
-    frames, findings = (
-        import_clicks(manifest) if manifest.click_file else (_make(manifest, options, seed, device), [])
-    )
-    tell(findings)
+    people = import_clicks(manifest) if manifest.click_file else Imported({}, {}, [])
+    tell(people.findings)
+    masked = not manifest.click_file or options.get("mix") == "human_else_masks"
+    made = _make(manifest, options, seed, device, without=people.points) if masked else {}
+    frames = people.points | made
     if not frames:
         targets = sum(len(clip.targets) for clip in manifest.clips)
         raise InputError(
@@ -47,8 +50,18 @@ def generate_clicks(
             "lower clicks.min_pixels, add labels, or check data.clicks"
         )
     tell(empty_classes(manifest, frames))
-    made_by = {"click_file": manifest.click_file} if manifest.click_file else dict(options)
-    return ClickTable(manifest.split, manifest.classes.names, frames, made_by, seed)
+    told = {name: value for name, value in options.items() if name != "mix"} if masked else {}
+    made_by = {"click_file": manifest.click_file} if manifest.click_file else {}
+    origins = people.origins | {frame: (MASK,) * len(points) for frame, points in made.items()}
+    return SourcedClicks(
+        manifest.split,
+        manifest.classes.names,
+        frames,
+        made_by | told,
+        seed,
+        scribbles=people.scribbles,
+        origins=origins,
+    )
 
 
 def empty_classes(manifest: Manifest, frames: Points) -> list[Finding]:
@@ -64,8 +77,12 @@ def empty_classes(manifest: Manifest, frames: Points) -> list[Finding]:
     return [Finding("warning", f"split {manifest.split!r} of {manifest.root}", found, todo)]
 
 
-def _make(manifest: Manifest, options: ClicksSection, seed: int, device: str) -> Points:
-    targets = [(clip, clip.frames[i]) for clip in manifest.clips for i in clip.targets]
+def _make(
+    manifest: Manifest, options: ClicksSection, seed: int, device: str, *, without: Container[tuple[str, str]]
+) -> Points:
+    """Clicks made from the labels of targets, without those of frames that have clicks."""
+    listed = [(clip, clip.frames[i]) for clip in manifest.clips for i in clip.targets]
+    targets = [(clip, frame) for clip, frame in listed if (clip.id, frame.name) not in without]
     with progress_bar("clicks", len(targets), "frames") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def click(target: tuple[Clip, Frame]) -> np.ndarray:

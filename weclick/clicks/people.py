@@ -1,57 +1,78 @@
-"""Clicks that people made: their table, checked against the manifest."""
+"""Clicks that people made: their table or log, checked against the manifest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Literal
 
 import numpy as np
 
+from weclick.clicks.scribbles import scribble_pixels
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding, many
 from weclick.manifest import Clip, Manifest
-from weclick.manifest.click_file import read_click_file
 from weclick.manifest.click_table import POINT
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.names import ClipNames, nearest, plain
+from weclick.manifest.people import Origin, PersonsClick, read_people
 
 Points = dict[tuple[str, str], np.ndarray]
 """(clip id, frame name) -> (N,) array of dtype POINT."""
+
+Origins = dict[tuple[str, str], tuple[Origin, ...]]
+"""(clip id, frame name) -> the origin of each of its clicks."""
 
 FEW = 5
 """So many clicks say nothing about the unit of their coordinates."""
 
 
-def import_clicks(manifest: Manifest) -> tuple[Points, list[Finding]]:
-    """The click file's rows for the targets of this split; other rows belong to another split.
+@dataclass(frozen=True)
+class Imported:
+    """The clicks of a file that people made, of one split.
 
-    Returns:
-        The clicks, without those that the table names twice, and what looks strange in the table.
+    Attributes:
+        points: of each frame, sorted by (class id, y, x), without those that the file names twice.
+        origins: of each click of `points`.
+        findings: what looks strange in the file.
+        scribbles: of frames that have any: the scribble that each point is of, from 1 on; 0 for a click.
+    """
+
+    points: Points
+    origins: Origins
+    findings: list[Finding]
+    scribbles: Points = field(default_factory=dict)
+
+
+def import_clicks(manifest: Manifest, of: Literal["targets", "scored"] = "targets") -> Imported:
+    """People's clicks on the frames of a split that are learned from, or on those that are scored.
+
+    The file's other clicks belong to another split, or to the frames of the other role. A scribble becomes
+    its pixels where it is learned from; where it is scored, the pixel in its middle, so that it is one try.
+
+    Args:
+        manifest: a split, whose file of clicks is read.
+        of: the role of the frames.
 
     Raises:
         InputError: a click lies outside its frame, has an unknown class, or contradicts another one.
     """
     assert manifest.click_file is not None
     path = manifest.path(manifest.click_file)
-    names, table = ClipNames(manifest.clips), _Table(manifest.shrink)
-    for line, row in read_click_file(path, manifest.click_file_digest):
-        where = f"{path}, line {line}"
-        class_id = _class_id(row["class"], manifest.classes.names, where)
-        clip, position = names.find(row["clip"], row["frame"]) or (None, 0)
-        if clip is None or position not in clip.targets:
-            table.left_out += [f"line {line}"] if names.clip(row["clip"]) else []
+    names, table = ClipNames(manifest.clips), _Table(manifest.shrink, whole_scribbles=of == "targets")
+    for click in read_people(path, manifest.click_file_digest):
+        where = f"{path}, {click.where}"
+        class_id = _class_id(click.class_name, manifest.classes.names, where)
+        clip, position = names.find(click.clip, click.frame) or (None, 0)
+        if clip is None or position not in getattr(clip, of):
             continue
         if clip.id not in table.whole:
             whole = frame_size(manifest.path(clip.frames[0].image)) if manifest.shrink > 1 else clip.size
             table.whole[clip.id] = whole
-        table.add(clip, clip.frames[position].name, (row["y"], row["x"]), class_id, line, where)
-    return {key: sorted_clicks(clicks) for key, clicks in table.clicks.items()}, table.findings(str(path))
-
-
-def sorted_clicks(clicks: Iterable[tuple[int, int, int, int]]) -> np.ndarray:
-    """(y, x, class id, area) of each click -> the array of a click table, sorted by (class id, y, x)."""
-    return np.sort(np.array(list(clicks), POINT), order=("class_id", "y", "x"))
+        table.add(clip, clip.frames[position].name, class_id, click, where)
+    return table.imported(str(path))
 
 
 @dataclass
@@ -61,28 +82,41 @@ class _Table:
     Attributes:
         shrink: of the manifest.
         whole: clip id -> (H, W) px on disk.
-        clicks: (clip id, frame name) -> (y, x, class id, 0) in pixels of the frame as read.
-        seen: (clip id, frame name, y, x) in pixels on disk -> class id and line.
+        whole_scribbles: whether scribbles become all their pixels, or the one in the middle.
+        clicks: (clip id, frame name) -> (class id, y, x, origin, scribble) in pixels of the frame as read.
+        seen: (clip id, frame name, y, x) in pixels on disk -> class id and place in the file.
         read: (clip id, frame name, y, x) in pixels of the frame as read -> class id of the first click.
-        twice: lines that repeat another one.
-        left_out: lines on frames of this split that are no targets.
-        merged: lines whose pixel, once shrunk, is that of a click of another class.
+        twice: clicks that repeat another one.
+        merged: clicks whose pixel, once shrunk, is that of a click of another class.
+        scribbles: (clip id, frame name) -> number of scribbles so far.
         largest: the largest coordinate, px on disk.
     """
 
     shrink: int
+    whole_scribbles: bool
     whole: dict[str, tuple[int, int]] = field(default_factory=dict)
-    clicks: dict[tuple[str, str], list[tuple[int, int, int, int]]] = field(default_factory=dict)
-    seen: dict[tuple[str, str, int, int], tuple[int, int]] = field(default_factory=dict)
+    clicks: dict[tuple[str, str], list[tuple[int, int, int, Origin, int]]] = field(default_factory=dict)
+    seen: dict[tuple[str, str, int, int], tuple[int, str]] = field(default_factory=dict)
     read: dict[tuple[str, str, int, int], int] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
+    scribbles: dict[tuple[str, str], int] = field(default_factory=dict)
     largest: int = 0
 
-    def add(
-        self, clip: Clip, frame: str, texts: tuple[str, str], class_id: int, line: int, where: str
-    ) -> None:
+    def add(self, clip: Clip, frame: str, class_id: int, click: PersonsClick, where: str) -> None:
+        """Add a click, or the pixels of a scribble."""
+        if not click.points:
+            self._add_point(clip, frame, class_id, (click.y, click.x), click, where, 0)
+            return
+        for y, x in click.points:  # before pixels are made of it
+            self._check_place(clip, (str(y), str(x)), where)
+        pixels = scribble_pixels(click.points, where)
+        number = self.scribbles[clip.id, frame] = self.scribbles.get((clip.id, frame), 0) + 1
+        chosen = pixels if self.whole_scribbles else pixels[len(pixels) // 2][None]
+        for y, x in chosen.tolist():
+            self._add_point(clip, frame, class_id, (str(y), str(x)), click, where, number)
+
+    def _check_place(self, clip: Clip, texts: tuple[str, str], where: str) -> list[float]:
         whole = self.whole[clip.id]
         yx = [float(text) for text in texts]
         for axis, value, text, side in zip("yx", yx, texts, whole, strict=True):
@@ -92,21 +126,48 @@ class _Table:
                     f"{_hint(yx, whole)}; y counts down and x to the right, from 0 at the centre of the "
                     "upper left pixel"
                 )
+        return yx
+
+    def _add_point(
+        self,
+        clip: Clip,
+        frame: str,
+        class_id: int,
+        texts: tuple[str, str],
+        click: PersonsClick,
+        where: str,
+        scribble: int,
+    ) -> None:
+        whole, yx = self.whole[clip.id], self._check_place(clip, texts, where)
         y, x = (_pixel(value, side, side) for value, side in zip(yx, whole, strict=True))
         self.largest = max(self.largest, y, x)
-        other, first = self.seen.setdefault((clip.id, frame, y, x), (class_id, line))
+        other, first = self.seen.setdefault((clip.id, frame, y, x), (class_id, click.where))
         if other != class_id:
             raise InputError(
                 f"{where}: gives the pixel (y {y}, x {x}) of clip {clip.id!r}, frame {frame!r} another class "
-                f"than line {first}; keep one of the two"
+                f"than {first}; keep one of the two"
             )
-        if first != line:
-            self.twice.append(f"line {line} repeats line {first}")
+        if first != click.where and not scribble:
+            self.twice.append(f"{click.where} repeats {first}")
             return
         y, x = (_pixel(value, *sides) for value, *sides in zip(yx, whole, clip.size, strict=True))
         if self.read.setdefault((clip.id, frame, y, x), class_id) != class_id:
-            self.merged.append(f"line {line}")
-        self.clicks.setdefault((clip.id, frame), []).append((y, x, class_id, 0))
+            self.merged.append(click.where)
+        self.clicks.setdefault((clip.id, frame), []).append((class_id, y, x, click.origin, scribble))
+
+    def imported(self, path: str) -> Imported:
+        """All that came in, in the order of a click table."""
+        sort = {name: sorted(found, key=itemgetter(0, 1, 2, 4)) for name, found in self.clicks.items()}
+        numbers = {name: np.array([each[-1] for each in found], np.int32) for name, found in sort.items()}
+        return Imported(
+            points={
+                name: np.array([(y, x, class_id, 0) for class_id, y, x, *_ in found], POINT)
+                for name, found in sort.items()
+            },
+            origins={name: tuple(origin for *_, origin, _ in found) for name, found in sort.items()},
+            findings=self.findings(path),
+            scribbles={name: of for name, of in numbers.items() if of.any() and self.whole_scribbles},
+        )
 
     def findings(self, path: str) -> list[Finding]:
         found = []
@@ -119,10 +180,6 @@ class _Table:
             found.append(
                 Finding("warning", path, f"{len(self.merged)} {told} ({self.merged[0]} first)", todo)
             )
-        if self.left_out:
-            told = f"{len(self.left_out)} clicks lie on frames that data.target_every leaves out"
-            todo = "they do not count; to train on them, set data.target_every to null"
-            found.append(Finding("warning", path, f"{told} ({self.left_out[0]} first)", todo))
         share = max((100 / height * 100 / width for height, width in self.whole.values()), default=1)
         if len(self.seen) > FEW and self.largest <= 100 and share < 0.1:
             sizes = " or ".join(f"{height}x{width}" for height, width in sorted({*self.whole.values()})[:3])

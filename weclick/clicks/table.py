@@ -1,8 +1,10 @@
 """The click table: all clicks of a split in one HDF5 file, or in JSON for other tools.
 
-HDF5 layout: dataset `clicks` (N,) of (clip, frame: UTF-8, y, x: int32 px, class_id: uint8, area: int32 px),
-sorted by (clip, frame, class_id, y, x); its attributes are schema_version, split, classes (JSON list of
-names), ignore, units (JSON), options (JSON), seed, and sha256 (hex) over rows and attributes.
+HDF5 layout: dataset `clicks` (N,) of (clip, frame: UTF-8, y, x: int32 px, class_id: uint8, area: int32 px,
+source, who, tool: UTF-8, scribble: int32), sorted by (clip, frame, class_id, y, x); its attributes are
+schema_version, split, classes (JSON list of names), ignore, units (JSON), options (JSON), seed, and sha256
+(hex) over rows and attributes. A scribble has a row for each pixel, with its number; that of a click is 0.
+Version 1 lacks the last four columns; it is still read.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +22,43 @@ import h5py
 import numpy as np
 
 from weclick.clicks.hdf5 import read_rows
+from weclick.clicks.sourced import SourcedClicks
 from weclick.common.bounded_json import parse_json
 from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_bytes, write_text
 from weclick.manifest.click_table import POINT, ClickTable
+from weclick.manifest.people import SOURCES, Origin
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 UNITS = {"y": "px", "x": "px", "area": "px"}
-_COLUMNS = ("clip", "frame", *(POINT.names or ()))
+_NAMES = POINT.names or ()
+_COLUMNS = {
+    1: ("clip", "frame", *_NAMES),
+    2: ("clip", "frame", *_NAMES, *(part.name for part in fields(Origin)), "scribble"),
+}
+"""Version -> columns."""
+
+Place = tuple[str, str]
+"""Clip id and frame name."""
+
+Points = dict[Place, np.ndarray]
 
 
 def clicks_digest(table: ClickTable) -> str:
-    """SHA-256 (hex) over classes and every frame's points; how they were made does not count."""
+    """SHA-256 (hex) over classes and every frame's points; how and by whom they were made does not count."""
     digest = hashlib.sha256(canonical_json([table.classes, table.ignore]).encode())
     for (clip, frame), points in sorted(table.frames.items()):
         digest.update(canonical_json([clip, frame, len(points)]).encode())
         digest.update(np.ascontiguousarray(points, POINT).tobytes())
+        if (clip, frame) in table.scribbles:
+            digest.update(np.ascontiguousarray(table.scribbles[clip, frame], "<i4").tobytes())
     return digest.hexdigest()
 
 
 def write_clicks(table: ClickTable, path: Path) -> None:
     """Write a table as HDF5, at once and whole; equal tables give equal files."""
-    content, rows = io.BytesIO(), _rows(table)
+    content, rows = io.BytesIO(), _rows(SourcedClicks.of_table(table))
     with h5py.File(content, "w") as file:
         dataset = file.create_dataset(
             "clicks", data=rows, track_times=False, compression="gzip", shuffle=True, maxshape=(None,)
@@ -50,8 +68,8 @@ def write_clicks(table: ClickTable, path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
-def read_clicks(path: Path) -> ClickTable:
-    """Read a table from HDF5.
+def read_clicks(path: Path) -> SourcedClicks:
+    """Read a table of any version from HDF5.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -62,7 +80,7 @@ def read_clicks(path: Path) -> ClickTable:
     try:
         rows, attributes = read_rows(Path(path), "clicks")
         version, digest = attributes.get("schema_version"), attributes.pop("sha256", None)
-        known = version == SCHEMA_VERSION and rows.dtype.names == _COLUMNS
+        known = rows.dtype.names == _COLUMNS.get(int(version or 0))
         table = _table(rows, attributes) if known and digest == _digest(rows, attributes) else None
     except MemoryError:  # says nothing about the file
         raise
@@ -74,7 +92,7 @@ def read_clicks(path: Path) -> ClickTable:
     if not known:
         raise InputError(
             f"{path}: click table of version {version} with columns {rows.dtype.names}, expected version "
-            f"{SCHEMA_VERSION} with {_COLUMNS}; make it again with `weclick clicks`"
+            f"{SCHEMA_VERSION} with {_COLUMNS[SCHEMA_VERSION]}; make it again with `weclick clicks`"
         )
     if table is None:
         raise InputError(
@@ -84,7 +102,7 @@ def read_clicks(path: Path) -> ClickTable:
     return table
 
 
-def _table(rows: np.ndarray, attributes: Mapping[str, Any]) -> ClickTable:
+def _table(rows: np.ndarray, attributes: Mapping[str, Any]) -> SourcedClicks:
     classes, options = (parse_json(attributes[name].encode()) for name in ("classes", "options"))
     if not isinstance(options, dict) or not all(
         isinstance(name, str) for name in [attributes["split"], *classes]
@@ -94,13 +112,16 @@ def _table(rows: np.ndarray, attributes: Mapping[str, Any]) -> ClickTable:
         int(rows["class_id"].max()) >= len(classes) or min(rows["y"].min(), rows["x"].min()) < 0
     ):
         raise ValueError(f"a click has no class of its {len(classes)}, or lies left of or above the image")
-    return ClickTable(
+    frames, origins, scribbles = _by_frame(rows)
+    return SourcedClicks(
         split=attributes["split"],
         classes=tuple(classes),
-        frames=_by_frame(rows),
+        frames=frames,
         options=options,
         seed=int(attributes["seed"]),
         ignore=int(attributes["ignore"]),
+        scribbles=scribbles,
+        origins=origins,
     )
 
 
@@ -111,9 +132,22 @@ def write_json(table: ClickTable, path: Path) -> None:
         "units": UNITS,
         "options": dict(table.options),
     }
+    told = SourcedClicks.of_table(table)
     frames = [
         json.dumps(
-            {"clip": clip, "frame": frame, "clicks": [_spell(click, table.classes) for click in points]}
+            {
+                "clip": clip,
+                "frame": frame,
+                "clicks": [
+                    _spell(click, table.classes) | asdict(origin) | {"scribble": int(scribble)}
+                    for click, origin, scribble in zip(
+                        points,
+                        told.origins_of(clip, frame),
+                        table.scribbles.get((clip, frame), np.zeros(len(points), int)),
+                        strict=True,
+                    )
+                ],
+            }
         )
         for (clip, frame), points in sorted(table.frames.items())
     ]
@@ -141,32 +175,58 @@ def _digest(rows: np.ndarray, attributes: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _rows(table: ClickTable) -> np.ndarray:
+def _rows(table: SourcedClicks) -> np.ndarray:
     """The table as rows of the HDF5 dataset. Strings have a fixed length, since only those are compressed."""
-    named = [(c.encode(), f.encode(), points) for (c, f), points in sorted(table.frames.items())]
-    lengths = [max((len(row[i]) for row in named), default=1) for i in (0, 1)]
-    text = [h5py.string_dtype("utf-8", length) for length in lengths]
-    rows = np.empty(len(table), [("clip", text[0]), ("frame", text[1]), *POINT.descr])
-    start = 0
-    for clip, frame, points in named:
-        part = rows[start : start + len(points)]
-        part["clip"], part["frame"] = clip, frame
-        for name in POINT.names or ():
-            part[name] = points[name]
-        start += len(points)
+    named = [(name, points, table.origins_of(*name)) for name, points in sorted(table.frames.items())]
+    texts: dict[str, list[bytes]] = {
+        "clip": [clip.encode() for (clip, _), points, _ in named for _ in points],
+        "frame": [frame.encode() for (_, frame), points, _ in named for _ in points],
+    }
+    told = [origin for _, _, origins in named for origin in origins]
+    texts |= {part.name: [getattr(origin, part.name).encode() for origin in told] for part in fields(Origin)}
+    types = {name: POINT[name] for name in _NAMES} | {"scribble": np.dtype("<i4")}
+    types |= {
+        name: h5py.string_dtype("utf-8", max(map(len, of), default=1) or 1) for name, of in texts.items()
+    }
+    together = np.concatenate([np.empty(0, POINT), *(points for _, points, _ in named)])
+    rows = np.empty(len(together), [(name, types[name]) for name in _COLUMNS[SCHEMA_VERSION]])
+    for name, column in texts.items():
+        rows[name] = column
+    for name in _NAMES:
+        rows[name] = together[name]
+    numbers = [table.scribbles.get(name, np.zeros(len(points), int)) for name, points, _ in named]
+    rows["scribble"] = np.concatenate([np.empty(0, int), *numbers])
     return rows
 
 
-def _by_frame(rows: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-    """Rows cut where the frame changes."""
+def _by_frame(rows: np.ndarray) -> tuple[Points, dict[Place, tuple[Origin, ...]], Points]:
+    """Rows cut where the frame changes: points, and of version 2 their origins and scribbles."""
     names = rows[["clip", "frame"]]
     points = np.empty(len(rows), POINT)
-    for name in POINT.names or ():
+    for name in _NAMES:
         points[name] = rows[name]
     cuts = np.flatnonzero(np.append(len(names) > 0, names[1:] != names[:-1])).tolist()
     ends = [*cuts, len(names)][1:]
     spelled = [(clip.decode(), frame.decode()) for clip, frame in names[cuts].tolist()]
-    return {name: points[start:end] for name, start, end in zip(spelled, cuts, ends, strict=True)}
+    parts = [(name, slice(start, end)) for name, start, end in zip(spelled, cuts, ends, strict=True)]
+    frames = {name: points[part] for name, part in parts}
+    if rows.dtype.names == _COLUMNS[1]:
+        return frames, {}, {}
+    columns = [rows[part.name].tolist() for part in fields(Origin)]
+    made = [_origin(*texts) for texts in zip(*columns, strict=True)]
+    numbers = rows["scribble"].astype(np.int32)
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() <= len(numbers):
+        raise ValueError("a scribble has a number below 0, or above that of the rows")
+    scribbles = {name: numbers[part] for name, part in parts if numbers[part].any()}
+    return frames, {name: tuple(made[part]) for name, part in parts}, scribbles
+
+
+@lru_cache(maxsize=1024)
+def _origin(*texts: bytes) -> Origin:
+    origin = Origin(*(text.decode() for text in texts))
+    if origin.source not in SOURCES:
+        raise ValueError(f"a click comes from {origin.source!r}, expected one of {', '.join(SOURCES)}")
+    return origin
 
 
 def _spell(click: np.void, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def read_content(
 
     Args:
         path: of the file.
-        sha256: hex digest that the content must have; None or empty takes any content.
+        sha256: hex digest that the content must have; `<digest>:<bytes>` for that of its first bytes, which
+            alone are then given back (see `growing_digest`); None or empty takes any content.
         what_to_do: the end of the error's text if it has not.
         limit_bytes: the most that is read.
 
@@ -73,8 +74,20 @@ def read_content(
         )
     content = read_plain(path, at_most=limit_bytes, links=True)
     if sha256:
-        _compare(path, hashlib.sha256(content).hexdigest(), sha256, what_to_do)
+        digest, _, first = sha256.partition(":")
+        content = content[: int(first)] if first else content
+        _compare(path, hashlib.sha256(content).hexdigest(), digest, what_to_do)
     return content
+
+
+def growing_digest(path: Path | str, limit_bytes: int = LIMIT_BYTES) -> str:
+    """The digest of a file that others append to, as `<SHA-256>:<bytes>`: what is there now stays readable.
+
+    Raises:
+        OSError, InputError: as in `read_content`.
+    """
+    content = read_content(path, limit_bytes=limit_bytes)
+    return f"{hashlib.sha256(content).hexdigest()}:{len(content)}"
 
 
 def check_content(path: Path | str, sha256: str, what_to_do: str = MANIFEST_AGAIN) -> None:

@@ -17,6 +17,7 @@ TIMM = "timm/"
 Estimator = Literal["dis", "flownet2", "raft"]
 Mask = Literal["forward_backward", "photometric"]
 Supervision = Literal["clicks", "masks", "both"]
+Mix = Literal["human", "masks", "human_else_masks"]
 
 
 class S3Section(TypedDict):
@@ -65,6 +66,7 @@ class DataSection(TypedDict):
     shrink: int
     target_every: int | None
     held_out: Literal["clips", "other_frames"]
+    held_out_every: int | None
     val_clips: list[str]
     classes: str | None
     clicks: str | None
@@ -77,6 +79,7 @@ class ClicksSection(TypedDict):
     min_pixels: int
     min_pixels_at: list[int] | None
     point: Literal["centroid", "random"]
+    mix: Mix
 
 
 class WindowSection(TypedDict):

@@ -48,7 +48,7 @@ STAGES = (
     Stage("toy", reads=("data",)),
     Stage(
         "manifest",
-        reads=("data", "window", "evaluate.max_gap_frames"),
+        reads=("data", "clicks.mix", "window", "evaluate.max_gap_frames"),
         folder="manifest",
         splits=("train", "val"),
         sharded=True,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from weclick.common.errors import InputError, MissingFileError
-from weclick.common.sections import DataSection
+from weclick.common.sections import DataSection, Mix
 from weclick.datasets.base import Dataset, build_manifest, listing_digest
 from weclick.datasets.camvid import open_camvid
 from weclick.datasets.cityscapes import open_cityscapes, open_toy
@@ -17,12 +17,13 @@ __all__ = ["Dataset", "build_manifest", "listing_digest", "open_dataset"]
 ADAPTERS = {"toy": open_toy, "camvid": open_camvid, "cityscapes": open_cityscapes, "folder": open_folder}
 
 
-def open_dataset(data: DataSection) -> Dataset:
+def open_dataset(data: DataSection, mix: Mix = "human") -> Dataset:
     """The data set that the config section `data` names; folders are listed, no image is opened.
 
     Args:
         data: name, root, and the adapter's own keys; `train` names the split whose labelled frames are
             targets (default "train"), those of every other split are scored.
+        mix: `clicks.mix`, which counts in a folder that people clicked in.
 
     Raises:
         ValueError: unknown adapter, or a key or file of the adapter is wrong.
@@ -36,4 +37,5 @@ def open_dataset(data: DataSection) -> Dataset:
             "make it with `weclick toy`" if name == "toy" else "download the data set, or correct data.root"
         )
         raise MissingFileError(f"data.root is {root}, but there is no such folder; {hint}")
-    return replace(ADAPTERS[name](root, data), shrink=data.get("shrink", 1))
+    dataset = open_folder(root, data, mix) if name == "folder" else ADAPTERS[name](root, data)
+    return replace(dataset, shrink=data.get("shrink", 1))

@@ -9,14 +9,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from weclick.common.digest import canonical_json, file_digest
+from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError
+from weclick.common.sections import Mix
 from weclick.datasets.digests import edited_files, file_digests
 from weclick.datasets.file_names import in_utf8
 from weclick.datasets.orientations import file_orientations
 from weclick.manifest import Classes, Clip, Frame, Manifest, frame_digest, read_manifest, shard_of
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
+from weclick.manifest.people import people_digest
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,11 @@ class Dataset:
         classes: the label space.
         splits: those on disk.
         list_clips: split -> its clips, without digests and sizes.
-        click_file: a table of clicks made by people, relative to the root; None: clicks come from labels.
+        click_file: a table or log of clicks made by people, relative to the root; None: clicks come from
+            labels.
         shrink: frames and labels are read at 1/shrink of their size.
-        unscored: a split that may lack labelled frames, since people's clicks train without a mask. Nothing
-            can be scored then.
+        unscored: a split that may lack frames to score, since people's clicks train without a mask.
+        mix: which clicks count where there is a click file.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Dataset:
     click_file: str | None = None
     shrink: int = 1
     unscored: str | None = None
+    mix: Mix = "human"
     _listed: dict[str, tuple[Clip, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def clips(self, split: str) -> tuple[Clip, ...]:
@@ -68,9 +72,11 @@ class Dataset:
         clips = tuple(sorted(self.list_clips(split), key=lambda clip: clip.id))
         if not any(clip.targets or clip.scored for clip in clips) and split != self.unscored:
             clicked = f", and {self.click_file} has no click on a frame of it" if self.click_file else ""
+            how = f", click in it (`weclick click --root {self.root}`)" if self.name == "folder" else ""
             raise InputError(
                 f"{self.root}: split {split!r} has {len(clips)} clips, but no labelled frame to train on or "
-                f"score{clicked}; add labels for {self.name}, or name another split in data.train or data.val"
+                f"score{clicked}; add labels for {self.name}{how}, or name another split in data.train or "
+                "data.val"
             )
         return clips
 
@@ -96,8 +102,6 @@ def build_manifest(
     clips = [trim(clip, reach_frames) for clip in _shard(dataset, split, shard, shards)]
     clips = [clip for clip in clips if clip.frames]
     files = {name for clip in clips for name in _files(clip)}
-    if dataset.click_file:
-        files.add(dataset.click_file)
     digests = file_digests([dataset.root / name for name in sorted(files)], remember)
     by_name = {name: digests[dataset.root / name] for name in files}
     images = dict.fromkeys(frame.image for clip in clips for frame in clip.frames)
@@ -111,7 +115,7 @@ def build_manifest(
         classes=dataset.classes,
         clips=tuple(_complete(clip, dataset, by_name, orientations) for clip in clips),
         click_file=dataset.click_file,
-        click_file_digest=by_name[dataset.click_file] if dataset.click_file else None,
+        click_file_digest=people_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
         shrink=dataset.shrink,
     )
 
@@ -153,7 +157,7 @@ def listing_digest(
         "edited": [(name, edit) for name, (_, edit) in zip(names, files, strict=True) if edit],
         "roles": [(clip.id, clip.targets, clip.scored) for clip in clips],
         "classes": asdict(dataset.classes),
-        "clicks": file_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
+        "clicks": people_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
     }
     return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
 

@@ -51,15 +51,15 @@ def _sample_size(dataset: Dataset, labelled: Sequence[tuple[Clip, Frame]]) -> in
 
 
 def unscored_findings(dataset: Dataset, split: str) -> list[Finding]:
-    """A split without a single labelled frame, where people's clicks train the networks."""
+    """A split without a single labelled or clicked frame, where people's clicks train the networks."""
     clips = dataset.clips(split)
     if any(clip.targets or clip.scored for clip in clips):
         return []
     todo = (
         "the run ends with the student, without scores and report; `weclick predict` shows what it does. "
-        "Label some frames of this split to score it"
+        "Click in some frames of this split, or label them, to score it"
     )
-    found = f"its {len(clips)} clips have no labelled frame, so nothing can be scored"
+    found = f"its {len(clips)} clips have no labelled or clicked frame, so nothing can be scored"
     return [Finding("warning", f"split {split}", found, todo)]
 
 
@@ -83,17 +83,13 @@ def number_findings(dataset: Dataset, split: str, window: Window, max_gap_frames
 def labelled_frames(
     dataset: Dataset, clips: Sequence[Clip], *, masked: bool = False
 ) -> list[tuple[Clip, Frame]]:
-    """The frames whose labels a run reads: those that are scored and, without a click table, the targets.
+    """The frames whose labels a run reads: scored ones, and targets that learn from masks or their clicks.
 
     Args:
         dataset: that the clips are of.
         clips: of a split.
-        masked: whether networks learn from masks, which are the labels of targets also beside a click table.
+        masked: whether networks learn from masks, which are the labels of targets also beside clicks.
     """
-
-    def targets(clip: Clip) -> Sequence[int]:
-        if not dataset.click_file:
-            return clip.targets
-        return [target for target in clip.targets if masked and clip.frames[target].label]
-
-    return [(clip, clip.frames[i]) for clip in clips for i in sorted({*clip.scored, *targets(clip)})]
+    read = masked or not dataset.click_file or dataset.mix == "human_else_masks"
+    wanted = [(clip, sorted({*clip.scored, *(clip.targets if read else ())})) for clip in clips]
+    return [(clip, clip.frames[i]) for clip, found in wanted for i in found if clip.frames[i].label]

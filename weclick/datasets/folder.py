@@ -11,29 +11,31 @@ Frames are ordered by their names, numbers in them as numbers. If the last numbe
 tell the time between frames. They may have gaps, and a window takes only neighbours that exist.
 A clip of one frame trains without neighbours; a clip without frames is an error.
 
-People's clicks come as a table, `data.clicks`: CSV with the header clip,frame,y,x,class.
+People's clicks lie in clicks.jsonl, or in the file that `data.clicks` names: a log like that, or a table, CSV
+with the header clip,frame,y,x,class. With clicks, no label is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from weclick.common.errors import InputError, MissingFileError
-from weclick.common.sections import DataSection
+from weclick.common.sections import DataSection, Mix
 from weclick.common.yaml_files import NULLS, Plain, number, read_yaml
-from weclick.datasets.base import Dataset, assign_roles, list_files, list_folders
+from weclick.datasets.base import Dataset, list_files, list_folders
 from weclick.datasets.beside import check_beside
 from weclick.datasets.file_names import CONTROLS, by_stem, in_order
 from weclick.datasets.label_files import check_folders, label_files
+from weclick.datasets.roles import Roles, clicked_frames
 from weclick.datasets.unread import tell_unread
 from weclick.manifest import Classes, Clip, Frame
-from weclick.manifest.click_file import read_click_file
+from weclick.manifest.click_log import CLICK_LOG
 from weclick.manifest.images import IMAGE_SUFFIXES
-from weclick.manifest.names import ClipNames, nearest, plain, same_name
+from weclick.manifest.names import nearest, plain, same_name
 from weclick.manifest.video import VIDEO_SUFFIXES, video_info
 
 CLASSES_EXAMPLE = """\
@@ -52,56 +54,60 @@ class _Folder:
     train: str
     val: str
     held_out: str
+    held_out_every: int | None
     val_clips: tuple[str, ...]
     target_every: int
     click_file: Path | None
+    mix: Mix
 
     def clips(self, split: str) -> tuple[Clip, ...]:
         """The clips of a split with their targets or scored frames."""
         clips = list_clips(self.root)
-        clicked = None if self.click_file is None else _clicked(self.click_file, clips)
+        clicked = clicked_frames(self.click_file, clips) if self.click_file else None
+        roles = Roles(self.target_every, self.mix, clicked)
         training = split == self.train
         if self.held_out == "clips":
-            held_out = _matching(clips, self.val_clips)
-            clips = [clip for clip in clips if (clip.id in held_out) != training]
-        return tuple(self._with_roles(clip, clicked, training) for clip in clips)
-
-    def _with_roles(self, clip: Clip, clicked: set[tuple[str, int]] | None, training: bool) -> Clip:
-        labelled = [i for i, frame in enumerate(clip.frames) if frame.label]
-        known = labelled if clicked is None else [i for name, i in sorted(clicked) if name == clip.id]
-        targets = [i for i in known if i % self.target_every == 0]
-        if training:
-            return assign_roles(clip, targets, training=True)
-        taken = set(targets) if self.held_out == "other_frames" else set()
-        return assign_roles(clip, [i for i in labelled if i not in taken], training=False)
+            names = _matching(clips, self.val_clips)
+            clips = [clip for clip in clips if (clip.id in names) != training]
+            scored = roles.of_held_out_clip
+        else:
+            roles = roles.holding_out(clips, self.held_out_every)
+            scored = roles.of_other_frames
+        return tuple(map(roles.of_training if training else scored, clips))
 
 
-def open_folder(root: Path, data: DataSection) -> Dataset:
+def open_folder(root: Path, data: DataSection, mix: Mix = "human") -> Dataset:
     """A plain folder; `data.held_out` says what the validation split is.
 
-    clips: the clips whose names match `data.val_clips` are held out, and all their labelled frames scored;
-    the others train. other_frames: every clip trains, and its labelled frames that are no targets are scored.
-    Every `data.target_every`-th frame from the first on is a target if it has a label or, with a click table,
-    if the table names it.
+    clips: the clips whose names match `data.val_clips` are held out, and all their labelled and clicked
+    frames scored; the others train. other_frames: every clip trains, and its labelled frames that are no
+    targets are scored; with people's clicks also every `data.held_out_every`-th frame that they clicked in.
+
+    Every `data.target_every`-th frame from the first on is a target if it has a label. Where people clicked,
+    `mix` decides: human takes every frame that they clicked in, masks those labelled, human_else_masks both.
 
     Raises:
-        ValueError, FileNotFoundError: the classes file or the click table is missing or malformed.
+        ValueError, FileNotFoundError: the classes file or the click file is missing or malformed.
     """
-    clicks = data.get("clicks")
-    click_file = Path(clicks) if clicks else None
+    clicks, log = data.get("clicks"), root / CLICK_LOG
+    click_file = Path(clicks) if clicks else log if log.is_file() and log.stat().st_size else None
     if click_file and not click_file.is_file():
         raise MissingFileError(
             f"data.clicks is {click_file}, but there is no such file; correct the path, "
             "or remove the key to make clicks from labels"
         )
+    if mix == "masks":
+        click_file = None
     folder = _Folder(
         root=root,
         train=data.get("train", "train"),
         val=data.get("val", "val"),
         held_out=data.get("held_out", "clips"),
+        held_out_every=data.get("held_out_every"),
         val_clips=tuple(data.get("val_clips", ())),
         target_every=data.get("target_every") or 1,
         click_file=click_file,
+        mix=mix,
     )
     return Dataset(
         name="folder",
@@ -110,6 +116,7 @@ def open_folder(root: Path, data: DataSection) -> Dataset:
         splits=(folder.train, folder.val),
         list_clips=folder.clips,
         click_file=_relative(click_file, root) if click_file else None,
+        mix=mix,
         unscored=folder.val if click_file and folder.val != folder.train else None,
     )
 
@@ -270,26 +277,6 @@ def _annotated(root: Path, clip: Clip) -> Clip:
             for i, frame in enumerate(clip.frames)
         ),
     )
-
-
-def _clicked(path: Path, clips: Sequence[Clip]) -> set[tuple[str, int]]:
-    """(clip, position) of the frames that a click table names."""
-    names, found = ClipNames(clips), set()
-    for line, row in read_click_file(path):
-        at = names.find(row["clip"], row["frame"])
-        if at is None:
-            clip, ids = names.clip(row["clip"]), sorted(clip.id for clip in clips)
-            known = (
-                f"{len(clip.frames)} frames, {clip.frames[0].name!r} to {clip.frames[-1].name!r}"
-                if clip
-                else f"clips {', '.join(ids[:20])}{nearest(row['clip'], ids)}"
-            )
-            raise InputError(
-                f"{path}, line {line}: clip {row['clip']!r}, frame {row['frame']!r} is not on disk; "
-                f"there are {known}; correct the line"
-            )
-        found.add((at[0].id, at[1]))
-    return found
 
 
 def _matching(clips: Iterable[Clip], patterns: Iterable[str]) -> set[str]:

@@ -15,6 +15,7 @@ from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
 from weclick.store import Store, entry_key
 from weclick.store.fill import fill
+from weclick.store.older import Held, Older
 
 FORMAT_VERSION = 1
 CODEC = "lz4"
@@ -23,7 +24,7 @@ CODEC = "lz4"
 def pack_frames(
     manifest: Manifest, *, chunk_px: int, store: Store, codec: str = CODEC, pack: bool = True
 ) -> dict[str, str]:
-    """Make sure that the store holds the frames of every clip.
+    """Make sure that the store holds the frames of every clip. Those that older entries hold are taken over.
 
     Args:
         manifest: one shard of a split.
@@ -41,11 +42,13 @@ def pack_frames(
     """
     if not pack:
         return {clip.id: _unpacked(clip) for clip in manifest.clips}
-    keys = {clip.id: frames_key(clip, chunk_px, codec) for clip in manifest.clips}
+    asked = {clip.id: frames_inputs(clip, chunk_px, codec) for clip in manifest.clips}
+    keys = {clip: entry_key("frames", inputs) for clip, inputs in asked.items()}
+    older = Older(store, "frames", "frames", asked.values())
 
     def pack_some(clips: Iterator[Clip], bar: Bar) -> None:
         for clip in clips:
-            _pack_clip(manifest, clip, chunk_px, codec, store)
+            _pack_clip(manifest, clip, asked[clip.id], store, older.of(asked[clip.id]))
             bar.advance(len(clip.frames))
 
     fill(
@@ -91,17 +94,24 @@ def frames_inputs(clip: Clip, chunk_px: int, codec: str = CODEC) -> Mapping[str,
     }
 
 
-def _pack_clip(manifest: Manifest, clip: Clip, chunk_px: int, codec: str, store: Store) -> None:
-    with store.create("frames", frames_inputs(clip, chunk_px, codec)) as entry:
+def _pack_clip(
+    manifest: Manifest, clip: Clip, inputs: Mapping[str, Any], store: Store, held: Mapping[int, Held]
+) -> None:
+    chunk_px = inputs["chunk_px"]
+    with store.create("frames", inputs) as entry:
         rgb = entry.create_array(
             "rgb",
             shape=(len(clip.frames), *clip.size, 3),
             chunks=(1, chunk_px, chunk_px, 3),
             dtype="uint8",
             axes="THWC",
-            codec=codec,
+            codec=inputs["codec"],
         )
-        for t, image in enumerate(read_clip(manifest, clip)):
+        for t, older in held.items():
+            older.copy({"rgb": rgb}, t)
+        fresh = [t for t in range(len(clip.frames)) if t not in held]
+        images = read_clip(manifest, clip.restrict(fresh)) if fresh else ()
+        for t, image in zip(fresh, images, strict=True):
             rgb[t] = image
         entry.attributes.update(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding
 from weclick.common.load import busy_words
-from weclick.manifest import IGNORE, Manifest
+from weclick.manifest import IGNORE, Clip, Manifest
 from weclick.manifest.read import read_label
 from weclick.metrics import ConfusionMatrix
 
@@ -23,14 +24,17 @@ def check_scored_pixels(manifest: Manifest) -> None:
     """Check that at least one pixel of a split can be scored. It reads labels until it finds one.
 
     Raises:
-        InputError: no frame is scored, or every pixel of their labels is ignored.
+        InputError: no frame is scored, or all are by labels of which every pixel is ignored.
     """
     scored = [frame for clip in manifest.clips for frame in (clip.frames[t] for t in clip.scored)]
     if not scored:
         raise InputError(
-            f"split {manifest.split!r} of {manifest.root} has no labelled frame, so there is nothing to "
-            "score; add labels, or name another split in data.val; `weclick predict` needs no labels"
+            f"split {manifest.split!r} of {manifest.root} has no labelled or clicked frame, so there is "
+            "nothing to score; add labels or clicks, or name another split in data.val; `weclick predict` "
+            "needs none"
         )
+    if any(frame.label is None for frame in scored):  # people clicked in it
+        return
     if not any((read_label(manifest, frame) != IGNORE).any() for frame in scored):
         raise InputError(
             f"{manifest.path(scored[0].label or '')}: not one pixel of the {len(scored)} scored labels of "
@@ -40,9 +44,22 @@ def check_scored_pixels(manifest: Manifest) -> None:
         )
 
 
-def scored_classes(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any]:
-    """How many of the classes occur in the labels, and the names of those that do not."""
-    there = [bool(row.any()) for row in matrix.matrix]
+def labelled_part(manifest: Manifest) -> Manifest:
+    """The split with only those scored frames that have a label."""
+
+    def labelled(clip: Clip) -> Clip:
+        return replace(clip, scored=tuple(t for t in clip.scored if clip.frames[t].label))
+
+    return replace(manifest, clips=tuple(map(labelled, manifest.clips)))
+
+
+def scored_classes(matrix: ConfusionMatrix, clicks: np.ndarray, manifest: Manifest) -> dict[str, Any]:
+    """How many of the classes occur in the labels, and the names of those that do not.
+
+    Without a label, what counts is `clicks` (K,): the number of held-out clicks of each class.
+    """
+    labelled = [bool(row.any()) for row in matrix.matrix]
+    there = labelled if any(labelled) else (clicks > 0).tolist()
     return {
         "classes": manifest.num_classes,
         "classes_scored": sum(there),
@@ -78,7 +95,8 @@ def told(role: str, figures: Mapping[str, Any]) -> str:
     """A network's scores in one line for the terminal, with what limits them."""
     consistency = figures["temporal_consistency"]
     limits = classes_words(figures)
-    parts = [f"{role}: mIoU {words.percent(figures['miou'])} %" + (f" over {limits}" if limits else "")]
+    score = " and ".join(filter(None, [_miou_words(figures), clicks_words(figures)]))
+    parts = [f"{role}: {score}" + (f" over {limits}" if limits else "")]
     if consistency is not None:
         parts.append(f"temporal consistency {words.percent(consistency)} %")
     if one_class := one_class_words(figures):
@@ -118,11 +136,33 @@ def teacher_findings(evaluation: Mapping[str, Any]) -> list[Finding]:
     return [Finding("warning", "teacher", found, LARGER_TEACHER)]
 
 
+def _miou_words(figures: Mapping[str, Any]) -> str:
+    if not words.known(figures["miou"]) and figures.get("held_out_clicks"):
+        return ""
+    return f"mIoU {words.percent(figures['miou'])} %"
+
+
+def clicks_words(figures: Mapping[str, Any]) -> str:
+    """Such as `83.3 % (66.4 to 92.7) of 30 held-out clicks hit`; empty without such clicks."""
+    found = figures.get("held_out_clicks")
+    if not found:
+        return ""
+    return f"{share_words(found)} of {words.plural(found['clicks'], 'held-out click')} hit"
+
+
+def share_words(found: Mapping[str, Any]) -> str:
+    """A share with its interval: `83.3 % (66.4 to 92.7)`."""
+    low, high = (words.percent(found[end]) for end in ("low", "high"))
+    return f"{words.percent(found['accuracy'])} % ({low} to {high})"
+
+
 def classes_words(figures: Mapping[str, Any]) -> str:
     """Such as `1 of 2 classes (not in the labels: car)`; empty if all are there or it is not known."""
+    by_clicks = not words.known(figures.get("miou")) and figures.get("held_out_clicks")
+    where = "held-out clicks" if by_clicks else "labels"
     absent = ", ".join(figures.get("classes_absent") or ())
     known = f"{figures.get('classes_scored')} of {figures.get('classes')} classes"
-    return f"{known} (not in the labels: {absent})" if absent else ""
+    return f"{known} (not in the {where}: {absent})" if absent else ""
 
 
 def one_class_words(figures: Mapping[str, Any]) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from weclick.clicks.people import Points
 from weclick.common.files import file_inside, write_text
 from weclick.common.findings import tell
 from weclick.common.load import watched_load
@@ -19,7 +22,9 @@ from weclick.common.short_names import short_path
 from weclick.common.spread import spread_to_ends
 from weclick.common.stages import SCORES
 from weclick.common.strict_json import strict_json
+from weclick.evaluate.agreement import Agreement
 from weclick.evaluate.consistency import add_consistency
+from weclick.evaluate.held_out import ClickTally, held_out_clicks
 from weclick.evaluate.own_files import save_class_map
 from weclick.evaluate.scored import (
     check_scored_pixels,
@@ -53,7 +58,8 @@ def evaluate_models(
 ) -> None:
     """Score checkpoints and write metrics.json, the student's figures at its top.
 
-    If the teacher is no better than the student on target frames, a warning says what to do.
+    Frames with a label are scored by it, those with people's clicks by these, and some by both. If the
+    teacher is no better than the student on target frames, a warning says what to do.
 
     Args:
         models: role -> model.safetensors; "student" is needed, others are scored beside it.
@@ -70,6 +76,7 @@ def evaluate_models(
         InputError: no pixel can be scored, or a checkpoint knows other classes.
     """
     check_scored_pixels(manifest)
+    clicks, agreement = held_out_clicks(manifest), Agreement(manifest.num_classes)
     chosen = choose_examples(manifest, examples)
     metrics: dict[str, Any] = {}
     for role, path in models.items():
@@ -79,10 +86,20 @@ def evaluate_models(
             for clip, name in scored_frames(manifest):
                 file = f"predictions/{role}/{short_path(clip)}/{short_path(name, '.png')}.png"
                 keep.setdefault((clip, name), []).append(file_inside(folder, file))
-        figures = evaluate(model, manifest, store=store, flow=flow, device=device, keep=keep)
+        figures = evaluate(
+            model,
+            manifest,
+            store=store,
+            flow=flow,
+            device=device,
+            keep=keep,
+            clicks=clicks,
+            watch=partial(agreement.add, role),
+        )
         figures |= score_targets(model, targets, device) if targets else {}
         metrics |= figures if role == "student" else {role: figures}
         print(told(role, figures), file=sys.stderr)
+    metrics |= agreement.figures("teacher")
     tell(teacher_findings(metrics))
     metrics["examples"] = [
         {"clip": clip, "frame": name, **{role: _example((clip, name), role) for role in models}}
@@ -99,6 +116,8 @@ def evaluate(
     flow: Mapping[str, str],
     device: torch.device | str = "cpu",
     keep: Mapping[tuple[str, str], Sequence[Path]] = MappingProxyType({}),
+    clicks: Points | None = None,
+    watch: Callable[[tuple[str, str], np.ndarray], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """All scores of a network on a split, run with its batch norms folded (see `fused_for_inference`).
 
@@ -112,13 +131,16 @@ def evaluate(
         flow: clip id -> key; clips without one add nothing to temporal consistency.
         device: where the network is.
         keep: (clip id, frame name) -> files for the palette PNG of that prediction.
+        clicks: by people, on scored frames.
+        watch: gets (clip id, frame name) and the (H, W) uint8 class ids of each scored frame.
 
     Returns:
-        miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix; those of `scored_classes` and
-        `consistency_figures`; frames, clips, image_size, parameters, fps, device; speed, how busy the machine
-        was while fps was measured (see `watched_load`).
+        miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix, of the frames with a label;
+        those of `ClickTally`, `scored_classes` and `consistency_figures`; frames, clips, image_size,
+        parameters, fps, device; speed, how busy the machine was while fps was measured (see `watched_load`).
     """
     matrix, consistency = ConfusionMatrix(manifest.num_classes), ConfusionMatrix(manifest.num_classes)
+    tally = ClickTally(clicks or {}, manifest.classes.names)
     fast = fused_for_inference(model).to(memory_format=torch.channels_last)
     frames, varied = sum(len(clip.frames) for clip in manifest.clips), False
     with progress_bar("evaluate", frames, "frames") as bar:
@@ -128,10 +150,14 @@ def evaluate(
                 predictions[t] = predict(fast, image, device)
                 bar.advance()
             for t in clip.scored:
-                varied = varied or bool(predictions[t].min() != predictions[t].max())
-                matrix.update(predictions[t].cpu(), read_label(manifest, clip.frames[t]))
-                for path in keep.get((clip.id, clip.frames[t].name), ()):
-                    save_class_map(predictions[t].cpu().numpy(), path, manifest.classes.palette)
+                frame, class_ids = clip.frames[t], predictions[t].cpu().numpy()
+                varied = varied or bool(class_ids.min() != class_ids.max())
+                if frame.label:
+                    matrix.update(class_ids, read_label(manifest, frame))
+                tally.add(clip.id, frame.name, class_ids)
+                watch((clip.id, frame.name), class_ids)
+                for path in keep.get((clip.id, frame.name), ()):
+                    save_class_map(class_ids, path, manifest.classes.palette)
             if clip.id in flow:
                 add_consistency(consistency, clip, predictions, store, flow[clip.id])
     size = manifest.clips[0].size
@@ -139,7 +165,8 @@ def evaluate(
         fps = frames_per_second(fast, size, device)
     return {
         **scores(matrix, manifest),
-        **scored_classes(matrix, manifest),
+        **tally.figures(),
+        **scored_classes(matrix, tally.counts, manifest),
         "confusion_matrix": matrix.matrix.tolist(),
         **consistency_figures(consistency, manifest, varied=varied),
         "frames": sum(len(clip.scored) for clip in manifest.clips),

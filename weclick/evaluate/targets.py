@@ -86,7 +86,7 @@ def score_targets(
         these frames has a class. on_clicks: accuracy, clicks; left out without clicks.
     """
     manifest, fast = targets.manifest, fused_for_inference(model).to(memory_format=torch.channels_last)
-    matrix, hit, clicked = ConfusionMatrix(manifest.num_classes), 0, 0
+    matrix, hit, clicked = ConfusionMatrix(manifest.num_classes), 0.0, 0
     labelled: list[str] = []
     chosen = targets.chosen()
     with progress_bar("evaluate targets", len(chosen), "frames") as bar:
@@ -99,8 +99,10 @@ def score_targets(
                     labelled.append(clip.id)
                 if targets.clicks:
                     points = targets.clicks.of(clip.id, frame.name)
-                    hit += int((class_ids.numpy()[points["y"], points["x"]] == points["class_id"]).sum())
-                    clicked += len(points)
+                    found = class_ids.numpy()[points["y"], points["x"]] == points["class_id"]
+                    weights = targets.clicks.weights(clip.id, frame.name)
+                    hit += float(found.sum() if weights is None else (found * weights).sum())
+                    clicked += len(targets.clicks.class_ids(clip.id, frame.name))
                 bar.advance()
     told: dict[str, dict[str, Any]] = {}
     if matrix.matrix.any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from weclick.common.sections import FlowSection
@@ -12,6 +12,7 @@ from weclick.manifest import Clip
 from weclick.store import Entry, entry_key
 from weclick.store.codecs import FLOW_LIMIT_PX, FLOW_SCALE
 from weclick.store.flow_entries import CODEC, MASKS
+from weclick.store.older import Held
 
 FORMAT_VERSION = 1
 
@@ -21,11 +22,20 @@ Pairs = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Job:
-    """A clip, its pairs, and the inputs of its entry's key."""
+    """A clip, its pairs, the inputs of its entry's key, and the pairs that older entries hold.
+
+    `held` has positions in `pairs`.
+    """
 
     clip: Clip
     pairs: Pairs
     inputs: Mapping[str, Any]
+    held: Mapping[int, Held] = field(default_factory=dict)
+
+    @property
+    def fresh(self) -> list[int]:
+        """Positions in `pairs` of those that are still to be estimated."""
+        return [i for i in range(len(self.pairs)) if i not in self.held]
 
     @property
     def key(self) -> str:

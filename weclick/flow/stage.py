@@ -7,6 +7,7 @@ no clip is estimated again that anybody on the store's roots has estimated befor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,11 +17,12 @@ from weclick.common.sections import FlowSection
 from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
 from weclick.flow.jobs import Job, Pairs, check_clipped, key_inputs
 from weclick.flow.pairs import BatchEstimator, PairImages, batches, match_pairs
-from weclick.flow.writers import Writers
+from weclick.flow.writers import Writers, take_over
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
-from weclick.store import Store
+from weclick.store import Entry, Store
 from weclick.store.fill import fill
+from weclick.store.older import Older
 
 
 def compute_flow(
@@ -31,7 +33,7 @@ def compute_flow(
     store: Store,
     device: str = "cpu",
 ) -> dict[str, str]:
-    """Make sure that the store holds the flow of every clip.
+    """Make sure that the store holds the flow of every clip. Pairs that older entries hold are taken over.
 
     Args:
         manifest: one shard of a split.
@@ -89,11 +91,25 @@ def _compute(
         check_unchanged(digest, estimator_digest(options["estimator"], **options["options"]), "flow.options")
         return estimator, BatchEstimator(estimator, stride_px=options["stride_px"], masks=options["masks"])
 
+    jobs = [*jobs]
+    older = Older(store, "flow", "pairs", (job.inputs for job in jobs))
+
     def estimate_some(jobs: Iterator[Job], bar: Bar) -> None:
         estimator, estimate = build()
         begun: list[Job] = []
+
+        def to_estimate() -> Iterator[Job]:
+            """Jobs of which a pair is to be estimated. What older entries hold whole is written at once."""
+            for job in jobs:
+                job = replace(job, held=older.of(job.inputs, usable=_has_all_values))
+                bar.advance(len(job.held))
+                if job.fresh:
+                    yield job
+                else:
+                    take_over(job, estimator, options, store)
+
         with Writers(begun, estimator, options, store) as writers:
-            for batch in batches(_read_pairs(manifest, jobs, begun), options["batch_pairs"]):
+            for batch in batches(_read_pairs(manifest, to_estimate(), begun), options["batch_pairs"]):
                 writers.write(batch, estimate(batch))
                 bar.advance(len(batch))
 
@@ -110,11 +126,18 @@ def _compute(
     )
 
 
+def _has_all_values(entry: Entry) -> bool:
+    """Whether no value of a flow was clipped: which pair it was of, the entry does not say."""
+    return not entry.attributes["clipped"]
+
+
 def _read_pairs(manifest: Manifest, jobs: Iterable[Job], begun: list[Job]) -> Iterator[PairImages]:
-    """The images of all pairs, clip after clip, decoded on demand. `begun` gets the jobs."""
+    """The images of pairs to estimate, clip after clip, decoded on demand. `begun` gets the jobs."""
     for number, job in enumerate(jobs):
         begun.append(job)
-        used = sorted({position for pair in job.pairs for position in pair})
+        fresh = job.fresh
+        used = sorted({position for i in fresh for position in job.pairs[i]})
         place = {position: i for i, position in enumerate(used)}
-        pairs = [(place[target], place[neighbour]) for target, neighbour in job.pairs]
-        yield from match_pairs(read_clip(manifest, job.clip.restrict(used)), pairs, clip=number)
+        pairs = [(place[target], place[neighbour]) for target, neighbour in (job.pairs[i] for i in fresh)]
+        for pair in match_pairs(read_clip(manifest, job.clip.restrict(used)), pairs, clip=number):
+            yield replace(pair, index=fresh[pair.index])

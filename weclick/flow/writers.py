@@ -85,7 +85,7 @@ class Writers:
 
     def _fill(self, entry: _OpenEntry, pair: PairImages, flow: np.ndarray, valid: np.ndarray | None) -> None:
         job = self._jobs[pair.clip]
-        entry.arrays = entry.arrays or self._allocate(entry.writer, job)
+        entry.arrays = entry.arrays or _allocate(entry.writer, job, self._options)
         try:
             entry.clipped += write_flow(
                 entry.arrays, pair.index, flow, valid, on_overflow=self._options["on_overflow"]
@@ -100,14 +100,21 @@ class Writers:
 
     def _begin(self, clip: int) -> _OpenEntry:
         manager = self._store.create("flow", self._jobs[clip].inputs)
-        self._open[clip] = entry = _OpenEntry(manager, manager.__enter__(), {}, len(self._jobs[clip].pairs))
+        self._open[clip] = entry = _OpenEntry(manager, manager.__enter__(), {}, len(self._jobs[clip].fresh))
         return entry
 
-    def _allocate(self, writer: EntryWriter, job: Job) -> Mapping[str, Any]:
-        return allocate_flow(
-            writer,
-            len(job.pairs),
-            job.clip.size,
-            stride_px=self._options["stride_px"],
-            with_masks=bool(self._options["masks"]),
-        )
+
+def take_over(job: Job, estimator: FlowEstimator, options: FlowSection, store: Store) -> None:
+    """Write the entry of a job all of whose pairs older entries hold."""
+    with store.create("flow", job.inputs) as writer:
+        _allocate(writer, job, options)
+        writer.attributes.update(entry_attributes(job, estimator, options, clipped=0))
+
+
+def _allocate(writer: EntryWriter, job: Job, options: FlowSection) -> Mapping[str, Any]:
+    """The arrays of an entry, with the pairs that older entries hold."""
+    stride_px, masks = options["stride_px"], bool(options["masks"])
+    arrays = allocate_flow(writer, len(job.pairs), job.clip.size, stride_px=stride_px, with_masks=masks)
+    for pair, older in job.held.items():
+        older.copy(arrays, pair)
+    return arrays

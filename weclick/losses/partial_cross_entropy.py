@@ -17,6 +17,7 @@ def partial_cross_entropy(
     *,
     input_size: tuple[int, int],
     class_weights: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Mean cross-entropy over the clicks of a batch.
 
@@ -29,6 +30,8 @@ def partial_cross_entropy(
         classes: (N,) int64 in 0..K-1.
         input_size: (H, W) of the input in pixels.
         class_weights: (K,) or None; the mean is weighted, as in `torch.nn.functional.cross_entropy`.
+        weights: (N,) what each point counts on top; None: 1. The points of a scribble share the weight of one
+            click.
 
     Returns:
         Scalar >= 0, float32 or float64; 0 with zero gradient if a batch has no click.
@@ -56,6 +59,11 @@ def partial_cross_entropy(
     if class_weights is None:
         class_weights = at_clicks.new_ones(logits.shape[1])
     class_weights = class_weights.to(at_clicks)
+    if weights is not None:
+        check_shape("weights", weights, (len(points),), "one weight a point")
+        each = F.cross_entropy(at_clicks, classes, reduction="none")
+        share = class_weights[classes] * weights.to(at_clicks)
+        return (each * share).sum() / share.sum().clamp(min=torch.finfo(each.dtype).tiny)
     total = F.cross_entropy(at_clicks, classes, weight=class_weights, reduction="sum")
     return total / class_weights[classes].sum().clamp(min=torch.finfo(total.dtype).tiny)
 

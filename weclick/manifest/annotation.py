@@ -176,7 +176,7 @@ class _Costs:
         return self._options["frame_s"] + objects * self._options["mask_object_s"]
 
     def _ids(self, target: Target) -> np.ndarray:
-        return self._clicks.of(target[0], self._frame(target).name)["class_id"]
+        return self._clicks.class_ids(target[0], self._frame(target).name)
 
     def _frame(self, target: Target) -> Frame:
         return self._clips[target[0]].frames[target[1]]

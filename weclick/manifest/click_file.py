@@ -13,6 +13,8 @@ from weclick.common.content import read_content
 from weclick.common.errors import InputError, MissingFileError
 
 CLICK_COLUMNS = ("clip", "frame", "y", "x", "class")
+ORIGIN_COLUMNS = ("source", "who", "tool")
+"""Columns that a table may have beside: where a click comes from, who made it and with what."""
 SEPARATORS = ",;\t|"
 MAX_BYTES = 32 * 2**20
 """A million clicks. Larger files are no table that people made."""
@@ -36,13 +38,14 @@ def read_click_file(path: Path, sha256: str | None = None) -> list[tuple[int, di
     """The rows of a click table that people made, as (line number, column -> text).
 
     The table is CSV in UTF-8 with a header; `frame` is a frame's name or number, `class` a name or id,
-    `y` and `x` are pixels counted from 0 at the centre of the upper left pixel. Other columns are ignored.
+    `y` and `x` are pixels counted from 0 at the centre of the upper left pixel. It may say where each click
+    comes from (ORIGIN_COLUMNS). Other columns are ignored.
     Columns may be in any order and in capitals, and have some other names (`video`, `row`, `label`).
     Semicolons and tabs separate too. Then, or in quotes, a number may have a decimal comma. Empty rows are
     passed over.
 
     Returns:
-        Rows; `y` and `x` are texts that `float` reads.
+        Rows; `y` and `x` are texts that `float` reads. Of ORIGIN_COLUMNS they have those of the header.
 
     Args:
         path: of the table.
@@ -117,7 +120,7 @@ def _rows(
                 "put values that hold a separator into quotes, or separate by semicolons"
             )
         row = {name: cells[i].strip() if i < len(cells) else "" for name, i in columns.items()}
-        if "" in row.values():
+        if not all(row[name] for name in CLICK_COLUMNS):
             raise InputError(f"{where}: a value is missing in {row}; give all five or drop the line")
         yield reader.line_num, row | {axis: coordinate(row[axis], axis, where, separator) for axis in "yx"}
 
@@ -146,7 +149,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
             f"{path}: its header lacks {', '.join(missing)}; "
             f"the first line should be {','.join(CLICK_COLUMNS)}, or the same with semicolons or tabs"
         )
-    return found
+    return found | {name: names.index(name) for name in ORIGIN_COLUMNS if name in names}
 
 
 def coordinate(text: str, axis: str, where: str, separator: str) -> str:

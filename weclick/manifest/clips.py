@@ -103,7 +103,8 @@ class Manifest:
     """One shard of one split of a data set.
 
     With `shrink` s, frames and labels are read at 1/s of their size; clips' sizes and frames' digests say so.
-    `click_file` is a CSV table of clicks that people made; it replaces clicks made from labels.
+    `click_file` is a table or log of clicks that people made. `click_file_digest` is its SHA-256; of a log,
+    which may grow, `<SHA-256>:<bytes>` of what counts.
     """
 
     dataset: str

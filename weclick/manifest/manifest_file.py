@@ -130,7 +130,13 @@ def read_manifests(paths: Sequence[Path]) -> Manifest:
                 f"{first.dataset!r}, {first.split!r} (or their classes differ); give the shards of one split"
             )
     clips = sorted((clip for part in parts for clip in part.clips), key=lambda clip: clip.id)
-    return replace(first, shard=0, shards=1, clips=tuple(clips))
+    latest = max(parts, key=lambda part: _click_bytes(part.click_file_digest))
+    return replace(first, shard=0, shards=1, clips=tuple(clips), click_file_digest=latest.click_file_digest)
+
+
+def _click_bytes(digest: str | None) -> int:
+    """Length of a log of clicks, by its digest; 0 of another file. People may click between two shards."""
+    return int((digest or "").partition(":")[2] or 0)
 
 
 def _clip(raw: dict[str, Any]) -> Clip:

@@ -16,10 +16,13 @@ from weclick.proxy_labels.sources import Labeller, Source
 from weclick.proxy_labels.teachers import Teachers
 from weclick.store import SOFT_LABEL_CODECS, EntryWriter, Store, entry_key
 from weclick.store.fill import fill
+from weclick.store.older import Older
 
 FORMAT_VERSION = 2
 CODEC = "root6"
 """The best measured trade of size and error, see docs/streaming.md."""
+
+ARRAY = "probabilities"
 
 
 def compute_soft_labels(
@@ -32,7 +35,7 @@ def compute_soft_labels(
     device: str = "cpu",
     fuse: Fuse | None = None,
 ) -> dict[str, str]:
-    """Make sure that the store holds the soft labels of every clip.
+    """Make sure that the store holds the soft labels of every clip. What older entries hold is taken over.
 
     Args:
         manifest: one shard of the training split.
@@ -59,23 +62,40 @@ def compute_soft_labels(
     asked = {clip.id: inputs_of(clip) for clip in manifest.clips}
     keys = {clip: entry_key("soft_labels", inputs) for clip, inputs in asked.items()}
 
+    older = Older(store, "soft_labels", "frames", asked.values())
+
     @cache
     def load() -> Labeller:
         return made_by.load(manifest, device)
 
     def label_some(clips: Iterator[Clip], bar: Bar) -> None:
-        label = load()
         for clip in clips:
+            held = older.of(asked[clip.id])
+            fresh = [t for t in range(len(clip.frames)) if t not in held]
+            stride_px = load().stride_px if fresh else held[0].entry.attributes["stride_px"]
             with store.create("soft_labels", asked[clip.id]) as entry:
-                array, along = None, fuse.of(clip) if fuse else None
-                labels = along(label(clip), label.stride_px, device) if along else enumerate(label(clip))
-                for t, probabilities in labels:
+                array = None
+                for t, found in held.items():
+                    array = _allocate(entry, clip, found.arrays[ARRAY][found.step], chunk_px, array)
+                    found.copy({ARRAY: array}, t)
+                    bar.advance()
+                for t, probabilities in label_frames(clip, fresh):
                     stored = SOFT_LABEL_CODECS[codec].encode(probabilities)
-                    array = _allocate(entry, len(clip.frames), stored, chunk_px) if array is None else array
+                    array = _allocate(entry, clip, stored, chunk_px, array)
                     array[t] = stored
                     bar.advance()
                 told = {**made_by.attributes(), **fused[clip.id]}
-                entry.attributes.update(_attributes(clip, told, label.stride_px, manifest, codec))
+                entry.attributes.update(_attributes(clip, told, stride_px, manifest, codec))
+
+    def label_frames(clip: Clip, fresh: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Position and labels of some frames of a clip. Fused labels are those of the whole clip."""
+        if not fresh:
+            return
+        label, along = load(), fuse.of(clip) if fuse else None
+        if along:
+            yield from along(label(clip), label.stride_px, device)
+        else:
+            yield from zip(fresh, label(clip.restrict(fresh)), strict=True)
 
     fill(
         store,
@@ -109,11 +129,13 @@ def soft_labels_inputs(
     }
 
 
-def _allocate(entry: EntryWriter, frames: int, first: np.ndarray, chunk_px: int) -> Any:
-    """The empty array of an entry; `first` is the stored form of its first frame, (C, h, w)."""
+def _allocate(entry: EntryWriter, clip: Clip, first: np.ndarray, chunk_px: int, array: Any) -> Any:
+    """The array of an entry, made if there is none; `first` is the stored form of a frame, (C, h, w)."""
+    if array is not None:
+        return array
     return entry.create_array(
-        "probabilities",
-        shape=(frames, *first.shape),
+        ARRAY,
+        shape=(len(clip.frames), *first.shape),
         chunks=(1, first.shape[0], chunk_px, chunk_px),
         dtype=first.dtype,
         axes="TCHW",

@@ -33,6 +33,7 @@ SCORES = (
     "pixel_accuracy",
     "per_class_iou",
     "temporal_consistency",
+    "click_accuracy",
     "parameters",
     "frames",
 )

@@ -107,7 +107,7 @@ def _list_data(config: Config, layout: Layout) -> None:
         _check_street(data["toy"])
         generate(root, **data["toy"])
         write_text(root / "toy.json", json.dumps(data["toy"], indent=1) + "\n")
-    dataset, reach_frames = open_dataset(data), Wanted(config).reach_frames
+    dataset, reach_frames = open_dataset(data, config["clicks"]["mix"]), Wanted(config).reach_frames
     for split in dict.fromkeys((data["train"], data["val"])):
         for shard, path in enumerate(layout.shards("manifest", split, data["shards"])):
             with stage_cost(path):

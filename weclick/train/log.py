@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class MetricsLog:
         write_text(folder / METRICS, "".join(strict_json(line) + "\n" for line in kept))
         self._file = open_to_change(folder / METRICS)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)
-        self._loss = self._miou = float("nan")
+        self._loss = float("nan")
+        self._score = "mIoU nan"
         self._shares: Mapping[str, float] = {}
 
     def training(self, line: Mapping[str, Any]) -> None:
@@ -53,7 +55,10 @@ class MetricsLog:
     def validation(self, step: int, seconds: float, scores: Mapping[str, Any]) -> None:
         """Write one line of scores under "validation"."""
         self._write({"step": step, "seconds": round(seconds, 3), "validation": scores})
-        self._miou = scores["miou"]
+        by_clicks = "click_accuracy" in scores and not isfinite(scores["miou"])
+        self._score = f"clicks {scores['click_accuracy']:.3f}" if by_clicks else f"mIoU {scores['miou']:.3f}"
+        if "click_accuracy" in scores:
+            self._board.add_scalar("validation/click_accuracy", scores["click_accuracy"], step)
         for name in ("miou", "mean_accuracy"):
             self._board.add_scalar(f"validation/{name}", scores[name], step)
         for name, iou in scores["per_class_iou"].items():
@@ -67,7 +72,7 @@ class MetricsLog:
             for name, share in self._shares.items()
             if name == "wait" or share >= 0.005
         ]
-        return f"loss {self._loss:.3f}  mIoU {self._miou:.3f}  {' '.join(shares)} %"
+        return f"loss {self._loss:.3f}  {self._score}  {' '.join(shares)} %"
 
     def close(self) -> None:
         """Bring everything to the disk."""

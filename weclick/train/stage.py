@@ -13,9 +13,11 @@ import torch
 from weclick.common.content import check_unchanged
 from weclick.common.errors import room_to_write
 from weclick.common.files import alone, remove_unfinished, write_text, written_whole
+from weclick.common.findings import Finding, tell
 from weclick.common.stages import CARD, METRICS, WEIGHTS
 from weclick.common.strict_json import strict_json
-from weclick.evaluate.scored import check_scored_pixels
+from weclick.evaluate.held_out import held_out_clicks, score_clicks
+from weclick.evaluate.scored import check_scored_pixels, labelled_part
 from weclick.evaluate.scores import score_frames, scores
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
@@ -73,12 +75,14 @@ def _train(
     begun = begin(recipe, fabric)
     check_unchanged(inputs, recipe.inputs(), f"{recipe.role}.pretrained or {recipe.role}.online")
     model = begun.model
+    labelled, clicks = labelled_part(recipe.validation), held_out_clicks(recipe.validation)
+    if options["keep"] == "best" and clicks and not any(clip.scored for clip in labelled.clips):
+        tell([_nothing_is_best(recipe)])
 
     def validate(network: torch.nn.Module) -> dict[str, Any]:
-        matrix = score_frames(
-            network, recipe.validation, at_most=options["validate_frames"], device=fabric.device
-        )
-        return scores(matrix, recipe.validation)
+        few: Any = {"at_most": options["validate_frames"], "device": fabric.device}
+        by_clicks = score_clicks(network, recipe.validation, clicks, **few)
+        return {**scores(score_frames(network, labelled, **few), labelled), **by_clicks}
 
     with room_to_write(folder):
         trained = fit(
@@ -112,6 +116,12 @@ def _train(
                 }
             )
     fabric.barrier()
+
+
+def _nothing_is_best(recipe: Recipe) -> Finding:
+    found = f"is best, but no scored frame of split {recipe.validation.split!r} has a label to choose by"
+    todo = "the weights of the last step are kept; label some of these frames, or set keep: last"
+    return Finding("warning", f"{recipe.role}.keep", found, todo)
 
 
 def _is_helper() -> bool:

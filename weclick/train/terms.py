@@ -125,6 +125,7 @@ def _at_clicks(view: View, section: Section) -> Tensor:
         batch.classes,
         input_size=batch.input_size,
         class_weights=view.class_weights,
+        weights=batch.point_weights,
     )
 
 
@@ -281,9 +282,7 @@ def warp_neighbours(batch: Batch, logits: Tensor | None = None) -> tuple[Tensor,
 
 
 COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
-    "clicks": lambda batch, weights: (
-        torch.ones_like(batch.classes) if weights is None else weights.to(batch.device)[batch.classes]
-    ),
+    "clicks": lambda batch, weights: _click_weights(batch, weights),
     "labelled_pixels": lambda batch, _: _class_maps(batch) != IGNORE,
     "target_cells": lambda batch, _: batch.inside[: batch.targets],
     "cells": lambda batch, _: batch.taught,
@@ -291,9 +290,14 @@ COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
 }
 """The items that terms are means over, as values whose sum is their count.
 
-`targets`, `frames` and `neighbours` come on top. Clicks count by the weights of their classes (N,); labelled
-pixels are bool (B, H, W), cells bool (.., 1, h, w).
+`targets`, `frames` and `neighbours` come on top. Clicks count by the weights of their classes (N,), points of
+a scribble also by their share of it; labelled pixels are bool (B, H, W), cells bool (.., 1, h, w).
 """
+
+
+def _click_weights(batch: Batch, class_weights: Tensor | None) -> Tensor:
+    own = torch.ones_like(batch.classes) if batch.point_weights is None else batch.point_weights
+    return own if class_weights is None else own * class_weights.to(batch.device)[batch.classes]
 
 
 def count(names: list[str], batch: Batch, class_weights: Tensor | None) -> Tensor:

@@ -7,9 +7,7 @@ import io
 from collections.abc import Iterable
 
 from weclick.clicks.formats.sheet import Sheet
-from weclick.manifest.click_file import CLICK_COLUMNS
-
-ORIGIN = ("source", "who", "tool")
+from weclick.manifest.click_file import CLICK_COLUMNS, ORIGIN_COLUMNS
 
 
 def write_csv(sheet: Sheet) -> str:
@@ -19,7 +17,7 @@ def write_csv(sheet: Sheet) -> str:
         for frame in sheet.frames
         for click in frame.clicks
     ]
-    return table((*CLICK_COLUMNS, *ORIGIN), rows)
+    return table((*CLICK_COLUMNS, *ORIGIN_COLUMNS), rows)
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

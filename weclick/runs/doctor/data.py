@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weclick.clicks.generate import empty_classes
-from weclick.clicks.people import import_clicks
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding, many
 from weclick.common.progress import progress_bar
@@ -27,10 +24,10 @@ from weclick.datasets.label_findings import label_findings
 from weclick.evaluate.scored import check_scored_pixels
 from weclick.manifest import Clip, Frame, Manifest
 from weclick.manifest.annotation import check_labelled
-from weclick.manifest.frame_size import frame_size
-from weclick.manifest.images import image_size, read_image, shrunk_size
+from weclick.manifest.images import image_size, read_image
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
+from weclick.runs.doctor.people import check_clicks, check_held_out
 from weclick.runs.wanted import Wanted
 
 SAMPLE = 64
@@ -50,7 +47,7 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
         return [Finding("warning", "data set", f"the toy street is not yet drawn at {data['root']}", todo)]
     wanted = Wanted(config)
     try:
-        dataset = open_dataset(data)
+        dataset = open_dataset(data, config["clicks"]["mix"])
         splits = {
             split: [cut for clip in dataset.clips(split) if (cut := trim(clip, wanted.reach_frames)).frames]
             for split in dict.fromkeys((data["train"], data["val"]))
@@ -68,7 +65,8 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
         findings += _check_labels(dataset, split, clips, quick, masked=config["supervision"] != "clicks")
     findings += _check_masks(config, splits[data["train"]])
     if dataset.click_file:
-        findings += _check_clicks(dataset, data["train"], splits[data["train"]])
+        findings += check_clicks(dataset, data["train"], splits[data["train"]])
+        findings += check_held_out(dataset, data["val"], splits[data["val"]])
     if data["train"] != data["val"]:
         intended = data.get("held_out") == "other_frames"
         findings += _leakage(dataset, splits[data["train"]], splits[data["val"]], intended=intended)
@@ -161,42 +159,6 @@ def _frame_fault(root: Path, frame: Frame, first: Frame) -> str:
             "all frames of a clip need one size"
         )
     return ""
-
-
-def _check_clicks(dataset: Dataset, split: str, clips: Sequence[Clip]) -> list[Finding]:
-    """Read people's click table as the clicks stage does."""
-    what = f"clicks of {split}"
-    try:
-        manifest = sized_manifest(dataset, split, clips)
-        points, findings = import_clicks(manifest)
-    except (ValueError, OSError) as error:
-        return [Finding("error", what, str(error), "correct the table")]
-    told = f"{sum(map(len, points.values()))} clicks on {len(points)} frames"
-    return [Finding("ok", what, told), *findings, *empty_classes(manifest, points)]
-
-
-def sized_manifest(dataset: Dataset, split: str, clips: Sequence[Clip]) -> Manifest:
-    """A manifest without digests: sizes are read from the first frame of each clip.
-
-    Raises:
-        ValueError, OSError: an image cannot be read.
-    """
-    return Manifest(
-        dataset=dataset.name,
-        root=str(dataset.root),
-        split=split,
-        shard=0,
-        shards=1,
-        classes=dataset.classes,
-        clips=tuple(_sized(dataset, clip) for clip in clips),
-        click_file=dataset.click_file,
-        shrink=dataset.shrink,
-    )
-
-
-def _sized(dataset: Dataset, clip: Clip) -> Clip:
-    height, width = shrunk_size(frame_size(dataset.root / clip.frames[0].image), dataset.shrink)
-    return replace(clip, height_px=height, width_px=width)
 
 
 def _check_masks(config: Config, clips: Sequence[Clip]) -> list[Finding]:

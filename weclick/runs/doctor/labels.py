@@ -14,7 +14,8 @@ from weclick.datasets import Dataset, open_dataset
 from weclick.datasets.base import trim
 from weclick.manifest import Clip
 from weclick.proxy_labels.folder import Folder
-from weclick.runs.doctor.data import SAMPLE, sized_manifest
+from weclick.runs.doctor.data import SAMPLE
+from weclick.runs.doctor.sized import sized_manifest
 from weclick.runs.label_source import label_source
 from weclick.runs.teachers import teachers_of
 from weclick.runs.wanted import Wanted
@@ -36,7 +37,7 @@ def check_labels(config: Config, *, quick: bool = False) -> list[Finding]:
         return []
     try:
         check_source(config)
-        dataset = open_dataset(config["data"])
+        dataset = open_dataset(config["data"], config["clicks"]["mix"])
         clips = dataset.clips(config["data"]["train"])
     except ConfigError as error:
         return [Finding("error", WHAT, str(error), "correct the configuration")]

@@ -178,7 +178,8 @@ def free_bytes(root: Path) -> int:
 def _manifest(config: Config, split: str) -> Manifest:
     memory, reach = Layout(Path(config["results"])).digests, Wanted(config).reach_frames
     remember = memory if memory.is_file() else None
-    return build_manifest(open_dataset(config["data"]), split, 0, 1, reach_frames=reach, remember=remember)
+    dataset = open_dataset(config["data"], config["clicks"]["mix"])
+    return build_manifest(dataset, split, 0, 1, reach_frames=reach, remember=remember)
 
 
 def _clicks(run: _Run) -> tuple[StagePlan, ClickTable | None]:

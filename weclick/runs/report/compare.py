@@ -26,6 +26,7 @@ SCORES = (
     ("miou", "mIoU, %", words.percent),
     ("mean_accuracy", "Class accuracy, %", words.percent),
     ("pixel_accuracy", "Pixel accuracy, %", words.percent),
+    ("click_accuracy", "Held-out clicks hit, %", words.percent),
     ("temporal_consistency", "Temporal consistency, %", words.percent),
     ("parameters", "Parameters", words.short_count),
     ("fps", "Frames per second", words.rate),
@@ -138,6 +139,8 @@ def _scores(runs: Sequence[Run], role: str, unfair: Collection[str]) -> dict[str
     rows = []
     for key, title, style in SCORES:
         values = [scores.get(key) for scores in found]
+        if key == "click_accuracy" and not any(map(words.known, values)):
+            continue
         best = None if key == "parameters" or key in unfair else _best(values)
         rows.append((title, [(style(value), best is not None and value == best) for value in values]))
     steps = [run.results.models.get(role, {}) for run in runs]

@@ -11,7 +11,7 @@ from weclick.common.sections import Config
 from weclick.evaluate.scored import classes_words, one_class_words
 from weclick.runs.report.results import Results
 
-ACCURACY = ("miou", "mean_accuracy", "pixel_accuracy")
+ACCURACY = ("miou", "mean_accuracy", "pixel_accuracy", "click_accuracy")
 CONSISTENCY, SPEED = "temporal_consistency", "fps"
 LISTED = 5
 """Clips or classes that a warning names at most."""

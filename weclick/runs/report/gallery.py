@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from weclick.clicks.people import Points
 from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.spread import spread_over
 from weclick.common.stages import ROLES
+from weclick.evaluate.held_out import held_out_clicks
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.images import read_ids
 from weclick.manifest.read import read_clip, read_label
@@ -24,6 +26,9 @@ from weclick.store.flow_entries import checked_stride, grid_flow, stored_pairs
 
 MAX_EXAMPLES = 12
 """Rows of predictions at most, so that the page stays small."""
+
+MARKS = 12
+"""At most so many marks show a scribble in a picture."""
 
 Captioned = tuple[Picture, str]
 
@@ -56,10 +61,22 @@ def click_gallery(results: Results, at_most: int) -> list[Captioned]:
     for clip, t in spread_over(targets, at_most):
         points = results.clicks.of(clip.id, clip.frames[t].name)
         image = _frames(results.train, clip, t)[t]
-        marked = draw_clicks(image, points, results.train.classes.palette)
-        caption = f"{clip.id} · {clip.frames[t].name} · {words.plural(len(points), 'click')}"
+        numbers = results.clicks.scribbles.get((clip.id, clip.frames[t].name))
+        marked = draw_clicks(image, _thinned(points, numbers), results.train.classes.palette)
+        clicks = len(results.clicks.class_ids(clip.id, clip.frames[t].name))
+        caption = f"{clip.id} · {clip.frames[t].name} · {words.plural(clicks, 'click')}"
         shown.append((picture(marked, f"Target frame with its clicks: {caption}"), caption))
     return shown
+
+
+def _thinned(points: np.ndarray, scribbles: np.ndarray | None) -> np.ndarray:
+    """Clicks, and of each scribble some pixels, so that the picture shows its line."""
+    if scribbles is None:
+        return points
+    kept = [*np.flatnonzero(scribbles == 0)]
+    for number in range(1, scribbles.max() + 1):
+        kept += spread_over(np.flatnonzero(scribbles == number).tolist(), MARKS)
+    return points[kept]
 
 
 def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any] | None:
@@ -86,9 +103,10 @@ def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any]
 
 
 def prediction_gallery(results: Results) -> dict[str, Any]:
-    """Frame, truth and predictions of the networks, for the examples that the evaluation kept."""
+    """Frame, truth or clicks, and predictions of the networks, for the examples that the evaluation kept."""
     examples = results.evaluation.get("examples", [])
-    rows = [_prediction_row(results, example) for example in spread_over(examples, MAX_EXAMPLES)]
+    held_out = held_out_clicks(results.val)
+    rows = [_prediction_row(results, held_out, example) for example in spread_over(examples, MAX_EXAMPLES)]
     return {"rows": rows, "left_out": len(examples) - len(rows)}
 
 
@@ -134,7 +152,7 @@ def _flow_row(manifest: Manifest, pair: FlowPair, max_px: float) -> list[Caption
     ]
 
 
-def _prediction_row(results: Results, example: Mapping[str, str]) -> list[Captioned]:
+def _prediction_row(results: Results, held_out: Points, example: Mapping[str, str]) -> list[Captioned]:
     val, palette = results.val, results.val.classes.palette
     clip, t = _find(results, example["clip"], example["frame"])
     frame, where = clip.frames[t], f"{clip.id}, frame {clip.frames[t].name}"
@@ -143,6 +161,9 @@ def _prediction_row(results: Results, example: Mapping[str, str]) -> list[Captio
     if frame.label is not None:
         truth = overlay(image, read_label(val, frame), palette)
         row.append((picture(truth, f"True classes of {where}"), "truth"))
+    elif (clicks := held_out.get((clip.id, frame.name))) is not None:
+        marked = draw_clicks(image, clicks, palette)
+        row.append((picture(marked, f"Held-out clicks of {where}"), "held-out clicks"))
     for role in ROLES:
         if role in example:
             path = require(results.layout.of("evaluate") / example[role], "evaluate")

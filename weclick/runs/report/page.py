@@ -10,7 +10,7 @@ from weclick.common import words
 from weclick.common.files import write_text
 from weclick.common.sections import Config
 from weclick.common.strict_json import strict_json
-from weclick.runs.report import gallery, provenance, sections
+from weclick.runs.report import gallery, held_out, provenance, sections
 from weclick.runs.report.paper import beside_paper
 from weclick.runs.report.results import read_results
 from weclick.runs.report.strip_gallery import strip_gallery
@@ -53,6 +53,7 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
             predictions=gallery.prediction_gallery(gathered),
             training=sections.training(gathered),
             classes=sections.classes(gathered),
+            held_out=held_out.table(gathered),
             ablation=sections.ablation(gathered),
         )
     )

@@ -15,7 +15,7 @@ from weclick.common.load import busy_words
 from weclick.common.sections import Config
 from weclick.evaluate.scored import classes_words, one_class_words, target_scores, teacher_findings
 from weclick.manifest import Manifest
-from weclick.runs.report import provenance
+from weclick.runs.report import held_out, provenance
 from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
 from weclick.runs.report.results import ROLES, Results
 from weclick.runs.teachers import labels_words
@@ -32,10 +32,10 @@ def head(results: Results) -> dict[str, Any]:
         ("pixel_accuracy", "Pixel accuracy"),
         ("temporal_consistency", "Temporal consistency"),
     )
-    cards = [_card("Student mIoU", words.percent(student.get("miou")), "%", "")]
-    if teacher:
-        cards.append(_card("Teacher mIoU", words.percent(teacher.get("miou")), "%", ""))
-    for key, label in shares:
+    by_clicks = not words.known(student.get("miou")) and "held_out_clicks" in student
+    cards = [] if by_clicks else _miou_cards(student, teacher)
+    cards += held_out.cards(student, teacher)
+    for key, label in shares[2:] if by_clicks else shares:
         why_none = one_class_words(student) if key == "temporal_consistency" else ""
         note = why_none or _beside(teacher, key, words.percent)
         cards.append(_card(label, words.percent(student.get(key)), "%", note))
@@ -55,6 +55,11 @@ def head(results: Results) -> dict[str, Any]:
             for finding in teacher_findings(results.evaluation)
         ],
     }
+
+
+def _miou_cards(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[dict[str, str]]:
+    scored = {"Student mIoU": student} | ({"Teacher mIoU": teacher} if teacher else {})
+    return [_card(label, words.percent(scores.get("miou")), "%", "") for label, scores in scored.items()]
 
 
 def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
@@ -107,6 +112,7 @@ def data(results: Results) -> dict[str, Any]:
 def training(results: Results) -> dict[str, Any]:
     """Curves of the loss, of the score on the validation split, and of the terms of the loss."""
     loss, miou = curves(results, "loss"), curves(results, "validation", "miou")
+    clicks = curves(results, "validation", "click_accuracy")
     charts, terms = [], []
     if loss:
         svg = curve_chart(loss, name="loss", alt="Loss over training steps")
@@ -114,10 +120,14 @@ def training(results: Results) -> dict[str, Any]:
     if miou:
         svg = curve_chart(miou, name="miou", alt="Validation mIoU over training steps", percent=True)
         charts.append(("mIoU in validation", svg))
+    if clicks:
+        alt = "Share of held-out clicks hit in validation, over training steps"
+        svg = curve_chart(clicks, name="clicks", alt=alt, percent=True)
+        charts.append(("Held-out clicks hit in validation", svg))
     for term, title in titles().items():
         if found := curves(results, "terms", term):
             terms.append((title, curve_chart(found, name=term, alt=f"{title} over training steps")))
-    return {"charts": charts, "terms": terms, "validated": bool(miou)}
+    return {"charts": charts, "terms": terms, "validated": bool(miou or clicks)}
 
 
 def titles() -> dict[str, str]:
@@ -129,6 +139,7 @@ def titles() -> dict[str, str]:
 def classes(results: Results) -> dict[str, Any]:
     """IoU of every class, teacher beside student, and the student's confusion matrix."""
     student, teacher = (results.scores(role).get("per_class_iou", {}) for role in ROLES)
+    by_mask = any(map(words.known, student.values())) or not held_out.table(results)
     names, palette = results.val.classes.names, results.val.classes.palette
     rows = [
         {
@@ -146,8 +157,9 @@ def classes(results: Results) -> dict[str, Any]:
             "classes; the file is from another run, or was edited: run the stage evaluate again"
         )
     alt = "Confusion matrix of the student: share of each true class by predicted class, in per cent"
-    chart = confusion_chart(np.array(counts), names, name="confusion", alt=alt) if counts else None
-    return {"rows": rows, "has_teacher": bool(teacher), "confusion": chart}
+    found = np.array(counts or 0)
+    chart = confusion_chart(found, names, name="confusion", alt=alt) if found.any() else None
+    return {"rows": rows if by_mask else [], "has_teacher": bool(teacher), "confusion": chart}
 
 
 def ablation(results: Results) -> dict[str, Any] | None:

@@ -141,6 +141,13 @@ def read_ledger(roots: Iterable[Root], kinds: Iterable[str] = KINDS) -> Ledger:
     return ledger
 
 
+def summaries(root: Root, kind: str) -> Iterator[Summary]:
+    """The entries of one kind that a root holds, without a bar; those that cannot be read are left out."""
+    for part in _read(root, [(kind, key) for key in root.keys(kind)]):
+        found = (_summarise(root, each) if isinstance(each, _Content) else each for each in part)
+        yield from (each for each in found if isinstance(each, Summary))
+
+
 def look_up(roots: Iterable[Root], kind: str, key: str) -> Summary | None:
     """The entry of a key, in the first root that has it.
 

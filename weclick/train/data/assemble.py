@@ -74,7 +74,7 @@ def assemble(
     Raises:
         InputError: soft labels of several codecs or strides.
     """
-    points, classes = _points(reads, device)
+    points, classes, weights = _points(reads, device)
     flow, flow_valid = _flows(reads, stride_px, mask_bits, device)
     target_of = [i for i, read in enumerate(reads) for _ in read.sample.neighbours]
     samples = [sample for sample, _, _ in _windows(reads, "frames")]
@@ -90,6 +90,7 @@ def assemble(
         teacher=teacher,
         teacher_known=known,
         labels=_labels(reads, device) if masked else None,
+        point_weights=weights,
     )
 
 
@@ -143,8 +144,9 @@ def _inside(samples: list[Sample], stride_px: int) -> Tensor:
     return inside_image([sample.crop for sample in samples], sizes, stride=stride_px)
 
 
-def _points(reads: list[Read], device: torch.device) -> tuple[Tensor, Tensor]:
-    points, classes = [], []
+def _points(reads: list[Read], device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Points, classes and weights of clicks inside the crops. A scribble that is cut counts by its part."""
+    points, classes, weights = [], [], []
     for i, read in enumerate(reads):
         clicks = read.sample.clicks
         at = torch.from_numpy(np.stack([clicks["y"], clicks["x"]], 1).astype(np.float32))
@@ -152,7 +154,15 @@ def _points(reads: list[Read], device: torch.device) -> tuple[Tensor, Tensor]:
         index = torch.full((int(inside.sum()), 1), float(i))
         points.append(torch.cat([index, moved[inside]], 1))
         classes.append(torch.from_numpy(clicks["class_id"].astype(np.int64))[inside])
-    return torch.cat(points).to(device), torch.cat(classes).to(device)
+        own = read.sample.weights
+        weights.append(torch.ones(len(at)) if own is None else torch.from_numpy(own))
+        weights[-1] = weights[-1][inside]
+    scribbled = any(read.sample.weights is not None for read in reads)
+    return (
+        torch.cat(points).to(device),
+        torch.cat(classes).to(device),
+        torch.cat(weights).to(device) if scribbled else None,
+    )
 
 
 def _flows(reads: list[Read], stride_px: int, mask_bits: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,7 @@ class Batch:
         labels: (B, H, W) uint8 class ids of the targets, 255 outside the image and where nothing is labelled.
             None where a run learns from no masks.
         teacher_known: (S, 1, h, w) bool, cells that have a soft label; None if all have.
+        point_weights: (N,) float32, what each point counts; None if all are clicks, which count 1.
     """
 
     images: Tensor
@@ -36,6 +37,7 @@ class Batch:
     teacher: Tensor | None
     labels: Tensor | None = None
     teacher_known: Tensor | None = None
+    point_weights: Tensor | None = None
 
     @property
     def taught(self) -> Tensor:

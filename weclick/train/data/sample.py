@@ -36,7 +36,10 @@ NO_JITTER = Jitter()
 
 @dataclass(frozen=True)
 class Sample:
-    """One target, its neighbours, the crop and colours that all of them share, and the target's clicks."""
+    """One target, its neighbours, the crop and colours that all of them share, and the target's clicks.
+
+    `weights` (N,) says what each of the clicks counts; None: all count 1.
+    """
 
     clip: Clip
     target: int
@@ -44,6 +47,7 @@ class Sample:
     crop: Crop
     clicks: np.ndarray
     jitter: Jitter = NO_JITTER
+    weights: np.ndarray | None = None
 
 
 def draw_crop(image_size: tuple[int, int], options: NetworkSection, rng: np.random.Generator) -> Crop:

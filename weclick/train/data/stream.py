@@ -183,13 +183,15 @@ class Stream:
         epoch, place = divmod(index, len(self._targets))
         clip, target = self._targets[permutation(self._seed, epoch, len(self._targets))[place]]
         rng = np.random.default_rng((self._seed, index))
+        name = clip.id, clip.frames[target].name
         return Sample(
             clip=clip,
             target=target,
             neighbours=self._window.draw(clip, target, rng),
             crop=draw_crop(clip.size, self._options, rng),
-            clicks=self._clicks.of(clip.id, clip.frames[target].name),
+            clicks=self._clicks.of(*name),
             jitter=draw_jitter(self._options.get("colour_jitter", 0), rng),
+            weights=self._clicks.weights(*name),
         )
 
     def _begin(self, sample: Sample) -> dict[str, _Pending]:
