@@ -5,7 +5,7 @@ stamp of the press or key to the next picture of the screen after it was drawn.
 
     python benchmarks/click_page.py
 
-About four minutes on two cores. It needs the extras [click] and [test], and Debian's chromium.
+About four minutes on two quiet cores. It needs the extras [click] and [test], and Debian's chromium.
 """
 
 from __future__ import annotations
@@ -41,25 +41,20 @@ def main() -> None:
     options = parse()
     if BROWSER is None:
         raise SystemExit(WHY_NOT)
-    with tempfile.TemporaryDirectory(prefix="click-page-") as scratch, watched_load(2) as load:
-        folder = Path(scratch)
-        times = [*on_frames(folder / "frames", options.clicks)]
-        times += [*on_videos(folder / "videos", options.views)]
-        presses = on_pixels(folder / "pixels", options.presses)
-    report = {
-        "machine": machine(),
-        "versions": versions("starlette", "uvicorn", "av", "opencv-python-headless"),
-        "load": load,
-        "options": {"clicks": options.clicks, "views": options.views, "presses": options.presses},
-        "milliseconds": dict(times),
-        "presses": presses,
-    }
+    report = json.loads(options.output.read_text()) if options.output.exists() else {}
+    for part in options.parts:
+        with tempfile.TemporaryDirectory(prefix="click-page-") as folder, watched_load(2) as load:
+            found = PARTS[part](Path(folder), options)
+        report[part] = {"load": load, **found}
+    report["machine"] = machine()
+    report["versions"] = versions("starlette", "uvicorn", "av", "opencv-python-headless")
     options.output.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 
 
-def on_frames(root: Path, count: int) -> Any:
+def on_frames(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Clicks on a large frame, without and with 5,000 points on it; steps through the clip."""
+    count, took = options.clicks, {}
     write_classes(root)
     write_images(root / "frames" / "city", moving(40, *FRAME))
     with Server(root, root / "state", "--per-clip", "2") as server, new_page(root) as page:
@@ -69,7 +64,7 @@ def on_frames(root: Path, count: int) -> Any:
                 append_events(root / "clicks.jsonl", [point(i) for i in range(points)])
                 page.wait(f"document.querySelector('#total').textContent === '{count + points:,}'")
                 time.sleep(1)
-            yield f"click to drawn, {points} points on the frame", clicks(page, count)
+            took[f"click to drawn, {points} points on the frame"] = clicks(page, count)
         go_to(page, 0)
         time.sleep(2)
         page.ask("performance.clearMeasures()")
@@ -77,11 +72,13 @@ def on_frames(root: Path, count: int) -> Any:
             began = time.perf_counter()
             page.press(".")
             time.sleep(max(0, STEP_S - (time.perf_counter() - began)))
-        yield f"next frame of {FRAME[0]}x{FRAME[1]} px at {1 / STEP_S:.0f} a second", measured(page, "frame")
+        took[f"next frame of {FRAME[0]}x{FRAME[1]} px at {1 / STEP_S:.0f} a second"] = measured(page, "frame")
+    return {"milliseconds": took}
 
 
-def on_videos(root: Path, count: int) -> Any:
+def on_videos(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The first view of queued frames of Full HD videos, and of frames that nobody expected."""
+    count, took = options.views, {}
     write_classes(root)
     for name in ("one", "two"):
         write_video(root / "videos" / f"{name}.mp4", KEY_EVERY, *VIDEO, key_every=KEY_EVERY)
@@ -93,18 +90,18 @@ def on_videos(root: Path, count: int) -> Any:
             page.click(500, 400)  # a frame with a click is not asked for again
             page.press(" ")
             time.sleep(0.7)
-        yield (
-            f"first view of a queued frame of a 1080p video, a key frame every {KEY_EVERY}",
-            measured(page, "frame"),
+        took[f"first view of a queued frame of a 1080p video, a key frame every {KEY_EVERY}"] = measured(
+            page, "frame"
         )
         page.ask("performance.clearMeasures()")
         rng = np.random.default_rng(0)
         for index in rng.permutation(KEY_EVERY)[:6]:
             go_to(page, int(index))
-        yield "first view of any frame of it", measured(page, "frame")
+        took["first view of any frame of it"] = measured(page, "frame")
+    return {"milliseconds": took}
 
 
-def on_pixels(root: Path, count: int) -> dict[str, int]:
+def on_pixels(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Presses at three ratios and three zooms, held against what a screenshot shows."""
     write_classes(root)
     write_code(root / "frames" / "code")
@@ -117,7 +114,7 @@ def on_pixels(root: Path, count: int) -> dict[str, int]:
                 go_to(page, 0)
                 for key in f"0{zoom}":
                     page.press(key)
-                presses = places_to_press(page, *seen_pixels(page, 0), -(-count // 9), rng)
+                presses = places_to_press(page, *seen_pixels(page, 0), -(-options.presses // 9), rng)
                 before = len(logged(root))
                 for sy, sx, _, _ in presses:
                     page.click((sx + 0.5) / ratio, (sy + 0.5) / ratio)
@@ -131,7 +128,10 @@ def on_pixels(root: Path, count: int) -> dict[str, int]:
                     page.press("z")
                 page.wait("document.querySelector('#total').textContent === '0'")
         foreign = sum(not each.startswith((f"http://{server.host}/", "about:")) for each in page.requests)
-    return {"made": made, "on_a_wrong_pixel": wrong, "requests_beyond_127.0.0.1": foreign}
+    return {"presses": made, "on_a_wrong_pixel": wrong, "requests_beyond_127.0.0.1": foreign}
+
+
+PARTS = {"frames": on_frames, "videos": on_videos, "pixels": on_pixels}
 
 
 def logged(root: Path) -> tuple[Any, ...]:
@@ -182,6 +182,13 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
+    add(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        help="the others' figures stay (default all)",
+    )
     add("--clicks", type=int, default=100, help="with 0 and with 5,000 points (default 100)")
     add("--views", type=int, default=12, help="queued frames of each of two videos (default 12)")
     add("--presses", type=int, default=300, help="at three ratios and three zooms (default 300)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable
 
 import cv2
@@ -96,8 +96,8 @@ class Frames:
                 raise Dropped
             images = readers.read(place, stop, self._is_near)
             made = {at: _jpeg(image) for at, image in images.items()}
-        for at, jpeg in made.items():
-            self._keep(at, jpeg)
+            for at, jpeg in made.items():
+                self._keep(at, jpeg)
         return made[place]
 
     def _keep(self, place: Place, jpeg: bytes) -> None:
@@ -152,7 +152,7 @@ class _Readers:
     def __init__(self, media: Media) -> None:
         self._media = media
         self._videos: dict[int, VideoFrames] = {}
-        self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+        self._locks = [threading.Lock() for _ in media.clips]
 
     def alone(self, clip: int) -> threading.Lock:
         return self._locks[clip]

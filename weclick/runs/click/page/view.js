@@ -72,8 +72,10 @@ export class View {
   /** The pixel of the frame under a place of the window, or null beside the frame. */
   pixel(clientX, clientY) {
     const box = this.canvases.picture.getBoundingClientRect();
-    const x = Math.floor((clientX - box.left - this.x) / this.scale);
-    const y = Math.floor((clientY - box.top - this.y) / this.scale);
+    // the middle of a screen's pixel may lie on the very border of two of the frame; browsers show the first one
+    const hit = (at) => (at >= 0 ? Math.max(Math.floor(at - 1e-6), 0) : -1);
+    const x = hit((clientX - box.left - this.x) / this.scale);
+    const y = hit((clientY - box.top - this.y) / this.scale);
     return x >= 0 && y >= 0 && x < this.width && y < this.height ? [y, x] : null;
   }
 
