@@ -3,6 +3,7 @@
 
 const LARGEST = 64; // css px for a px of the frame
 const RADIUS = 6;
+const OFFSET = 0.295; // device px; a frame that is fitted has borders at 0 or 0.5, where browsers round as they like
 
 export class View {
   constructor(stage, classes) {
@@ -72,10 +73,8 @@ export class View {
   /** The pixel of the frame under a place of the window, or null beside the frame. */
   pixel(clientX, clientY) {
     const box = this.canvases.picture.getBoundingClientRect();
-    // the middle of a screen's pixel may lie on the very border of two of the frame; browsers show the first one
-    const hit = (at) => (at >= 0 ? Math.max(Math.floor(at - 1e-6), 0) : -1);
-    const x = hit((clientX - box.left - this.x) / this.scale);
-    const y = hit((clientY - box.top - this.y) / this.scale);
+    const x = Math.floor((clientX - box.left - this.x) / this.scale);
+    const y = Math.floor((clientY - box.top - this.y) / this.scale);
     return x >= 0 && y >= 0 && x < this.width && y < this.height ? [y, x] : null;
   }
 
@@ -210,13 +209,13 @@ export class View {
     return Math.min((w - 24) / this.width, (h - 24) / this.height);
   }
 
-  /** Keep a part of the frame in view, and its corner on a corner of the screen's pixels. */
+  /** Keep a part of the frame in view, and borders of its pixels off the middles of the screen's pixels. */
   #hold() {
     const { clientWidth: w, clientHeight: h } = this.canvases.picture;
     const edge = 40;
-    const whole = (at) => Math.round(at * this.ratio) / this.ratio;
-    this.x = whole(Math.min(Math.max(this.x, edge - this.scale * this.width), w - edge));
-    this.y = whole(Math.min(Math.max(this.y, edge - this.scale * this.height), h - edge));
+    const off = (at) => (Math.round(at * this.ratio - OFFSET) + OFFSET) / this.ratio;
+    this.x = off(Math.min(Math.max(this.x, edge - this.scale * this.width), w - edge));
+    this.y = off(Math.min(Math.max(this.y, edge - this.scale * this.height), h - edge));
   }
 
   #resize(entry) {
