@@ -185,7 +185,7 @@ SAME = {
     "what the bar says": ("train/loop.py", "bar.say(log.summary())", 'bar.say("on it")'),
     "an annotation": ("train/optimizer.py", "step: int) -> None", "step: float) -> None"),
     "an import line": ("train/loop.py", "import torch\n", "import os.path\nimport torch\n"),
-    "the ledger": ("store/ledger/read.py", "\ndef ", "\nUNUSED = 1\n\n\ndef "),
+    "the ledger": ("store/ledger/reach.py", "\ndef ", "\nUNUSED = 1\n\n\ndef "),
     "the leases": ("store/leases/leases.py", "\ndef ", "\nUNUSED = 1\n\n\ndef "),
     "how clicks are made, which count by content": ("clicks/generate.py", "\ndef ", "\nX = 1\n\n\ndef "),
     "how frames are stored, which count by content": ("datasets/frames.py", "\ndef ", "\nX = 1\n\n\ndef "),

@@ -66,7 +66,12 @@ def test_texts_of_other_types_become_what_the_schema_wants():
     }
     complete = complete_config(given)
     assert complete["ablation"]["seeds"] == [0, 3]
-    assert complete["clicks"] == {"min_pixels": 40, "min_pixels_at": None, "point": "centroid"}
+    assert complete["clicks"] == {
+        "min_pixels": 40,
+        "min_pixels_at": None,
+        "point": "centroid",
+        "mix": "human",
+    }
     assert complete["student"]["flip"] is False
     assert complete["student"]["scale"] == [1.0, 2.5]
     assert complete["data"]["toy"]["clips"] == {"train": 3}

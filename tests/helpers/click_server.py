@@ -57,6 +57,10 @@ class Server:
         return self._process.communicate(timeout=60)[1]
 
     @property
+    def is_gone(self) -> bool:
+        return self._process.poll() is not None
+
+    @property
     def host(self) -> str:
         return f"127.0.0.1:{self._port}"
 

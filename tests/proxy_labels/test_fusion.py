@@ -23,7 +23,7 @@ from weclick.runs.wanted import Wanted
 from weclick.store import Store, decode_soft_labels, entry_key, read_index, write_index
 from weclick.store.flow_entries import MASKS, allocate_flow, write_flow
 from weclick.store.ledger.reach import reach
-from weclick.store.ledger.read import read_ledger
+from weclick.store.summaries import read_ledger
 
 SIZE, GRID, K = (96, 160), (24, 40), 4
 STEP = (1, 2)

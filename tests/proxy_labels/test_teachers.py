@@ -17,8 +17,8 @@ from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.store import Store, decode_soft_labels
 from weclick.store.ledger.reach import reach
-from weclick.store.ledger.read import read_ledger
 from weclick.store.model_file import load_model, model_bytes
+from weclick.store.summaries import read_ledger
 
 
 def write_network(path: Path, street, channels: int, architecture: str = "deeplabv3plus") -> Path:

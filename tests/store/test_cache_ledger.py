@@ -178,8 +178,8 @@ def test_ls_goes_on_past_what_it_cannot_read(roots, make):
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files")
 def test_a_ledger_tells_every_fault_and_leaves_no_file_open(roots, make, monkeypatch):
     root, opened = LocalRoot(roots[1]), len(list(Path("/proc/self/fd").iterdir()))
-    monkeypatch.setattr("weclick.store.ledger.read.META_BYTES", 10_000)
-    monkeypatch.setattr("weclick.store.ledger.read._AT_ONCE", 2)
+    monkeypatch.setattr("weclick.store.summaries.META_BYTES", 10_000)
+    monkeypatch.setattr("weclick.store.summaries._AT_ONCE", 2)
     whole = {make(root.path, "flow", {"n": n}) for n in range(50)}
     linked, lost, long, halved, folder = (make(root.path, "flow", {"n": -n}) for n in range(1, 6))
     metas = {key: root.folder("flow", key) / "entry.json" for key in (linked, lost, long, halved, folder)}
@@ -306,7 +306,7 @@ def test_gc_leaves_what_belongs_to_others(roots, make, monkeypatch):
     _, mine = roots
     write_index(Path("results/flow/train/0.json"), "flow", {"a": "0" * 64})
     make(mine, "flow", {"n": 1})
-    monkeypatch.setattr("weclick.store.ledger.read.os.getuid", lambda: NOBODY)
+    monkeypatch.setattr("weclick.store.summaries.os.getuid", lambda: NOBODY)
     run("gc", "--delete")
     assert len(keys(mine)) == 1
 

@@ -18,7 +18,7 @@ from weclick.runs.listed import wanted_of
 
 if TYPE_CHECKING:  # importing the store takes longer than printing help
     from weclick.store import LocalRoot, S3Root, Store, Summary
-    from weclick.store.ledger.read import Ledger
+    from weclick.store.summaries import Ledger
 
 _UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _WIDE = 240

@@ -8,12 +8,12 @@ from weclick.store.index import read_index, write_index
 from weclick.store.keys import entry_key
 from weclick.store.ledger.gc import FLOOR_S, Bounds, choose, delete, folder_bytes, leased, leftovers
 from weclick.store.ledger.reach import reach, reach_surely
-from weclick.store.ledger.read import Summary, look_up, read_ledger
 from weclick.store.meta import DamagedEntryError, EntryMissingError, damaged
 from weclick.store.roots.local_root import LocalRoot, list_entries
 from weclick.store.roots.s3_root import S3Root, UnreachableRootError
 from weclick.store.roots.transfer import copy_entries
 from weclick.store.search import Bucket, Store, open_root
+from weclick.store.summaries import Summary, look_up, read_ledger
 from weclick.store.verify import check_attributes, verify_entry
 
 __all__ = [

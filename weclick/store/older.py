@@ -16,10 +16,10 @@ from weclick.common.digest import canonical_json
 from weclick.common.errors import UnreadableError
 from weclick.store.arrays import StoredArray, check_step
 from weclick.store.entries import Entry
-from weclick.store.ledger.read import summaries
 from weclick.store.meta import DamagedEntryError, EntryMissingError
 from weclick.store.roots.local_root import LocalRoot
 from weclick.store.search import Store
+from weclick.store.summaries import summaries
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any
 from weclick.common.disk import is_there, names_in
 from weclick.common.errors import UnreadableError
 from weclick.store.leases.leases import Leases
-from weclick.store.ledger.read import Summary
 from weclick.store.meta import KINDS
 from weclick.store.roots.local_root import QUARANTINE, LocalRoot
 from weclick.store.roots.transfer import Wanted
+from weclick.store.summaries import Summary
 
 FLOOR_S = 3600.0
 """What was made, used or moved away less than an hour ago is never deleted, whatever somebody asks for."""

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from weclick.common.errors import InputError, UnreadableError
-from weclick.store.ledger.read import Summary, look_up, read_ledger
 from weclick.store.meta import KINDS
 from weclick.store.roots.transfer import Root, Wanted
+from weclick.store.summaries import Summary, look_up, read_ledger
 
 
 def reach(entries: Iterable[Summary], named: Iterable[Wanted]) -> set[Wanted]:

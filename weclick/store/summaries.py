@@ -1,6 +1,6 @@
-"""The ledger of a root: its entries, what they are of, their size, their maker and their last use.
+"""What the entries of a root say of themselves: what they are of, their size, their maker, their last use.
 
-It serves to look and to tidy. Reading an entry's data trusts nothing that it says.
+It serves to look, to tidy, and to find what older entries hold. Reading an entry's data trusts nothing of it.
 """
 
 from __future__ import annotations
