@@ -145,7 +145,7 @@ def first(tmp_path_factory, tiny_config) -> Desk:
     root = tmp_path_factory.mktemp("first")
     desk = make_desk(root / "desk", tiny_config, cache=str(root / "share"))
     desk.snakemake("all")
-    assert entries(root / "share") == {"frames": 2, "flow": 3, "soft_labels": 2, "models": 2}
+    assert entries(root / "share") == {"frames": 2, "masks": 0, "flow": 3, "soft_labels": 2, "models": 2}
     assert all(desk.costs()[stage]["made"] for stage in STAGES)
     return desk
 

@@ -122,7 +122,7 @@ def write_flow_of(scene: Scene, clip: Clip, store: Store) -> str:
 
 def write_truth(manifest: Manifest, clip: Clip, store: Store, *, other_frame: bool) -> str:
     """The true masks as soft labels, as the stage would store them; or those of the clip's other frame."""
-    inputs = soft_labels_inputs(clip, str(int(other_frame)) * 64, 64, CODEC)
+    inputs = soft_labels_inputs(clip, {"teacher_sha256": str(int(other_frame)) * 64}, 64, CODEC)
     frames = clip.frames[::-1] if other_frame else clip.frames
     stored = [SOFT_LABEL_CODECS[CODEC].encode(true_shares(manifest, frame)) for frame in frames]
     with store.create("soft_labels", inputs) as entry:
