@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from weclick.cli import (  # noqa: F401  (their verbs register themselves)
+    ask,
     bench,
     cache,
     cache_audit,

@@ -77,7 +77,7 @@ class AskOptions:
 
 
 def random_pixels(size: tuple[int, int], count: int, rng: np.random.Generator) -> np.ndarray:
-    """(N, 2) int, [y, x]: `count` different pixels of a frame of (H, W) px in random order, or all of them."""
+    """(N, 2) int [y, x]: `count` different pixels of a frame of (H, W) px in random order, or all of them."""
     pixels = size[0] * size[1]
     drawn = rng.choice(pixels, min(count, pixels), replace=False)
     return np.stack(np.divmod(drawn, size[1]), 1)
@@ -88,7 +88,7 @@ def propose(
     clicked: Sequence[np.ndarray],
     count: int,
     rng: np.random.Generator,
-    options: AskOptions = AskOptions(),  # noqa: B008 (it is frozen)
+    options: AskOptions = AskOptions(),
 ) -> list[Ask]:
     """Places to ask about next.
 
