@@ -42,10 +42,11 @@ class Asks:
             asks, or else of the one that asked last; None without an answer at random.
 
         Raises:
-            InputError: the list is none.
+            InputError: the list is none, or the log is damaged.
         """
         with self._lock:
             asked, present = self._read(), self._present()
+        self._board.look()
         events = self._board.logged()
         known = {each.net: each for each in honest_accuracy(events)}
         last = known.get(asked.net if asked else "") or (list(known.values())[-1] if known else None)

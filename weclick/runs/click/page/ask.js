@@ -34,7 +34,7 @@ export class Asking extends EventTarget {
     if (!told.made) return tell(`No places are proposed yet. In a terminal: ${told.todo}`);
     if (!told.asks.length) return tell(`Every proposed place has an answer. Train, and then: ${told.todo}`);
     if (told.older) tell(`A newer student is there. Its own questions come by: ${told.todo}`);
-    this.#open = told.asks;
+    this.#open = [...told.asks];
     this.#known = told.asks;
     this.#turn(true);
     this.#next();
