@@ -13,6 +13,7 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     cache_audit,
     cache_trust,
     click,
+    click_bench,
     click_files,
     compare,
     doctor,

@@ -4,6 +4,8 @@
 import { Refused, getJson } from "./api.js";
 import { say, tell } from "./told.js";
 
+const CLEAR_PX = 130; // a ring so near the upper edge would lie under the question
+
 const one = (id) => document.getElementById(id);
 const percent = (share) => Math.round(100 * share);
 const isAt = (place, { clip, frame }) => place?.[0] === clip && place[1] === frame;
@@ -80,7 +82,7 @@ export class Asking extends EventTarget {
     }
     const [ask, ...later] = this.#open;
     this.browse.expected = later.slice(0, 3).map(({ clip, frame }) => [clip, frame]);
-    one("asking-text").textContent = `What is in the ring? ${this.#open.length} left`;
+    one("asking-text").textContent = `What is at the dot? ${this.#open.length} left`;
     say(`What is at x ${ask.x}, y ${ask.y}? ${this.#open.length} left`);
     if (isAt(this.browse.place, ask)) this.#mark(true);
     else this.browse.go([ask.clip, ask.frame]);
@@ -119,6 +121,7 @@ export class Asking extends EventTarget {
     if (reveal) this.view.reveal(ask.y, ask.x);
     const [x, y] = this.view.place(ask.y, ask.x);
     ring.style.transform = `translate(${x}px, ${y}px)`;
+    one("asking").classList.toggle("low", y < CLEAR_PX);
   }
 
   async #lookUp() {

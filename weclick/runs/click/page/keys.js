@@ -26,7 +26,7 @@ const ACTIONS = [
   ["prediction", "What the net predicts", ["P"]],
   ["scribble", "Scribbles or clicks", ["S"]],
   ["ask", "Answer what the net asks, or stop", ["Q"]],
-  ["cannotTell", "Cannot tell what is in the ring", ["X"]],
+  ["cannotTell", "Cannot tell what is at the dot", ["X"]],
   ["hide", "Hide points", ["H"]],
   ["help", "This table", ["?"]],
 ];
