@@ -14,6 +14,7 @@ from weclick.runs.click_bench.arms import ARMS
 from weclick.runs.click_bench.features import (
     WARM_STEPS,
     Features,
+    frozen_features,
     pretrained_backbone,
     warmed_backbone,
 )
@@ -104,7 +105,7 @@ def _curves(
     features = None
     if student["pretrained"]:
         backbone = pretrained_backbone(student, len(classes.names))
-        features = Features(backbone, shots, len(pool.shots))
+        features = frozen_features(backbone, shots, len(pool.shots))
     with progress_bar("arms", seeds * len(ARMS), "arms") as bar:
         for seed in range(config["seed"], config["seed"] + seeds):
             oracle = Oracle(pool.shots, classes.instance_classes, seed, shuffled=shuffled)
@@ -131,7 +132,7 @@ def _begun(pool: Pool, oracle: Oracle, rules: Rules, seed: int) -> Clicked:
 
 def _warmed(config: Mapping[str, Any], pool: Pool, begun: Clicked, seed: int) -> Features:
     backbone = warmed_backbone(config["student"], len(pool.classes.names), pool.shots, begun.points, seed)
-    return Features(backbone, (*pool.shots, *pool.held_out), len(pool.shots))
+    return frozen_features(backbone, (*pool.shots, *pool.held_out), len(pool.shots))
 
 
 def write_bench_charts(result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -28,35 +31,50 @@ Point = tuple[int, int, int, int]
 """Frame, y, x and class of a click that counts."""
 
 
+@dataclass(frozen=True)
 class Features:
-    """Feature maps of frames, (C, h, w) each, with mean 0 and deviation 1 over the first `fit_on` frames.
+    """Feature maps of frames.
+
+    Attributes:
+        maps: (C, h, w) of each frame.
+        sizes: (H, W) px of each frame.
+    """
+
+    maps: Sequence[Tensor]
+    sizes: Sequence[tuple[int, int]]
+
+    def at(self, frame: int, yx: np.ndarray) -> Tensor:
+        """(N, C) features at the (N, 2) pixels of a frame, read bilinearly."""
+        points = torch.from_numpy(np.pad(np.asarray(yx).reshape(-1, 2), ((0, 0), (1, 0)))).double()
+        return sample_logits(self.maps[frame][None], points, self.sizes[frame])
+
+    def at_points(self, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
+        """Features (N, C) and classes (N,) of clicks, frame by frame."""
+        by_frame = sorted(points)
+        read = [
+            self.at(frame, np.array([(y, x) for _, y, x, _ in of_frame]))
+            for frame, group in groupby(by_frame, key=itemgetter(0))
+            if (of_frame := list(group))
+        ]
+        return torch.cat(read), torch.tensor([point[3] for point in by_frame])
+
+
+def frozen_features(backbone: Backbone, shots: Sequence[Shot], fit_on: int) -> Features:
+    """Features of frames, with mean 0 and deviation 1 over the first `fit_on` of them.
 
     Args:
         backbone: frozen.
         shots: frames.
         fit_on: so many of them tell mean and deviation.
     """
-
-    def __init__(self, backbone: Backbone, shots: Sequence[Shot], fit_on: int) -> None:
-        self._sizes = [shot.size for shot in shots]
-        self.maps: list[Tensor] = []
-        with progress_bar("features", len(shots), "frames") as bar:
-            for shot in shots:
-                self.maps.append(_features(backbone, shot.image))
-                bar.advance()
-        flat = torch.cat([each.flatten(1) for each in self.maps[:fit_on]], 1)
-        mean, deviation = flat.mean(1)[:, None, None], flat.std(1).clamp(min=1e-6)[:, None, None]
-        self.maps = [(each - mean) / deviation for each in self.maps]
-
-    def at(self, frame: int, yx: np.ndarray) -> Tensor:
-        """(N, C) features at the (N, 2) pixels of a frame, read bilinearly."""
-        points = torch.from_numpy(np.pad(np.asarray(yx).reshape(-1, 2), ((0, 0), (1, 0)))).double()
-        return sample_logits(self.maps[frame][None], points, self._sizes[frame])
-
-    def at_points(self, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
-        """Features (N, C) and classes (N,) of clicks."""
-        maps = [self.at(frame, np.array([[y, x]])) for frame, y, x, _ in points]
-        return torch.cat(maps), torch.tensor([point[3] for point in points])
+    maps = []
+    with progress_bar("features", len(shots), "frames") as bar:
+        for shot in shots:
+            maps.append(_features(backbone, shot.image))
+            bar.advance()
+    flat = torch.cat([each.flatten(1) for each in maps[:fit_on]], 1)
+    mean, deviation = flat.mean(1)[:, None, None], flat.std(1).clamp(min=1e-6)[:, None, None]
+    return Features([(each - mean) / deviation for each in maps], [shot.size for shot in shots])
 
 
 @torch.no_grad()  # a head learns from what comes out, and cannot from tensors of inference_mode
