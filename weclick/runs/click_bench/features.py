@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -50,13 +48,17 @@ class Features:
 
     def at_points(self, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
         """Features (N, C) and classes (N,) of clicks, frame by frame."""
-        by_frame = sorted(points)
-        read = [
-            self.at(frame, np.array([(y, x) for _, y, x, _ in of_frame]))
-            for frame, group in groupby(by_frame, key=itemgetter(0))
-            if (of_frame := list(group))
-        ]
-        return torch.cat(read), torch.tensor([point[3] for point in by_frame])
+        frames = by_frame(points)
+        read = [self.at(frame, np.array([point[1:3] for point in each])) for frame, each in frames.items()]
+        return torch.cat(read), torch.tensor([point[3] for each in frames.values() for point in each])
+
+
+def by_frame(points: Iterable[Point]) -> dict[int, list[Point]]:
+    """The clicks of each frame."""
+    frames: dict[int, list[Point]] = {}
+    for point in points:
+        frames.setdefault(point[0], []).append(point)
+    return frames
 
 
 def frozen_features(backbone: Backbone, shots: Sequence[Shot], fit_on: int) -> Features:
@@ -107,13 +109,11 @@ def warmed_backbone(
     rng = np.random.default_rng((seed, 2))
     model = build_network(student, num_classes).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=float(student["learning_rate"]))
-    by_frame: dict[int, list[Point]] = {}
-    for point in points:
-        by_frame.setdefault(point[0], []).append(point)
+    frames = by_frame(points)
     with progress_bar("first clicks", WARM_STEPS, "steps") as bar:
         for _ in range(WARM_STEPS):
-            frame = list(by_frame)[rng.integers(len(by_frame))]
-            loss = _clicks_loss(model, shots[frame], by_frame[frame], flip=bool(rng.integers(2)))
+            frame = list(frames)[rng.integers(len(frames))]
+            loss = _clicks_loss(model, shots[frame], frames[frame], flip=bool(rng.integers(2)))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
