@@ -10,8 +10,9 @@ import pytest
 
 from helpers.oracle import Oracle
 from weclick.evaluate.agreement import Agreement
-from weclick.evaluate.held_out import ClickTally, held_out_clicks, score_clicks, wilson
+from weclick.evaluate.held_out import ClickTally, held_out_clicks, score_clicks
 from weclick.evaluate.scored import check_scored_pixels, classes_words, labelled_part, told
+from weclick.evaluate.shares import wilson
 from weclick.evaluate.stage import evaluate, evaluate_models
 from weclick.manifest.click_table import POINT
 from weclick.manifest.read import read_label

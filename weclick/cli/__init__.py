@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 from weclick.cli import (  # noqa: F401  (their verbs register themselves)
+    ask,
     bench,
     cache,
     cache_audit,
     cache_trust,
     click,
+    click_bench,
     click_files,
     compare,
     doctor,

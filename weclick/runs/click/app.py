@@ -22,6 +22,7 @@ from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError, UnreadableError
 from weclick.manifest.click_event import CONTROLS
 from weclick.manifest.video_seek import Dropped
+from weclick.runs.click.asks import Asks
 from weclick.runs.click.board import NEAR_PX, Board
 from weclick.runs.click.frames import Frames
 from weclick.runs.click.ghosts import REACH, Ghosts
@@ -46,6 +47,7 @@ class Desk:
     frames: Frames
     ghosts: Ghosts
     net: PresentNet
+    asks: Asks
     who: str
     ends: Callable[[], bool]
 
@@ -75,6 +77,7 @@ def make_app(desk: Desk, token: str) -> Guard:
         Route("/", page_file, methods=["GET"]),
         Route("/page/{name}", page_file, methods=["GET"]),
         Route("/api/state", api.state, methods=["GET"]),
+        Route("/api/asks", api.asks, methods=["GET"]),
         Route("/api/events", api.events, methods=["GET"]),
         Route(f"/api/frame/{at}", api.frame, methods=["GET"]),
         Route(f"/api/ghosts/{at}", api.ghosts, methods=["GET"]),
@@ -143,6 +146,10 @@ class _Api:
                 await asyncio.wait_for(changed.wait(), min(LOOK_S, left))
             except TimeoutError:
                 continue
+
+    async def asks(self, _: Request) -> Response:
+        """Places that `weclick ask` proposed, and what the answers say so far."""
+        return JSONResponse(await self._in(self._decode, self._desk.asks.told))
 
     async def frame(self, request: Request) -> Response:
         place = self._place(request)

@@ -11,6 +11,7 @@ from typing import Any
 from weclick import __version__
 from weclick.manifest.click_event import check_event
 from weclick.manifest.click_log import ClickLog
+from weclick.runs.ask.answers import ask_of, checked_ask, is_void
 from weclick.runs.click.media import Media
 
 TOOL = f"weclick click {__version__}"
@@ -73,6 +74,17 @@ class Board:
                 if key not in self._undone and click["clip"] == clip and abs(click["frame"] - frame) <= reach
             ]
 
+    def has_click(self, clip: int, frame: int, y: int, x: int) -> bool:
+        """Whether a click that counts lies on this very pixel."""
+        with self._lock:
+            click = self._pixels.get((clip, frame, y, x))
+            return click is not None and click["id"] not in self._undone
+
+    def logged(self) -> list[Event]:
+        """All events so far, as the log spells them."""
+        with self._lock:
+            return list(self._log.events)
+
     def add(self, who: str, wishes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         """Write down what counts of a page's wishes, and sync it to the disk.
 
@@ -133,6 +145,10 @@ class Board:
         return ""
 
     def _undo_fault(self, who: str, wish: Mapping[str, Any]) -> str:
+        if is_void(wish):
+            ask = ask_of(wish)
+            place = self._media.place(ask["clip"], ask["frame"]) if ask else None
+            return "" if place else "there is no such frame"
         click = self._clicks.get(str(wish["undo"]))
         if click is None:
             return "there is no such click"
@@ -151,12 +167,14 @@ class Board:
         """A wish as the log spells it."""
         head = {"id": wish.get("id"), "time": _time(wish.get("age_ms"))}
         if "undo" in wish:
-            return head | {"undo": wish["undo"], "who": who}
+            void = {"ask": checked_ask(wish["ask"], with_place=True)} if is_void(wish) else {}
+            return head | {"undo": wish["undo"], "who": who} | void
         clip, frame = self._media.names((wish["clip"], wish["frame"]))
         where = {"points": wish["points"]} if "points" in wish else {"y": wish["y"], "x": wish["x"]}
         name, source = self._media.classes.names[wish["class"]], wish.get("source", "human")
         what = {"class": name, "source": source, "who": who, "tool": TOOL}
-        return head | {"clip": clip, "frame": frame} | where | what
+        asked = {"ask": checked_ask(wish["ask"], with_place=False)} if "ask" in wish else {}
+        return head | {"clip": clip, "frame": frame} | where | what | asked
 
     def _begin(self, generation: str = "") -> None:
         """Forget all. A generation ends when the log was replaced; then pages begin anew, too."""
@@ -192,7 +210,8 @@ class Board:
             return None
         where = {"points": event["points"]} if "points" in event else {"y": event["y"], "x": event["x"]}
         what = {"class": number, "source": event["source"], "who": who, "time": event["time"]}
-        click = {"id": event["id"], "clip": place[0], "frame": place[1]} | where | what
+        asked = {"ask": ask} if (ask := ask_of(event)) else {}
+        click = {"id": event["id"], "clip": place[0], "frame": place[1]} | where | what | asked
         self._clicks[event["id"]] = click
         if "y" in click:
             self._pixels[*place, click["y"], click["x"]] = click

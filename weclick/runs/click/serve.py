@@ -53,6 +53,8 @@ def serve(
             "'weclick[click]'"
         ) from error
     from weclick.manifest.click_log import CLICK_LOG, ClickLog
+    from weclick.runs.ask.ask_list import ASKS
+    from weclick.runs.click.asks import Asks
     from weclick.runs.click.board import Board
     from weclick.runs.click.frames import Frames
     from weclick.runs.click.ghosts import Ghosts
@@ -62,12 +64,15 @@ def serve(
 
     media = Media(root, classes=classes, per_clip=per_clip)
     frames = Frames(media)
+    board = Board(ClickLog(media.root / CLICK_LOG), media)
+    student = Layout(results).weights("student")
     desk = Desk(
         media=media,
-        board=Board(ClickLog(media.root / CLICK_LOG), media),
+        board=board,
         frames=frames,
         ghosts=Ghosts(frames),
-        net=PresentNet(Layout(results).weights("student"), frames),
+        net=PresentNet(student, frames),
+        asks=Asks(media.root / ASKS, student, media, board),
         who=who or _user(),
         ends=lambda: server.should_exit,
     )

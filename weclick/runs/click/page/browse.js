@@ -17,6 +17,7 @@ export class Browse extends EventTarget {
     super();
     Object.assign(this, { model, view, panel });
     this.place = null; // [clip, frame]
+    this.expected = []; // places that come next whatever the queue says
     this.turn = 0; // counts changes of place, so that what comes late is dropped
   }
 
@@ -83,7 +84,7 @@ export class Browse extends EventTarget {
   /** What is likely to be looked at after this frame. */
   #likely(step) {
     const [clip, frame] = this.place;
-    const found = [];
+    const found = [...this.expected];
     if (step) for (let i = 1; i <= AHEAD; i++) found.push([clip, frame + i * step]);
     let at = this.place;
     for (let i = 0; i < AHEAD && at; i++) if ((at = this.#following(at))) found.push(at);

@@ -24,7 +24,7 @@ export class Hand extends EventTarget {
   get canRedo() { return this.#taken.length > 0; }
 
   /** Click on a pixel of the frame in view. `since` is when the person pressed. */
-  click([y, x], since = performance.now(), { number = this.chosen, source = "human" } = {}) {
+  click([y, x], since = performance.now(), { number = this.chosen, source = "human", ask } = {}) {
     const { model, view } = this;
     const { name } = model.classes[number];
     const there = view.clicks.find((click) => click.y === y && click.x === x);
@@ -32,7 +32,7 @@ export class Hand extends EventTarget {
     if (view.clicks.some((click) => click.class === number && near(click, { y, x }, model.near_px))) {
       tell(`Another click of ${name} is less than ${model.near_px} pixels away. Undo takes this one back.`);
     }
-    this.#make({ y, x }, number, source);
+    this.#make(ask ? { y, x, ask } : { y, x }, number, source);
     requestAnimationFrame((now) => performance.measure("click", { start: since, end: Math.max(now, since) }));
     say(`${name} at ${x}, ${y}`);
   }

@@ -25,6 +25,8 @@ const ACTIONS = [
   ["ghosts", "Confirm all ghosts", ["Shift+G"]],
   ["prediction", "What the net predicts", ["P"]],
   ["scribble", "Scribbles or clicks", ["S"]],
+  ["ask", "Answer what the net asks, or stop", ["Q"]],
+  ["cannotTell", "Cannot tell what is at the dot", ["X"]],
   ["hide", "Hide points", ["H"]],
   ["help", "This table", ["?"]],
 ];

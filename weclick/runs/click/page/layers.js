@@ -36,6 +36,8 @@ export class Layers {
     this.#guess(!this.#guessing);
   }
 
+  hidePrediction() { this.#guess(false); }
+
   #confirm(ghost) {
     this.#show(this.view.ghosts.filter((each) => each !== ghost));
     this.hand.click([ghost.y, ghost.x], performance.now(), { number: ghost.class, source: "ghost" });

@@ -2,6 +2,7 @@
 
 import { Aim } from "./aim.js";
 import { Refused, getJson, pause } from "./api.js";
+import { Asking } from "./ask.js";
 import { Browse } from "./browse.js";
 import { Hand } from "./hand.js";
 import { listKeys, watchKeys } from "./keys.js";
@@ -25,6 +26,7 @@ const browse = new Browse(model, view, panel);
 const hand = new Hand(model, view, browse, outbox, who);
 const layers = new Layers(model, view, browse, hand);
 const aim = new Aim(view);
+const asking = new Asking(model, view, browse, hand, outbox, who);
 let scribbling = false;
 
 async function state() {
@@ -38,8 +40,9 @@ async function state() {
   }
 }
 
-function choose(number) {
+function choose(number, isMeant = true) {
   if (number >= model.classes.length) return;
+  if (asking.on) return isMeant && asking.answer(number);
   hand.chosen = number;
   panel.choose(number);
   say(model.classes[number].name);
@@ -59,7 +62,7 @@ function hide() {
 
 const actions = {
   scribble, hide,
-  next: ({ timeStamp }) => browse.next(timeStamp),
+  next: ({ timeStamp }) => (asking.on ? asking.skip() : browse.next(timeStamp)),
   back: () => browse.back(),
   earlier: ({ timeStamp }) => browse.step(-1, timeStamp),
   later: ({ timeStamp }) => browse.step(1, timeStamp),
@@ -76,14 +79,16 @@ const actions = {
   fit: () => aim.fit(),
   ghost: () => layers.confirm(aim.place),
   ghosts: () => layers.confirmAll(),
-  prediction: () => layers.togglePrediction(),
+  prediction: () => (asking.on ? tell("The prediction is hidden while you answer.") : layers.togglePrediction()),
+  ask: () => asking.toggle(),
+  cannotTell: () => asking.cannotTell(),
   help: () => one("keys").showModal(),
 };
 watchKeys(actions, choose);
 listKeys(one("keys-list"));
 
-const others = { "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit" };
-for (const button of document.querySelectorAll("#actions button, #time button, #zoom button, #help")) {
+const others = { "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit", "cannot-tell": "cannotTell", "ask-later": "next" };
+for (const button of document.querySelectorAll("#actions button, #time button, #zoom button, #asking button, #help")) {
   button.addEventListener("click", (event) => actions[others[button.id] ?? button.id](event));
 }
 one("at").addEventListener("input", ({ target }) => browse.go([browse.place[0], Number(target.value)]));
@@ -102,6 +107,7 @@ watchPointers(view, {
   looked: () => aim.draw(),
 });
 browse.addEventListener("left", () => aim.hide());
+asking.addEventListener("began", () => layers.hidePrediction());
 
 const here = ({ clip, frame }) => clip === browse.place?.[0] && frame === browse.place[1];
 model.addEventListener("added", ({ detail }) => { if (here(detail)) view.add(detail); panel.refresh(); });

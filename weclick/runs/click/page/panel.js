@@ -138,7 +138,7 @@ function classRow({ name, color }, number, choose) {
   label.textContent = name;
   cap.textContent = CLASS_KEYS[number] ? keyLabel(CLASS_KEYS[number]) : "";
   row.append(swatch, label, cap, count);
-  row.addEventListener("click", () => choose(number));
+  row.addEventListener("click", (event) => choose(number, event.isTrusted)); // an arrow only goes along the rows
   row.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
     const other = by && (by > 0 ? row.nextElementSibling : row.previousElementSibling);

@@ -94,6 +94,7 @@ export class View {
     this.#picture("picture", this.bitmap);
     this.#picture("guess", this.guess);
     this.drawPoints();
+    this.stage.dispatchEvent(new Event("drawn"));
   }
 
   drawGuess(bitmap) {

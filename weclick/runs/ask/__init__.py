@@ -1,0 +1,1 @@
+"""`weclick ask`: which click next, by the present student, and what the answers say of it."""
