@@ -109,7 +109,7 @@ def on_pixels(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Presses at three ratios and three zooms, held against what a screenshot shows."""
     write_classes(root)
     write_code(root / "frames" / "code")
-    rng, made, wrong = np.random.default_rng(0), 0, 0
+    rng, made, wrong = np.random.default_rng(0), 0, []
     with Server(root, root / "state") as server, new_page(root) as page:
         for ratio in (1, 2, 3):
             page.resize(*((900, 500) if ratio < 3 else (640, 460)), ratio)  # fewer pixels to photograph
@@ -119,27 +119,33 @@ def on_pixels(root: Path, options: argparse.Namespace) -> dict[str, Any]:
                 for key in f"0{zoom}":
                     page.press(key)
                 presses = places_to_press(page, *seen_pixels(page, 0), -(-options.presses // 9), rng)
-                before = len(logged(root))
                 for sy, sx, _, _ in presses:
                     page.click((sx + 0.5) / ratio, (sy + 0.5) / ratio)
-                page.wait("document.querySelector('#saved-text').textContent === 'All saved'")
-                found = [(each.y, each.x) for each in logged(root)[before:]]
+                found = [(each.y, each.x) for each in logged(root, len(presses))]
                 expected = [(y, x) for *_, y, x in presses]
                 made += len(presses)
-                wrong += sum(a != b for a, b in zip(found, expected, strict=False))
-                wrong += abs(len(found) - len(expected))
+                if found != expected:
+                    wrong.append({"ratio": ratio, "zoom": zoom, "pressed": expected, "clicked": found})
                 for _ in presses:  # the next presses may fall on the same pixels
                     page.press("z")
-                page.wait("document.querySelector('#total').textContent === '0'")
+                logged(root, 0)
         foreign = sum(not each.startswith((f"http://{server.host}/", "about:")) for each in page.requests)
-    return {"presses": made, "on_a_wrong_pixel": wrong, "requests_beyond_127.0.0.1": foreign}
+    missed = sum(len({*each["pressed"]} - {*each["clicked"]}) for each in wrong)
+    return {"presses": made, "on_a_wrong_pixel": missed, "wrong": wrong, "requests_beyond_127.0.0.1": foreign}
 
 
 PARTS = {"frames": on_frames, "videos": on_videos, "pixels": on_pixels}
 
 
-def logged(root: Path) -> tuple[Any, ...]:
-    return read_click_log(root / "clicks.jsonl") if (root / "clicks.jsonl").exists() else ()
+def logged(root: Path, count: int) -> tuple[Any, ...]:
+    """The clicks that count, once there are so many; after ten seconds those that there are."""
+    end, found = time.monotonic() + 10, ()
+    while time.monotonic() < end:
+        found = read_click_log(root / "clicks.jsonl") if (root / "clicks.jsonl").exists() else ()
+        if len(found) == count:
+            break
+        time.sleep(0.05)
+    return found
 
 
 def new_page(root: Path) -> Page:
