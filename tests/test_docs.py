@@ -58,6 +58,14 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
 
 
+def test_the_afternoon_has_the_five_lines_of_the_readme():
+    """`tests/test_afternoon.py` runs those of the README."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("## Your own videos", 1)[1]
+    lines = [line.partition("#")[0].rstrip() for line in re.findall(r"^    .+", readme, re.M)[:5]]
+    page = (ROOT / "docs" / "afternoon.md").read_text(encoding="utf-8")
+    assert re.findall(r"^    .+", page, re.M)[:5] == lines
+
+
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r"([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))

@@ -105,14 +105,84 @@ def test_minutes_of_annotation_count_it_as_a_click(manifest):
         annotated(manifest, table, BUDGET, "clicks", keep_targets=False)
 
 
-def test_a_scribble_that_leaves_the_frame_or_crosses_another_class_is_an_error(manifest, tmp_path):
+def test_a_scribble_that_leaves_the_frame_is_an_error(manifest, tmp_path):
     append_events(tmp_path / "clicks.jsonl", [event("out", points=[[3, 0], [3, 32]])])
     with pytest.raises(
         InputError, match=r"click [0-9a-f-]+: x = 32 lies outside the frame, expected 0\.\.31"
     ):
         generate_clicks(manifest, options={}, seed=0)
+
+
+GROUND = {"class": "ground"}
+LINE = event("line", points=[[3, 0], [3, 9]])
+
+
+def of_classes(manifest, tmp_path, *events) -> dict[str, set[tuple[int, int]]]:
+    """Class -> pixels of the target, once these events are its log."""
     (tmp_path / "clicks.jsonl").unlink()
-    crossing = event("b", points=[[5, 3], [1, 3]], **{"class": "ground"})
-    append_events(tmp_path / "clicks.jsonl", [event("a", points=[[3, 0], [3, 9]]), crossing])
-    with pytest.raises(InputError, match=r"gives the pixel \(y 3, x 3\) .* another class than click"):
-        generate_clicks(manifest, options={}, seed=0)
+    append_events(tmp_path / "clicks.jsonl", events)
+    points = generate_clicks(manifest, options={}, seed=0).of("a", "0")
+    by_class = {"ground": points[points["class_id"] == 0], "car": points[points["class_id"] == 1]}
+    pixels = {
+        name: list(zip(of["y"].tolist(), of["x"].tolist(), strict=True)) for name, of in by_class.items()
+    }
+    assert not set(pixels["ground"]) & set(pixels["car"]), "no pixel has two classes"
+    return {name: set(of) for name, of in pixels.items()}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_where_scribbles_of_two_classes_cross_the_pixel_is_of_neither(manifest, tmp_path, is_first):
+    crossing = event("b", points=[[5, 3], [1, 3]], **GROUND)
+    found = of_classes(manifest, tmp_path, *((LINE, crossing) if is_first else (crossing, LINE)))
+    assert found["car"] == {(3, x) for x in range(10) if x != 3}
+    assert found["ground"] == {(y, 3) for y in (1, 2, 4, 5)}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_click_wins_over_a_scribble_of_another_class_that_crosses_it(manifest, tmp_path, is_first):
+    click = event("b", y=3, x=4, **GROUND)
+    found = of_classes(manifest, tmp_path, *((click, LINE) if is_first else (LINE, click)))
+    assert found == {"ground": {(3, 4)}, "car": {(3, x) for x in range(10) if x != 4}}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_click_on_a_scribble_of_its_class_counts_beside_it(manifest, tmp_path, is_first):
+    click = event("b", y=3, x=4)
+    of_classes(manifest, tmp_path, *((click, LINE) if is_first else (LINE, click)))
+    table = generate_clicks(manifest, options={}, seed=0)
+    assert (len(table), len(table.of("a", "0"))) == (2, 11)
+    assert table.weights("a", "0").sum() == pytest.approx(2)
+
+
+def test_two_clicks_of_two_classes_on_one_pixel_stay_an_error(manifest, tmp_path):
+    clicks = [event("a", y=3, x=4), event("b", y=3, x=4, **GROUND)]
+    with pytest.raises(InputError, match=r"gives the pixel \(y 3, x 4\) .* another class than click"):
+        of_classes(manifest, tmp_path, LINE, *clicks)
+
+
+def test_a_scribble_of_which_nothing_is_left_is_told_and_the_others_keep_their_order(
+    manifest, tmp_path, capsys
+):
+    lost, last = event("b", points=[[3, 2], [3, 5]], **GROUND), event("c", points=[[9, 0], [9, 3]])
+    found = of_classes(manifest, tmp_path, lost, LINE, last)
+    assert found["ground"] == set()
+    assert "1 scribbles lie wholly on clicks or scribbles of other classes" in capsys.readouterr().err
+    numbers = generate_clicks(manifest, options={}, seed=0).scribbles["a", "0"]
+    assert np.unique(numbers).tolist() == [1, 2]
+
+
+def test_classes_are_told_apart_on_the_frame_as_it_is_read(manifest, tmp_path):
+    """Neighbouring lines become one line at half the size."""
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "0.png")
+    clips = tuple(replace(clip, height_px=16, width_px=16) for clip in manifest.clips)
+    small = replace(manifest, clips=clips, shrink=2)
+    below = event("b", points=[[2, 4], [2, 9]], **GROUND)
+    assert of_classes(small, tmp_path, LINE, below) == {"ground": set(), "car": {(1, 0), (1, 1)}}
+
+
+def test_on_a_held_out_frame_a_crossed_scribble_is_tried_in_the_middle_of_what_is_left(manifest, tmp_path):
+    line = event("held out", frame="1", points=[[3, 0], [3, 10]])
+    (tmp_path / "clicks.jsonl").unlink()
+    append_events(tmp_path / "clicks.jsonl", [line, event("c", frame="1", y=3, x=5, **GROUND)])
+    points = import_clicks(manifest, "scored").points["a", "1"]
+    assert sorted(zip(points["x"].tolist(), points["class_id"].tolist(), strict=True)) == [(5, 0), (6, 1)]

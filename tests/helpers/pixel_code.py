@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,27 @@ LEVELS = 4
 """Of grey; JPEG tells four of them apart. Four planes of two bits count to 256."""
 
 
+def digits_of(number: np.ndarray) -> list[np.ndarray]:
+    """A Gray code in base 4, the lowest digit first: neighbours differ by one in one digit.
+
+    So a pixel of the screen that blends two rows of the frame reads as one of them, or is not certain.
+    """
+    parts = [(number // LEVELS**i, number // LEVELS ** (i + 1)) for i in range(PLANES)]
+    return [np.where(higher % 2, LEVELS - 1 - part % LEVELS, part % LEVELS) for part, higher in parts]
+
+
+def number_of(digits: Sequence[np.ndarray]) -> np.ndarray:
+    """The number of which `digits_of` gives these digits."""
+    number = np.zeros_like(digits[0])
+    for digit in reversed(digits):
+        number = number * LEVELS + np.where(number % 2, LEVELS - 1 - digit, digit)
+    return number
+
+
 def write_code(folder: Path) -> None:
-    """Eight frames of 256x256 px: the digits of x, then those of y, in base 4."""
+    """Eight frames of 256x256 px: the digits of x, then those of y."""
     x = np.tile(np.arange(SIDE), (SIDE, 1))
-    images = [((axis // LEVELS**plane) % LEVELS) * 85 for axis in (x, x.T) for plane in range(PLANES)]
+    images = [digit * 85 for axis in (x, x.T) for digit in digits_of(axis)]
     write_images(folder, [np.repeat(image[..., None], 3, 2).astype(np.uint8) for image in images])
 
 
@@ -45,7 +63,7 @@ def seen_pixels(page: Page, clip: int) -> tuple[np.ndarray, np.ndarray]:
         digit = np.rint(grey / 85).astype(int)
         certain &= (abs(grey - 85 * digit) < 30) & (np.ptp(picture, 2) < 16)
         found.append(digit)
-    x, y = (sum(d * LEVELS**i for i, d in enumerate(found[at : at + PLANES])) for at in (0, PLANES))
+    x, y = number_of(found[:PLANES]), number_of(found[PLANES:])
     return np.stack([y, x], -1), np.asarray(certain)
 
 
@@ -57,7 +75,8 @@ def places_to_press(
     left, top, right, bottom = (round(side * ratio) for side in page.box("#picture"))
     inside = np.zeros_like(certain)
     inside[top + 10 : bottom - round(70 * ratio), left + 10 : right - round(70 * ratio)] = True
-    ground = (pixels == SIDE - 1).all(-1) | (pixels == 0).all(-1)  # so the stage beside the frame reads
+    # the stage beside the frame reads as the same digit everywhere
+    ground = np.any([(pixels == number_of([np.array(d)] * PLANES)).all(-1) for d in (0, LEVELS - 1)], 0)
     at = np.argwhere(certain & inside & ~ground)
     chosen: dict[tuple[int, int], tuple[int, int, int, int]] = {}
     for i in rng.permutation(len(at)):

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from helpers.phone import MATRICES, turn
 from helpers.places import ROOT
 from weclick.common.errors import InputError
 from weclick.manifest.images import IMAGE_SUFFIXES
@@ -61,31 +62,6 @@ def write(
             mux(stream.encode(frame))
         mux(stream.encode(None))
     return path
-
-
-def turn(path: Path, matrix: Sequence[int]) -> Path:
-    """Write a display matrix into the track header of an MP4 file."""
-    content = path.read_bytes()
-    plain = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-    track = content.index(b"tkhd")
-    at = content.index(plain, track)
-    a, b, c, d = matrix
-    turned = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(content[:at] + turned + content[at + len(plain) :])
-    return path
-
-
-ONE = 65536
-MATRICES = {
-    2: (-ONE, 0, 0, ONE),
-    3: (-ONE, 0, 0, -ONE),
-    4: (ONE, 0, 0, -ONE),
-    5: (0, ONE, ONE, 0),
-    6: (0, ONE, -ONE, 0),
-    7: (0, -ONE, -ONE, 0),
-    8: (0, -ONE, ONE, 0),
-}
-"""a, b, c, d: stored (x, y) is shown at (a x + c y, b x + d y). Phones held upright write 6."""
 
 
 @pytest.mark.parametrize("orientation", MATRICES)

@@ -197,19 +197,23 @@ def test_the_next_frame_is_one_without_a_click(page, served):
     logged(served, 6)
 
 
-@pytest.mark.parametrize(("ratio", "zooms"), [(1, 5), (2, 0), pytest.param(3, 2, marks=pytest.mark.slow)])
-def test_presses_hit_the_pixel_that_is_seen(page, served, ratio, zooms):
+ALL = [pytest.param(ratio, zooms, 34, marks=pytest.mark.slow) for ratio in (1, 2, 3) for zooms in (0, 3, 6)]
+"""306 presses."""
+
+
+@pytest.mark.parametrize(("ratio", "zooms", "count"), [(1, 5, 12), (2, 0, 12), *ALL])
+def test_presses_hit_the_pixel_that_is_seen(page, served, ratio, zooms, count):
     page.resize(*((900, 500) if ratio < 3 else (640, 460)), ratio)
     go_to(page, CODE, 0)
     page.press("0")
     for _ in range(zooms):
         page.press("+")
     pixels, certain = seen_pixels(page, CODE)
-    presses = places_to_press(page, pixels, certain, 12, np.random.default_rng(ratio))
-    assert len(presses) == 12
+    presses = places_to_press(page, pixels, certain, count, np.random.default_rng(ratio))
+    assert len(presses) == count
     for sy, sx, _, _ in presses:
         page.click((sx + 0.5) / ratio, (sy + 0.5) / ratio)
-    assert [(each.y, each.x) for each in logged(served, 12)] == [(y, x) for *_, y, x in presses]
+    assert [(each.y, each.x) for each in logged(served, count)] == [(y, x) for *_, y, x in presses]
 
 
 def test_touch_taps_drags_and_pinches(page, served):

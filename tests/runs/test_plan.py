@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -6,9 +8,11 @@ from typer.testing import CliRunner
 from weclick import cli
 from weclick.cli.plan import hints, spell_seconds
 from weclick.common.config import complete_config
+from weclick.datasets.frames import pack_frames
 from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.label_source import label_source, stored_as
+from weclick.runs.plan import plan as plan_module
 from weclick.runs.plan import probe
 from weclick.runs.plan.plan import make_plan
 from weclick.runs.plan.planned import Plan, StagePlan
@@ -39,6 +43,27 @@ def test_predicted_bytes_are_those_that_are_written(street, config, tmp_path):
     assert frames.missing == 2
     assert frames.store_bytes == pytest.approx(sum(entries), rel=0.1)
     assert not (tmp_path / "store").exists()
+
+
+def test_what_older_entries_hold_takes_room_and_no_time(street, config, tmp_path):
+    """As after further clicks: the store has some frames and pairs of each clip."""
+    store, options = Store([tmp_path / "store"]), {**config["frames"], "chunk_px": 32}
+    config = {**config, "frames": options}
+    clips = tuple(clip.restrict([0, 1]) for clip in street.train.clips)
+    pack_frames(replace(street.train, clips=clips), store=store, **options)
+    whole = by_stage(make_plan(config, Store([tmp_path / "other"]), probe_s=0))["frames"]
+    frames = by_stage(make_plan(config, store, probe_s=0))["frames"]
+    assert (whole.work, frames.work) == ("8 frames of 2 clips", "8 frames of 2 clips, 4 from older entries")
+    assert (frames.missing, frames.store_bytes) == (2, pytest.approx(whole.store_bytes, rel=0.1))
+    run = SimpleNamespace(seconds=lambda value: value)
+    rate, counts = probe.Rate(1.0, 2.0), {clip.id: 4 for clip in street.train.clips}
+    lacking = {street.train.clips[0].id}
+    planned = [
+        plan_module._stored(run, "frames", "frames", street.train.clips, counts, lacking, rate, taken)
+        for taken in ({}, dict.fromkeys(lacking, 3))
+    ]
+    assert planned[1].seconds == pytest.approx(planned[0].seconds / 4)
+    assert planned[1].store_bytes == planned[0].store_bytes
 
 
 def test_the_probe_gives_every_stage_a_time(config, tmp_path):

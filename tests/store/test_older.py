@@ -11,15 +11,14 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from helpers.counted import count_work
 from helpers.flow_clips import SIZE, manifest_of, options
-from weclick.datasets import frames as frames_stage
 from weclick.datasets.frames import pack_frames
-from weclick.flow import build_estimator, compute_flow, stage
+from weclick.flow import compute_flow, stage
 from weclick.manifest import Clip, Frame, Manifest
 from weclick.manifest.video import video_writer
 from weclick.manifest.window import Window
 from weclick.models import build_model
-from weclick.proxy_labels import teachers
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.store import Store, file_digest, list_entries, verify_entry
 from weclick.store.model_file import model_bytes
@@ -61,34 +60,7 @@ def teacher(root, clips) -> Path:
 
 @pytest.fixture
 def counts(monkeypatch) -> dict[str, int]:
-    """How many frames were decoded to be packed, flows estimated, and frames labelled by the teacher."""
-    counted = {"frames": 0, "flows": 0, "labels": 0}
-
-    def counting_read(manifest, clip):
-        for image in read(manifest, clip):
-            counted["frames"] += 1
-            yield image
-
-    def build(name, **given):
-        estimator = build_estimator(name, **given)
-        both = estimator.estimate
-
-        def estimate(target, neighbour):
-            counted["flows"] += len(target)
-            return both(target, neighbour)
-
-        estimator.estimate = estimate
-        return estimator
-
-    def counting_label(self, image):
-        counted["labels"] += 1
-        return predict(self, image)
-
-    read, predict = frames_stage.read_clip, teachers._Predictions._predict
-    monkeypatch.setattr(frames_stage, "read_clip", counting_read)
-    monkeypatch.setattr(stage, "build_estimator", build)
-    monkeypatch.setattr(teachers._Predictions, "_predict", counting_label)
-    return counted
+    return count_work(monkeypatch)
 
 
 def around(root: Path, clips, **targets) -> Manifest:

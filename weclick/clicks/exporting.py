@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from weclick.clicks.formats.sheet import ClickedFrame, Sheet, SheetClick
@@ -15,6 +16,7 @@ from weclick.manifest.click_log import LoggedClick
 from weclick.manifest.clips import Classes, Clip
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.names import ClipNames, nearest, same_name
+from weclick.manifest.people import Origin
 
 WRITERS: dict[str, Callable[[Sheet], str]] = {
     "cvat": write_cvat,
@@ -49,7 +51,8 @@ def sheet_of(clicks: Iterable[LoggedClick], clips: Sequence[Clip], root: Path, c
                 lacking = f"class {click.class_name!r} is none of the data set{near}"
             raise InputError(f"click {click.id}: {lacking}; restore it, or undo the click in `weclick click`")
         if not click.points:
-            told = SheetClick(click.y, click.x, class_name, click.source, click.who, click.tool)
+            origin = Origin(click.source, click.who, click.tool)
+            told = SheetClick(click.y, click.x, class_name, origin)
             found.setdefault((at[0].id, at[1]), []).append(told)
     return Sheet(classes, tuple(_frame(by_id[key[0]], key[1], root, found[key]) for key in sorted(found)))
 
@@ -66,5 +69,5 @@ def _frame(clip: Clip, position: int, root: Path, clicks: Sequence[SheetClick]) 
         size=frame_size(root / frame.image),
         video=file if is_video else "",
         image=f"{clip.id}/{frame.name}.png" if is_video else f"{clip.id}/{file}",
-        clicks=tuple(sorted(clicks)),
+        clicks=tuple(sorted(clicks, key=itemgetter(0, 1, 2))),
     )

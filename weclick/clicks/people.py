@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from weclick.clicks.scribbles import scribble_pixels
+from weclick.clicks.scribbles import Placed, middles, scribble_pixels, scribbles_of, uncrossed
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding, many
 from weclick.manifest import Clip, Manifest
@@ -83,38 +83,38 @@ class _Table:
         shrink: of the manifest.
         whole: clip id -> (H, W) px on disk.
         whole_scribbles: whether scribbles become all their pixels, or the one in the middle.
-        clicks: (clip id, frame name) -> (class id, y, x, origin, scribble) in pixels of the frame as read.
-        seen: (clip id, frame name, y, x) in pixels on disk -> class id and place in the file.
+        placed: (clip id, frame name) -> its clicks, and the pixels of its scribbles.
+        seen: (clip id, frame name, y, x) in pixels on disk -> class id of a click, and its place in the file.
         read: (clip id, frame name, y, x) in pixels of the frame as read -> class id of the first click.
         twice: clicks that repeat another one.
         merged: clicks whose pixel, once shrunk, is that of a click of another class.
         scribbles: (clip id, frame name) -> number of scribbles so far.
+        lost: scribbles of which no pixel is left.
         largest: the largest coordinate, px on disk.
     """
 
     shrink: int
     whole_scribbles: bool
     whole: dict[str, tuple[int, int]] = field(default_factory=dict)
-    clicks: dict[tuple[str, str], list[tuple[int, int, int, Origin, int]]] = field(default_factory=dict)
+    placed: dict[tuple[str, str], list[Placed]] = field(default_factory=dict)
     seen: dict[tuple[str, str, int, int], tuple[int, str]] = field(default_factory=dict)
     read: dict[tuple[str, str, int, int], int] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     scribbles: dict[tuple[str, str], int] = field(default_factory=dict)
+    lost: int = 0
     largest: int = 0
 
     def add(self, clip: Clip, frame: str, class_id: int, click: PersonsClick, where: str) -> None:
         """Add a click, or the pixels of a scribble."""
         if not click.points:
-            self._add_point(clip, frame, class_id, (click.y, click.x), click, where, 0)
+            self._add_click(clip, frame, class_id, click, where)
             return
         for y, x in click.points:  # before pixels are made of it
             self._check_place(clip, (str(y), str(x)), where)
-        pixels = scribble_pixels(click.points, where)
         number = self.scribbles[clip.id, frame] = self.scribbles.get((clip.id, frame), 0) + 1
-        chosen = pixels if self.whole_scribbles else pixels[len(pixels) // 2][None]
-        for y, x in chosen.tolist():
-            self._add_point(clip, frame, class_id, (str(y), str(x)), click, where, number)
+        for yx in scribble_pixels(click.points, where).tolist():
+            self._place(clip, frame, class_id, yx, click.origin, number)
 
     def _check_place(self, clip: Clip, texts: tuple[str, str], where: str) -> list[float]:
         whole = self.whole[clip.id]
@@ -128,43 +128,48 @@ class _Table:
                 )
         return yx
 
-    def _add_point(
-        self,
-        clip: Clip,
-        frame: str,
-        class_id: int,
-        texts: tuple[str, str],
-        click: PersonsClick,
-        where: str,
-        scribble: int,
-    ) -> None:
-        whole, yx = self.whole[clip.id], self._check_place(clip, texts, where)
-        y, x = (_pixel(value, side, side) for value, side in zip(yx, whole, strict=True))
-        self.largest = max(self.largest, y, x)
+    def _add_click(self, clip: Clip, frame: str, class_id: int, click: PersonsClick, where: str) -> None:
+        yx = self._check_place(clip, (click.y, click.x), where)
+        y, x = (_pixel(value, side, side) for value, side in zip(yx, self.whole[clip.id], strict=True))
         other, first = self.seen.setdefault((clip.id, frame, y, x), (class_id, click.where))
         if other != class_id:
             raise InputError(
                 f"{where}: gives the pixel (y {y}, x {x}) of clip {clip.id!r}, frame {frame!r} another class "
                 f"than {first}; keep one of the two"
             )
-        if first != click.where and not scribble:
+        if first != click.where:
             self.twice.append(f"{click.where} repeats {first}")
             return
-        y, x = (_pixel(value, *sides) for value, *sides in zip(yx, whole, clip.size, strict=True))
-        if self.read.setdefault((clip.id, frame, y, x), class_id) != class_id:
+        placed = self._place(clip, frame, class_id, yx, click.origin, 0)
+        if self.read.setdefault((clip.id, frame, placed.y, placed.x), class_id) != class_id:
             self.merged.append(click.where)
-        self.clicks.setdefault((clip.id, frame), []).append((class_id, y, x, click.origin, scribble))
+
+    def _place(
+        self, clip: Clip, frame: str, class_id: int, yx: Sequence[float], origin: Origin, scribble: int
+    ) -> Placed:
+        whole = self.whole[clip.id]
+        self.largest = max(self.largest, *(_pixel(*each) for each in zip(yx, whole, whole, strict=True)))
+        y, x = (_pixel(*each) for each in zip(yx, whole, clip.size, strict=True))
+        placed = Placed(class_id, y, x, origin, scribble)
+        self.placed.setdefault((clip.id, frame), []).append(placed)
+        return placed
 
     def imported(self, path: str) -> Imported:
         """All that came in, in the order of a click table."""
-        sort = {name: sorted(found, key=itemgetter(0, 1, 2, 4)) for name, found in self.clicks.items()}
-        numbers = {name: np.array([each[-1] for each in found], np.int32) for name, found in sort.items()}
+        left = {name: uncrossed(found) for name, found in self.placed.items()}
+        before, after = (sum(map(len, map(scribbles_of, each.values()))) for each in (self.placed, left))
+        self.lost = before - after
+        chosen = left if self.whole_scribbles else {name: middles(found) for name, found in left.items()}
+        sort = {name: sorted(found, key=itemgetter(0, 1, 2, 4)) for name, found in chosen.items() if found}
+        numbers = {
+            name: np.array([each.scribble for each in found], np.int32) for name, found in sort.items()
+        }
         return Imported(
             points={
                 name: np.array([(y, x, class_id, 0) for class_id, y, x, *_ in found], POINT)
                 for name, found in sort.items()
             },
-            origins={name: tuple(origin for *_, origin, _ in found) for name, found in sort.items()},
+            origins={name: tuple(each.origin for each in found) for name, found in sort.items()},
             findings=self.findings(path),
             scribbles={name: of for name, of in numbers.items() if of.any() and self.whole_scribbles},
         )
@@ -180,6 +185,9 @@ class _Table:
             found.append(
                 Finding("warning", path, f"{len(self.merged)} {told} ({self.merged[0]} first)", todo)
             )
+        if self.lost:
+            told = f"{self.lost} scribbles lie wholly on clicks or scribbles of other classes"
+            found.append(Finding("warning", path, told, "nothing is learned from them: take them back"))
         share = max((100 / height * 100 / width for height, width in self.whole.values()), default=1)
         if len(self.seen) > FEW and self.largest <= 100 and share < 0.1:
             sizes = " or ".join(f"{height}x{width}" for height, width in sorted({*self.whole.values()})[:3])

@@ -78,15 +78,27 @@ class Older:
             Step of the new entry -> where it is held.
         """
         with self._lock:
-            if self._found is None:
-                self._found = self._look_through()
-            rest = _rest(inputs, self._part)
             held: dict[int, Held] = {}
-            for step, item in enumerate(inputs[self._part]):
-                key, at = self._found.get((rest, canonical_json(item)), ("", 0))
-                if key and (opened := self._open(key)) and usable(opened[0]) and _is_sound(*opened, at):
+            for step, (key, at) in self._listed(inputs).items():
+                if (opened := self._open(key)) and usable(opened[0]) and _is_sound(*opened, at):
                     held[step] = Held(opened[0], at, opened[1])
             return held
+
+    def count(self, inputs: Mapping[str, Any]) -> int:
+        """How many steps of a new entry older ones list. Whether their files are sound, nobody looks."""
+        with self._lock:
+            return len(self._listed(inputs))
+
+    def _listed(self, inputs: Mapping[str, Any]) -> dict[int, tuple[str, int]]:
+        """Step of the new entry -> key and step of an entry that lists it."""
+        if self._found is None:
+            self._found = self._look_through()
+        rest = _rest(inputs, self._part)
+        found = (
+            (step, self._found.get((rest, canonical_json(item))))
+            for step, item in enumerate(inputs[self._part])
+        )
+        return {step: place for step, place in found if place}
 
     def _look_through(self) -> dict[tuple[str, str], tuple[str, int]]:
         """(all other inputs, item of the list) -> key and step of an entry that has them."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from weclick.manifest.clips import Classes
+from weclick.manifest.people import Origin
 
 
 class SheetClick(NamedTuple):
@@ -14,9 +15,7 @@ class SheetClick(NamedTuple):
     y: int
     x: int
     class_name: str
-    source: str = ""
-    who: str = ""
-    tool: str = ""
+    origin: Origin
 
 
 @dataclass(frozen=True)

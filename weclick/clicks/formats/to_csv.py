@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from dataclasses import astuple
 
 from weclick.clicks.formats.sheet import Sheet
 from weclick.manifest.click_file import CLICK_COLUMNS, ORIGIN_COLUMNS
@@ -13,7 +14,7 @@ from weclick.manifest.click_file import CLICK_COLUMNS, ORIGIN_COLUMNS
 def write_csv(sheet: Sheet) -> str:
     """The clicks as a table. `y` and `x` are whole px; 0 is the centre of the first pixel."""
     rows = [
-        (frame.clip, frame.name, click.y, click.x, click.class_name, click.source, click.who, click.tool)
+        (frame.clip, frame.name, click.y, click.x, click.class_name, *astuple(click.origin))
         for frame in sheet.frames
         for click in frame.clicks
     ]

@@ -91,7 +91,7 @@ def make_app(desk: Desk, token: str) -> Guard:
 class _Api:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._decode = ThreadPoolExecutor(3, "decode")
+        self._decode = ThreadPoolExecutor(4, "decode")  # three ahead, and the one to be seen
         self._think = ThreadPoolExecutor(1, "think")  # flow and networks take seconds, and one core is enough
         self._write = ThreadPoolExecutor(1, "write")
         self._changed = asyncio.Event()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 
 from weclick.clicks import ClickTable, generate_clicks
 from weclick.common.config import check_masks, check_source
@@ -47,6 +48,7 @@ from weclick.runs.plan.probe import (
 from weclick.runs.teachers import teachers_of, trained_seeds
 from weclick.runs.wanted import Wanted
 from weclick.store import Entry, Store, entry_key
+from weclick.store.older import Older
 from weclick.train.data.stream import Caches
 
 PROBES = ("frames", "flow", "networks", "student", "teacher", "soft_labels")
@@ -78,6 +80,15 @@ class _Run:
     def lacking(self, kind: str, keys: Mapping[str, str]) -> set[str]:
         """Ids of the clips whose entry no root has."""
         return {clip for clip, key in keys.items() if self.store.find(kind, key) is None}
+
+    def taken(
+        self, kind: str, clips: Sequence[Clip], missing: set[str], wanted: Wanted | None = None
+    ) -> dict[str, int]:
+        """Clip id -> frames or pairs of its missing entry that older entries hold."""
+        asked = {clip.id: (wanted or self.wanted).inputs(kind, clip) for clip in clips if clip.id in missing}
+        inputs = {clip: found for clip, found in asked.items() if found is not None}
+        older = Older(self.store, kind, "pairs" if kind == "flow" else "frames", inputs.values())
+        return {clip: older.count(found) for clip, found in inputs.items()}
 
     def budget(self) -> float:
         """Seconds for the next probe: its own bound, and what is left of that of all."""
@@ -200,7 +211,8 @@ def _frames(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[
         keys = {clip.id: unpacked_key(clip) for clip in run.train.clips}
     rate = frames_rate(run.config, part, scratch, run.budget())
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
-    plan = _stored(run, "frames", "frames", run.train.clips, counts, missing, rate)
+    taken = run.taken("frames", run.train.clips, missing)
+    plan = _stored(run, "frames", "frames", run.train.clips, counts, missing, rate, taken)
     threads = min(os.cpu_count() or 1, max(len(missing), 1))
     return replace(plan, seconds=plan.seconds and plan.seconds / threads), keys
 
@@ -225,7 +237,9 @@ def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[st
         rate = flow_rate(run.config, cut, run.wanted.pairs, scratch, run.device, run.budget())
         counts = {clip.id: len(run.wanted.pairs(clip)) for clip in manifest.clips}
         clips = [clip for clip in manifest.clips if clip.id in keys]
-        plans.append(_stored(run, "flow", "pairs", clips, counts, run.lacking("flow", keys), rate))
+        missing = run.lacking("flow", keys)
+        taken = run.taken("flow", clips, missing)
+        plans.append(_stored(run, "flow", "pairs", clips, counts, missing, rate, taken))
         train_keys = keys if manifest is run.train else train_keys
     both = StagePlan(
         "flow",
@@ -245,10 +259,12 @@ def _soft_labels(
     rate = soft_labels_rate(run.config, part, source or weights, scratch, run.device, run.budget())
     if rate and not source:
         rate = replace(rate, seconds_per_px=rate.seconds_per_px * len(teachers_of(run.config)))
-    keys = Wanted(run.config, source).keys("soft_labels", run.train.clips)
+    wanted = Wanted(run.config, source)
+    keys = wanted.keys("soft_labels", run.train.clips)
     missing = run.lacking("soft_labels", keys) if source else {clip.id for clip in run.train.clips}
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
-    return _stored(run, "soft_labels", "frames", run.train.clips, counts, missing, rate), keys
+    taken = run.taken("soft_labels", run.train.clips, missing, wanted)
+    return _stored(run, "soft_labels", "frames", run.train.clips, counts, missing, rate, taken), keys
 
 
 def _stored(
@@ -259,13 +275,20 @@ def _stored(
     counts: Mapping[str, int],
     missing: set[str],
     rate: Rate | None,
+    taken: Mapping[str, int] = MappingProxyType({}),
 ) -> StagePlan:
-    """Plan a stage that writes one entry a clip. Size and time grow with the pixels of frames or pairs."""
+    """Plan a stage that writes one entry a clip. Size and time grow with the pixels of frames or pairs.
+
+    What older entries hold takes room once more, but no time that counts.
+    """
     lacking = [clip for clip in clips if clip.id in missing]
     pixels = sum(counts[clip.id] * clip.height_px * clip.width_px for clip in lacking)
+    held = sum(taken.get(clip.id, 0) * clip.height_px * clip.width_px for clip in lacking)
     size = pixels * rate.bytes_per_px + ENTRY_OVERHEAD_BYTES * len(lacking) if rate else 0
-    seconds = run.seconds(pixels * rate.seconds_per_px) if rate else run.seconds(0)
+    seconds = run.seconds((pixels - held) * rate.seconds_per_px) if rate else run.seconds(0)
     work = f"{sum(counts[clip.id] for clip in clips)} {unit} of {len(clips)} clips"
+    if taken_over := sum(taken.values()):
+        work += f", {taken_over} from older entries"
     return StagePlan(stage, work, len(clips) - len(lacking), len(lacking), round(size), seconds)
 
 

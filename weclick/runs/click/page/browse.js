@@ -4,7 +4,8 @@ import { Refused, pause } from "./api.js";
 import { Frames } from "./frames.js";
 import { tell } from "./told.js";
 
-const AHEAD = 3;
+const AHEAD = 3; // frames of the queue
+const ON = 6; // single frames the way the person steps
 const SLOW_MS = 200;
 const AGAIN_MS = 1500;
 
@@ -40,7 +41,7 @@ export class Browse extends EventTarget {
       if (turn !== this.turn) return;
       this.view.show(bitmap, this.model.on(...next));
       this.view.stage.dataset.shown = next.join("/");
-      requestAnimationFrame((now) => performance.measure("frame", { start: since, end: Math.max(now, since) }));
+      this.view.clock("frame", since);
       this.#frames.get(next, this.#likely(step)); // goes on with what is likely next
       this.dispatchEvent(new Event("shown"));
     } catch (error) {
@@ -85,10 +86,10 @@ export class Browse extends EventTarget {
   #likely(step) {
     const [clip, frame] = this.place;
     const found = [...this.expected];
-    if (step) for (let i = 1; i <= AHEAD; i++) found.push([clip, frame + i * step]);
+    if (step) for (let i = 1; i <= ON; i++) found.push([clip, frame + i * step]);
     let at = this.place;
     for (let i = 0; i < AHEAD && at; i++) if ((at = this.#following(at))) found.push(at);
-    if (!step) found.push([clip, frame + 1], [clip, frame - 1]);
+    if (!step) found.push([clip, frame + 1], [clip, frame - 1], [clip, frame + 2], [clip, frame + 3]);
     return found.filter(([c, f]) => f >= 0 && f < this.model.clips[c].frames);
   }
 

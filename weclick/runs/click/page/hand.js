@@ -33,7 +33,7 @@ export class Hand extends EventTarget {
       tell(`Another click of ${name} is less than ${model.near_px} pixels away. Undo takes this one back.`);
     }
     this.#make(ask ? { y, x, ask } : { y, x }, number, source);
-    requestAnimationFrame((now) => performance.measure("click", { start: since, end: Math.max(now, since) }));
+    view.clock("click", since);
     say(`${name} at ${x}, ${y}`);
   }
 

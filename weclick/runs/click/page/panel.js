@@ -17,6 +17,7 @@ export class Panel {
     one("root").textContent = model.root;
     one("clip").append(...model.clips.map(({ name }, at) => new Option(name, at)));
     new ResizeObserver(() => this.ticks()).observe(one("ticks"));
+    new ResizeObserver(() => this.reveal()).observe(one("classes"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.ticks());
     this.waiting = false;
   }
@@ -27,8 +28,12 @@ export class Panel {
       row.setAttribute("aria-checked", at === number);
       row.tabIndex = at === number ? 0 : -1;
     });
-    this.rows[number].scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.chosen = this.rows[number];
+    this.reveal();
   }
+
+  /** Keep the chosen class in view, also after a phone was turned. */
+  reveal() { this.chosen?.scrollIntoView({ block: "nearest", inline: "nearest" }); }
 
   /** The frame that is shown. */
   at(clip, frame) {

@@ -120,6 +120,13 @@ export class View {
     this.drawPoints();
   }
 
+  /** Measure how long it takes from `since` until the browser has painted what was just drawn. */
+  clock(name, since) {
+    const painted = new MessageChannel();
+    painted.port1.onmessage = () => performance.measure(name, { start: since, end: performance.now() });
+    requestAnimationFrame(() => painted.port2.postMessage(0)); // it is read when this picture is painted
+  }
+
   /** The scribble that is being drawn: [[y, x], ...]. */
   drawStroke(points, number) {
     const pen = this.#clear("stroke");
