@@ -1,9 +1,19 @@
 import random
 import time
+from pathlib import Path
 
 import pytest
 
-from weclick.clicks.checks import NEAR_PX, Click, Units, near_doubles, pixel
+from weclick.clicks.checks import (
+    FEW_CLICKS,
+    NEAR_PX,
+    Click,
+    Units,
+    double_words,
+    few_words,
+    near_doubles,
+    pixel,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +74,37 @@ def test_a_crowd_of_clicks_takes_no_square_of_time():
     begin = time.process_time()
     assert len(near_doubles(crowd)) > 25_000
     assert time.process_time() - begin < 5
+
+
+def test_a_wider_circle_finds_more_pairs():
+    first = Click("a", "1", 10, 10, "car")
+    other = first._replace(y=30)
+    assert near_doubles([first, other]) == []
+    assert near_doubles([first, other], 24) == [(first, other)]
+
+
+def test_doubles_are_told_with_the_first_place():
+    first = Click("a", "1", 10, 10, "car")
+    told = double_words([(first, first._replace(y=12)), (first, first._replace(x=13))])
+    assert told == (
+        "2 clicks lie within 6 px of another of the same class, and may be double; the first in clip 'a', "
+        "frame '1': 'car' at (y 10, x 10) and (y 12, x 10)"
+    )
+    assert double_words([]) == ""
+
+
+def test_few_clicks_are_told_from_none_and_from_enough():
+    assert (
+        few_words({"car": 20, "tree": 19, "sky": 0, "sea": 0})
+        == "under 20 clicks: tree 19; no click: sky, sea"
+    )
+    assert few_words({"car": 20}) == ""
+
+
+def test_the_page_counts_as_the_checks_do():
+    """Its script and its server cannot import the checks at no cost; they hold the same numbers."""
+    from weclick.runs.click import board
+
+    panel = (Path(board.__file__).parent / "page" / "panel.js").read_text(encoding="utf-8")
+    assert f"const FEW = {FEW_CLICKS};" in panel
+    assert board.NEAR_PX == NEAR_PX

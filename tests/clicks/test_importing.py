@@ -67,7 +67,7 @@ def test_many_errors_are_counted_and_the_first_are_told(importer):
 
 def test_near_doubles_are_told(importer):
     done = importer.take("a.csv", HEAD + "park,00001,5,5,car\npark,00001,9,9,car\npark,00001,9,9.9,tree\n")
-    assert "1 clicks lie within 6 px of another of their class" in done.warnings["near_doubles"][0]
+    assert "1 click lies within 6 px of another of the same class" in done.warnings["near_doubles"][0]
 
 
 def test_the_report_holds_the_counts(importer):

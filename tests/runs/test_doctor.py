@@ -252,14 +252,15 @@ def with_clicks(folder, *rows):
 )
 def test_the_click_table_is_read_as_a_run_reads_it(folder, row, level, told):
     sound = ("a,0,5,6,car", "a,0,20,20,ground")
-    assert ask(with_clicks(folder, *sound)) == (0, [])
+    status, found = ask(with_clicks(folder, *sound))
+    assert (status, [text for _, _, text in found]) == (0, ["under 20 clicks: ground 1, car 1"])
     _, found = ask(with_clicks(folder, *sound, row))
     assert [each for each, _, text in found if told in text] == [level]
 
 
 def test_a_class_without_a_click_is_a_warning(folder):
     _, found = ask(with_clicks(folder, "a,0,5,6,car"))
-    assert ["has no click of ground" in text for _, _, text in found] == [True]
+    assert ["under 20 clicks: car 1; no click: ground" in text for _, _, text in found] == [True]
 
 
 def test_clicks_without_a_mask_train_and_what_is_scored_is_told(folder):
@@ -268,6 +269,7 @@ def test_clicks_without_a_mask_train_and_what_is_scored_is_told(folder):
         path.unlink()
     status, found = ask(with_clicks(folder, "a,0,5,6,car", "a,0,20,20,ground"))
     assert status == 0
+    found = [each for each in found if "under 20 clicks" not in each[2]]
     assert [(level, what) for level, what, _ in found] == [("warning", "split val")]
     assert "its 1 clips have no labelled or clicked frame, so nothing can be scored" in found[0][2]
 
@@ -294,10 +296,12 @@ def test_targets_that_lack_the_label_that_supervision_wants_are_told(folder):
     (root / "clicks.csv").write_text("clip,frame,y,x,class\na,0,3,4,ground\na,2,3,4,car\n")
     clicked = {**config, "data": {**config["data"], "clicks": str(root / "clicks.csv")}}
     (root / "labels/a/2.png").unlink()
-    (status, ((level, what, found),)) = ask({**clicked, "supervision": "masks"})
-    assert (status, level, what) == (1, "error", "masks")
-    assert "1 of 2 targets of split 'train' have no label, e.g. frame 2 of clip a" in found
-    assert ask({**clicked, "supervision": "both"}) == (0, [])
+    status, found = ask({**clicked, "supervision": "masks"})
+    (text,) = (text for level, what, text in found if (level, what) == ("error", "masks"))
+    assert status == 1
+    assert "1 of 2 targets of split 'train' have no label, e.g. frame 2 of clip a" in text
+    status, found = ask({**clicked, "supervision": "both"})
+    assert (status, {what for _, what, _ in found}) == (0, {"clicks of train"})
     Image.fromarray(np.full((32, 32), 7, np.uint8)).save(root / "labels/a/0.png")
     assert ask(clicked) == (0, []), "the labels of clicked targets are not read"
     status, told = ask({**clicked, "supervision": "both"})

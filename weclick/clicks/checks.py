@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +12,9 @@ NEAR_PX = 6
 
 FEW = 5
 """So many clicks say nothing about the unit of their coordinates."""
+
+FEW_CLICKS = 20
+"""Fewer clicks of a class teach little. The page shows such counts in colour."""
 
 
 class Click(NamedTuple):
@@ -85,15 +88,19 @@ class Units:
         return ""
 
 
-def near_doubles(clicks: Iterable[Click]) -> list[tuple[Click, Click]]:
-    """Pairs of an earlier and a later click of one class and frame, at most NEAR_PX apart. One a later click.
+def near_doubles(clicks: Iterable[Click], within_px: int = NEAR_PX) -> list[tuple[Click, Click]]:
+    """Pairs of an earlier and a later click of one class and frame, at most so far apart. One a later click.
 
     The time grows with the clicks, not with their pairs: each looks into the nine squares around it.
+
+    Args:
+        clicks: in the order in which they were made.
+        within_px: of the frame at its full size, > 0.
     """
     squares: dict[tuple[str, str, str, int, int], list[Click]] = {}
     pairs = []
     for click in clicks:
-        row, column = click.y // NEAR_PX, click.x // NEAR_PX
+        row, column = click.y // within_px, click.x // within_px
         kind = (click.clip, click.frame, click.class_name)
         around = (
             other
@@ -101,9 +108,41 @@ def near_doubles(clicks: Iterable[Click]) -> list[tuple[Click, Click]]:
             for j in (column - 1, column, column + 1)
             for other in squares.get((*kind, i, j), ())
         )
-        first = next((o for o in around if math.dist((o.y, o.x), (click.y, click.x)) <= NEAR_PX), None)
+        first = next((other for other in around if distance_px(other, click) <= within_px), None)
         if first is None:
             squares.setdefault((*kind, row, column), []).append(click)
         else:
             pairs.append((first, click))
     return pairs
+
+
+def distance_px(one: Click, other: Click) -> float:
+    """How far apart two clicks of a frame lie."""
+    return math.dist((one.y, one.x), (other.y, other.x))
+
+
+def double_words(pairs: list[tuple[Click, Click]]) -> str:
+    """What is said of near doubles, with the place of the first pair; empty if there is none."""
+    if not pairs:
+        return ""
+    one, other = pairs[0]
+    lie = "1 click lies" if len(pairs) == 1 else f"{len(pairs)} clicks lie"
+    first = f"{one.class_name!r} at (y {one.y}, x {one.x}) and (y {other.y}, x {other.x})"
+    where = f"{'' if len(pairs) == 1 else 'the first '}in clip {one.clip!r}, frame {one.frame!r}"
+    return f"{lie} within {NEAR_PX} px of another of the same class, and may be double; {where}: {first}"
+
+
+def few_words(counts: Mapping[str, int]) -> str:
+    """Which classes have few clicks or none; empty if none is short of them.
+
+    Args:
+        counts: class name -> clicks.
+
+    Example:
+        >>> few_words({"car": 40, "tree": 3, "sky": 0})
+        'under 20 clicks: tree 3; no click: sky'
+    """
+    few = [f"{name} {count}" for name, count in counts.items() if 0 < count < FEW_CLICKS]
+    none = [name for name, count in counts.items() if not count]
+    parts = [f"under {FEW_CLICKS} clicks: {', '.join(few)}"] * bool(few)
+    return "; ".join(parts + [f"no click: {', '.join(none)}"] * bool(none))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weclick.clicks.checks import NEAR_PX, Click, Units, near_doubles, pixel
+from weclick.clicks.checks import Click, Units, double_words, near_doubles, pixel
 from weclick.clicks.formats import UnknownFormatError, read_marks
 from weclick.clicks.formats.marks import Fault, Hint, Left, Point, ReadOptions, check_count
 from weclick.clicks.formats.source import AnnotationFile, annotation_files
@@ -83,7 +83,7 @@ def import_files(
     class_names: Sequence[str],
     options: ImportOptions,
     *,
-    known: Iterable[Click] = (),
+    known: Sequence[Click] = (),
 ) -> Imported:
     """The clicks of annotation files.
 
@@ -106,12 +106,9 @@ def import_files(
         work.take(file)
     if work.unknown and not work.files:
         raise work.unknown
-    if pairs := near_doubles(work.done.clicks):
-        one, other = pairs[0]
-        told = f"{len(pairs)} clicks lie within {NEAR_PX} px of another of their class, and may be double"
-        first = f"{one.class_name!r} at (y {one.y}, x {one.x}) and (y {other.y}, x {other.x})"
-        where = f"the first in clip {one.clip!r}, frame {one.frame!r}"
-        work.done.warnings["near_doubles"] = [f"{told}; {where}: {first}"]
+    pairs = [pair for pair in near_doubles([*known, *work.done.clicks]) if pair[1] in work.done.clicks]
+    if told := double_words(pairs):
+        work.done.warnings["near_doubles"] = [told]
     return work.done
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from weclick import __version__
-from weclick.clicks.checks import Click
+from weclick.clicks.checks import Click, few_words
 from weclick.clicks.exporting import WRITERS, sheet_of
 from weclick.clicks.formats.marks import ERRORS, LEFT_OUT
 from weclick.clicks.formats.to_csv import table
@@ -75,6 +76,9 @@ def import_clicks(
     found = import_files(paths, clips, root, names, options, known=known)
     if found.errors and not skip_errors:
         raise InputError(_all_errors(found))
+    counts = Counter(each.class_name for each in [*logged, *found.clicks])
+    if few := few_words({name: counts[name] for name in names}):
+        found.warnings["few_clicks"] = [f"{few}; networks learn little of such classes: click on more"]
     if out is not None:
         write_text(out, table(CLICK_COLUMNS, sorted(found.clicks)))
         return Written(found, out, len(found.clicks))

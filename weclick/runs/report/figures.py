@@ -46,7 +46,9 @@ Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
 
 
-def curve_chart(curves: Mapping[str, Curve], *, name: str, alt: str, percent: bool = False) -> str:
+def curve_chart(
+    curves: Mapping[str, Curve], *, name: str, alt: str, percent: bool = False, axis: str = "training step"
+) -> str:
     """Lines over training steps, one per role or run; long ones are averaged in blocks.
 
     Args:
@@ -54,6 +56,7 @@ def curve_chart(curves: Mapping[str, Curve], *, name: str, alt: str, percent: bo
         name: unique in the page; ids inside the chart begin with it.
         alt: what it shows, for readers who cannot see it.
         percent: the values are few, and shares; each is drawn as a dot.
+        axis: what stands in the place of steps, if others than these are counted.
     """
     figure, axes = _axes(5.2, 2.9)
     for role, curve in curves.items():
@@ -63,7 +66,7 @@ def curve_chart(curves: Mapping[str, Curve], *, name: str, alt: str, percent: bo
             axes.plot(steps, values, color=color, marker="o", markersize=4, linewidth=1.6)
         else:
             axes.plot(*_averaged(steps, values), color=color, linewidth=1.6)
-    axes.set_xlabel("training step", color=MUTED)
+    axes.set_xlabel(axis, color=MUTED)
     axes.set_ylim(0, _upper_limit([values for _, values in curves.values()]))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     if percent:

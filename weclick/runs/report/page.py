@@ -10,7 +10,7 @@ from weclick.common import words
 from weclick.common.files import write_text
 from weclick.common.sections import Config
 from weclick.common.strict_json import strict_json
-from weclick.runs.report import gallery, held_out, provenance, sections
+from weclick.runs.report import gallery, held_out, people, provenance, sections
 from weclick.runs.report.paper import beside_paper
 from weclick.runs.report.results import read_results
 from weclick.runs.report.strip_gallery import strip_gallery
@@ -49,6 +49,7 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
             data=sections.data(gathered),
             supervised=supervised(gathered, config),
             clicks=gallery.click_gallery(gathered, examples),
+            people=people.section(gathered),
             flow=gallery.flow_gallery(gathered, store, examples),
             predictions=gallery.prediction_gallery(gathered),
             training=sections.training(gathered),
