@@ -91,6 +91,18 @@ def test_the_page_counts_what_the_minutes_of_annotation_pay_for(project, monkeyp
     assert counted(1000) == whole
 
 
+def test_arms_that_are_the_same_trainings_are_told(project, monkeypatch):
+    monkeypatch.chdir(project.root)
+    config = load_config("config/tiny.yaml")
+    arms = {"clicks": CLICKS, "teacher": TEACHER, "same": {"change": {**OFF, "student": {"steps": 3}}}}
+    section = {**config["experiment"], "arms": arms, "compare": []}
+    plan = make_plan({**config, "experiment": section})
+    assert list(Gathered(plan, Store(["store"])).notes("toy")) == [
+        "clicks and same are the same trainings: no stage tells apart what they change."
+    ]
+    assert not list(Gathered(make_plan(config), Store(["store"])).notes("toy"))
+
+
 def test_a_second_run_computes_nothing(project):
     assert jobs(project, "experiment") == {}
 

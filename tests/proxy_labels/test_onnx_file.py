@@ -177,6 +177,7 @@ def test_only_what_is_enlarged_by_our_convention_is_taken_before(tmp_path):
 SOFTMAX = [onnx.helper.make_node("Softmax", ["cells"], ["out"], axis=1)]
 ARGMAX = [onnx.helper.make_node("ArgMax", ["cells"], ["out"], axis=1, keepdims=1)]
 NARROW = [onnx.helper.make_node("MaxPool", ["cells"], ["out"], kernel_shape=[1, 4], strides=[1, 4])]
+SEQUENCE = [onnx.helper.make_node("SequenceConstruct", ["cells"], ["out"])]
 NAN = [onnx.helper.make_node("Sqrt", ["cells"], ["out"])]
 
 
@@ -201,6 +202,10 @@ ALL = "every class"
         ({"tail": NARROW}, {"classes": ALL}, "gives 16x6 cells of an image of 64x96 px"),
         ({"tail": NAN}, {"classes": ALL}, "gives values that are not finite"),
         ({"stride": 80}, {"classes": ALL}, "cannot be run on an image of 64x96 px"),
+        ({"tail": SOFTMAX}, {"classes": ALL}, "are probabilities and no logits; set soft_labels"),
+        ({"tail": SEQUENCE}, {"classes": ALL}, "gives a list, expected float"),
+        ({"size": (0, -1), "stride": 80}, {"classes": ALL}, "cannot be run on an image of 64x96 px"),
+        ({}, {"classes": {"0": "road", "00": "car"}}, "names the channel 0 twice, the second time as '00'"),
     ],
 )
 def test_what_does_not_fit_is_told(street, tmp_path, made, options, told):

@@ -70,18 +70,29 @@ def test_what_sets_experiments_apart_is_told(two):
     summary = make_summary("other")
     summary["origin"] |= {"machine": {"processor": "other"}, "training_code": "ef" * 32}
     summary["seeds"] = [0, 1, 7]
+    summary["arms"]["clicks"]["change"] = {"kd": {"weight": 0.0}, "student": {"steps": 20}}
     summary["config"]["student"]["steps"] = 777
     (two / "second.json").write_text(json.dumps(summary))
     warnings = write_experiments(two / "x.html", [str(two / "first"), str(two / "second.json")])
     assert [warning.split(":")[0] for warning in warnings] == [
         "The experiments were summed up on other machines",
         "The experiments were trained with other code",
+        "clicks is not the same arm in first and second.json",
         "The experiments have other seeds (first",
     ]
+    assert warnings[2].endswith(": they differ in mfd.weight, student.steps.")
     text = text_of(two / "x.html")
     assert "student.steps" in text
     assert "777" in text
     assert re.search(r"kd: second.json, davis − first, davis \S+ \S+ to \S+ 2", text), "two seeds are in both"
+
+
+def test_a_label_is_drawn_as_it_is_written(two):
+    """matplotlib reads dollars as mathematics, which most texts between them are not."""
+    write_experiments(two / "x.html", [f"{two / 'first'}=$5_$", f"{two / 'second.json'}=$_{{<b>$"])
+    charts = "".join(re.findall("<svg.*?</svg>", (two / "x.html").read_text(encoding="utf-8"), re.DOTALL))
+    assert "$5_$, davis: kd" in unescape(charts)
+    assert "$_{<b>$, davis: kd" in unescape(charts)
 
 
 def test_a_run_among_experiments_is_told(two):

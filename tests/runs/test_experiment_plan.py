@@ -148,6 +148,19 @@ def test_data_sets_multiply_the_trials():
     assert stages_of(plan)["toy"] == 2
 
 
+def test_a_data_folder_gives_the_data_set_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for root, name in (
+        ("some/street", "street"),
+        (".", tmp_path.name),
+        ("a/..", tmp_path.name),
+        ("/", "folder"),
+    ):
+        data = {"name": "folder", "root": root}
+        config = complete_config({"data": data, "experiment": {"name": "x", "arms": {"a": {}}}})
+        assert make_plan(config).data == (name,), root
+
+
 def test_the_ablation_is_an_experiment():
     config = complete_config({"ablation": {"seeds": [3, 4]}})
     plan = make_plan(config, "ablation")
@@ -234,6 +247,18 @@ def test_the_ablation_is_an_experiment():
         (
             {"arms": {"a": {}}, "data": {"d": {"data": {"toy": {"seed": 1}}}}},
             "two toy streets that differ would be drawn into data/toy",
+        ),
+        (
+            {"arms": {"a": {}}, "data": {"d": {}, "e": {"data": {"root": "data/../data/toy"}}}},
+            r"data\.root is 'data/toy' and 'data/\.\./data/toy', which are one folder; spell it in one way",
+        ),
+        (
+            {"arms": {"a": {"change": {"student": {"backbone": "resnet50"}}}}, "over": "student.backbone"},
+            r"experiment\.over: 'student\.backbone' is no number but resnet50; name a section",
+        ),
+        (
+            {"arms": {"a": {"change": {"student": {"flip": True}}}}, "over": "student.flip"},
+            r"experiment\.over: 'student\.flip' is no number but true",
         ),
         (
             {"arms": {"a": {"change": {"mfd": {"occlusion": "forward_backward"}}}}},

@@ -7,8 +7,8 @@ from scipy import stats
 
 from helpers.experiment_summary import ARMS, MIOU, figures, make_summary, section
 from weclick.common.errors import InputError, MissingFileError
-from weclick.common.schemas import schema_fault
-from weclick.runs.ablation import SCORES, old_layout, write_old_layout
+from weclick.common.schemas import load_schema, schema_fault
+from weclick.runs.ablation import ABLATION, SCORES, old_layout, write_old_layout
 from weclick.runs.experiment.files import read_summary
 from weclick.runs.experiment.pace import steps_for_seconds
 from weclick.runs.experiment.statistics import seeds_needed
@@ -45,6 +45,21 @@ def test_target_frames_choose_and_the_better_of_the_others_is_taken(told):
     assert (row["of"], row["minus"]) == ("kd", "clicks_same_time"), "0.55 is better than 0.54"
     assert row["miou"]["values"] == [pytest.approx(0.08), None, pytest.approx(0.13)]
     assert row["seeds_needed"] is None, "two differences do not tell how far they spread"
+
+
+def test_wall_times_that_were_measured_beside_other_work_are_told():
+    timed = {"arms": {"same": {"as": "clicks", "for_time_of": "kd"}}}
+    known = figures()
+    for seed in range(3):
+        known["same", seed] = known["clicks", seed]
+    told = results(section() | timed, [*ARMS, "same"], known)
+    assert not told["notes"], "all seeds ran at nearly one pace"
+    known["clicks", 1] = known["clicks", 1] | {"train_seconds": 75.0}
+    told = results(section() | timed, [*ARMS, "same"], known)
+    assert told["notes"] == [
+        "same: clicks ran at 2 to 7.5 steps a second, so other work ran beside some seeds, and the "
+        "wall times are not equal."
+    ]
 
 
 def test_a_choice_never_looks_at_scored_frames():
@@ -85,6 +100,10 @@ def test_the_summary_is_as_its_schema_says_and_is_read_again(tmp_path):
         (lambda summary: summary.update(schema_version=2), "schema_version: 1 was expected"),
         (lambda summary: summary["arms"].pop("kd"), "arms/kd: no such arm is described"),
         (
+            lambda summary: summary["results"]["davis"]["differences"][0].update(seeds_needed=10**400),
+            "results/davis/differences/0/seeds_needed: 1000",
+        ),
+        (
             lambda summary: summary["results"]["davis"]["arms"]["kd"]["miou"].update(values=[0.5]),
             "results/davis/arms/kd/miou: has not one value for each seed",
         ),
@@ -108,7 +127,7 @@ def test_a_missing_summary_is_told(tmp_path):
 
 
 def test_the_ablation_is_told_as_before(tmp_path):
-    summary = make_summary()
+    summary = make_summary(ABLATION)
     del summary["results"]["streets"]
     old = old_layout(summary)
     assert old["seeds"] == [0, 1, 2]
@@ -125,6 +144,19 @@ def test_the_ablation_is_told_as_before(tmp_path):
         schema_fault({"summary.json": json.loads((tmp_path / "summary.json").read_text())}, "results") == ""
     )
     assert json.loads((tmp_path / "kd" / "metrics.json").read_text()) == json.loads(json.dumps(kd))
+
+
+def test_no_other_experiment_is_told_as_the_ablation(tmp_path):
+    with pytest.raises(InputError, match="that of invented, expected that of the experiment ablation"):
+        write_old_layout(make_summary(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_largest_seed_can_be_read_again(tmp_path):
+    largest = load_schema("config")["properties"]["experiment"]["properties"]["seeds"]["items"]["maximum"]
+    summary = make_summary() | {"seeds": [0, 1, largest]}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert read_summary(tmp_path)["seeds"][-1] == largest
 
 
 def test_a_time_budget_becomes_steps():

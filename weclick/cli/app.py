@@ -46,6 +46,15 @@ def prepare(
 Config = Annotated[
     str, typer.Option("--config", help="Configuration: a YAML file, or JSON text beginning with '{'.")
 ]
+Configs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--config",
+        help="Configuration: a YAML file, or JSON text beginning with '{'. If it is repeated, later ones "
+        "stand over earlier ones.",
+        show_default="config/demo.yaml",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one value, e.g. --set student.steps=500. May be repeated."),
@@ -69,6 +78,11 @@ DEFAULT = "config/demo.yaml"
 
 UNCHECKED_STATUS = 3
 """Exit status if a disk or share did not let something be read, and nothing is known to be wrong with it."""
+
+
+def load_all(configs: list[str] | None, change: list[str] | None) -> sections.Config:
+    """The configuration in one or several sources, see `Configs`; by default the demo's."""
+    return load_config(configs or [DEFAULT], change or ())
 
 
 def load(config: str, change: list[str] | None, stage: str) -> sections.Selection:

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from weclick.cli.app import DEFAULT, Config, Device, Set, app, choose_device, open_store
-from weclick.common.config import load_config
+from weclick.cli.app import Configs, Device, Set, app, choose_device, load_all, open_store
 
 
 @app.command()
 def experiment(
     name: Annotated[str, typer.Option(help="ablation, or the configured one, which is the default.")] = "",
-    config: Config = DEFAULT,
+    config: Configs = None,
     change: Set = None,
     device: Device = "auto",
 ) -> None:
@@ -27,12 +26,14 @@ def experiment(
 
         snakemake --cores 8 experiment --configfile config/davis.yaml config/experiments/davis.yaml
 
+        weclick experiment --config config/davis.yaml --config config/experiments/davis.yaml
+
         weclick experiment --name ablation --config config/davis.yaml
     """
     from weclick.runs.experiment.files import write_experiment
     from weclick.runs.experiment.plan import make_plan
 
-    loaded = load_config(config, change or ())
+    loaded = load_all(config, change)
     plan = make_plan(loaded, name)
     print(write_experiment(plan, open_store(loaded), choose_device(device)))
 

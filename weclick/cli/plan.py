@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weclick.cli.app import DEFAULT, Config, Device, Set, app, choose_device, open_store
-from weclick.common.config import load_config
+from weclick.cli.app import Configs, Device, Set, app, choose_device, load_all, open_store
 from weclick.common.stages import ROLES
 
 if TYPE_CHECKING:  # importing torch takes longer than printing help
-    from weclick.runs.plan.planned import Plan
+    from rich.table import Table
+
+    from weclick.runs.plan.planned import ExperimentPlan, Plan
 
 LONG_S = 60.0
 """A stage that takes longer gets a hint how to shorten it."""
@@ -20,7 +21,7 @@ LONG_S = 60.0
 
 @app.command()
 def plan(
-    config: Config = DEFAULT,
+    config: Configs = None,
     change: Set = None,
     device: Device = "auto",
     probe: Annotated[bool, typer.Option(help="Time a few frames, pairs and training steps.")] = True,
@@ -36,6 +37,9 @@ def plan(
     its time scaled up; such times begin with a ≈. The last row adds up what is known. Nothing is written to
     the store. Exit status 1 if the disk has no room.
 
+    If an experiment is configured, a last table tells how many networks it trains, and how long those take
+    that the results folder lacks.
+
     Examples:
 
         weclick plan --config config/davis.yaml
@@ -43,6 +47,8 @@ def plan(
         weclick plan --no-probe --set data.root=/data/mine
 
         weclick plan --set student.crop='[256, 256]' --probe-seconds 20
+
+        weclick plan --config config/davis.yaml --config config/experiments/davis.yaml
     """
     from rich.console import Console
     from rich.table import Table
@@ -50,7 +56,7 @@ def plan(
     from weclick.common.words import count_bytes
     from weclick.runs.plan.plan import make_plan
 
-    loaded = load_config(config, change or ())
+    loaded = load_all(config, change)
     seconds = probe_seconds if probe else 0.0
     chosen = choose_device(device)
     if probe:
@@ -76,10 +82,40 @@ def plan(
     console.print(f"results folder: {count_bytes(made.results_bytes)} for networks and a checkpoint")
     room = f"{count_bytes(made.needed_bytes)} will be written, {count_bytes(made.free_bytes)} are free"
     console.print(f"{room} at {made.root}", markup=False)
+    if made.experiment:
+        console.print(experiment_table(made.experiment))
     for note in [*hints(made, chosen, probed=probe), *made.notes]:
         console.print(f"note: {note}", markup=False)
     if not made.fits:
         raise ValueError(f"{room} at {made.root}; free some space, or name another root in cache.roots")
+
+
+def experiment_table(experiment: ExperimentPlan) -> Table:
+    """What an experiment trains, and how long that takes."""
+    from rich.table import Table
+
+    from weclick.common.words import plural
+
+    parts = {"arm": experiment.arms, "seed": experiment.seeds, "data set": experiment.data_sets}
+    told = ", ".join(plural(number, name) for name, number in parts.items())
+    table = Table(
+        "network",
+        "trainings",
+        "to train",
+        "time",
+        title=f"experiment {experiment.name}: {told}",
+        title_justify="left",
+    )
+    for each in experiment.trainings:
+        table.add_row(each.role, str(each.networks), str(each.missing), _about(each.seconds))
+    if experiment.seconds is not None:
+        table.add_section()
+        table.add_row("total", "", "", _about(experiment.seconds))
+    return table
+
+
+def _about(seconds: float | None) -> str:
+    return "" if seconds is None else f"≈ {spell_seconds(seconds)}"
 
 
 def hints(plan: Plan, device: str, *, probed: bool) -> list[str]:

@@ -112,18 +112,18 @@ def check_source(config: Mapping[str, Any]) -> None:
         )
 
 
-def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(source: str | Path | Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file, or JSON text, and complete it.
 
     Args:
-        source: path of a YAML file, or a text that begins with '{'.
+        source: path of a YAML file, or a text that begins with '{'; or several, later ones over earlier ones.
         overrides: `section.key=value` texts, the values in YAML. They win, also under a key's old name.
 
     Raises:
         ConfigError: the source cannot be read, an override is malformed, a path names a variable that is not
             set, or as in `complete_config`.
     """
-    name, raw = _read(source)
+    name, raw = _merged([source] if isinstance(source, str | Path) else source)
     for override in overrides:
         _override(raw, override)
     return _with_whole_paths(raw, name)
@@ -142,12 +142,18 @@ def load_configs(files: Sequence[str | Path], given: Mapping[str, Any]) -> Confi
     Raises:
         ConfigError: as `load_config`.
     """
-    name = " and ".join(str(file) for file in files) or "configuration"
-    merged: dict[str, Any] = {}
-    for file in files:
-        _merge(merged, _read(file)[1])
+    name, merged = _merged(files)
     _merge(merged, _with_nulls(_renamed(given, "--config")))
-    return _with_whole_paths(merged, name)
+    return _with_whole_paths(merged, name or "configuration")
+
+
+def _merged(sources: Sequence[str | Path]) -> tuple[str, dict[str, Any]]:
+    """The names of some sources for errors, and their sections, later ones over earlier ones."""
+    read = [_read(source) for source in sources]
+    merged: dict[str, Any] = {}
+    for _, raw in read:
+        _merge(merged, raw)
+    return " and ".join(name for name, _ in read), merged
 
 
 def _read(source: str | Path) -> tuple[str, dict[str, Any]]:

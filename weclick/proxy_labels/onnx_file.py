@@ -121,6 +121,8 @@ class OnnxFile:
                     f"{where}: names the channel {channel!r}, expected 0..{channels - 1}"
                     + (f" or one of {', '.join(known)}{nearest(channel, known)}" if known else "")
                 )
+            if listed[place] is not None:
+                raise InputError(f"{where}: names the channel {place} twice, the second time as {channel!r}")
             listed[place] = name
         return listed
 
@@ -159,12 +161,22 @@ class _Network:
                 f"{self._source.path}: gives {_told(scores.shape[-2:])} cells of an image of {_told(size)} "
                 "px (HxW), which do not cover it; export the network with an output of its whole image"
             )
-        scores = scores.softmax(1) if self._source.options["output"] == "logits" else self._checked(scores)
+        logits = self._source.options["output"] == "logits"
+        scores = self._checked_logits(scores).softmax(1) if logits else self._checked(scores)
         class_of = self._source.class_of(scores.shape[1])
         used = [channel for channel, class_id in enumerate(class_of) if class_id is not None]
         ids = torch.tensor([class_of[channel] for channel in used])
         empty = scores.new_zeros(1, len(self._source.classes), *scores.shape[-2:])
         return empty.index_add_(1, ids, scores[:, used])
+
+    def _checked_logits(self, scores: Tensor) -> Tensor:
+        """Logits, which add up to 1 in no cell but by chance. A second softmax would level them out."""
+        if scores.shape[1] > 1 and float(scores.min()) >= 0 and float((scores.sum(1) - 1).abs().max()) < 1e-2:
+            raise InputError(
+                f"{self._source.path}: gives values of at least 0 that add up to 1 over the channels, so "
+                "they are probabilities and no logits; set soft_labels.onnx.output: probabilities"
+            )
+        return scores
 
     def _checked(self, scores: Tensor) -> Tensor:
         total = scores.sum(1)

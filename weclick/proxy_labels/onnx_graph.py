@@ -75,10 +75,12 @@ class Session:
                 f"cannot be run on an image of {height}x{width} px (HxW): {_line(error)}",
                 "name a size that it takes in soft_labels.onnx.size, or export it anew",
             ) from error
-        if scores.ndim != 4 or scores.shape[0] != 1 or scores.dtype.kind != "f":
+        is_array = isinstance(scores, np.ndarray)  # or a sequence, or a map
+        if not is_array or scores.ndim != 4 or scores.shape[0] != 1 or scores.dtype.kind != "f":
+            found = f"{scores.dtype} of shape {scores.shape}" if is_array else f"a {type(scores).__name__}"
             raise _refused(
                 self.path,
-                f"gives {scores.dtype} of shape {scores.shape}, expected float (1, channels, height, width)",
+                f"gives {found}, expected float (1, channels, height, width)",
                 "export it without its arg-max, or give its class maps by soft_labels.source: folder",
             )
         if not np.isfinite(scores).all():
@@ -223,7 +225,7 @@ def _input_size(path: Path, session: Any) -> tuple[int, int] | None:
     inputs = session.get_inputs()
     told = ", ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
     shape: list[Any] = inputs[0].shape if len(inputs) == 1 and inputs[0].type in DTYPES else []
-    free = [not isinstance(side, int) for side in shape]
+    free = [not isinstance(side, int) or side < 1 for side in shape]  # some exporters write 0 or -1 for any
     if len(shape) != 4 or not (free[1] or shape[1] == 3) or not (free[0] or shape[0] == 1):
         raise _refused(
             path,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.common import stages
+from weclick.common.errors import InputError
 from weclick.common.files import write_text
 from weclick.common.sections import Config, ExperimentSection
 from weclick.common.strict_json import strict_json
@@ -56,7 +57,15 @@ def old_layout(summary: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         seeds, note, and variants: arm -> description, and score -> {"mean", "spread", "values"}. The spread
         is the sample standard deviation, None for one seed.
+
+    Raises:
+        InputError: the summary is that of another experiment.
     """
+    if summary["name"] != ABLATION or len(summary["results"]) != 1:
+        raise InputError(
+            f"the summary is that of {summary['name']}, expected that of the experiment {ABLATION}; name "
+            f"results/experiment/{ABLATION}/{SUMMARY}"
+        )
     (results,) = summary["results"].values()
     variants = {
         name: {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weclick.common.config import ConfigError, changed_config, check_masks, check_source
-from weclick.common.flat import flatten
+from weclick.common.flat import flatten, is_number, spell
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ExperimentSection, Role
 from weclick.common.stages import STEPS
@@ -128,14 +128,21 @@ def _check_names(section: ExperimentSection, arms: Mapping[str, Arm]) -> None:
         if name in arms:
             raise ConfigError(f"experiment.choose.{name}: an arm has that name; give the choice another one")
         _check_known(f"experiment.choose.{name}.among", choice["among"], arms)
-    over = section["over"]
-    if over and not any(over in dict(flatten(arm.change)) for arm in arms.values()):
-        raise ConfigError(
-            f"experiment.over: no arm changes {over!r}; name a section and its key that arms change, e.g. "
-            "annotation.minutes"
-        )
+    _check_over(section["over"], arms.values())
     for position, line in enumerate(section["compare"]):
         _check_known(f"experiment.compare.{position}", line, [*arms, *section["choose"]])
+
+
+def _check_over(over: str | None, arms: Iterable[Arm]) -> None:
+    changed = (dict(flatten(arm.change)) for arm in arms)
+    values = [values[over] for values in changed if over in values]
+    if over is None or any(is_number(value) for value in values):
+        return
+    found = f"{over!r} is no number but {spell(values[0])}" if values else f"no arm changes {over!r}"
+    raise ConfigError(
+        f"experiment.over: {found}; name a section and its key that arms change to numbers, e.g. "
+        "annotation.minutes"
+    )
 
 
 def _check_known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -150,7 +157,7 @@ def _with_floats(value: Any, schema: Mapping[str, Any]) -> Any:
         return {key: _with_floats(part, part_of(schema, key)) for key, part in value.items()}
     if isinstance(value, list):
         return [_with_floats(part, schema.get("items", {})) for part in value]
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, int) and is_number(value)
     return float(value) if whole and schema.get("type") in ("number", ["number", "null"]) else value
 
 

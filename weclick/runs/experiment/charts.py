@@ -47,10 +47,11 @@ def charts(
             signed=True,
         )
     if over := summary.get("over"):
+        described = {arm: summary["arms"][arm] for arm in table}
         drawn["over"] = figures.lines_chart(
             {
                 label: {value: table[arm]["miou"] for value, arm in line.items()}
-                for label, line in lines(over, summary["arms"], summary["config"]).items()
+                for label, line in lines(over, described, summary["config"]).items()
             },
             name=f"{anchor}-over",
             alt=f"{name}: mean mIoU over {over}, a line for each kind of arm, with 95 % intervals",

@@ -10,6 +10,7 @@ from typing import Any
 from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.files import write_text
+from weclick.common.flat import evenly, flatten, spell
 from weclick.runs.experiment.files import read_summary
 from weclick.runs.experiment.page import MINUS, arm_row, facts_words, interval
 from weclick.runs.experiment.statistics import paired
@@ -148,7 +149,24 @@ def _warnings(summaries: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield "The experiments were summed up on other machines: do not compare their times."
     if len({str(origin.get("training_code")) for origin in origins}) > 1:
         yield "The experiments were trained with other code: what differs may be due to that."
+    yield from _other_arms(summaries)
     seeds = {label: summary["seeds"] for label, summary in summaries.items()}
     if len({tuple(each) for each in seeds.values()}) > 1:
         told = "; ".join(f"{label}: {', '.join(map(str, each))}" for label, each in seeds.items())
         yield f"The experiments have other seeds ({told})."
+
+
+def _other_arms(summaries: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Arms of one name that are others in another experiment."""
+    for arm in dict.fromkeys(arm for summary in summaries.values() for arm in summary["arms"]):
+        given = {label: summary["arms"].get(arm) for label, summary in summaries.items()}
+        told = {label: _settings(each) for label, each in given.items() if each}
+        names = dict.fromkeys(name for each in told.values() for name in each)
+        if other := [name for name in names if len({each.get(name) for each in told.values()}) > 1]:
+            yield f"{arm} is not the same arm in {' and '.join(told)}: they differ in {', '.join(other)}."
+
+
+def _settings(arm: Mapping[str, Any]) -> dict[str, str]:
+    """What an arm is: what it changes, and the rest of its description."""
+    rest = {name: arm[name] for name in ("scores", "as", "for_time_of") if name in arm}
+    return {name: spell(evenly(value)) for name, value in (*flatten(arm["change"]), *rest.items())}

@@ -14,6 +14,7 @@ from weclick.common.files import read_json
 from weclick.common.stages import CARD, INDEXED, SCORES
 from weclick.manifest import Manifest, read_manifests
 from weclick.manifest.annotation import annotated
+from weclick.manifest.click_table import ClickTable
 from weclick.runs.experiment.lineage import Job
 from weclick.runs.experiment.plan import Plan, Trial
 from weclick.store import Store, read_index
@@ -44,7 +45,7 @@ class Gathered:
         return {(trial.arm, trial.seed): self._figures(trial) for trial in self._of(data)}
 
     def facts(self, data: str) -> dict[str, Any]:
-        """What the first arm of a data set learned from and was scored on."""
+        """What the first arm of a data set may learn from, and what it was scored on."""
         trials = self._of(data)
         train, val = self._split(trials[0].network, "train"), self._split(trials[0].evaluation, "val")
         return {
@@ -52,7 +53,7 @@ class Gathered:
             "classes": list(val.classes.names),
             "train": _counts(train),
             "val": _counts(val),
-            "clicks": self.supervised(trials[0].network.digest)["clicks"],
+            "clicks": len(self._clicks(trials[0].network)),
             "scored_sha256": _scored_digest(val),
             "devices": sorted({str(self._scores(trial).get("device", "?")) for trial in trials}),
         }
@@ -65,6 +66,19 @@ class Gathered:
         if len(scored) > 1:
             arms = ", ".join(scored.values())
             yield f"The arms are not scored on the same frames ({arms} differ): do not compare their scores."
+        yield from self._same(data)
+
+    def _same(self, data: str) -> Iterator[str]:
+        """Arms that cannot differ, since all their trials are the same jobs."""
+        trials: dict[str, list[str]] = {}
+        for trial in self._of(data):
+            trials.setdefault(trial.arm, []).append(trial.evaluation.digest)
+        arms: dict[tuple[str, ...], list[str]] = {}
+        for arm, digests in trials.items():
+            arms.setdefault(tuple(digests), []).append(arm)
+        for same in arms.values():
+            if len(same) > 1:
+                yield f"{' and '.join(same)} are the same trainings: no stage tells apart what they change."
 
     def _of(self, data: str) -> list[Trial]:
         return [trial for trial in self._plan.trials if trial.data == data]
@@ -105,16 +119,20 @@ class Gathered:
     def _count_supervised(self, digest: str) -> dict[str, int]:
         """How many targets and clicks a training learned from, within its minutes of annotation."""
         job = self._plan.jobs[digest]
-        (clicks,) = (self._plan.jobs[fed] for fed in _fed(job, "clicks"))
         kept = annotated(
             self._split(job, "train"),
-            read_clicks(self._plan.home(clicks).clicks(job.config["data"]["train"])),
+            self._clicks(job),
             job.config["annotation"],
             job.config["supervision"],
             keep_targets=False,
         )
         used = 0 if kept.supervision == "masks" else len(kept.clicks)
         return {"targets": _counts(kept.manifest)["targets"], "clicks": used}
+
+    def _clicks(self, job: Job) -> ClickTable:
+        """The clicks that fed a training, whether or not it learned from them."""
+        (clicks,) = (self._plan.jobs[fed] for fed in _fed(job, "clicks"))
+        return read_clicks(self._plan.home(clicks).clicks(job.config["data"]["train"]))
 
     def _entry_bytes(self, digest: str) -> int:
         """Bytes of the entries that the index of a job names; what is no longer there counts nothing."""

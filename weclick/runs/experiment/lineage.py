@@ -14,6 +14,7 @@ from typing import Any
 
 from weclick.common.config import select
 from weclick.common.digest import canonical_json
+from weclick.common.flat import evenly
 from weclick.common.sections import Config, Role
 from weclick.common.stages import NEEDED_BY, ROLES, STAGES
 from weclick.runs.teachers import trained_seeds
@@ -49,7 +50,7 @@ class Job:
     def __post_init__(self) -> None:
         lineage = {
             "stage": self.stage,
-            "reads": _evenly(
+            "reads": evenly(
                 {name: part for name, part in select(self.config, self.stage).items() if name not in PLACES}
             ),
             "fed_by": {stage: [job.digest for job in jobs] for stage, jobs in self.fed_by.items()},
@@ -110,15 +111,6 @@ class Jobs:
 
 def _with_seed(config: Config, seed: int) -> Config:
     return {**config, "seed": seed}
-
-
-def _evenly(value: Any) -> Any:
-    """The same values, spelled in one way: 20.0 is 20."""
-    if isinstance(value, Mapping):
-        return {key: _evenly(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_evenly(part) for part in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _distils(config: Config, stage: str) -> bool:

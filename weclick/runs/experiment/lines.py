@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from weclick.common.digest import canonical_json
-from weclick.common.flat import flatten
+from weclick.common.flat import flatten, is_number
 
 Line = dict[float, str]
 """Value of the key -> name of the arm that has it, values rising."""
@@ -30,7 +30,7 @@ def lines(key: str, arms: Mapping[str, Mapping[str, Any]], config: Mapping[str, 
     for name, arm in arms.items():
         changes = dict(flatten(arm["change"]))
         value = changes.pop(key, shared)
-        if not arm.get("as") and isinstance(value, int | float) and not isinstance(value, bool):
+        if not arm.get("as") and is_number(value):
             found.setdefault(canonical_json([changes, arm["scores"]]), {})[float(value)] = name
     named: dict[str, Line] = {}
     for line in found.values():

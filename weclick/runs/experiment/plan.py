@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,13 @@ def _section(config: Config, name: str) -> ExperimentSection:
 def _data_name(config: Config) -> str:
     """What the data set is called that all arms share."""
     data = config["data"]
-    return Path(data["root"]).name if data["name"] == "folder" else data["name"]
+    name = _absolute(data["root"]).name if data["name"] == "folder" else ""
+    return name or data["name"]
+
+
+def _absolute(root: str) -> Path:
+    """A folder by its whole path, whatever it is called."""
+    return Path(os.path.abspath(root))  # noqa: PTH100 (`..` is taken out)
 
 
 def _trials(data: str, seed: int, arms: Mapping[str, Arm], seeded: Mapping[str, Jobs]) -> Iterator[Trial]:
@@ -136,11 +143,17 @@ def _trials(data: str, seed: int, arms: Mapping[str, Arm], seeded: Mapping[str, 
 
 
 def _check_streets(config: Config, jobs: Iterable[Job]) -> None:
-    """Check that each toy street has a folder of its own."""
-    streets: dict[str, Any] = {}
+    """Check that each toy street has a folder of its own, under one name."""
+    streets: dict[Path, Any] = {}
     drawn = [config["data"]] * (config["data"]["name"] == "toy")
     for data in (*drawn, *(job.config["data"] for job in jobs if job.stage == "toy")):
-        if streets.setdefault(data["root"], data["toy"]) != data["toy"]:
+        first = streets.setdefault(_absolute(data["root"]), data)
+        if first["root"] != data["root"]:
+            raise ConfigError(
+                f"data.root is {first['root']!r} and {data['root']!r}, which are one folder; spell it in one "
+                "way"
+            )
+        if first["toy"] != data["toy"]:
             raise ConfigError(
                 f"two toy streets that differ would be drawn into {data['root']}; give each data set of the "
                 "experiment a data.root of its own"

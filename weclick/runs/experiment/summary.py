@@ -29,6 +29,9 @@ COMPARED = ("miou", "temporal_consistency")
 ENOUGH = 3
 """Differences from whose spread one may tell how many seeds are needed. That of two is nearly anything."""
 
+UNEVEN = 1.5
+"""If the paces of one arm differ by more over the seeds, other work ran beside some of its trainings."""
+
 Figures = Mapping[tuple[str, int], Mapping[str, float | None]]
 """(arm, seed) -> figure -> its value; None or missing if it is not known."""
 
@@ -58,7 +61,7 @@ def results(section: ExperimentSection, arms: Sequence[str], figures: Figures) -
         "arms": table,
         "chosen": chosen,
         "differences": differences,
-        "notes": [*_unchosen(chosen), *_same(differences)],
+        "notes": [*_unchosen(chosen), *_same(differences), *_uneven(section, table)],
     }
 
 
@@ -101,3 +104,22 @@ def _same(differences: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if row["of"] is not None and row["of"] == row["minus"]:
             asked = f"{row['asked'][0]} against {', '.join(row['asked'][1:])}"
             yield f"{asked}: both stand for {row['of']}, so there is nothing to compare."
+
+
+def _uneven(section: ExperimentSection, table: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Arms of equal wall time whose times were measured beside other work."""
+    for arm, told in section["arms"].items():
+        for timed in dict.fromkeys(told[key] for key in ("as", "for_time_of") if told.get(key)):
+            paces = sorted(_paces(table[timed]))
+            if len(paces) > 1 and paces[-1] > UNEVEN * paces[0]:
+                yield (
+                    f"{arm}: {timed} ran at {paces[0]:.3g} to {paces[-1]:.3g} steps a second, so other work "
+                    "ran beside some seeds, and the wall times are not equal."
+                )
+
+
+def _paces(figures: Mapping[str, Any]) -> Iterator[float]:
+    """Steps a second of each seed of which they are known."""
+    for steps, seconds in zip(figures["steps"]["values"], figures["train_seconds"]["values"], strict=True):
+        if steps and seconds:
+            yield steps / seconds

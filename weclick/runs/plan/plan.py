@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,8 +28,10 @@ from weclick.proxy_labels.masks import labelled_targets, pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.proxy_labels.sources import Source
 from weclick.runs.downloads import offline_words
+from weclick.runs.experiment import plan as experiments
 from weclick.runs.label_source import label_source, stored_as
 from weclick.runs.layout import Layout
+from weclick.runs.plan import trainings
 from weclick.runs.plan.planned import Plan, StagePlan
 from weclick.runs.plan.probe import (
     ENTRY_OVERHEAD_BYTES,
@@ -70,6 +72,7 @@ class _Run:
     timed: bool
     train: Manifest
     val: Manifest
+    experiment: experiments.Plan | None
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -119,6 +122,7 @@ def make_plan(
     """
     check_masks(config)
     check_source(config)
+    asked = experiments.make_plan(config) if config["experiment"]["name"] else None
     began = time.perf_counter()
     train, val = (_manifest(config, split) for split in (config["data"]["train"], config["data"]["val"]))
     seconds = time.perf_counter() - began
@@ -131,7 +135,7 @@ def make_plan(
         progress_bar("plan", len(PROBES), "probes") as bar,
     ):
         until = time.perf_counter() + at_most_s
-        run = _Run(config, store, device, max(probe_s, 2.0), until, bar, probe_s > 0, train, val)
+        run = _Run(config, store, device, max(probe_s, 2.0), until, bar, probe_s > 0, train, val, asked)
         run.notes += offline_words(config)
         return _plan(run, first, Path(folder))
 
@@ -177,7 +181,8 @@ def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
     stages = (first, clicks, frames, *masks, flow, *networks["teacher"], labels, *networks["student"], last)
     root = run.store.local.path
     results_bytes = 4 * max(sizes.values()) + sum(len(entries[role]) * sizes[role] for role in ROLES)
-    return Plan(stages, results_bytes, str(root), free_bytes(root), (*run.notes,))
+    trained = trainings.plan_experiment(run.experiment, paces) if run.experiment else None
+    return Plan(stages, results_bytes, str(root), free_bytes(root), (*run.notes,), trained)
 
 
 def free_bytes(root: Path) -> int:
@@ -343,25 +348,32 @@ def _paces(
     teachers: Mapping[int, Entry | None],
     *,
     guess: bool,
-) -> tuple[dict[str, Pace], Path]:
+) -> tuple[dict[Role, Pace], Path]:
     """The pace of both trainings, and a teacher's weights: one of the run's own if the store has it."""
     weights = next(iter(_found(teachers)), folder / WEIGHTS)
-    paces: dict[str, Pace] = {}
+    paces: dict[Role, Pace] = {}
     with _probe(run, "networks"):
         if guess and not weights.is_file():
             weights.write_bytes(plausible_teacher(run.config, part))
             run.notes.append(
                 "random weights gave the size of soft labels; those of a trained teacher take less"
             )
-    for role, probe in (("student", _student_pace), ("teacher", _teacher_pace)):
+    probes: dict[Role, Callable[[_Run, Manifest, Store, Path], Pace]]
+    probes = {"student": _student_pace, "teacher": _teacher_pace}
+    for role, probe in probes.items():
         with _probe(run, role):
-            if role == "teacher" and all(teachers.values()):
+            if role == "teacher" and all(teachers.values()) and not _tried_out(run, role):
                 continue
             if run.timed and run.budget():
                 paces[role] = probe(run, part, scratch, folder / role)
             elif run.timed and not run.budget():
                 run.notes.append(f"no time was left to try {role}; --at-most gives the probes more")
     return paces, weights
+
+
+def _tried_out(run: _Run, role: Role) -> bool:
+    """Whether the experiment has still to train networks of a role."""
+    return run.experiment is not None and bool(trainings.missing(run.experiment, role))
 
 
 def _packed(run: _Run, small: Manifest, scratch: Store) -> dict[str, dict[str, str]]:

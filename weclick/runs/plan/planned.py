@@ -28,6 +28,46 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
+class TrainingsPlan:
+    """The trainings of one role in an experiment.
+
+    Attributes:
+        role: teacher or student.
+        networks: all of them; arms and seeds that train the same share one.
+        missing: those that the results folder lacks.
+        seconds: time for these, one after the other; None if it was not measured.
+    """
+
+    role: str
+    networks: int
+    missing: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class ExperimentPlan:
+    """What the configured experiment trains, see `weclick.runs.plan.trainings`.
+
+    Attributes:
+        name: of the experiment.
+        arms, seeds, data_sets: how many there are.
+        trainings: of each role that it trains.
+    """
+
+    name: str
+    arms: int
+    seeds: int
+    data_sets: int
+    trainings: tuple[TrainingsPlan, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of all trainings that are missing; None if that of a role is not known."""
+        known = [each.seconds for each in self.trainings if each.seconds is not None]
+        return sum(known) if len(known) == len(self.trainings) else None
+
+
+@dataclass(frozen=True)
 class Plan:
     """A plan of a run.
 
@@ -37,6 +77,7 @@ class Plan:
         root: the writable root of the store.
         free_bytes: on its disk.
         notes: the assumptions behind the figures.
+        experiment: what the configured experiment trains; None if there is none.
     """
 
     stages: tuple[StagePlan, ...]
@@ -44,6 +85,7 @@ class Plan:
     root: str
     free_bytes: int
     notes: tuple[str, ...] = ()
+    experiment: ExperimentPlan | None = None
 
     @property
     def needed_bytes(self) -> int:
