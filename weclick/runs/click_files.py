@@ -76,7 +76,7 @@ def import_clicks(
     found = import_files(paths, clips, root, names, options, known=known)
     if found.errors and not skip_errors:
         raise InputError(_all_errors(found))
-    counts = Counter(each.class_name for each in [*logged, *found.clicks])
+    counts = Counter([each.class_name for each in logged] + [each.class_name for each in found.clicks])
     if few := few_words({name: counts[name] for name in names}):
         found.warnings["few_clicks"] = [f"{few}; networks learn little of such classes: click on more"]
     if out is not None:
