@@ -27,8 +27,8 @@ def where_picture(clicks: Sequence[PlacedClick]) -> Picture:
     """How many clicks lie in each part of the frame, all frames on top of each other; darker is more."""
     sides = np.median([each.size for each in clicks], axis=0)
     rows, columns = np.maximum(np.rint(CELLS * sides / sides.max()), 1).astype(int).tolist()
-    places = np.array([each.share for each in clicks])
-    counts, *_ = np.histogram2d(*places.T, bins=[rows, columns], range=[[0.0, 1.0], [0.0, 1.0]])
+    down, across = np.array([each.share for each in clicks]).T
+    counts, *_ = np.histogram2d(down, across, bins=[rows, columns], range=[[0.0, 1.0], [0.0, 1.0]])
     opacity = np.sqrt(counts / counts.max())  # the root lifts single clicks into sight
     color = np.broadcast_to(HEAT, (*counts.shape, 3))
     cell_px = max(WIDTH_PX // columns, 1)
