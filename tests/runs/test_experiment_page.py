@@ -33,6 +33,7 @@ def test_a_reader_finds_all_of_it(page):
         "best is kd: mIoU on the target frames is clicks 64.0, kd 75.0.",
         "kd − clicks_same_time best − the better of clicks and clicks_same_time",
         "The settings of clicks, for as many steps as fit the wall time of kd.",
+        "21.0 s 20.0 s to 22.0 s",
         *("1 min 40 s", "3.0 MiB", "150 to 170", "2026-01-31", "0123456789ab", "a <fast> one", "torch"),
         *("seed 0", "seed 1", "seed 2", "snakemake experiment"),
     ):

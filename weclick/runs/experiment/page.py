@@ -93,6 +93,7 @@ def arm_row(name: str, arm: Mapping[str, Any], figures: Mapping[str, Any]) -> di
         "targets": _range(known["targets"], words.count),
         "steps": _range(known["steps"], words.count),
         "seconds": words.duration(known["train_seconds"]["mean"]),
+        "each_seconds": _range(known["train_seconds"], words.duration),
         "teacher_seconds": words.duration(known["teacher_seconds"]["mean"] or None),
         "cache": words.count_bytes(known["cache_bytes"]["mean"]),
     }
