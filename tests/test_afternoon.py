@@ -42,12 +42,12 @@ SMALL = {
     "pretrained": None,
     "channels": 16,
     "batch_norm": "train",
-    "steps": 60,
+    "steps": 120,
     "batch_size": 3,
     "crop": [160, 160],
     "learning_rate": 4.0e-3,
 }
-"""A network that two cores train in a minute."""
+"""A network that two cores train in two minutes."""
 
 
 def places(t: int) -> list[tuple[int, int, int]]:
@@ -179,7 +179,7 @@ def check_results(desk: Desk) -> None:
     metrics = json.loads((results / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["miou"] is None, "there is no mask"
     assert metrics["held_out_clicks"]["clicks"] >= 10
-    assert metrics["click_accuracy"] >= 0.4, "two of five clicks lie on the ground"
+    assert metrics["click_accuracy"] >= 0.7, "to say ground everywhere hits two of five"
     page = (results / "report.html").read_text(encoding="utf-8")
     assert "Student: held-out clicks hit" in page
 
