@@ -15,7 +15,7 @@ from weclick.clicks.placed import PlacedClick, placed_clicks
 from weclick.clicks.review import Review, review
 from weclick.common import words
 from weclick.manifest.read import read_clip
-from weclick.runs.report.figures import MAX_RUNS, curve_chart
+from weclick.runs.report.figures import MAX_RUNS, Curve, curve_chart
 from weclick.runs.report.people_pictures import suspect_gallery, where_picture
 from weclick.runs.report.results import Results, require
 
@@ -93,7 +93,8 @@ def _pace_words(pace: Pace | None) -> dict[str, str]:
 
 def _pace_chart(clicks: Sequence[PlacedClick]) -> str:
     """Clicks so far over the minutes that a person clicked; empty if no times are known."""
-    curves, names = {}, []
+    curves: dict[str, Curve] = {}
+    names = []
     for who, own in _by_person(clicks).items():
         pace = pace_of(own)
         if pace and len(curves) < MAX_RUNS:
@@ -198,6 +199,8 @@ def _review(found: Review) -> dict[str, Any]:
         "clicks": words.count(found.clicks),
         "judged": words.count(found.judged),
         "agreed": words.percent(found.agreed),
+        "found": words.percent(found.found),
+        "is_blind": found.is_blind,
         "pictures": shown,
         "left_out": len(found.suspects) - len(shown),
     }
