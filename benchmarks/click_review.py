@@ -73,23 +73,31 @@ def measure(name: str, root: Path, frames: int) -> dict[str, Any]:
     manifest = sized_manifest(dataset, data["train"], clips)
     clicks = as_people(manifest, generate_clicks(manifest, options=config["clicks"], seed=0))
     features = click_features(clicks)
-    told: dict[str, Any] = {"clicks": len(clicks), "frames": len(targets[:frames]), "clips": len(clips)}
+    told: dict[str, Any] = {"clicks": len(clicks), "frames": min(len(targets), frames), "clips": len(clips)}
     for kind in ("any_class", "class_of_neighbour"):
-        wrong_shares, lengths, agreed = [], [], []
+        wrong_shares, lengths, agreed, trials = [], [], [], []
         for seed in range(SEEDS):
             planted, wrong = with_wrong(clicks, WRONG, seed, likely=kind == "class_of_neighbour")
             found = review(planted, features)
-            wrong_shares.append(np.mean([suspect.click.click in wrong for suspect in found.suspects]))
+            wrong_of = [suspect.click.click in wrong for suspect in found.suspects]
+            wrong_shares.append(np.mean(wrong_of) if wrong_of else np.nan)
             lengths.append(len(found.suspects))
             agreed.append(found.agreed)
+            trials.append(round(found.found, 3))
         told[kind] = {
             "planted_share": WRONG,
             "listed": lengths,
-            "wrong_of_listed": [round(float(share), 3) for share in wrong_shares],
-            "mean": round(float(np.mean(wrong_shares)), 3),
+            "wrong_of_listed": [known(share) for share in wrong_shares],
+            "mean": known(np.nanmean(wrong_shares)) if any(lengths) else None,
+            "found_in_trial": trials,
             "agreed_with_classifier": round(float(np.mean(agreed)), 3),
         }
     return told
+
+
+def known(share: float) -> float | None:
+    """A share for JSON; None where nothing was listed."""
+    return None if np.isnan(share) else round(float(share), 3)
 
 
 if __name__ == "__main__":

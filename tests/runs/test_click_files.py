@@ -88,6 +88,17 @@ def test_an_import_that_is_repeated_adds_nothing(run, root, log, tmp_path):
     assert read_click_log(log) == clicks
 
 
+def test_an_import_tells_which_classes_are_short_of_clicks(run, root, log, tmp_path):
+    table = write(tmp_path / "a.csv", TABLE)
+    told = run("clicks-import", table, "--root", root)[2]
+    assert f"{log}: under 20 clicks: car 1, tree 1, Bäume 1; no click: background; " in told
+    near = write(tmp_path / "b.csv", "clip,frame,y,x,class\npark,00001,5,9,car\n")
+    told = run("clicks-import", near, "--root", root)[2]
+    assert "1 click lies within 6 px of another of the same class" in told
+    assert "car 2" in told
+    assert run("clicks-import", table, "--root", root, "--out", tmp_path / "out.csv")[2] == ""
+
+
 def test_a_click_that_was_undone_stays_undone(run, root, log, tmp_path):
     table = write(tmp_path / "a.csv", TABLE)
     run("clicks-import", table, "--root", root)
@@ -128,7 +139,7 @@ def test_errors_are_skipped_on_demand_and_counted_by_reason(run, root, log, tmp_
     assert "error, unknown_class 1: their label is no class" in said
     assert "error, unknown_frame 1: their frame is not on disk" in said
     assert "3 clicks are new" in said
-    assert errors.count("weclick: warning: ") == 2
+    assert errors.count("weclick: warning: ") == 3  # one of them tells which classes have few clicks
 
 
 @pytest.mark.parametrize(

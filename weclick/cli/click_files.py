@@ -126,6 +126,9 @@ def clicks_import(
     done = import_clicks(files, root, options, classes=classes, out=out, skip_errors=skip, who=who)
     for told in [*done.found.told, *(told for each in done.found.warnings.values() for told in each)]:
         print(f"weclick: warning: {told}", file=sys.stderr)
+    if done.few:
+        few = f"{done.few}; a network learns little of such classes: click on more of their objects"
+        print(f"weclick: warning: {done.path}: {few}", file=sys.stderr)
     if report:
         write_text(report, strict_json(done.found.report(), indent=1) + "\n")
     for line in lines_of(done):

@@ -17,6 +17,10 @@ ONE_IN = 20
 NEAR_ONE_IN = 5
 """Of the list, one place in so many is for clicks that may be double. Honest ones lie so near, too."""
 
+TRIALS = 3
+LEAST_FOUND = 3 / ONE_IN
+"""Of the list in a trial, this share must be planted. Chance gives 1 / ONE_IN."""
+
 LOOK_PX = 24
 """Clicks of one class so near each other, but not within NEAR_PX, may be on the list."""
 
@@ -54,12 +58,20 @@ class Review:
         clicks: how many there are.
         judged: how many of them a classifier that had not learnt from them looked at.
         agreed: the share of the judged whose class it tells, too; NaN if none is judged.
+        found: what the classifier is worth here. One click in ONE_IN gets another class at random, on trial;
+            this is the share of the list that is planted then. Below LEAST_FOUND it judges no click.
     """
 
     suspects: list[Suspect] = field(default_factory=list)
     clicks: int = 0
     judged: int = 0
     agreed: float = float("nan")
+    found: float = float("nan")
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the classifier finds planted errors hardly better than chance. Then it judges nothing."""
+        return self.found < LEAST_FOUND
 
 
 def review(clicks: Sequence[PlacedClick], features: np.ndarray | None = None) -> Review:
@@ -78,10 +90,14 @@ def review(clicks: Sequence[PlacedClick], features: np.ndarray | None = None) ->
     if not room:
         return Review(clicks=len(clicks))
     doubles = _doubles(clicks)[: -(-room // NEAR_ONE_IN)]
-    unlikely, judged, agreed = _unlikely(clicks, click_features(clicks) if features is None else features)
-    named = {id(suspect.click) for suspect in unlikely[: room - len(doubles)]}
+    judge = _Judge(clicks, click_features(clicks) if features is None else features)
+    told = np.array([each.class_id for each in clicks])
+    listed, judged, agreed = judge.unlikely(told)
+    found = judge.trial(told, room) if judged else float("nan")
+    unlikely = [] if found < LEAST_FOUND else listed[: room - len(doubles)]
+    named = {id(suspect.click) for suspect in unlikely}
     doubles = [suspect for suspect in doubles if id(suspect.click) not in named]
-    return Review(unlikely[: room - len(doubles)] + doubles, len(clicks), judged, agreed)
+    return Review(unlikely + doubles, len(clicks), judged, agreed, found)
 
 
 def click_features(clicks: Sequence[PlacedClick]) -> np.ndarray:
@@ -97,25 +113,50 @@ def click_features(clicks: Sequence[PlacedClick]) -> np.ndarray:
     return np.stack([rows[i] for i in range(len(clicks))])
 
 
-def _unlikely(clicks: Sequence[PlacedClick], features: np.ndarray) -> tuple[list[Suspect], int, float]:
-    """Clicks of another class than is predicted, the least likely first; how many were judged, and agreed."""
-    from weclick.clicks.out_of_fold import folds_of, out_of_fold  # loads torch, which takes seconds
+class _Judge:
+    """Holds clicks against what a classifier says that never learnt from them."""
 
-    names = clicks[0].manifest.classes.names
-    told = np.array([each.class_id for each in clicks])
-    folds = folds_of([each.clip.id for each in clicks], [each.position for each in clicks])
-    probabilities = out_of_fold(features, told, folds, len(names))
-    judged = np.flatnonzero(~np.isnan(probabilities[:, 0]))
-    if not len(judged):
-        return [], 0, float("nan")
-    own, seen = probabilities[judged, told[judged]], probabilities[judged].argmax(1)
-    differ = seen != told[judged]
-    suspects = [
-        Suspect(clicks[judged[i]], names[seen[i]], float(probabilities[judged[i], seen[i]]))
-        for i in np.argsort(own, kind="stable")
-        if differ[i]
-    ]
-    return suspects, len(judged), float(1 - differ.mean())
+    def __init__(self, clicks: Sequence[PlacedClick], features: np.ndarray) -> None:
+        from weclick.clicks.out_of_fold import folds_of  # loads torch, which takes seconds
+
+        self._clicks, self._features = clicks, features
+        self._names = clicks[0].manifest.classes.names
+        self._folds = folds_of([each.clip.id for each in clicks], [each.position for each in clicks])
+
+    def unlikely(self, told: np.ndarray) -> tuple[list[Suspect], int, float]:
+        """Clicks of another class than predicted, the least likely first; how many were judged, and agreed.
+
+        Args:
+            told: (N,) class ids.
+        """
+        from weclick.clicks.out_of_fold import out_of_fold
+
+        probabilities = out_of_fold(self._features, told, self._folds, len(self._names))
+        judged = np.flatnonzero(~np.isnan(probabilities[:, 0]))
+        if not len(judged):
+            return [], 0, float("nan")
+        own, seen = probabilities[judged, told[judged]], probabilities[judged].argmax(1)
+        differ = seen != told[judged]
+        suspects = [
+            Suspect(self._clicks[judged[i]], self._names[seen[i]], float(probabilities[judged[i], seen[i]]))
+            for i in np.argsort(own, kind="stable")
+            if differ[i]
+        ]
+        return suspects, len(judged), float(1 - differ.mean())
+
+    def trial(self, told: np.ndarray, room: int) -> float:
+        """The share of the list that is wrong, if `room` clicks get another class that occurs at random."""
+        rng, occur = np.random.default_rng(0), np.unique(told)
+        found = listed = 0
+        for _ in range(TRIALS):
+            wrong = rng.choice(len(told), room, replace=False)
+            planted = told.copy()
+            planted[wrong] = [rng.choice(occur[occur != class_id]) for class_id in told[wrong]]
+            names = {id(self._clicks[i]) for i in wrong}
+            suspects = self.unlikely(planted)[0][:room]
+            found += sum(id(suspect.click) in names for suspect in suspects)
+            listed += len(suspects)
+        return found / listed if listed else float("nan")
 
 
 def _doubles(clicks: Sequence[PlacedClick]) -> list[Suspect]:

@@ -36,11 +36,19 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Written:
-    """What an import did: what it found, the file it wrote, and how many of the clicks are new there."""
+    """What an import did.
+
+    Attributes:
+        found: in the files.
+        path: of the file it wrote.
+        new: how many of the clicks are new there.
+        few: the classes of which the log now has few clicks or none; empty if there are none, or no log.
+    """
 
     found: Imported
     path: Path
     new: int
+    few: str = ""
 
 
 def import_clicks(
@@ -76,14 +84,14 @@ def import_clicks(
     found = import_files(paths, clips, root, names, options, known=known)
     if found.errors and not skip_errors:
         raise InputError(_all_errors(found))
-    counts = Counter([each.class_name for each in logged] + [each.class_name for each in found.clicks])
-    if few := few_words({name: counts[name] for name in names}):
-        found.warnings["few_clicks"] = [f"{few}; networks learn little of such classes: click on more"]
     if out is not None:
         write_text(out, table(CLICK_COLUMNS, sorted(found.clicks)))
         return Written(found, out, len(found.clicks))
     events = list(_events(found, who or _user()))
-    return Written(found, log, append_events(log, events) if events else 0)
+    named = *(each.class_name for each in logged), *(click.class_name for click in found.clicks)
+    counts = Counter(named)
+    few = few_words({name: counts[name] for name in names})
+    return Written(found, log, append_events(log, events) if events else 0, few)
 
 
 def export_clicks(

@@ -107,7 +107,9 @@ def warmed_backbone(
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng((seed, 2))
-    model = build_network(student, num_classes).train()
+    # The head learns from one frame at a time, which batch norm does not bear, and is thrown away.
+    section: Any = {**student, "head_norm": "group"}
+    model = build_network(section, num_classes).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=float(student["learning_rate"]))
     frames = by_frame(points)
     with progress_bar("first clicks", WARM_STEPS, "steps") as bar:

@@ -77,12 +77,20 @@ def review_lines(found: Review) -> list[str]:
     """What `weclick doctor --review` says of the list."""
     if not found.clicks:
         return ["people made no click here, so there is none to review"]
-    if not found.suspects:
-        judged = f"{found.judged} of {found.clicks} clicks were held against a prediction"
-        return [f"{judged}; there is none to review"]
-    agreed = f"; {100 * found.agreed:.0f} % of {found.judged} clicks are as predicted" if found.judged else ""
-    head = f"{len(found.suspects)} of {found.clicks} clicks to look at again, not all of them wrong{agreed}"
-    return [head, *(_spelled(suspect.click) + f" {suspect.why}" for suspect in found.suspects)]
+    head = f"{len(found.suspects)} of {found.clicks} clicks to look at again, not all of them wrong"
+    return [head, _worth(found), *(_spelled(each.click) + f" {each.why}" for each in found.suspects)]
+
+
+def _worth(found: Review) -> str:
+    """What the classifier of a review is worth on these clicks."""
+    if not found.judged:
+        return "no click could be held against a prediction: there are too few"
+    trial = (
+        f"of the clicks that it lists in a trial, {100 * found.found:.0f} % had been made wrong on purpose"
+    )
+    if found.is_blind:
+        return f"{trial}, hardly more than chance (5 %), so it judges none"
+    return f"{trial} (chance: 5 %); {100 * found.agreed:.0f} % of {found.judged} clicks are as predicted"
 
 
 def _spelled(click: PlacedClick) -> str:

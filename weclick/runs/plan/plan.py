@@ -8,15 +8,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 
 from weclick.clicks import ClickTable, generate_clicks
 from weclick.common.config import check_masks, check_source
-from weclick.common.progress import Bar, progress_bar
+from weclick.common.progress import progress_bar
 from weclick.common.sections import Config, Role
 from weclick.common.stages import MODELS, ROLES, WEIGHTS
 from weclick.datasets import build_manifest, open_dataset
@@ -32,6 +31,7 @@ from weclick.runs.experiment import plan as experiments
 from weclick.runs.label_source import label_source, stored_as
 from weclick.runs.layout import Layout
 from weclick.runs.plan import trainings
+from weclick.runs.plan.facts import Facts
 from weclick.runs.plan.planned import Plan, StagePlan
 from weclick.runs.plan.probe import (
     ENTRY_OVERHEAD_BYTES,
@@ -50,56 +50,12 @@ from weclick.runs.plan.probe import (
 from weclick.runs.teachers import teachers_of, trained_seeds
 from weclick.runs.wanted import Wanted
 from weclick.store import Entry, Store, entry_key
-from weclick.store.older import Older
 from weclick.train.data.stream import Caches
 
 PROBES = ("frames", "flow", "networks", "student", "teacher", "soft_labels")
 
 CLICKS_AT_MOST = 2000
 """A plan makes the clicks of at most this many targets. It needs them for the keys of the networks."""
-
-
-@dataclass
-class _Run:
-    """The facts about a run while its plan is made."""
-
-    config: Config
-    store: Store
-    device: str
-    budget_s: float
-    until: float
-    bar: Bar
-    timed: bool
-    train: Manifest
-    val: Manifest
-    experiment: experiments.Plan | None
-    notes: list[str] = field(default_factory=list)
-
-    @cached_property
-    def wanted(self) -> Wanted:
-        """The entries that the run asks for, as far as they are known without a teacher."""
-        return Wanted(self.config)
-
-    def lacking(self, kind: str, keys: Mapping[str, str]) -> set[str]:
-        """Ids of the clips whose entry no root has."""
-        return {clip for clip, key in keys.items() if self.store.find(kind, key) is None}
-
-    def taken(
-        self, kind: str, clips: Sequence[Clip], missing: set[str], wanted: Wanted | None = None
-    ) -> dict[str, int]:
-        """Clip id -> frames or pairs of its missing entry that older entries hold."""
-        asked = {clip.id: (wanted or self.wanted).inputs(kind, clip) for clip in clips if clip.id in missing}
-        inputs = {clip: found for clip, found in asked.items() if found is not None}
-        older = Older(self.store, kind, "pairs" if kind == "flow" else "frames", inputs.values())
-        return {clip: older.count(found) for clip, found in inputs.items()}
-
-    def budget(self) -> float:
-        """Seconds for the next probe: its own bound, and what is left of that of all."""
-        return min(self.budget_s, max(self.until - time.perf_counter(), 0.0))
-
-    def seconds(self, value: float) -> float | None:
-        """The time, or None if no times were asked for."""
-        return value if self.timed else None
 
 
 def make_plan(
@@ -135,13 +91,13 @@ def make_plan(
         progress_bar("plan", len(PROBES), "probes") as bar,
     ):
         until = time.perf_counter() + at_most_s
-        run = _Run(config, store, device, max(probe_s, 2.0), until, bar, probe_s > 0, train, val, asked)
+        run = Facts(config, store, device, max(probe_s, 2.0), until, bar, probe_s > 0, train, val, asked)
         run.notes += offline_words(config)
         return _plan(run, first, Path(folder))
 
 
 @contextmanager
-def _probe(run: _Run, name: str) -> Iterator[None]:
+def _probe(run: Facts, name: str) -> Iterator[None]:
     """Show what is probed. Stages that work on samples keep their bars and warnings to themselves."""
     run.bar.say(name)
     with redirect_stderr(StringIO()):
@@ -149,7 +105,7 @@ def _probe(run: _Run, name: str) -> Iterator[None]:
     run.bar.advance()
 
 
-def _plan(run: _Run, first: StagePlan, folder: Path) -> Plan:
+def _plan(run: Facts, first: StagePlan, folder: Path) -> Plan:
     scratch = Store([folder / "store"])
     part = sample(run.train, run.wanted.pairs)
     clicks, table = _clicks(run)
@@ -198,7 +154,7 @@ def _manifest(config: Config, split: str) -> Manifest:
     return build_manifest(dataset, split, 0, 1, reach_frames=reach, remember=remember)
 
 
-def _clicks(run: _Run) -> tuple[StagePlan, ClickTable | None]:
+def _clicks(run: Facts) -> tuple[StagePlan, ClickTable | None]:
     targets = sum(len(clip.targets) for clip in run.train.clips)
     if targets > CLICKS_AT_MOST:
         run.notes.append(f"{targets} targets are too many to make clicks here, so networks are not looked up")
@@ -209,7 +165,7 @@ def _clicks(run: _Run) -> tuple[StagePlan, ClickTable | None]:
     return StagePlan("clicks", f"{targets} targets, {len(table)} clicks", seconds=seconds), table
 
 
-def _frames(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
+def _frames(run: Facts, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
     keys = run.wanted.keys("frames", run.train.clips)
     missing = run.lacking("frames", keys)
     if not run.config["frames"]["pack"]:
@@ -222,7 +178,7 @@ def _frames(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[
     return replace(plan, seconds=plan.seconds and plan.seconds / threads), keys
 
 
-def _masks(run: _Run, part: Manifest, scratch: Store) -> tuple[list[StagePlan], dict[str, str]]:
+def _masks(run: Facts, part: Manifest, scratch: Store) -> tuple[list[StagePlan], dict[str, str]]:
     """The stage `masks`; nothing where a run learns from clicks."""
     if run.config["supervision"] == "clicks":
         return [], {}
@@ -233,7 +189,7 @@ def _masks(run: _Run, part: Manifest, scratch: Store) -> tuple[list[StagePlan], 
     return [_stored(run, "masks", "frames", clips, counts, run.lacking("masks", keys), rate)], keys
 
 
-def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
+def _flow(run: Facts, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
     plans: list[StagePlan] = []
     train_keys: dict[str, str] = {}
     for manifest in {m.split: m for m in (run.train, run.val)}.values():
@@ -258,7 +214,7 @@ def _flow(run: _Run, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[st
 
 
 def _soft_labels(
-    run: _Run, part: Manifest, scratch: Store, source: Source | None, weights: Path
+    run: Facts, part: Manifest, scratch: Store, source: Source | None, weights: Path
 ) -> tuple[StagePlan, dict[str, str]]:
     """Plan the stage by its source, or by the weights of one network in place of every teacher."""
     rate = soft_labels_rate(run.config, part, source or weights, scratch, run.device, run.budget())
@@ -273,7 +229,7 @@ def _soft_labels(
 
 
 def _stored(
-    run: _Run,
+    run: Facts,
     stage: str,
     unit: str,
     clips: Sequence[Clip],
@@ -298,7 +254,7 @@ def _stored(
 
 
 def _network(
-    run: _Run, role: Role, entries: Sequence[Entry | None], size: int, pace: Pace | None
+    run: Facts, role: Role, entries: Sequence[Entry | None], size: int, pace: Pace | None
 ) -> StagePlan:
     """Plan one or several networks of a role."""
     steps, missing = run.config[role]["steps"], sum(entry is None for entry in entries)
@@ -312,7 +268,7 @@ def _network(
     return StagePlan(role, work, found, missing, missing * size, seconds, pace.estimated)
 
 
-def _model_key(run: _Run, role: str, table: ClickTable | None, caches: Caches, seed: int) -> str | None:
+def _model_key(run: Facts, role: str, table: ClickTable | None, caches: Caches, seed: int) -> str | None:
     """The key of a network, or None where it cannot be known beforehand."""
     if table is None:
         return None
@@ -321,7 +277,7 @@ def _model_key(run: _Run, role: str, table: ClickTable | None, caches: Caches, s
     return entry_key(MODELS, recipe.inputs())
 
 
-def _find(run: _Run, key: str | None) -> Entry | None:
+def _find(run: Facts, key: str | None) -> Entry | None:
     return run.store.find(MODELS, key) if key else None
 
 
@@ -330,7 +286,7 @@ def _found(teachers: Mapping[int, Entry | None]) -> list[Path]:
     return [entry.path / WEIGHTS for entry in teachers.values() if entry]
 
 
-def _source(run: _Run, teachers: Mapping[int, Entry | None]) -> Source | None:
+def _source(run: Facts, teachers: Mapping[int, Entry | None]) -> Source | None:
     """What makes the soft labels; None while a teacher is missing."""
     if not all(teachers.values()):
         return None
@@ -341,7 +297,7 @@ def _source(run: _Run, teachers: Mapping[int, Entry | None]) -> Source | None:
 
 
 def _paces(
-    run: _Run,
+    run: Facts,
     part: Manifest,
     scratch: Store,
     folder: Path,
@@ -358,7 +314,7 @@ def _paces(
             run.notes.append(
                 "random weights gave the size of soft labels; those of a trained teacher take less"
             )
-    probes: dict[Role, Callable[[_Run, Manifest, Store, Path], Pace]]
+    probes: dict[Role, Callable[[Facts, Manifest, Store, Path], Pace]]
     probes = {"student": _student_pace, "teacher": _teacher_pace}
     for role, probe in probes.items():
         with _probe(run, role):
@@ -371,12 +327,12 @@ def _paces(
     return paces, weights
 
 
-def _tried_out(run: _Run, role: Role) -> bool:
+def _tried_out(run: Facts, role: Role) -> bool:
     """Whether the experiment has still to train networks of a role."""
     return run.experiment is not None and bool(trainings.missing(run.experiment, role))
 
 
-def _packed(run: _Run, small: Manifest, scratch: Store) -> dict[str, dict[str, str]]:
+def _packed(run: Facts, small: Manifest, scratch: Store) -> dict[str, dict[str, str]]:
     """What teacher and student read of the data."""
     packed = {"frames": pack_frames(small, store=scratch, **run.config["frames"])}
     if run.config["supervision"] != "clicks":
@@ -384,13 +340,13 @@ def _packed(run: _Run, small: Manifest, scratch: Store) -> dict[str, dict[str, s
     return packed
 
 
-def _teacher_pace(run: _Run, part: Manifest, scratch: Store, folder: Path) -> Pace:
+def _teacher_pace(run: Facts, part: Manifest, scratch: Store, folder: Path) -> Pace:
     small = piece_for_training(part, run.wanted.pairs)
     caches = _packed(run, small, scratch)
     return train_probe(run.config, "teacher", small, caches, scratch, folder, run.device, run.budget())
 
 
-def _student_pace(run: _Run, part: Manifest, scratch: Store, folder: Path) -> Pace:
+def _student_pace(run: Facts, part: Manifest, scratch: Store, folder: Path) -> Pace:
     """A network of the student's kind makes the soft labels: reading them takes as long."""
     small = piece_for_training(part, run.wanted.pairs)
     folder.mkdir()

@@ -199,6 +199,8 @@ def _review(found: Review) -> dict[str, Any]:
         "clicks": words.count(found.clicks),
         "judged": words.count(found.judged),
         "agreed": words.percent(found.agreed),
+        "found": words.percent(found.found),
+        "is_blind": found.is_blind,
         "pictures": shown,
         "left_out": len(found.suspects) - len(shown),
     }
