@@ -53,7 +53,7 @@ SMALL = {
 def places(t: int) -> list[tuple[int, int, int]]:
     """Where things are on frame t, and two places on the ground: class, y, x."""
     moving = (RED, 400 + 4 * t, 250 + 5 * t), (BLUE, 1000, 850 - 6 * t), (YELLOW, 1500 - 4 * t, 300 + 4 * t)
-    return [*moving, (GROUND, 80 + t, 900), (GROUND, 1850, 80 + 2 * t)]
+    return [*moving, (GROUND, 720 + t, 950), (GROUND, 1250 + t, 900)]
 
 
 def picture(t: int) -> np.ndarray:
