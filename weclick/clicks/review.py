@@ -18,8 +18,9 @@ NEAR_ONE_IN = 5
 """Of the list, one place in so many is for clicks that may be double. Honest ones lie so near, too."""
 
 TRIALS = 3
-LEAST_FOUND = 3 / ONE_IN
-"""Of the list in a trial, this share must be planted. Chance gives 1 / ONE_IN."""
+LEAST_FOUND = 0.3
+"""Of the list in a trial, this share must be planted; chance gives 1 / ONE_IN. The trial flatters a little:
+on davis13 it tells up to 0.26, where the list is hardly better than chance."""
 
 LOOK_PX = 24
 """Clicks of one class so near each other, but not within NEAR_PX, may be on the list."""
@@ -70,7 +71,7 @@ class Review:
 
     @property
     def is_blind(self) -> bool:
-        """Whether the classifier finds planted errors hardly better than chance. Then it judges nothing."""
+        """Whether the classifier finds too few of the planted errors. Then it judges nothing."""
         return self.found < LEAST_FOUND
 
 

@@ -89,7 +89,7 @@ def _worth(found: Review) -> str:
         f"of the clicks that it lists in a trial, {100 * found.found:.0f} % had been made wrong on purpose"
     )
     if found.is_blind:
-        return f"{trial}, hardly more than chance (5 %), so it judges none"
+        return f"{trial} (chance: 5 %), too few to rely on, so it judges none"
     return f"{trial} (chance: 5 %); {100 * found.agreed:.0f} % of {found.judged} clicks are as predicted"
 
 
