@@ -46,6 +46,7 @@ def listed_wrong(clicks, features, *, likely):
     return np.mean(shares)
 
 
+@pytest.mark.slow
 def test_the_list_holds_many_of_the_wrong_clicks(street_clicks):
     features = click_features(street_clicks)
     assert listed_wrong(street_clicks, features, likely=False) > 5 * 0.05

@@ -92,6 +92,7 @@ def test_a_program_of_timms_backbone_pads_as_tensorflow_at_any_size(tmp_path):
     assert json.loads(extra["weclick.json"])["input"]["shape"] == ["batch", 3, "height", "width"]
 
 
+@pytest.mark.slow
 def test_a_backbone_that_is_padded_has_a_fixed_size(tmp_path):
     path = write_checkpoint(tmp_path, "deeplabv3plus", "timm/test_convnext")
     with pytest.raises(InputError, match=r"timm/test_convnext gives no graph of free size; give --size HxW"):

@@ -135,6 +135,7 @@ def test_all_arms_begin_alike_and_spend_as_much(pool, features):
     assert curves["even frames"][0].seconds[-1] == pytest.approx(10 * (3 * 2.4 + 0.9))  # of each frame
 
 
+@pytest.mark.slow
 def test_with_masks_the_arms_learn_and_shuffled_answers_make_no_arm_win(pool, features):
     good, bad = (compare(run_all(pool, features, shuffled=on), CLASSES) for on in (False, True))
     for name in good["arms"]:
