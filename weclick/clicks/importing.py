@@ -106,7 +106,8 @@ def import_files(
         work.take(file)
     if work.unknown and not work.files:
         raise work.unknown
-    pairs = [pair for pair in near_doubles([*known, *work.done.clicks]) if pair[1] in work.done.clicks]
+    new = set(work.done.clicks)
+    pairs = [pair for pair in near_doubles([*known, *work.done.clicks]) if pair[1] in new]
     if told := double_words(pairs):
         work.done.warnings["near_doubles"] = [told]
     return work.done
