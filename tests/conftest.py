@@ -1,6 +1,7 @@
 """One tiny street. The real stages prepare it once a session, and tests that train share it."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from helpers.environment import clean_environment
 from helpers.street import Street
+from weclick import cli
 from weclick.clicks import generate_clicks
 from weclick.common.config import complete_config
 from weclick.datasets import build_manifest, open_dataset
@@ -47,6 +49,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def repository() -> Path:
     """The checkout's top folder."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def verb(monkeypatch, capsys):
+    """Runs `weclick` as the shell does; gives the exit status, and what it said (`out`, `err`)."""
+
+    def call(*words: object) -> tuple[Any, Any]:
+        monkeypatch.setattr(sys, "argv", ["weclick", *map(str, words)])
+        status: Any = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = ended.code or 0
+        return status, capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture(scope="session")

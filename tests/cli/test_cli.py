@@ -13,17 +13,12 @@ from weclick.store import read_index
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(verb):
     """Runs `weclick` as the shell does; gives exit status and what it said on stderr."""
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["weclick", *map(str, words)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as exit:
-            status = exit.code or 0
-        return status, capsys.readouterr().err
+        status, said = verb(*words)
+        return status, said.err
 
     return call
 

@@ -1,7 +1,6 @@
 """`weclick ask`: what it proposes, its list, and the accuracy that the random answers give."""
 
 import json
-import sys
 from uuid import uuid4
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 
 from helpers.click_server import CLASSES, scene, write_classes, write_images, write_video
-from weclick import cli
 from weclick.clicks.asking import AskOptions
 from weclick.common.errors import InputError, MissingFileError
 from weclick.evaluate.shares import wilson
@@ -171,24 +169,10 @@ def test_frames_of_videos_are_looked_at_every_half_second(root):
     assert len(frames_to_look_at(media, 0.0, 9)) == 9
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["weclick", *map(str, words)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            status = ended.code or 0
-        return status, capsys.readouterr()
-
-    return call
-
-
-def test_the_verb_proposes_places_with_what_the_student_says_of_them(root, run):
+def test_the_verb_proposes_places_with_what_the_student_says_of_them(root, verb):
     data, path = root / "data", root / "data" / "asks.json"
     words = ["ask", "--root", data, "--results", root / "results", "--device", "cpu", "--seed", 3]
-    status, said = run(*words, "--count", 16)
+    status, said = verb(*words, "--count", 16)
     assert status == 0
     assert "places on" in said.out
     asked = read_asks(path)
@@ -204,14 +188,16 @@ def test_the_verb_proposes_places_with_what_the_student_says_of_them(root, run):
     answer = asked.asks[0]._asdict()
     told = {**click("car", kind=answer["kind"]), **{key: answer[key] for key in ("clip", "frame", "y", "x")}}
     append_events(data / "clicks.jsonl", [told, click("car"), void()])
-    status, said = run(*words, "--count", 16)
+    status, said = verb(*words, "--count", 16)
     assert (status, "honest accuracy 100.0 %" in said.out) == (0, True)
     places = {ask[:4] for ask in read_asks(path).asks}
     assert not places & {tuple(told[key] for key in ("clip", "frame", "y", "x")), ("a", "00000", 5, 6)}
 
 
-def test_without_a_student_it_says_what_to_do_and_writes_nothing(root, run, tmp_path):
-    status, said = run("ask", "--root", root / "data", "--results", tmp_path, "--output", tmp_path / "x.json")
+def test_without_a_student_it_says_what_to_do_and_writes_nothing(root, verb, tmp_path):
+    status, said = verb(
+        "ask", "--root", root / "data", "--results", tmp_path, "--output", tmp_path / "x.json"
+    )
     assert status == 1
     assert "there is no student yet" in said.err
     assert not (tmp_path / "x.json").exists()

@@ -2,14 +2,12 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from helpers.click_root import make_root
 from helpers.places import SHARED
-from weclick import cli
 from weclick.cli.click_files import ExportFormat, ImportFormat
 from weclick.clicks import checks
 from weclick.clicks.exporting import WRITERS
@@ -27,17 +25,12 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(verb):
     """Runs `weclick`; gives exit status, stdout and stderr."""
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["weclick", *map(str, words)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as exit:
-            status = exit.code or 0
-        return status, *capsys.readouterr()
+        status, said = verb(*words)
+        return status, *said
 
     return call
 

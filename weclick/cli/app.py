@@ -55,6 +55,12 @@ Configs = Annotated[
         show_default="config/demo.yaml",
     ),
 ]
+DataRoot = Annotated[
+    Path, typer.Option("--root", help="Folder with classes.yaml and videos/ or frames/, as data.root.")
+]
+ClassesFile = Annotated[
+    Path | None, typer.Option("--classes", help="Another classes file than <root>/classes.yaml.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one value, e.g. --set student.steps=500. May be repeated."),

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from weclick.cli.app import Device, app, choose_device
+from weclick.cli.app import ClassesFile, DataRoot, Device, app, choose_device
 
 
 @app.command()
 def ask(
-    root: Annotated[
-        Path, typer.Option("--root", help="Folder with classes.yaml and videos/ or frames/, as data.root.")
-    ],
+    root: DataRoot,
     results: Annotated[
         Path, typer.Option("--results", help="Results of a run; its student is asked.")
     ] = Path("results"),
@@ -32,9 +30,7 @@ def ask(
         Path | None,
         typer.Option("--output", help="File to write. Default: <root>/asks.json, as the page reads."),
     ] = None,
-    classes: Annotated[
-        Path | None, typer.Option("--classes", help="Another classes file than <root>/classes.yaml.")
-    ] = None,
+    classes: ClassesFile = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Of the draws. Default: a new one.")
     ] = None,

@@ -7,20 +7,16 @@ from typing import Annotated
 
 import typer
 
-from weclick.cli.app import app
+from weclick.cli.app import ClassesFile, DataRoot, app
 
 
 @app.command()
 def click(
-    root: Annotated[
-        Path, typer.Option("--root", help="Folder with classes.yaml and videos/ or frames/, as data.root.")
-    ],
+    root: DataRoot,
     results: Annotated[
         Path, typer.Option("--results", help="Results of a run; key P shows what its student predicts.")
     ] = Path("results"),
-    classes: Annotated[
-        Path | None, typer.Option("--classes", help="Another classes file than <root>/classes.yaml.")
-    ] = None,
+    classes: ClassesFile = None,
     per_clip: Annotated[
         int, typer.Option("--per-clip", min=1, help="Frames of each clip that the page asks for in turn.")
     ] = 12,

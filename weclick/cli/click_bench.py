@@ -46,8 +46,8 @@ def click_bench(
     where the mask is void costs a click. Frames that score are never clicked on.
 
     It is a simulation: the student's backbone is frozen, and a small head is trained anew each round. A
-    student without pretrained weights first learns shortly from the first clicks. A person's time is taken
-    as 2.4 s for the first click of a class on a frame, and 0.9 s for further ones.
+    student without pretrained weights first learns shortly from the first clicks. A person's time is that of
+    annotation.click_first_s for the first click of a class on a frame, and click_next_s for further ones.
 
         weclick click-bench
         weclick click-bench --config config/davis.yaml --set data.target_every=3 --json davis.json

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from weclick.cli.app import app
+from weclick.cli.app import ClassesFile, DataRoot, app
 
 
 class ImportFormat(StrEnum):
@@ -43,18 +43,10 @@ class OnError(StrEnum):
     SKIP = "skip"
 
 
-Root = Annotated[
-    Path, typer.Option("--root", help="Folder with classes.yaml and videos/ or frames/, as data.root.")
-]
-ClassesFile = Annotated[
-    Path | None, typer.Option("--classes", help="Another classes file than <root>/classes.yaml.")
-]
-
-
 @app.command("clicks-import")
 def clicks_import(
     files: Annotated[list[Path], typer.Argument(help="Files, zip archives, or folders of them.")],
-    root: Root,
+    root: DataRoot,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a CSV table instead of adding to <root>/clicks.jsonl.")
     ] = None,
@@ -137,7 +129,7 @@ def clicks_import(
 
 @app.command("clicks-export")
 def clicks_export(
-    root: Root,
+    root: DataRoot,
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
     format: Annotated[ExportFormat, typer.Option("--format", help="The tool to write for.")],
     clip: Annotated[

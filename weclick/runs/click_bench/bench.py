@@ -22,8 +22,6 @@ from weclick.runs.click_bench.oracle import Oracle
 from weclick.runs.click_bench.pool import Pool, read_pool
 from weclick.runs.click_bench.result import AXES, compare
 from weclick.runs.click_bench.simulate import (
-    FIRST_S,
-    FURTHER_S,
     Clicked,
     Curve,
     Rules,
@@ -48,7 +46,7 @@ def bench_clicks(
     """Let every arm click with every seed, and compare them.
 
     Args:
-        config: the whole configuration. Of it count data, clicks, student and seed.
+        config: the whole configuration. Of it count data, clicks, annotation, student and seed.
         seeds: how many; each has first clicks of its own, which all arms share.
         start, budget, per_round: clicks, as in `Rules`.
         frames, score_frames: at most, of the pool and of those that score.
@@ -63,7 +61,7 @@ def bench_clicks(
     if budget <= start:
         raise InputError(f"--clicks is {budget} and --start {start}; give more clicks than the start has")
     began, cpu = time.monotonic(), time.process_time()
-    rules = Rules(start, budget, per_round, config["clicks"])
+    rules = Rules(start, budget, per_round, config["clicks"], config["annotation"])
     with watched_load(1) as load:
         pool = read_pool(config, frames, score_frames)
         curves = _curves(config, pool, rules, seeds, shuffle_oracle)
@@ -81,7 +79,10 @@ def bench_clicks(
         "start_clicks": start,
         "clicks": budget,
         "clicks_per_round": per_round,
-        "seconds_of_clicks": {"first_of_class_on_frame": FIRST_S, "further": FURTHER_S},
+        "seconds_of_clicks": {
+            "first_of_class_on_frame": rules.annotation["click_first_s"],
+            "further": rules.annotation["click_next_s"],
+        },
         **compared,
         "cost": {
             "wall_s": round(time.monotonic() - began, 1),

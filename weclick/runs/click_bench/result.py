@@ -10,7 +10,7 @@ from scipy import stats
 
 from weclick.common import words
 from weclick.runs.click_bench.arms import BASE, FINDINGS
-from weclick.runs.click_bench.simulate import FIRST_S, FURTHER_S, Curve
+from weclick.runs.click_bench.simulate import Curve
 from weclick.runs.experiment.statistics import LEVEL, estimate, paired
 
 AXES = ("clicks", "seconds")
@@ -104,7 +104,7 @@ def _over(each: Sequence[Curve], grid: np.ndarray, axis: str) -> list[dict[str, 
 
 def lines_of(result: Mapping[str, Any]) -> list[str]:
     """The result as a table for a terminal."""
-    told = result["arms"]
+    told, (first, further) = result["arms"], result["seconds_of_clicks"].values()
     head = f"{'':<27}{'mIoU at the end':>16}{'area over clicks':>18}{'gain':>22}{'gain over seconds':>24}"
     lines = [head + f"{'seconds':>9}{'void':>6}"]
     for name, arm in told.items():
@@ -116,7 +116,7 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
     lines += [
         f"gain: mean difference of the area from {BASE}, in points of mIoU, with its paired 95 % interval",
         f"*: above 0 at 95 % for all {result['questions']} comparisons together",
-        f"seconds: {FIRST_S} s for the first click of a class on a frame, {FURTHER_S} s for a further one",
+        f"seconds: {first} s for the first click of a class on a frame, {further} s for a further one",
     ]
     for what, gain in result["findings"].items():
         lines.append(f"{what}: {_interval(gain['clicks'])} points over clicks")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from weclick.clicks.asking import Looked, propose, random_pixels
-from weclick.common.sections import ClicksSection
+from weclick.common.sections import AnnotationSection, ClicksSection
 from weclick.manifest import IGNORE
 from weclick.metrics import ConfusionMatrix
 from weclick.runs.ask.look import margins
@@ -19,9 +19,6 @@ from weclick.runs.click_bench.arms import Arm, frame_clicks
 from weclick.runs.click_bench.features import Features, Point, predicted, train_head
 from weclick.runs.click_bench.oracle import Oracle
 from weclick.runs.click_bench.pool import Pool
-
-FIRST_S, FURTHER_S = 2.4, 0.9
-"""Seconds of a person for the first click of a class on a frame, and for a further one (Bearman et al.)."""
 
 LOOKED_PIXELS = 512
 """Random pixels of a frame at which margins are taken."""
@@ -35,13 +32,14 @@ class Rules:
         start: first clicks.
         budget: clicks in all.
         per_round: clicks between two trainings.
-        clicks: the section of the configuration.
+        clicks, annotation: sections of the configuration: which objects get a click, and a click's seconds.
     """
 
     start: int
     budget: int
     per_round: int
     clicks: ClicksSection
+    annotation: AnnotationSection
 
 
 @dataclass
@@ -49,12 +47,14 @@ class Clicked:
     """Clicks so far, and what they cost.
 
     Attributes:
+        annotation: section of the configuration, the seconds of a click.
         points: those that teach something.
         asked: of each frame, the pixels that were asked, also where nobody can tell.
         seconds: a person's time.
         void: how many were asked where nobody can tell.
     """
 
+    annotation: AnnotationSection
     points: list[Point] = field(default_factory=list)
     asked: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     seconds: float = 0.0
@@ -81,7 +81,7 @@ class Clicked:
         """
         self.asked.setdefault(frame, []).append((y, x))
         seen = (visit, frame, class_id)
-        self.seconds += FURTHER_S if seen in self._seen else FIRST_S
+        self.seconds += self.annotation["click_next_s" if seen in self._seen else "click_first_s"]
         self._seen.add(seen)
         if class_id == IGNORE:
             self.void += 1
@@ -112,7 +112,7 @@ class Curve:
 def first_clicks(pool: Pool, oracle: Oracle, rules: Rules, seed: int) -> Clicked:
     """The clicks that all arms begin with: the objects of whole frames, as a person begins on the page."""
     rng = np.random.default_rng((seed, 0))
-    begun = Clicked()
+    begun = Clicked(rules.annotation)
     for frame, y, x in islice(frame_clicks(Arm("start"), pool.shots, oracle, rules.clicks, rng), rules.start):
         begun.add(frame, y, x, oracle.answer(frame, y, x), 0)
     return begun
