@@ -211,6 +211,13 @@ def test_a_list_elsewhere_does_not_claim_that_the_page_asks_it(root, verb, tmp_p
     assert f"{path}: written; the page asks what is in {root / 'data' / 'asks.json'}" in said.out
 
 
+def test_a_device_that_is_none_is_no_fault_of_the_student(root, verb):
+    """Nobody is to delete a network over a wrong key."""
+    status, said = verb("ask", "--root", root / "data", "--results", root / "results", "--device", "tpu")
+    assert status == 1
+    assert "device is 'tpu', expected auto, cpu or cuda" in said.err
+
+
 def test_without_a_student_it_says_what_to_do_and_writes_nothing(root, verb, tmp_path):
     status, said = verb(
         "ask", "--root", root / "data", "--results", tmp_path, "--output", tmp_path / "x.json"
