@@ -123,7 +123,10 @@ def test_where_shrink_divides_the_size_pixels_are_those_of_before(project):
         ("a,3,20,30,Car", r"line 2: class 'Car' is unknown; did you mean 'car'\?"),
         ("a,3,60,30,car", r"y = 60 lies outside the frame, expected 0..47 px \(with y and x exchanged it"),
         ("a,3,90,70,car", r"y = 90 lies outside the frame, expected 0..47 px; y counts down"),
-        ("a,4,20,30,car", r"frame '4' is not on disk; there are 1 frames, '00003' to '00003'"),
+        (
+            "a,4,20,30,car",
+            r"frame '4' is not on disk; there are 1 frames, '00003' to '00003'; give it its name back",
+        ),
         ("A,3,20,30,car", r"clip 'A', frame '3' is not on disk; .* did you mean 'a'\?"),
     ],
 )

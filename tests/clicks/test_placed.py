@@ -73,6 +73,14 @@ def test_a_table_tells_no_time_and_what_is_none_is_left_out(root):
     assert placed_clicks(manifest(root, None)) == []
 
 
+def test_the_outer_edge_of_the_last_pixel_is_placed_as_the_clicks_stage_places_it(root):
+    """It takes -0.5 to side - 0.5; without the edge, the checks would count fewer clicks than it."""
+    rows = "a,0,19.5,39.5,road", "a,2,-0.5,-0.5,road", "a,2,19.6,3,road", "a,2,3,nan,road"
+    (root / "clicks.csv").write_text("\n".join(("clip,frame,y,x,class", *rows)), encoding="utf-8")
+    found = placed_clicks(manifest(root, "clicks.csv"))
+    assert [each.click[1:4] for each in found] == [("00", 19, 39), ("02", 0, 0)]
+
+
 def test_every_frame_is_read_once(root):
     log(
         root,

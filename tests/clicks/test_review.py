@@ -9,13 +9,21 @@ import pytest
 from helpers.places import ROOT, SHARED
 from helpers.planted import as_people, with_wrong
 from weclick.clicks import generate_clicks
+from weclick.clicks.checks import Click
 from weclick.clicks.features import point_features
 from weclick.clicks.out_of_fold import FOLDS, LEAST, folds_of, out_of_fold
+from weclick.clicks.placed import PlacedClick
 from weclick.clicks.review import ONE_IN, click_features, review
 from weclick.common.config import load_config
 from weclick.datasets import open_dataset
 from weclick.datasets.toy.draw import generate
+from weclick.manifest import Classes, Clip, Frame, Manifest
+from weclick.manifest.people import Origin
+from weclick.runs.doctor.people import review_lines
 from weclick.runs.doctor.sized import sized_manifest
+
+REST = Origin(), "", False, False
+"""Of a click: who, when, whether it is held out, and whether it is a scribble."""
 
 
 def clicks_of(config, *, every=1):
@@ -125,6 +133,24 @@ def test_near_doubles_get_a_fifth_of_the_list(street_clicks):
     assert 1 <= len(doubles) <= -(-(len(found.suspects)) // 5)
     assert all(6 < suspect.near_px <= 24 for suspect in doubles)
     assert "px from an earlier click of its class" in doubles[0].why
+
+
+def test_where_a_trial_lists_nothing_no_click_is_judged():
+    """Three clicks of a second class: too few to find in the trial, so nothing is known of the classifier."""
+    told = np.zeros(40, int)
+    told[[3, 16, 29]] = 1
+    classes = Classes(("sky", "car"), ((0, 0, 0), (9, 9, 9)))
+    clips = [Clip(f"{i}", (Frame("0", 0, "0.png"),)) for i in range(6)]
+    made = Manifest("folder", "", "train", 0, 1, classes, tuple(clips))
+    clicks = []
+    for i, class_id in enumerate(told.tolist()):
+        click = Click(f"{i % 6}", "0", 30 * i, 30 * i, classes.names[class_id])
+        clicks.append(PlacedClick(click, made, clips[i % 6], 0, (2000, 2000), class_id, *REST))
+    noise = np.random.default_rng(0).normal(0, 0.01, (40, 2))
+    found = review(clicks, told[:, None] + noise)
+    assert (found.judged > 0, found.suspects) == (True, [])
+    assert found.is_blind
+    assert "nan" not in " ".join(review_lines(found))
 
 
 def test_a_few_clicks_have_no_list(street_clicks):

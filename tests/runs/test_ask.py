@@ -104,6 +104,12 @@ def test_what_asked_is_checked(change):
         checked_ask("random", with_place=False)
 
 
+def test_names_that_a_mac_gives_can_be_asked_about():
+    """Names of screen recordings hold a narrow no-break space (U+202F), which is not printable."""
+    asked = void()["ask"] | {"clip": "Recording 3.00.00\u202fPM", "predicted": "traffic\u00a0sign"}
+    assert checked_ask(asked, with_place=True) == asked
+
+
 # ---- the list
 
 
@@ -167,6 +173,8 @@ def test_frames_of_videos_are_looked_at_every_half_second(root):
     ]
     assert len(frames_to_look_at(media, 0.0, 99)) == 54
     assert len(frames_to_look_at(media, 0.0, 9)) == 9
+    for longer_than_the_video in (10.0, 1e300, float("inf")):
+        assert frames_to_look_at(media, longer_than_the_video, 99)[4:] == [(1, 25)]
 
 
 def test_the_verb_proposes_places_with_what_the_student_says_of_them(root, verb):
@@ -178,6 +186,7 @@ def test_the_verb_proposes_places_with_what_the_student_says_of_them(root, verb)
     asked = read_asks(path)
     assert sum(ask.kind == "random" for ask in asked.asks) == 4
     assert {ask.clip for ask in asked.asks} == {"a", "b"}
+    assert "and Q ask them" in said.out
     model, _ = load_model(root / "results" / "student" / "model.safetensors")
     for t in range(4):
         ids = predict(model, scene(t, H, W)).numpy()
@@ -192,6 +201,21 @@ def test_the_verb_proposes_places_with_what_the_student_says_of_them(root, verb)
     assert (status, "honest accuracy 100.0 %" in said.out) == (0, True)
     places = {ask[:4] for ask in read_asks(path).asks}
     assert not places & {tuple(told[key] for key in ("clip", "frame", "y", "x")), ("a", "00000", 5, 6)}
+
+
+def test_a_list_elsewhere_does_not_claim_that_the_page_asks_it(root, verb, tmp_path):
+    path = tmp_path / "x.json"
+    words = ["--root", root / "data", "--results", root / "results", "--device", "cpu", "--count", 1]
+    status, said = verb("ask", *words, "--output", path)
+    assert (status, len(read_asks(path).asks)) == (0, 1)
+    assert f"{path}: written; the page asks what is in {root / 'data' / 'asks.json'}" in said.out
+
+
+def test_a_device_that_is_none_is_no_fault_of_the_student(root, verb):
+    """Nobody is to delete a network over a wrong key."""
+    status, said = verb("ask", "--root", root / "data", "--results", root / "results", "--device", "tpu")
+    assert status == 1
+    assert "device is 'tpu', expected auto, cpu or cuda" in said.err
 
 
 def test_without_a_student_it_says_what_to_do_and_writes_nothing(root, verb, tmp_path):

@@ -114,6 +114,13 @@ def test_a_list_that_is_missing_new_or_broken(server):
     assert "is no list of places" in json.loads(content)["error"]
 
 
+def test_places_that_no_answer_can_be_right_at_are_not_asked(server):
+    """Frames became smaller, or a class got another name, since the list was made."""
+    outside, renamed = (ASKS[0]._replace(y=H), ASKS[0]._replace(predicted="lorry"))
+    write_list(server, [outside, renamed, ASKS[1]])
+    assert [(ask["y"], ask["x"]) for ask in server.json("/api/asks")["asks"]] == [(150, 300)]
+
+
 def test_a_list_of_an_older_student_is_told(server):
     student = server.root.parent / "results" / "student" / "model.safetensors"
     student.parent.mkdir(parents=True, exist_ok=True)

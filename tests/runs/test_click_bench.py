@@ -1,10 +1,12 @@
 """`weclick click-bench`: what costs what, fair comparisons, and no winner without sense."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from weclick.common.errors import InputError
 from weclick.manifest import IGNORE, Classes
@@ -144,6 +146,18 @@ def test_with_masks_the_arms_learn_and_shuffled_answers_make_no_arm_win(pool, fe
     assert not any(any(arm["wins"].values()) for arm in bad["arms"].values())
 
 
+def test_an_arm_with_few_frames_asks_again_until_its_budget_is_spent(pool, features):
+    """At small margins three places a frame are asked at once, so a round on two frames falls short."""
+    few = Pool(pool.name, pool.classes, pool.shots[:2], pool.held_out[:1])
+    own = Features([*features.maps[:2], features.maps[12]], [*features.sizes[:2], features.sizes[12]])
+    answers, rules = oracle(few), Rules(4, 24, 18, CLICKS, SECONDS)
+    begun = first_clicks(few, answers, rules, 0)
+    (arm,) = (arm for arm in ARMS if arm.name == "margin")
+    found = simulate(arm, few, own, answers, begun, rules, 0)
+    assert (found.clicks[-1], found.ran_out) == (24, False)
+    assert len(found.clicks) > 3  # the start, and more than the two rounds of 18 clicks
+
+
 # ---- comparisons
 
 
@@ -196,6 +210,15 @@ def test_who_asks_often_needs_a_surer_answer():
     assert not surely_positive(paired([0.1], [0.0]), 1)
 
 
+def test_wide_intervals_do_not_run_into_the_column_before():
+    values = [curve(0.2, 0.3, 0.4), curve(0.9, 0.1, 0.4)]
+    told = compare({BASE: values, "margin": [curve(0.9, 0.9, 0.9), curve(0.1, 0.1, 0.1)]}, CLASSES)
+    (line,) = (line for line in lines_of(told | TOLD) if line.startswith("margin"))
+    assert re.fullmatch(
+        r"margin +[\d.]+ +[\d.]+ +[+−][\d.]+ \(.*?\)\*? +[+−][\d.]+ \(.*?\)\*? +\d+ +[\d.]+", line
+    )
+
+
 # ---- the verb
 
 
@@ -207,6 +230,43 @@ def test_frames_that_score_are_never_clicked_on(street):
     config = {**street.config, "data": {**street.config["data"], "val": street.config["data"]["train"]}}
     with pytest.raises(InputError, match="has no mask on its scored"):
         read_pool(config, 3, 2)
+
+
+def masked_folder(root):
+    """Two clips of three frames with masks, and one click on one frame of the first."""
+    rng = np.random.default_rng(0)
+    lines = [f"  - {{name: {name}, color: [{i}, 0, 0]}}" for i, name in enumerate(CLASSES)]
+    for clip in ("a", "val"):
+        for i in range(3):
+            made = shot(clip, i, rng)
+            for kind, pixels in (("frames", made.image), ("labels", made.label)):
+                path = root / kind / clip / f"{made.frame}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    (root / "classes.yaml").write_text("\n".join(["classes:", *lines, ""]))
+    (root / "clicks.csv").write_text("clip,frame,y,x,class\na,00001,40,60,ground\n")
+    where = {"name": "folder", "root": str(root), "clicks": str(root / "clicks.csv")}
+    data = {**where, "val_clips": ["val"], "train": "train", "val": "val"}
+    return {"data": data, "clicks": CLICKS}
+
+
+def test_where_people_clicked_the_pool_is_what_clicks_mix_says(tmp_path):
+    config = masked_folder(tmp_path)
+    assert [each.frame for each in read_pool(config, 9, 9).shots] == ["00001"]
+    masks = {**config, "clicks": {**CLICKS, "mix": "masks"}}
+    assert [each.frame for each in read_pool(masks, 9, 9).shots] == ["00000", "00001", "00002"]
+    (tmp_path / "labels" / "a" / "00001.png").unlink()
+    with pytest.raises(InputError, match=r"--set clicks\.mix=masks"):
+        read_pool(config, 9, 9)
+    assert len(read_pool(masks, 9, 9).shots) == 2
+
+
+def test_held_out_masks_that_are_void_are_an_error(tmp_path):
+    config = masked_folder(tmp_path)
+    for path in (tmp_path / "labels" / "val").iterdir():
+        Image.fromarray(np.full((H, W), IGNORE, np.uint8)).save(path)
+    with pytest.raises(InputError, match="every pixel of the held-out masks is void"):
+        read_pool(config, 9, 9)
 
 
 def test_the_verb_prints_all_arms_and_writes_figures_and_charts(street, verb, tmp_path, monkeypatch):

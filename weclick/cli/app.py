@@ -123,7 +123,11 @@ def choose_device(wanted: str, devices: int = 1) -> str:
     """
     import torch
 
+    from weclick.common.errors import InputError
     from weclick.common.gpus import take_gpus, visible_gpus
+
+    if wanted.split(":")[0] not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device is {wanted!r}, expected auto, cpu or cuda; correct it")
 
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(min(cores, int(os.environ.get("OMP_NUM_THREADS", cores))))

@@ -65,8 +65,12 @@ def ask(
         seed=seed,
         device=choose_device(device),
     )
-    path = output or root / ASKS
+    read_by_page = root / ASKS
+    path = output or read_by_page
     write_asks(asked, path)
     for line in lines_of(asked, honest_accuracy(events)):
         print(line)
-    print(f"{path}: written; `weclick click --root {root}` and Q ask them")
+    if path.resolve() == read_by_page.resolve():
+        print(f"{path}: written; `weclick click --root {root}` and Q ask them")
+    else:
+        print(f"{path}: written; the page asks what is in {read_by_page}")

@@ -116,9 +116,9 @@ class _Placer:
             return None
         size = self._size(clip)
         at = told.points[len(told.points) // 2] if told.points else (float(told.y), float(told.x))
-        y, x = (math.floor(value + 0.5) for value in at)
-        if not (0 <= y < size[0] and 0 <= x < size[1]):
+        if not all(-0.5 <= value <= side - 0.5 for value, side in zip(at, size, strict=True)):
             return None
+        y, x = (min(math.floor(value + 0.5), side - 1) for value, side in zip(at, size, strict=True))
         return PlacedClick(
             Click(clip.id, clip.frames[position].name, y, x, class_name),
             self._manifest,

@@ -60,7 +60,8 @@ class Review:
         judged: how many of them a classifier that had not learnt from them looked at.
         agreed: the share of the judged whose class it tells, too; NaN if none is judged.
         found: what the classifier is worth here. One click in ONE_IN gets another class at random, on trial;
-            this is the share of the list that is planted then. Below LEAST_FOUND it judges no click.
+            this is the share of the list that is planted then; 0 if it lists none, NaN if there is no trial.
+            Below LEAST_FOUND it judges no click.
     """
 
     suspects: list[Suspect] = field(default_factory=list)
@@ -157,7 +158,7 @@ class _Judge:
             suspects = self.unlikely(planted)[0][:room]
             found += sum(id(suspect.click) in names for suspect in suspects)
             listed += len(suspects)
-        return found / listed if listed else float("nan")
+        return found / listed if listed else 0.0  # it has found none of what was planted
 
 
 def _doubles(clicks: Sequence[PlacedClick]) -> list[Suspect]:

@@ -107,7 +107,7 @@ def clicked_frames(path: Path, clips: Iterable[Clip]) -> tuple[Place, ...]:
             )
             raise InputError(
                 f"{path}, {click.where}: clip {click.clip!r}, frame {click.frame!r} is not on disk; "
-                f"there are {known}; correct the line"
+                f"there are {known}; give it its name back, or correct the line"
             )
         found[at[0].id, at[1]] = None
     return tuple(found)

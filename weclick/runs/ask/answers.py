@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from weclick.evaluate.shares import wilson
+from weclick.manifest.click_event import CONTROLS
 
 KINDS = ("margin", "random")
 _NET = re.compile(r"[0-9a-f]{12}")
@@ -123,4 +124,4 @@ def _honest(net: str, answers: int, hits: int, void: int) -> Honest:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _NAME_LETTERS and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= _NAME_LETTERS and not CONTROLS.search(value)

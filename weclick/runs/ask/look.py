@@ -51,15 +51,15 @@ def frames_to_look_at(media: Media, every_s: float, at_most: int) -> list[Place]
 
     Args:
         media: the clips.
-        every_s: seconds from one frame of a video to the next. Of a folder of images all are taken, since
-            nobody says how far they are apart.
+        every_s: seconds from one frame of a video to the next; of a shorter video the middle frame is taken.
+            Of a folder of images all are taken, since nobody says how far they are apart.
         at_most: so many of all of them, evenly chosen.
     """
     places = []
     for number, clip in enumerate(media.clips):
         is_video = media.video_frame((number, 0)) is not None
         rate = float(video_info(media.path((number, 0))).rate) if is_video else 0.0
-        step = max(round(every_s * rate), 1)
+        step = max(round(min(every_s * rate, len(clip.frames))), 1) if is_video else 1
         places += [(number, frame) for frame in range(step // 2, len(clip.frames), step)]
     return spread_over(places, at_most)
 

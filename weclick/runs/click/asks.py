@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from weclick.common.digest import file_digest
+from weclick.common.errors import InputError
 from weclick.runs.ask.answers import honest_accuracy, void_places
 from weclick.runs.ask.ask_list import AskList, NamedAsk, read_asks
 from weclick.runs.click.board import Board
-from weclick.runs.click.media import Media
+from weclick.runs.click.media import Media, Place
 
 Stamp = tuple[int, int, int]
 
@@ -65,10 +66,18 @@ class Asks:
         place = self._media.place(ask.clip, ask.frame)
         if place is None or (ask.clip, ask.frame, ask.y, ask.x) in void:
             return None
-        if self._board.has_click(*place, ask.y, ask.x):
+        if not self._can_be_right(ask, place) or self._board.has_click(*place, ask.y, ask.x):
             return None
         why = {"kind": ask.kind, "predicted": ask.predicted, "net": net}
         return {"clip": place[0], "frame": place[1], "y": ask.y, "x": ask.x, "ask": why}
+
+    def _can_be_right(self, ask: NamedAsk, place: Place) -> bool:
+        """Whether frames and classes still are what they were when the list was made."""
+        try:
+            height, width = self._media.size(place)
+        except InputError:  # the frame is gone, or damaged
+            return False
+        return ask.y < height and ask.x < width and ask.predicted in self._media.classes.names
 
     def _read(self) -> AskList | None:
         stamp = _stamp(self._path)

@@ -11,7 +11,7 @@ import numpy as np
 from weclick.common.errors import InputError
 from weclick.common.spread import spread_over
 from weclick.datasets import build_manifest, open_dataset
-from weclick.manifest import Classes, Manifest
+from weclick.manifest import IGNORE, Classes, Manifest
 from weclick.manifest.read import read_clip, read_instances, read_label_of
 
 
@@ -60,15 +60,15 @@ def read_pool(config: Mapping[str, Any], at_most: int, score_at_most: int) -> Po
     """The targets of the training split and the scored frames of the other one, as a training takes them.
 
     Args:
-        config: the whole configuration.
+        config: the whole configuration. Where people clicked, `clicks.mix` says which frames are targets.
         at_most: frames to click on, evenly chosen.
         score_at_most: frames that score, evenly chosen.
 
     Raises:
-        InputError: there are no masks, or a frame is in both.
+        InputError: there are no masks, or a frame is in both, or all of what scores is void.
     """
     data = config["data"]
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, config["clicks"]["mix"])
     train, val = (build_manifest(dataset, data[key], 0, 1, reach_frames=0) for key in ("train", "val"))
     shots, held_out = _shots(train, "targets", at_most), _shots(val, "scored", score_at_most)
     both = {(shot.clip, shot.frame) for shot in shots} & {(shot.clip, shot.frame) for shot in held_out}
@@ -77,6 +77,11 @@ def read_pool(config: Mapping[str, Any], at_most: int, score_at_most: int) -> Po
         raise InputError(
             f"{data['root']}: frame {frame} of clip {clip} would be clicked on and scored; name splits or "
             "held-out clips that share none"
+        )
+    if all((shot.label == IGNORE).all() for shot in held_out):
+        raise InputError(
+            f"{data['root']}: every pixel of the held-out masks is void ({IGNORE}), so nothing can be "
+            "scored; name other held-out clips or another split in data.val"
         )
     return Pool(dataset.name, dataset.classes, shots, held_out)
 
@@ -89,9 +94,15 @@ def _shots(manifest: Manifest, role: str, at_most: int) -> tuple[Shot, ...]:
         if clip.frames[position].label
     ]
     if not named:
+        todo = (
+            "; people clicked here, and clicks.mix says that their frames are the targets: "
+            "`--set clicks.mix=masks` takes those with masks"
+            if manifest.click_file
+            else ""
+        )
         raise InputError(
             f"{manifest.root}: split {manifest.split!r} has no mask on its {role}; click-bench lets masks "
-            "answer in a person's place, so it needs a data set that has them"
+            f"answer in a person's place, so it needs a data set that has them{todo}"
         )
     chosen: dict[str, list[int]] = {}
     for clip, position in spread_over(named, at_most):

@@ -105,13 +105,13 @@ def _over(each: Sequence[Curve], grid: np.ndarray, axis: str) -> list[dict[str, 
 def lines_of(result: Mapping[str, Any]) -> list[str]:
     """The result as a table for a terminal."""
     told, (first, further) = result["arms"], result["seconds_of_clicks"].values()
-    head = f"{'':<27}{'mIoU at the end':>16}{'area over clicks':>18}{'gain':>22}{'gain over seconds':>24}"
+    head = f"{'':<27}{'mIoU at the end':>16}{'area over clicks':>18}{'gain':>28}{'gain over seconds':>28}"
     lines = [head + f"{'seconds':>9}{'void':>6}"]
     for name, arm in told.items():
         end, seconds = arm["over_clicks"][-1]["mean"], arm["seconds"]["mean"]
         row = f"{name:<27}{words.percent(end):>16}{words.percent(arm['area']['clicks']['mean']):>18}"
-        for axis, width in zip(AXES, (22, 24), strict=True):
-            row += f"{'' if name == BASE else _gain(arm, axis):>{width}}"
+        for axis in AXES:
+            row += f"{'' if name == BASE else _gain(arm, axis):>28}"
         lines.append(row + f"{seconds:>9.0f}{np.mean(arm['void']):>6.1f}")
     lines += [
         f"gain: mean difference of the area from {BASE}, in points of mIoU, with its paired 95 % interval",

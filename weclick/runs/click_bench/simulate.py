@@ -147,8 +147,9 @@ def simulate(
     curve: list[tuple[int, float, float]] = [
         (clicked.count, clicked.seconds, _miou(head, pool, features) if baseline is None else baseline)
     ]
-    ran_out = False
-    for turn in range(1, -(-(rules.budget - clicked.count) // rules.per_round) + 1):
+    turn = 0
+    while clicked.count < rules.budget:
+        turn += 1
         count = min(rules.per_round, rules.budget - clicked.count)
         if arm.options is None:
             places = list(islice(whole, count))
@@ -157,7 +158,6 @@ def simulate(
             looked = _look(head, pool, features, rng) if arm.options.random_share < 1 else _blind(pool, rng)
             found = propose(looked, asked, count, rng, arm.options)
             places = [(ask.frame, ask.y, ask.x) for ask in found]
-        ran_out = len(places) < count
         if not places:
             break
         for frame, y, x in places:
@@ -167,7 +167,7 @@ def simulate(
         curve.append((clicked.count, clicked.seconds, _miou(head, pool, features)))
     clicks, seconds, miou = (list(column) for column in zip(*curve, strict=True))
     per_class = np.bincount([point[3] for point in clicked.points], minlength=classes).tolist()
-    return Curve(clicks, seconds, miou, clicked.void, per_class, ran_out)
+    return Curve(clicks, seconds, miou, clicked.void, per_class, ran_out=clicked.count < rules.budget)
 
 
 def _not_yet(places: Iterator[tuple[int, int, int]], clicked: Clicked) -> Iterator[tuple[int, int, int]]:
