@@ -101,6 +101,18 @@ def test_the_list_is_told_by_indexes_without_what_is_answered(server):
     assert (told["honest"]["answers"], told["honest"]["hits"]) == (1, 0)
 
 
+def test_a_cannot_tell_is_taken_back_by_whoever_said_it(server):
+    mark = cannot_tell("b", "00002", 10, 20)
+    assert post(server, mark) == [""]
+    assert len(server.json("/api/asks")["asks"]) == 3
+    back = {"id": str(uuid4()), "undo": mark["id"]}
+    assert "only anna can" in post(server, back, who="bob")[0]
+    assert post(server, back) == [""]
+    told = server.json("/api/asks")
+    assert [ask["y"] for ask in told["asks"]] == [40, 150, 10, 90]
+    assert told["honest"] is None or told["honest"]["void"] == 0
+
+
 def test_a_list_that_is_missing_new_or_broken(server):
     (server.root / "asks.json").unlink()
     told = server.json("/api/asks")
@@ -245,6 +257,28 @@ def test_class_keys_answer_one_place_after_the_other(page, server):
     page.press("q")
     assert "Every proposed place has an answer" in text(page, "#toast")
     saved(page, server, 6)
+
+
+def test_a_cannot_tell_is_undone_and_redone(page, server):
+    page.press("q")
+    asked(page, 0, 1, 40, 60)
+    page.press("3")
+    asked(page, 0, 1, 150, 300)
+    page.press("x")
+    asked(page, 1, 2, 10, 20)
+    page.press("z")
+    asked(page, 0, 1, 150, 300)
+    assert "4 left" not in text(page, "#asking-text")  # the car stays
+    assert "3 left" in text(page, "#asking-text")
+    page.press("y")
+    asked(page, 1, 2, 10, 20)
+    page.press("z")
+    page.press("z")  # the car, too
+    asked(page, 0, 1, 40, 60)
+    found = saved(page, server, 6)
+    assert read_click_log(server.root / "clicks.jsonl") == ()
+    assert [is_void(event) for event in found] == [False, True, False, True, False, False]
+    assert honest_accuracy(found) == []
 
 
 def test_it_can_be_left_and_the_ring_follows_the_view(page, server):

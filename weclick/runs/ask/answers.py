@@ -90,8 +90,11 @@ def is_void(event: Mapping[str, Any]) -> bool:
 
 
 def void_places(events: Iterable[Mapping[str, Any]]) -> set[Place]:
-    """The places at which somebody could not tell."""
-    asks = [ask for event in events if is_void(event) and (ask := ask_of(event))]
+    """The places at which somebody could not tell, and did not take that back."""
+    events = list(events)
+    undone = _undone(events)
+    voids = (event for event in events if is_void(event) and event["id"] not in undone)
+    asks = [ask for event in voids if (ask := ask_of(event))]
     return {(ask["clip"], ask["frame"], ask["y"], ask["x"]) for ask in asks}
 
 
@@ -104,7 +107,7 @@ def honest_accuracy(events: Sequence[Mapping[str, Any]]) -> list[Honest]:
     Args:
         events: of the log, in its order. What was taken back does not count.
     """
-    undone = {event["undo"] for event in events if "undo" in event and not is_void(event)}
+    undone = _undone(events)
     counts: dict[str, list[int]] = {}
     for event in events:
         ask = ask_of(event)
@@ -117,6 +120,11 @@ def honest_accuracy(events: Sequence[Mapping[str, Any]]) -> list[Honest]:
             count[0] += 1
             count[1] += event["class"] == ask["predicted"]
     return [_honest(net, *count) for net, count in counts.items()]
+
+
+def _undone(events: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The ids of what was taken back; what could not be told takes itself back, which does not count."""
+    return {event["undo"] for event in events if "undo" in event and not is_void(event)}
 
 
 def _honest(net: str, answers: int, hits: int, void: int) -> Honest:

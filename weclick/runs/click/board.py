@@ -149,11 +149,11 @@ class Board:
             ask = ask_of(wish)
             place = self._media.place(ask["clip"], ask["frame"]) if ask else None
             return "" if place else "there is no such frame"
-        click = self._clicks.get(str(wish["undo"]))
-        if click is None:
+        maker = self._makers.get(str(wish["undo"]))
+        if maker is None:
             return "there is no such click"
-        if click["who"] != who:
-            return f"only {click['who'] or 'whoever made it'} can take this click back"
+        if maker != who:
+            return f"only {maker or 'whoever made it'} can take this click back"
         return ""
 
     def _event_fault(self, who: str, wish: Mapping[str, Any]) -> str:
@@ -183,6 +183,7 @@ class Board:
         self._events: list[Event] = []
         self._elsewhere = 0
         self._clicks: dict[str, Event] = {}
+        self._makers: dict[str, str] = {}  # of clicks, and of what could not be told
         self._undone: set[str] = set()
         self._pixels: dict[tuple[int, ...], Event] = {}
 
@@ -202,7 +203,10 @@ class Board:
         """An event with indexes for names, and remembered; None if it has no place here."""
         who = event.get("who", "")
         if "undo" in event:
-            self._undone.add(event["undo"])
+            if is_void(event):
+                self._makers[event["id"]] = who
+            else:
+                self._undone.add(event["undo"])
             return {"id": event["id"], "undo": event["undo"], "who": who}
         place = self._media.place(event["clip"], event["frame"])
         number = self._classes.get(event["class"])
@@ -212,7 +216,7 @@ class Board:
         what = {"class": number, "source": event["source"], "who": who, "time": event["time"]}
         asked = {"ask": ask} if (ask := ask_of(event)) else {}
         click = {"id": event["id"], "clip": place[0], "frame": place[1]} | where | what | asked
-        self._clicks[event["id"]] = click
+        self._clicks[event["id"]], self._makers[event["id"]] = click, who
         if "y" in click:
             self._pixels[*place, click["y"], click["x"]] = click
         return click

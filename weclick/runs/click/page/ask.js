@@ -9,6 +9,7 @@ const CLEAR_PX = 130; // a ring so near the upper edge would lie under the quest
 const one = (id) => document.getElementById(id);
 const percent = (share) => Math.round(100 * share);
 const isAt = (place, { clip, frame }) => place?.[0] === clip && place[1] === frame;
+const isSame = (a, b) => isAt([a.clip, a.frame], b) && a.y === b.y && a.x === b.x;
 
 export class Asking extends EventTarget {
   #open = []; // asks without an answer, the next one first
@@ -16,13 +17,15 @@ export class Asking extends EventTarget {
   #on = false;
   #stale = false; // whether an answer is on its way to the disk
 
-  constructor(model, view, browse, hand, outbox, who) {
+  constructor(model, view, browse, hand, outbox) {
     super();
-    Object.assign(this, { model, view, browse, hand, outbox, who });
+    Object.assign(this, { model, view, browse, hand });
     browse.addEventListener("shown", () => this.#mark(true));
     browse.addEventListener("left", () => { one("asked").hidden = true; });
     view.stage.addEventListener("drawn", () => this.#mark());
     model.addEventListener("removed", ({ detail }) => this.#again(detail));
+    hand.addEventListener("asked again", ({ detail }) => this.#again(detail));
+    hand.addEventListener("left", ({ detail }) => this.#leave(detail));
     outbox.addEventListener("changed", () => { if (this.#stale && !model.pending.size) this.#lookUp(); });
     this.#lookUp();
   }
@@ -56,9 +59,7 @@ export class Asking extends EventTarget {
     if (!isAt(this.browse.place, ask)) return this.#next();
     const { model } = this;
     const where = { clip: model.clips[ask.clip].name, frame: model.frameName(ask.clip, ask.frame), y: ask.y, x: ask.x };
-    const id = crypto.randomUUID();
-    this.outbox.add({ id, undo: id, who: this.who(), ask: { ...ask.ask, ...where } }); // takes itself back
-    this.#done();
+    this.hand.cannotTell(ask, { ...ask.ask, ...where });
   }
 
   /** Ask this one later. */
@@ -70,6 +71,14 @@ export class Asking extends EventTarget {
   #done() {
     this.#stale = true;
     this.#open.shift();
+    this.#next();
+  }
+
+  /** A place stays without an answer. */
+  #leave(mark) {
+    this.#stale = true;
+    if (!this.#on) return;
+    this.#open = this.#open.filter((ask) => !isSame(ask, mark));
     this.#next();
   }
 
@@ -91,7 +100,7 @@ export class Asking extends EventTarget {
   /** An answer was taken back: ask again. */
   #again(click) {
     if (!this.#on || !click.ask) return;
-    const ask = this.#known.find((each) => isAt([click.clip, click.frame], each) && each.y === click.y && each.x === click.x);
+    const ask = this.#known.find((each) => isSame(each, click));
     if (!ask) return;
     this.#open.unshift(ask);
     this.#stale = true;

@@ -5,7 +5,7 @@ import { say, tell } from "./told.js";
 const near = (a, b, px) => Math.hypot(a.y - b.y, a.x - b.x) < px;
 
 export class Hand extends EventTarget {
-  #done = []; // clicks of this page, for undo
+  #done = []; // clicks of this page, and what could not be told, for undo
   #taken = []; // those that were taken back, for redo
 
   constructor(model, view, browse, outbox, who) {
@@ -46,6 +46,7 @@ export class Hand extends EventTarget {
     if (!click) return tell("There is no click of yours to take back on this page.");
     this.outbox.add({ id: crypto.randomUUID(), undo: click.id, who: click.who });
     this.#taken.push(click);
+    if (click.untold) this.dispatchEvent(new CustomEvent("asked again", { detail: click }));
     this.#follow(click, "taken back");
   }
 
@@ -53,9 +54,29 @@ export class Hand extends EventTarget {
     const click = this.#taken.pop();
     if (!click) return tell("There is nothing to do again.");
     const again = { ...click, id: crypto.randomUUID() };
-    this.outbox.add(again);
     this.#done.push(again);
-    this.#follow(again, "clicked again");
+    if (click.untold) {
+      this.#follow(again, "again");
+      this.#leave(again); // and on to the next question
+    } else {
+      this.outbox.add(again);
+      this.#follow(again, "clicked again");
+    }
+  }
+
+  /** Nobody can tell what is at a place that was asked; `untold` names it for the log. */
+  cannotTell({ clip, frame, y, x }, untold) {
+    const mark = { id: crypto.randomUUID(), clip, frame, y, x, untold, ask: untold, who: this.who() };
+    this.#leave(mark);
+    this.#done.push(mark);
+    this.#taken = [];
+    this.#changed();
+  }
+
+  /** Write down that a place is left without an answer: a line that takes itself back. */
+  #leave(mark) {
+    this.outbox.add({ id: mark.id, undo: mark.id, who: mark.who, ask: mark.untold });
+    this.dispatchEvent(new CustomEvent("left", { detail: mark }));
   }
 
   #make(where, number, source) {
@@ -69,8 +90,8 @@ export class Hand extends EventTarget {
   }
 
   /** Show the frame on which something was done. */
-  #follow({ clip, frame, class: number }, what) {
-    const { name } = this.model.classes[number];
+  #follow({ clip, frame, class: number, untold }, what) {
+    const name = untold ? "Cannot tell" : this.model.classes[number].name;
     say(`${name} ${what}`);
     this.#changed();
     const [c, f] = this.browse.place;

@@ -26,7 +26,7 @@ const browse = new Browse(model, view, panel);
 const hand = new Hand(model, view, browse, outbox, who);
 const layers = new Layers(model, view, browse, hand);
 const aim = new Aim(view);
-const asking = new Asking(model, view, browse, hand, outbox, who);
+const asking = new Asking(model, view, browse, hand, outbox);
 let scribbling = false;
 
 async function state() {

@@ -40,7 +40,7 @@ export class Model extends EventTarget {
 
   /** Take an event, of the server or of this page. Returns whether anything changed. */
   apply(event) {
-    if (event.undo) return this.#undo(event.undo);
+    if (event.undo) return event.undo !== event.id && this.#undo(event.undo);
     if (this.clicks.has(event.id)) return false;
     this.clicks.set(event.id, event);
     if (this.undone.has(event.id)) return false;
