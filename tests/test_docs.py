@@ -106,6 +106,12 @@ def test_files_named_on_the_pages_exist():
     assert [place for place in named if not (ROOT / place).exists()] == []
 
 
+def test_the_configuration_page_names_every_configuration():
+    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    for path in (ROOT / "config").glob("*.yaml"):
+        assert path.name.endswith("_classes.yaml") or f"`{path.name}`" in text, path.name
+
+
 def test_modules_and_what_they_hold_exist_as_the_pages_name_them():
     named = {name for page in TODAY for name in DOTTED.findall(page.read_text(encoding="utf-8"))}
     assert len(named) > 5

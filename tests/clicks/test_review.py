@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,6 +124,26 @@ def test_whole_clips_are_held_out_or_stretches_of_time():
     assert all(len({fold for c, fold in zip(clips, folds, strict=True) if c == clip}) == 1 for clip in clips)
     frames = [3 * (i // 2) for i in range(20)]
     assert folds_of(["one"] * 20, frames).tolist() == [i // 4 for i in range(20)]
+
+
+def test_stretches_of_time_do_not_depend_on_how_frames_are_split():
+    """A run's manifests hold the frames around targets, and apart from them those that are scored."""
+    whole = Clip("one", tuple(Frame(f"{i:05d}", i, f"{i:05d}.png") for i in range(0, 180, 3)))
+    manifest = SimpleNamespace(classes=Classes(("a", "b"), ((0, 0, 0), (9, 9, 9))))
+    held_out = range(1, 60, 5)
+    parts = whole.restrict(i for i in range(60) if i not in held_out), whole.restrict(held_out)
+    rng, clicks, apart = np.random.default_rng(0), [], []
+    for i in range(60):
+        frame, is_held_out = whole.frames[i], i in held_out
+        part = parts[is_held_out]
+        click = Click("one", frame.name, 5, i, "ab"[i % 2])
+        rest = (32, 64), i % 2, Origin("human"), "", is_held_out, False
+        clicks.append(PlacedClick(click, manifest, whole, i, *rest))
+        apart.append(PlacedClick(click, manifest, part, part.frames.index(frame), *rest))
+    features = rng.normal(size=(60, 2)) + np.arange(60)[:, None] % 2
+    told, again = review(clicks, features), review(apart, features)
+    assert (again.found, again.agreed) == (told.found, told.agreed)
+    assert [each.click.click for each in again.suspects] == [each.click.click for each in told.suspects]
 
 
 def test_near_doubles_get_a_fifth_of_the_list(street_clicks):

@@ -28,7 +28,7 @@ def folds_of(clips: Sequence[str], positions: Sequence[int]) -> np.ndarray:
 
     Args:
         clips: of each click.
-        positions: of its frame in the clip.
+        positions: of its frame in the clip, counted in the same way for all clicks.
 
     Returns:
         (N,) int, the part of each click, from 0 on.

@@ -123,7 +123,9 @@ class _Judge:
 
         self._clicks, self._features = clicks, features
         self._names = clicks[0].manifest.classes.names
-        self._folds = folds_of([each.clip.id for each in clicks], [each.position for each in clicks])
+        # positions count anew in the manifest of each split
+        numbers = [each.clip.frames[each.position].number for each in clicks]
+        self._folds = folds_of([each.clip.id for each in clicks], numbers)
 
     def unlikely(self, told: np.ndarray) -> tuple[list[Suspect], int, float]:
         """Clicks of another class than predicted, the least likely first; how many were judged, and agreed.

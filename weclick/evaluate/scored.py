@@ -122,11 +122,11 @@ def teacher_findings(evaluation: Mapping[str, Any]) -> list[Finding]:
         evaluation: metrics.json of an evaluation.
 
     Returns:
-        The warning; empty if the teacher is better, or if it is not known.
+        The warning; empty if the teacher is better or at 100 %, or if it is not known.
     """
     student, teacher = target_scores(evaluation), target_scores(evaluation.get("teacher", {}))
     what = next((what for what in student if what in teacher), "")
-    if not what or teacher[what] > student[what]:
+    if not what or teacher[what] > student[what] or teacher[what] == 1:  # 100 % tells no two networks apart
         return []
     found = (
         f"is no better than the student on the frames that both learned from ({what}: "
