@@ -14,7 +14,7 @@ MOST_POINTS = 250_000
 LEFT_OUT = {
     "not_points": "shapes and tags that are no points",
     "interpolated": "between key frames, where the tool put them and nobody clicked",
-    "outside": "marked as outside the picture",
+    "outside": "marked as outside the picture, as where a track ends",
     "not_labelled": "key points without a place",
     "relation": "relations between regions",
     "prediction": "predictions of a model",

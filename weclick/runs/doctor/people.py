@@ -77,7 +77,8 @@ def review_lines(found: Review) -> list[str]:
     """What `weclick doctor --review` says of the list."""
     if not found.clicks:
         return ["people made no click here, so there is none to review"]
-    head = f"{len(found.suspects)} of {found.clicks} clicks to look at again, not all of them wrong"
+    more = ", not all of them wrong" if found.suspects else ""
+    head = f"{len(found.suspects)} of {found.clicks} clicks to look at again{more}"
     return [head, _worth(found), *(_spelled(each.click) + f" {each.why}" for each in found.suspects)]
 
 
