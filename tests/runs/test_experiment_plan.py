@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from helpers.workflow import load_rules
 from weclick.common.config import ConfigError, complete_config, load_configs
 from weclick.common.stages import NEEDED_BY, STEPS
 from weclick.runs.ablation import ARMS
+from weclick.runs.experiment.gather import teacher_cards
 from weclick.runs.experiment.lineage import Jobs
 from weclick.runs.experiment.plan import make_plan
 from weclick.train.terms import TERMS
@@ -51,6 +53,20 @@ def test_soft_labels_of_several_teachers():
     (labels,) = {job for job in plan.jobs.values() if job.stage == "soft_labels"}
     assert [job.config["seed"] for job in labels.fed_by["teacher"]] == [0, 1, 2]
     assert {trial.network.config["seed"] for trial in plan.trials} == {0, 4}
+
+
+def test_the_cards_of_teachers_that_the_run_itself_trains():
+    """They lie with the run, where the arms share its soft labels; else with the experiment."""
+    changes = {"same": {"change": {"mfd": {"weight": 2}}}, "other": {"change": {"data": {"target_every": 7}}}}
+    section = {"name": "x", "seeds": [0, 4], "arms": changes}
+    plan = make_plan(complete_config({"experiment": section, "soft_labels": {"teachers": [0, 1]}}))
+    labels = {trial.arm: trial.network.fed_by["soft_labels"][0] for trial in plan.trials}
+    results = Path("results")
+    own = [results / "teacher/model.json", results / "teachers/1/model.json"]
+    assert teacher_cards(plan, labels["same"]) == own
+    made = [plan.home(job).folder / "teacher/model.json" for job in labels["other"].fed_by["teacher"]]
+    assert teacher_cards(plan, labels["other"]) == made
+    assert len({*made, *own}) == 4
 
 
 def test_an_arm_without_distillation_needs_no_teacher():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from weclick.clicks.table import read_clicks
@@ -93,14 +94,14 @@ class Gathered:
     def _figures(self, trial: Trial) -> dict[str, float | None]:
         scores, card = self._scores(trial), self._card(trial.network.digest)
         labels = trial.network.fed_by.get("soft_labels", ())
-        teachers = {digest for job in labels for digest in _fed(job, "teacher")}
+        teachers = {path for job in labels for path in teacher_cards(self._plan, job)}
         known = {name: scores[name] for name in _OF_SCORES}
         known["on_targets"] = scores.get("on_targets", {}).get("miou")
         known |= {name: card[name] for name in ("train_seconds", "steps")}
         return {
             **{name: value if words.known(value) else None for name, value in known.items()},
             **self.supervised(trial.network.digest),
-            "teacher_seconds": sum(self._card(digest)["train_seconds"] for digest in teachers),
+            "teacher_seconds": sum(read_json(path, "teacher", CARD)["train_seconds"] for path in teachers),
             "cache_bytes": sum(
                 self._bytes(digest) for stage in INDEXED for digest in _fed(trial.network, stage.name)
             ),
@@ -141,6 +142,16 @@ class Gathered:
         paths = self._plan.home(job).shards(job.stage, data["train"], data["shards"])
         found = (self._store.find(job.stage, key) for key in read_index(paths, job.stage).values())
         return sum(entry.meta["entry_bytes"] for entry in found if entry)
+
+
+def teacher_cards(plan: Plan, labels: Job) -> list[Path]:
+    """The cards of the trained teachers that made some soft labels, whether or not they are there."""
+    teachers = labels.fed_by.get("teacher", ())
+    if labels.digest not in plan.own:
+        return [plan.home(job).card("teacher") for job in teachers]
+    own, seed = plan.home(labels), plan.config["seed"]  # the run keeps teachers of other seeds apart
+    seeds = (job.config["seed"] for job in teachers)
+    return [own.teacher(None if other == seed else other).with_name(CARD) for other in seeds]
 
 
 def _fed(job: Job, stage: str) -> list[str]:
