@@ -22,10 +22,14 @@ CLASSES = {"background": (54, 62, 78), "road": (128, 64, 128), "car": (64, 0, 12
 
 
 class Server:
-    """The verb in a process of its own. Close it by `with`; `kill` and `start` again in between."""
+    """The verb in a process of its own. Close it by `with`; `kill` and `start` again in between.
+
+    Its results lie beside its state by default: those of the checkout may hold a student.
+    """
 
     def __init__(self, root: Path, state: Path, *words: str, port: int = 0) -> None:
-        self.root, self._state, self._words, self._port = root, state, words, port
+        results = () if "--results" in words else ("--results", str(state / "results"))
+        self.root, self._state, self._words, self._port = root, state, (*words, *results), port
         self.start()
 
     def __enter__(self) -> Server:
