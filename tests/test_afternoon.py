@@ -42,12 +42,12 @@ SMALL = {
     "pretrained": None,
     "channels": 16,
     "batch_norm": "train",
-    "steps": 120,
+    "steps": 240,
     "batch_size": 3,
     "crop": [160, 160],
     "learning_rate": 4.0e-3,
 }
-"""A network that two cores train in two minutes."""
+"""A network that two cores train in two minutes; half of the steps hit only 9 to 12 of 15 held-out clicks."""
 
 
 def places(t: int) -> list[tuple[int, int, int]]:
