@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
+
+from typer import Typer
+from typer.main import get_command_name
+from typer.models import CommandInfo
 
 from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     ask,
@@ -39,7 +45,7 @@ def main() -> None:
     """Run a verb; what a user can mend ends in one line and exit status 1, or 3 for a disk's failure."""
     _read_names_as_utf8()
     try:
-        app()
+        app_for(sys.argv[1:])()
     except (ValueError, LookupError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not out_of_memory(error):
             raise
@@ -48,6 +54,36 @@ def main() -> None:
         print(masked(f"weclick: error: {_told(error)}"), file=sys.stderr)
         print("weclick: WECLICK_TRACEBACK=1 shows where in the code", file=sys.stderr)
         raise SystemExit(UNCHECKED_STATUS if isinstance(error, UnreadableError) else 1) from error
+
+
+def app_for(words: Iterable[str]) -> Typer:
+    """The application with the one verb that a command line asks for; whole, if it asks for none.
+
+    To build the options of all verbs takes longer than a stage that has nothing to do.
+    """
+    asked = _verb(words)
+    verbs = [info for info in app.registered_commands if asked == _name(info)]
+    groups = [info for info in app.registered_groups if asked == info.name]
+    if not verbs and not groups:
+        return app
+    alone = copy(app)
+    alone.registered_commands, alone.registered_groups = verbs, groups
+    return alone
+
+
+def _verb(words: Iterable[str]) -> str:
+    """The first word that is neither an option nor the value of `--log`, the one option before verbs."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--log":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def _name(verb: CommandInfo) -> str:
+    return verb.name or get_command_name(verb.callback.__name__ if verb.callback else "")
 
 
 def _read_names_as_utf8() -> None:
