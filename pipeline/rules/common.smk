@@ -9,10 +9,18 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from weclick.common.code_digest import code_digest
-from weclick.common.config import check_masks, check_source, load_configs, select
+from weclick.common.config import (
+    check_masks,
+    check_serves,
+    check_source,
+    check_trained,
+    load_configs,
+    select,
+)
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
+from weclick.common.stages import takes
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
 from weclick.runs.downloads import missing_packages, offline_words
@@ -23,6 +31,7 @@ from weclick.runs.teachers import teachers_of, trains_teacher
 try:
     # Snakemake's own reading lets a key stand twice and makes False of `no`.
     complete = load_configs(workflow.configfiles, workflow.config_settings.config)
+    check_serves(complete)
     check_masks(complete)
     check_source(complete)
     if missing := missing_packages(complete):
@@ -73,6 +82,20 @@ def shards_of(stage, split):
         f"{RESULTS}/{stage}/{split}/{shard}.json"
         for shard in range(config["data"]["shards"])
     ]
+
+
+def taken_shards(stage, split):
+    """The files of a sharded stage for one split; none if the run does not take the stage."""
+    return shards_of(stage, split) if takes(config, stage) else []
+
+
+def trained_method(wildcards):
+    """No file: the input of a training by which a method is refused that this version does not train."""
+    try:
+        check_trained(config)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from error
+    return []
 
 
 def stage_config(stage):

@@ -1,6 +1,3 @@
-MASKS = [] if config["supervision"] == "clicks" else shards_of("masks", TRAIN)
-
-
 rule masks:
     input:
         shards_of("masks", TRAIN),

@@ -14,7 +14,7 @@ rule report:
         clicks=rules.clicks.output,
         frames=shards_of("frames", TRAIN),
         flow=[shards_of("flow", split) for split in SPLITS],
-        soft_labels=shards_of("soft_labels", TRAIN),
+        soft_labels=taken_shards("soft_labels", TRAIN),
         teacher=(
             [rules.teacher.output.card, rules.teacher.output.metrics]
             if SCORES_TEACHER

@@ -1,4 +1,5 @@
 ONLINE_TEACHER = config["student"]["online"]["teacher"]
+DISTILS = not ONLINE_TEACHER and takes(config, "soft_labels")
 STUDENT_CODE = [
     "weclick.train.stage",
     "weclick.manifest.annotation",
@@ -11,11 +12,12 @@ rule student:
         manifests=shards_of("manifest", TRAIN),
         clicks=rules.clicks.output,
         frames=shards_of("frames", TRAIN),
-        masks=MASKS,
-        flow=[] if ONLINE_TEACHER else shards_of("flow", TRAIN),
-        soft_labels=[] if ONLINE_TEACHER else shards_of("soft_labels", TRAIN),
+        masks=taken_shards("masks", TRAIN),
+        flow=shards_of("flow", TRAIN) if DISTILS else [],
+        soft_labels=shards_of("soft_labels", TRAIN) if DISTILS else [],
         online_teacher=ONLINE_TEACHER or [],
         validation=shards_of("manifest", VAL),
+        method=trained_method,
     output:
         weights=f"{RESULTS}/student/model.safetensors",
         card=f"{RESULTS}/student/model.json",

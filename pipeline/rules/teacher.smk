@@ -3,8 +3,9 @@ rule teacher:
         manifests=shards_of("manifest", TRAIN),
         clicks=rules.clicks.output,
         frames=shards_of("frames", TRAIN),
-        masks=MASKS,
+        masks=taken_shards("masks", TRAIN),
         validation=shards_of("manifest", VAL),
+        method=trained_method,
     output:
         weights=f"{RESULTS}/teacher/model.safetensors",
         card=f"{RESULTS}/teacher/model.json",

@@ -189,7 +189,7 @@ def test_unreadable_sources(tmp_path):
 
 def test_a_stage_sees_its_sections_alone():
     complete = complete_config({})
-    assert set(select(complete, "flow")) == {"cache", "flow", "window", "evaluate"}
+    assert set(select(complete, "flow")) == {"cache", "serves", "flow", "window", "evaluate"}
     assert select(complete, "flow")["evaluate"] == {"max_gap_frames": 4}
     select(complete, "student")["student"]["steps"] = 1
     assert complete["student"]["steps"] != 1

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_type_hints, is_typeddict
 
 import pytest
 
-from weclick.common.config import SECTIONS
+from weclick.common.config import RESOLVED, SECTIONS
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, Selection
 
@@ -29,7 +29,9 @@ def differences(section: type, schema: dict[str, Any], path: str = "") -> list[s
     for key in sorted(hints.keys() & parts.keys()):
         hint, part = hints[key], parts[key]
         if "properties" not in part:
-            told += [] if hint == type_of(part) else [f"{path}{key}: {hint}, expected {type_of(part)}"]
+            expected = type_of(part)
+            complete = hint | None if f"{path}{key}" in RESOLVED else hint
+            told += [] if complete == expected else [f"{path}{key}: {hint}, expected {expected}"]
         elif not is_typeddict(hint):
             told.append(f"{path}{key}: {hint}, expected a section")
         else:

@@ -6,7 +6,19 @@ import re
 import pytest
 
 from weclick import cli
-from weclick.common.stages import INDEXED, KINDS, MODELS, ROLES, STAGES, STEPS, Stage, taken_by
+from weclick.common.stages import (
+    INDEXED,
+    KINDS,
+    MODELS,
+    ROLES,
+    STAGES,
+    STEPS,
+    TRAINED,
+    Stage,
+    losses_off,
+    taken_by,
+    takes,
+)
 
 OTHER_FILE = {"toy": "manifest"}
 """Stages whose rule lies in the file of another one."""
@@ -67,7 +79,28 @@ def test_names_folders_and_kinds_do_not_clash():
 
 
 def test_masks_are_no_step_of_a_run_that_learns_from_clicks():
-    assert [stage.name for stage in STEPS if stage not in taken_by({"supervision": "clicks"})] == ["masks"]
-    assert taken_by({}) == taken_by({"supervision": "clicks"})
+    assert left_out({"supervision": "clicks"}) == left_out({"supervision": "proxies"}) == {"masks"}
+    assert taken_by({}) == taken_by({"supervision": None}) == taken_by({"supervision": "clicks"})
     assert taken_by({"supervision": "masks"}) == taken_by({"supervision": "both"}) == STEPS
     assert taken_by({}, INDEXED) == tuple(stage for stage in INDEXED if stage.name != "masks")
+
+
+def test_a_method_takes_its_own_stages():
+    assert left_out({"method": "f2f"}) == {"masks", "teacher", "soft_labels"}
+    networks = {"teacher", "soft_labels", "student", "evaluate"}
+    assert left_out({"method": "two_stream"}) == left_out({"method": "maskconsist"}) == {"masks"} | networks
+    assert takes({"method": "weclick"}, "toy")
+    assert takes({"method": "weclick"}, "teacher")
+    assert not takes({"method": "f2f"}, "teacher")
+    assert TRAINED == ("weclick", "f2f")
+
+
+def test_losses_whose_food_no_stage_makes_are_off():
+    online = {"online": {"teacher": None}}
+    assert losses_off({"method": "weclick", "student": online}) == frozenset()
+    assert losses_off({"method": "f2f", "student": online}) == {"kd", "mfd"}
+    assert losses_off({"method": "f2f", "student": {"online": {"teacher": "a.safetensors"}}}) == frozenset()
+
+
+def left_out(config):
+    return {stage.name for stage in STEPS if stage not in taken_by(config)}

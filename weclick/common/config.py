@@ -16,7 +16,7 @@ from jsonschema.exceptions import ValidationError
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import load_schema, validator
 from weclick.common.sections import Config, Selection
-from weclick.common.stages import STAGES
+from weclick.common.stages import METHODS, STAGES, TRAINED, losses_off
 from weclick.common.typed import typed, with_whole_paths
 from weclick.common.words import masked
 from weclick.common.yaml_files import NULLS, is_ambiguous, parse_yaml, read_yaml, resolved
@@ -26,8 +26,13 @@ _CONTROLS = "write a text that is not empty, without line breaks or other contro
 VERSION = 1
 """Version of the configuration's keys and their meaning. It rises when an old file would mislead."""
 
+_BY_METHOD = {stage.name for stage in STAGES if stage.methods}
+
 SECTIONS = {stage.name: stage.reads for stage in STAGES}
 """What each stage reads of the configuration. A change there runs it again. The report shows all."""
+
+RESOLVED = ("serves", "supervision")
+"""Keys whose null stands for what the method says. In a complete configuration they are never null."""
 
 RENAMED = {"flow.stride": "flow.stride_px"}
 """Old name of a key -> its name now, in the same section. The old one is still read, with a hint."""
@@ -66,13 +71,60 @@ def _checked(values: dict[str, Any], source: str) -> Config:
     ]
     if told:
         raise ConfigError(masked(f"{source}: " + "; ".join(told)))
-    config = cast("Config", _fill(values, schema))  # its types are those of the schema
+    config = _resolved(cast("Config", _fill(values, schema)), source)  # its types are those of the schema
     if config["data"]["name"] == "toy" and set("{}") & set(config["data"]["root"]):
         raise ConfigError(
             f"{source}: data.root is {config['data']['root']!r}, where the toy street is drawn, but "
             "Snakemake reads braces otherwise; name a folder without braces"
         )
     return config
+
+
+def _resolved(config: Config, source: str) -> Config:
+    """The configuration with what `serves` and `supervision` stand for."""
+    method, allowed = config["method"], METHODS[config["method"]].supervisions
+    supervision = config["supervision"] or allowed[0]
+    if supervision not in allowed:
+        raise ConfigError(
+            f"{source}: supervision is {supervision!r}, but method {method} learns from "
+            f"{' or '.join(allowed)}; leave supervision out, or choose another method"
+        )
+    served = config["serves"] or [method]
+    return {**config, "serves": [each for each in METHODS if each in served], "supervision": supervision}
+
+
+def _with_open_choices(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A complete configuration with null for what null stands for, so that another method decides anew."""
+    if "method" not in config:
+        return dict(config)
+    meant = {"serves": [config["method"]], "supervision": METHODS[config["method"]].supervisions[0]}
+    return {key: None if key in meant and value == meant[key] else value for key, value in config.items()}
+
+
+def check_serves(config: Config) -> None:
+    """Check that manifest and flow are made for the method that is trained.
+
+    Raises:
+        ConfigError: `serves` does not name the method.
+    """
+    if config["method"] not in config["serves"]:
+        raise ConfigError(
+            f"method is {config['method']!r}, but serves is [{', '.join(config['serves'])}]; set serves: "
+            f"[{', '.join([*config['serves'], config['method']])}], or leave serves out"
+        )
+
+
+def check_trained(config: Mapping[str, Any]) -> None:
+    """Check that this version trains the networks of the method.
+
+    Raises:
+        ConfigError: it only makes what comes before them.
+    """
+    if config["method"] not in TRAINED:
+        raise ConfigError(
+            f"method is {config['method']!r}, whose networks this version does not train; ask for its stages "
+            f"manifest, frames and flow, or set method: {' or '.join(TRAINED)}"
+        )
 
 
 def check_masks(config: Config) -> None:
@@ -212,7 +264,7 @@ def changed_config(config: Mapping[str, Any], *changes: Mapping[str, Any], sourc
     Raises:
         ConfigError: as in `complete_config`.
     """
-    merged = deepcopy(dict(config))
+    merged = deepcopy(_with_open_choices(config))
     for change in changes:
         _merge(merged, _renamed(change, source))
     return complete_config(merged, source=source)
@@ -224,7 +276,15 @@ def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def select(config: Mapping[str, Any], stage: str) -> Selection:
-    """The part of a complete configuration that a stage may read (see SECTIONS)."""
+    """The part of a complete configuration that a stage may read (see SECTIONS).
+
+    Losses that the run has nothing for have no weight, and their defaults: nothing of them is read.
+
+    Raises:
+        ConfigError: the stage comes after networks that this version does not train.
+    """
+    if stage in _BY_METHOD:
+        check_trained(config)
     chosen: dict[str, Any] = {}
     for path in SECTIONS[stage]:
         section, _, key = path.partition(".")
@@ -232,6 +292,8 @@ def select(config: Mapping[str, Any], stage: str) -> Selection:
             chosen.setdefault(section, {})[key] = config[section][key]
         else:
             chosen[section] = deepcopy(config[section])
+    for loss in losses_off(config) & chosen.keys():
+        chosen[loss] = {**_fill({}, load_schema("config")["properties"][loss]), "weight": 0.0}
     return cast("Selection", chosen)  # mypy cannot follow sections that are looked up by name
 
 

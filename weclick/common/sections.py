@@ -16,7 +16,8 @@ TIMM = "timm/"
 
 Estimator = Literal["dis", "flownet2", "raft"]
 Mask = Literal["forward_backward", "photometric"]
-Supervision = Literal["clicks", "masks", "both"]
+Method = Literal["weclick", "f2f", "two_stream", "maskconsist"]
+Supervision = Literal["clicks", "masks", "both", "proxies"]
 Mix = Literal["human", "masks", "human_else_masks"]
 
 
@@ -294,10 +295,12 @@ class ExperimentSection(TypedDict):
 
 
 class Config(TypedDict):
-    """A complete configuration."""
+    """A complete configuration. `serves` and `supervision` are never null in it."""
 
     version: Literal[1]
     results: str
+    method: Method
+    serves: list[Method]
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     devices: int
@@ -330,6 +333,7 @@ class Selection(TypedDict, total=False):
     If a stage reads only one value of a section, the section holds only that value.
     """
 
+    serves: list[Method]
     seed: int
     cache: CacheSection
     data: DataSection

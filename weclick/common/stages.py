@@ -6,10 +6,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from weclick.common.sections import Role
+from weclick.common.sections import Method, Role, Supervision
 
 MODELS = "models"
 """Kind of the store entries that hold a trained network."""
+
+
+@dataclass(frozen=True)
+class MethodStages:
+    """What a method learns from, and where it ends.
+
+    Attributes:
+        supervisions: that it can learn from; the first is meant where the configuration says null.
+        last: the stages whose networks are scored and shown; empty if this version trains none of it.
+    """
+
+    supervisions: tuple[Supervision, ...]
+    last: tuple[Role, ...] = ()
+
+
+METHODS: dict[Method, MethodStages] = {
+    "weclick": MethodStages(get_args(Supervision), last=("student",)),
+    "f2f": MethodStages(("proxies",), last=("student",)),
+    "two_stream": MethodStages(get_args(Supervision)),
+    "maskconsist": MethodStages(get_args(Supervision)),
+}
+"""The methods, in the order in which `serves` lists them."""
+
+TRAINED: tuple[Method, ...] = tuple(name for name, method in METHODS.items() if method.last)
+"""The methods that this version trains. Of the others it makes what comes before any network."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +51,8 @@ class Stage:
         sharded: whether it writes one file for each shard of a split.
         kind: of the store entries that it makes; empty if it makes none.
         fed_by: the stages whose files its rule reads. See also NEEDED_BY.
-        unless: the `supervision` of a run that needs no such stage; empty if all need it.
+        methods: the methods that take it; empty if all do.
+        supervisions: the `supervision` of the runs that take it; empty if all do.
     """
 
     name: str
@@ -36,7 +62,8 @@ class Stage:
     sharded: bool = False
     kind: str = ""
     fed_by: tuple[str, ...] = ()
-    unless: str = ""
+    methods: tuple[Method, ...] = ()
+    supervisions: tuple[Supervision, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -48,7 +75,7 @@ STAGES = (
     Stage("toy", reads=("data",)),
     Stage(
         "manifest",
-        reads=("data", "clicks.mix", "window", "evaluate.max_gap_frames"),
+        reads=("data", "serves", "clicks.mix", "window", "evaluate.max_gap_frames"),
         folder="manifest",
         splits=("train", "val"),
         sharded=True,
@@ -72,11 +99,11 @@ STAGES = (
         sharded=True,
         kind="masks",
         fed_by=("manifest",),
-        unless="clicks",
+        supervisions=("masks", "both"),
     ),
     Stage(
         "flow",
-        reads=("cache", "flow", "window", "evaluate.max_gap_frames"),
+        reads=("cache", "serves", "flow", "window", "evaluate.max_gap_frames"),
         folder="flow",
         splits=("train", "val"),
         sharded=True,
@@ -99,6 +126,7 @@ STAGES = (
         splits=("train",),
         kind=MODELS,
         fed_by=("manifest", "clicks", "frames", "masks"),
+        methods=("weclick",),
     ),
     Stage(
         "soft_labels",
@@ -108,6 +136,7 @@ STAGES = (
         sharded=True,
         kind="soft_labels",
         fed_by=("manifest", "flow", "teacher"),
+        methods=("weclick",),
     ),
     Stage(
         "student",
@@ -128,6 +157,7 @@ STAGES = (
         splits=("train",),
         kind=MODELS,
         fed_by=("manifest", "clicks", "frames", "masks", "flow", "soft_labels"),
+        methods=TRAINED,
     ),
     Stage(
         "evaluate",
@@ -135,6 +165,7 @@ STAGES = (
         folder="evaluation",
         splits=("val",),
         fed_by=("manifest", "clicks", "flow", "teacher", "student"),
+        methods=TRAINED,
     ),
     Stage("report"),  # shows the whole configuration
     Stage("lock"),
@@ -165,11 +196,37 @@ SCORES = "metrics.json"
 
 
 def taken_by(config: Mapping[str, Any], stages: Iterable[Stage] = STEPS) -> tuple[Stage, ...]:
-    """Those of some stages that a run takes.
+    """Those of some stages that a run takes. This alone decides which stages a run has.
 
     Args:
-        config: of the run; one that knows no `supervision` yet learns from clicks.
+        config: of the run; one that knows no `method` or `supervision` yet is WeClick's, and learns from
+            clicks.
         stages: in the order of the data.
     """
-    supervision = config.get("supervision", "clicks")
-    return tuple(stage for stage in stages if stage.unless != supervision)
+    method = config.get("method", "weclick")
+    supervision = config.get("supervision") or METHODS[method].supervisions[0]
+    return tuple(
+        stage
+        for stage in stages
+        if method in (stage.methods or METHODS) and supervision in (stage.supervisions or (supervision,))
+    )
+
+
+def takes(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a run takes the stage of a name, see `taken_by`."""
+    return name in {stage.name for stage in taken_by(config, STAGES)}
+
+
+def losses_off(config: Mapping[str, Any]) -> frozenset[str]:
+    """The losses that a student does without: the run takes no stage that makes what they need.
+
+    A teacher in the training's loop (`student.online`) needs no such stage.
+
+    Args:
+        config: of the run, complete.
+    """
+    if config["student"]["online"]["teacher"]:
+        return frozenset()
+    return frozenset(
+        loss for stage, losses in NEEDED_BY.items() if not takes(config, stage) for loss in losses
+    )

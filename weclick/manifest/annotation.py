@@ -20,6 +20,9 @@ from weclick.manifest.clips import Clip, Frame, Manifest
 FREE = "background"
 """Name of the class whose masks cost nothing: they are what the other masks leave."""
 
+MASKED = ("masks", "both")
+"""Values of `supervision` with which networks learn from masks."""
+
 Target = tuple[str, int]
 """Id of a clip, and position of a target in its frames."""
 
@@ -43,7 +46,7 @@ class Annotated:
     @property
     def masked(self) -> int:
         """Number of the targets whose mask may be used."""
-        clips = self.manifest.clips if self.supervision != "clicks" else ()
+        clips = self.manifest.clips if self.supervision in MASKED else ()
         return sum(clip.frames[target].label is not None for clip in clips for target in clip.targets)
 
 
@@ -61,7 +64,7 @@ def check_labelled(split: str, clips: Iterable[Clip], supervision: Supervision) 
     """
     targets = [(clip.id, clip.frames[target]) for clip in clips for target in clip.targets]
     bare = [f"frame {frame.name} of clip {clip}" for clip, frame in targets if frame.label is None]
-    if not bare or supervision == "clicks" or (supervision == "both" and len(bare) < len(targets)):
+    if not bare or supervision not in MASKED or (supervision == "both" and len(bare) < len(targets)):
         return
     other = "clicks" if len(bare) == len(targets) else "both, with which they learn from clicks"
     raise InputError(
@@ -84,7 +87,8 @@ def annotated(
     as all other pixels, and most of them lie on small things.
 
     With a budget, targets are taken in the order of `in_order` until the minutes are used up. With both,
-    masks get the first half of the minutes, and clicks on the frames after them the second half.
+    masks get the first half of the minutes, and clicks on the frames after them the second half. Proxy labels
+    are no annotation of people, and no budget holds for them.
 
     Args:
         manifest: the training split.
@@ -97,6 +101,8 @@ def annotated(
     Raises:
         InputError: a label is missing (see `check_labelled`), or the minutes do not pay for a single frame.
     """
+    if supervision == "proxies":
+        return Annotated(manifest, clicks, supervision)
     check_labelled(manifest.split, manifest.clips, supervision)
     order, costs = in_order(manifest.clips), _Costs(manifest, clicks, options)
     if options["minutes"] is None or not order:

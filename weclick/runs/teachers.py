@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from weclick.common.stages import takes
 from weclick.runs.layout import Layout
 
 
@@ -16,8 +17,10 @@ def teachers_of(config: Mapping[str, Any]) -> list[int | str]:
         config: a configuration. What a lock of an earlier version lacks has its default.
 
     Returns:
-        None of them if an ONNX file or a folder makes the soft labels.
+        None of them if an ONNX file or a folder makes the soft labels, or the method learns from none.
     """
+    if not takes(config, "soft_labels"):
+        return []
     section = config.get("soft_labels", {})
     if section.get("source", "teacher") != "teacher":
         return []

@@ -15,6 +15,7 @@ from weclick.common.findings import Finding, many
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
 from weclick.common.spread import spread_to_ends
+from weclick.common.stages import takes
 from weclick.datasets import Dataset, open_dataset
 from weclick.datasets.base import trim
 from weclick.datasets.digests import file_digests
@@ -62,7 +63,7 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     for split, clips in splits.items():
         findings += _check_frames(dataset, split, clips, quick)
         findings += unscored_findings(dataset, split) + far[split]
-        findings += _check_labels(dataset, split, clips, quick, masked=config["supervision"] != "clicks")
+        findings += _check_labels(dataset, split, clips, quick, masked=takes(config, "masks"))
     findings += _check_masks(config, splits[data["train"]])
     if dataset.click_file:
         findings += check_clicks(dataset, data["train"], splits[data["train"]])
@@ -163,7 +164,7 @@ def _frame_fault(root: Path, frame: Frame, first: Frame) -> str:
 
 def _check_masks(config: Config, clips: Sequence[Clip]) -> list[Finding]:
     """Look whether targets have the labels that networks shall learn from."""
-    if config["supervision"] == "clicks":
+    if not takes(config, "masks"):
         return []
     targets = [clip.frames[target] for clip in clips for target in clip.targets]
     try:

@@ -6,17 +6,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weclick.common.config import ConfigError, changed_config, check_masks, check_source
+from weclick.common.config import (
+    ConfigError,
+    changed_config,
+    check_masks,
+    check_serves,
+    check_source,
+    check_trained,
+)
 from weclick.common.flat import flatten, is_number, spell
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ExperimentSection, Role
-from weclick.common.stages import STEPS
+from weclick.common.stages import STEPS, takes
 from weclick.common.typed import part_of
 
-CHANGEABLE = tuple(
-    dict.fromkeys(path.partition(".")[0] for step in STEPS for path in step.reads if path != "seed")
+CHANGEABLE = (
+    "method",
+    *dict.fromkeys(path.partition(".")[0] for step in STEPS for path in step.reads if path != "seed"),
 )
-"""Sections that a step reads. What no step reads would change nothing; seeds are the experiment's own."""
+"""The method, and sections that a step reads. What no step reads would change nothing; seeds are the
+experiment's own."""
 
 KEPT = ("cache",)
 """Of these, the sections that all arms share."""
@@ -83,10 +92,16 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
             f"{where}: student.online.teacher is the same for all arms; set it in the configuration itself"
         )
     try:
+        check_trained(made)
+        check_serves(made)
         check_masks(made)
         check_source(made)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+    if not takes(made, arm.scores):
+        raise ConfigError(
+            f"{where}: scores the {arm.scores}, but method {made['method']} trains none; set scores: student"
+        )
     return made
 
 

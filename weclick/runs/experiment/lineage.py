@@ -16,7 +16,7 @@ from weclick.common.config import select
 from weclick.common.digest import canonical_json
 from weclick.common.flat import evenly
 from weclick.common.sections import Config, Role
-from weclick.common.stages import NEEDED_BY, ROLES, STAGES
+from weclick.common.stages import NEEDED_BY, ROLES, STAGES, losses_off, takes
 from weclick.runs.teachers import trained_seeds
 
 DIGITS = 12
@@ -70,7 +70,9 @@ class Job:
 def feeders(config: Config, stage: str) -> tuple[str, ...]:
     """The stages that feed a stage with this configuration."""
     return tuple(
-        name for name in _FED_BY[stage] if (stage, name) not in _ONLY_IF or _ONLY_IF[stage, name](config)
+        name
+        for name in _FED_BY[stage]
+        if takes(config, name) and ((stage, name) not in _ONLY_IF or _ONLY_IF[stage, name](config))
     )
 
 
@@ -116,17 +118,16 @@ def _with_seed(config: Config, seed: int) -> Config:
 def _distils(config: Config, stage: str) -> bool:
     """Whether a student of this configuration reads what a stage has stored."""
     losses: Mapping[str, Any] = config  # mypy cannot follow sections that are looked up by name
-    in_loop = config["student"]["online"]["teacher"]
-    return not in_loop and any(losses[loss]["weight"] for loss in NEEDED_BY[stage])
+    if config["student"]["online"]["teacher"]:
+        return False
+    return any(losses[loss]["weight"] for loss in NEEDED_BY[stage] if loss not in losses_off(config))
 
 
 _ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
     ("manifest", "toy"): lambda config: config["data"]["name"] == "toy",
-    ("teacher", "masks"): lambda config: config["supervision"] != "clicks",
-    ("student", "masks"): lambda config: config["supervision"] != "clicks",
     ("soft_labels", "teacher"): lambda config: bool(trained_seeds(config)),
     ("soft_labels", "flow"): lambda config: config["soft_labels"]["fuse"]["neighbours"] > 0,
     ("student", "flow"): lambda config: _distils(config, "flow"),
     ("student", "soft_labels"): lambda config: _distils(config, "soft_labels"),
 }
-"""(a stage, one that may feed it) -> whether it does. Those that are not listed always do."""
+"""(a stage, one that may feed it) -> whether it does. Those that are not listed do if the run takes them."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from weclick.common.config import ConfigError
 from weclick.common.sections import Config, ExperimentSection
+from weclick.common.stages import takes
 from weclick.runs.ablation import ABLATION, ablation_section
 from weclick.runs.experiment.arms import Arm, arm_config, read_arms
 from weclick.runs.experiment.lineage import Job, Jobs
@@ -97,7 +98,7 @@ def make_plan(config: Config, name: str = "") -> Plan:
         jobs = jobs | {digest: job for digest, job in trial.evaluation.all().items() if digest not in jobs}
     _check_streets(config, jobs.values())
     run = Jobs(config)
-    own = frozenset(run.of(stage).digest for stage in SHARED)
+    own = frozenset(run.of(stage).digest for stage in SHARED if takes(config, stage))
     return Plan(name or str(section["name"]), section, config, arms, tuple(trials), jobs, own)
 
 

@@ -17,7 +17,7 @@ from weclick.clicks import ClickTable, generate_clicks
 from weclick.common.config import check_masks, check_source
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config, Role
-from weclick.common.stages import MODELS, ROLES, WEIGHTS
+from weclick.common.stages import MODELS, ROLES, WEIGHTS, takes
 from weclick.datasets import build_manifest, open_dataset
 from weclick.datasets.frames import pack_frames, unpacked_key
 from weclick.flow.stage import compute_flow
@@ -180,7 +180,7 @@ def _frames(run: Facts, part: Manifest, scratch: Store) -> tuple[StagePlan, dict
 
 def _masks(run: Facts, part: Manifest, scratch: Store) -> tuple[list[StagePlan], dict[str, str]]:
     """The stage `masks`; nothing where a run learns from clicks."""
-    if run.config["supervision"] == "clicks":
+    if not takes(run.config, "masks"):
         return [], {}
     rate = masks_rate(run.config, part, scratch, run.budget())
     keys = run.wanted.keys("masks", run.train.clips, run.train.classes)
@@ -335,7 +335,7 @@ def _tried_out(run: Facts, role: Role) -> bool:
 def _packed(run: Facts, small: Manifest, scratch: Store) -> dict[str, dict[str, str]]:
     """What teacher and student read of the data."""
     packed = {"frames": pack_frames(small, store=scratch, **run.config["frames"])}
-    if run.config["supervision"] != "clicks":
+    if takes(run.config, "masks"):
         packed["masks"] = pack_masks(small, store=scratch, **run.config["masks"])
     return packed
 

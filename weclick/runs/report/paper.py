@@ -94,7 +94,8 @@ def _obstacles(results: Results, config: Config) -> Iterator[str]:
     if dataset == "cityscapes" and student["channels"] != 256:
         yield f"this run's head is {student['channels']} channels wide, not 256"
     if config["supervision"] != "clicks":
-        yield "the paper's networks learn from clicks alone, this run's from masks"
+        learned = "proxy labels" if config["supervision"] == "proxies" else "masks"
+        yield f"the paper's networks learn from clicks alone, this run's from {learned}"
     if config["annotation"]["minutes"] is not None:
         yield "this run uses only a part of the annotation"
     if results.train.click_file:

@@ -12,7 +12,7 @@ from weclick.common import stages
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import is_inside, read_json
 from weclick.common.sections import Config
-from weclick.common.stages import CARD, SCORES
+from weclick.common.stages import CARD, SCORES, takes
 from weclick.manifest import Manifest, read_manifests
 from weclick.manifest.click_table import ClickTable
 from weclick.runs.layout import SUMMARY, Layout
@@ -79,6 +79,7 @@ def read_results(folder: Path, config: Config) -> Results:
     train, val = data["train"], data["val"]
     shown = trains_teacher(config) and layout.card("teacher").is_file()  # one of before may lie there
     roles = [role for role in ROLES if role == "student" or shown]
+    soft_labels = layout.found("soft_labels", train) if takes(config, "soft_labels") else []
     summary = layout.ablation / SUMMARY
     return Results(
         folder=folder,
@@ -89,7 +90,7 @@ def read_results(folder: Path, config: Config) -> Results:
             split: read_index(layout.found("flow", split), "flow") for split in dict.fromkeys((train, val))
         },
         frames=read_index(layout.found("frames", train), "frames"),
-        soft_labels=read_index(layout.found("soft_labels", train), "soft_labels"),
+        soft_labels=read_index(soft_labels, "soft_labels"),
         evaluation=_evaluation(require(layout.scores, "evaluate")),
         models={role: read_json(require(layout.card(role), role), role, CARD) for role in roles},
         curves={role: [*read_metrics(require(layout.curves(role), role))] for role in roles},

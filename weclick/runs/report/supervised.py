@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weclick.common import words
 from weclick.common.sections import Config
-from weclick.manifest.annotation import Annotated, annotated
+from weclick.manifest.annotation import MASKED, Annotated, annotated
 from weclick.runs.report.results import Results
 
 
@@ -31,12 +31,13 @@ def supervised(results: Results, config: Config) -> dict[str, str]:
     whole = used.clicks is results.clicks
     frames = sum(len(clip.targets) for clip in results.train.clips) if whole else len(used.clicks.frames)
     clicks = f"{words.plural(len(used.clicks), 'click')} on {words.plural(frames, 'frame')}"
-    parts = {"clicks": [clicks], "masks": [masks], "both": [masks, clicks]}[used.supervision]
-    return {"learned": " and ".join(parts), "labelled": _labelled(used), "budget": budget}
+    parts = {"clicks": [clicks], "masks": [masks], "both": [masks, clicks], "proxies": ["proxy labels"]}
+    learned = " and ".join(parts[used.supervision])
+    return {"learned": learned, "labelled": _labelled(used), "budget": budget}
 
 
 def _labelled(used: Annotated) -> str:
-    if used.supervision == "clicks":
+    if used.supervision not in MASKED:
         return "Nothing else is labelled in training."
     also = " as well" if used.supervision == "both" else ", not from clicks"
     return f"The networks learn from the masks of {words.plural(used.masked, 'frame')}{also}."

@@ -1,0 +1,95 @@
+"""The method: what it resolves, what it refuses, and what stages see of it."""
+
+import json
+
+import pytest
+
+from weclick.common.config import (
+    ConfigError,
+    changed_config,
+    check_serves,
+    check_trained,
+    complete_config,
+    load_config,
+    select,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "serves", "supervision"),
+    [
+        ({}, ["weclick"], "clicks"),
+        ({"supervision": None, "serves": None}, ["weclick"], "clicks"),
+        ({"method": "f2f"}, ["f2f"], "proxies"),
+        ({"method": "f2f", "supervision": "proxies"}, ["f2f"], "proxies"),
+        ({"supervision": "proxies"}, ["weclick"], "proxies"),
+        ({"method": "maskconsist", "supervision": "masks"}, ["maskconsist"], "masks"),
+        ({"serves": ["maskconsist", "f2f", "weclick", "f2f"]}, ["weclick", "f2f", "maskconsist"], "clicks"),
+    ],
+)
+def test_what_null_stands_for(given, serves, supervision):
+    complete = complete_config(given)
+    assert (complete["serves"], complete["supervision"]) == (serves, supervision)
+    assert complete_config(complete) == complete
+
+
+def test_f2f_learns_from_proxy_labels_alone():
+    with pytest.raises(
+        ConfigError, match=r"supervision is 'masks', but method f2f learns from proxies; leave"
+    ):
+        complete_config({"method": "f2f", "supervision": "masks"})
+    with pytest.raises(ConfigError, match="method: 'fnord' is not one of"):
+        complete_config({"method": "fnord"})
+    with pytest.raises(ConfigError, match="serves"):
+        complete_config({"serves": []})
+
+
+def test_the_method_has_to_be_served():
+    check_serves(complete_config({"serves": ["weclick", "f2f"], "method": "f2f"}))
+    with pytest.raises(
+        ConfigError, match=r"method is 'f2f', but serves is \[weclick\]; set serves: \[weclick, f2f\]"
+    ):
+        check_serves(complete_config({"serves": ["weclick"], "method": "f2f"}))
+
+
+@pytest.mark.parametrize("method", ["two_stream", "maskconsist"])
+def test_networks_that_this_version_does_not_train_are_refused(method):
+    complete = complete_config({"method": method})
+    for stage in ("manifest", "clicks", "frames", "masks", "flow"):
+        assert "serves" in select(complete, stage) or stage not in ("manifest", "flow")
+    for stage in ("teacher", "soft_labels", "student", "evaluate"):
+        with pytest.raises(ConfigError, match=f"method is '{method}', whose networks this version does not"):
+            select(complete, stage)
+    check_trained(complete_config({"method": "f2f"}))
+
+
+def test_a_change_of_the_method_decides_anew():
+    clicks = complete_config({"serves": ["weclick", "f2f"]})
+    changed = changed_config(clicks, {"method": "f2f"}, source="arm")
+    assert (changed["serves"], changed["supervision"]) == (["weclick", "f2f"], "proxies")
+    assert changed_config(complete_config({}), {"method": "f2f"}, source="arm")["serves"] == ["f2f"]
+    assert changed_config(changed, {"method": "weclick"}, source="arm") == clicks
+    with pytest.raises(ConfigError, match="arm: supervision is 'masks'"):
+        changed_config(complete_config({"supervision": "masks"}), {"method": "f2f"}, source="arm")
+
+
+def test_a_student_of_f2f_sees_no_distillation():
+    ours = complete_config({"method": "f2f"})
+    assert select(ours, "student")["kd"]["weight"] == select(ours, "student")["mfd"]["weight"] == 0
+    other = changed_config(ours, {"kd": {"temperature": 2.0, "weight": 3.0}}, source="test")
+    assert select(other, "student") == select(ours, "student"), "what it does not read reruns nothing"
+    given = changed_config(ours, {"student": {"online": {"teacher": "a.safetensors"}}}, source="test")
+    assert select(given, "student")["kd"]["weight"] == 1.0
+
+
+def test_what_old_stages_see_stays_the_same():
+    """The text by which Snakemake reruns a stage, and which a verb reads back."""
+    complete = complete_config({})
+    for stage in ("clicks", "frames", "masks", "teacher", "soft_labels", "student", "evaluate"):
+        assert not {"method", "serves"} & select(complete, stage).keys()
+    assert select(complete, "student")["supervision"] == "clicks"
+    assert select(complete, "flow")["serves"] == ["weclick"]
+    ours = complete_config({"method": "f2f"})
+    for stage in ("manifest", "flow", "student"):
+        text = json.dumps(select(ours, stage))
+        assert select(load_config(text), stage) == select(ours, stage)
