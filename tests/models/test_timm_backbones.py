@@ -18,7 +18,7 @@ from weclick.manifest import Classes
 from weclick.models import build_model, normalize
 from weclick.models.build import TIMM, MissingPackageError, imagenet_source
 from weclick.models.inference import fused_for_inference
-from weclick.models.timm_backbones import _same_padding
+from weclick.models.same_padding import same_padding
 from weclick.store.model_file import load_model, model_bytes
 
 LITE0 = SHARED / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"
@@ -122,7 +122,7 @@ def test_padding_is_tensorflows():
     for side, kernel, stride, dilation in product(
         (1, 2, 5, 8, 31, 32), (1, 2, 3, 5), (1, 2, 3, 4), (1, 2, 4)
     ):
-        before, after = _same_padding(side, kernel, stride, dilation)
+        before, after = same_padding(side, kernel, stride, dilation)
         total = get_same_padding(side, kernel, stride, dilation)
         assert (before, after) == (total // 2, total - total // 2)
 

@@ -1,7 +1,8 @@
-"""Segmentation networks: an architecture on a backbone, by name."""
+"""Networks: an architecture on a backbone, by name."""
 
 from weclick.models.backbones import BACKBONES
-from weclick.models.build import ARCHITECTURES, build_model
+from weclick.models.build import ARCHITECTURES, build_classifier, build_model, rebuild
+from weclick.models.classifier import Classifier
 from weclick.models.deeplabv3plus import DeepLabV3Plus
 from weclick.models.network import SegmentationNetwork
 from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize
@@ -12,9 +13,12 @@ __all__ = [
     "BACKBONES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "Classifier",
     "DeepLabV3Plus",
     "PSPNet",
     "SegmentationNetwork",
+    "build_classifier",
     "build_model",
     "normalize",
+    "rebuild",
 ]

@@ -1,16 +1,18 @@
-"""A network from a plain dict of options."""
+"""A network from plain options."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from weclick.models.backbones import BACKBONES, Backbone
+from weclick.models.classifier import Classifier
 from weclick.models.deeplabv3plus import DeepLabV3Plus
 from weclick.models.layers import fcn_head
+from weclick.models.network import SegmentationNetwork
 from weclick.models.pspnet import PSPNet
 from weclick.models.weights import imagenet_weights, load_backbone_weights
 
@@ -19,6 +21,8 @@ ARCHITECTURES: dict[str, type[DeepLabV3Plus] | type[PSPNet]] = {
     "pspnet": PSPNet,
 }
 
+CLASSIFIER = "classifier"
+"""The architecture of a classifier, in its options."""
 
 TIMM = "timm/"
 """Backbones whose names begin so are timm's."""
@@ -89,6 +93,62 @@ def build_model(
         "dropout": _dropout_option(dropout),
     }
     return model
+
+
+def build_classifier(
+    backbone: str,
+    num_classes: int,
+    *,
+    pretrained: str | Path | None = None,
+    hidden: int = 0,
+    batch_norm: Literal["train", "frozen", "sync"] = "frozen",
+    output_stride: int | None = None,
+    dropout: float = 0.5,
+    freeze: bool = False,
+) -> Classifier:
+    """Builds a classifier: (B, 3, H, W) ImageNet-normalised -> maps (B, K, ceil(H/stride), ceil(W/stride)).
+
+    Args:
+        backbone, num_classes, pretrained, batch_norm: as in `build_model`.
+        hidden, dropout, freeze: see `Classifier`.
+        output_stride: of the maps, px; None: 8 for VGG16 as in F2F (Lee et al. 2019), else 16 as in IRN (Ahn
+            et al. 2019).
+
+    Raises:
+        ValueError, MissingPackageError: as in `build_model`.
+    """
+    if output_stride is None:
+        output_stride = 8 if backbone == "vgg16" else 16
+    features = _build_backbone(backbone, output_stride, pretrained)
+    features.set_batch_norm(batch_norm)
+    model = Classifier(features, num_classes, hidden=hidden, dropout=dropout, freeze=freeze)
+    model.options = {
+        "architecture": CLASSIFIER,
+        "backbone": backbone,
+        "num_classes": num_classes,
+        "batch_norm": batch_norm,
+        "output_stride": output_stride,
+        "hidden": hidden,
+        "dropout": float(dropout),
+        "freeze": freeze,
+    }
+    return model
+
+
+def rebuild(options: Mapping[str, Any]) -> SegmentationNetwork:
+    """The structure of a network again, with random weights.
+
+    Args:
+        options: of that network, from its attribute or its model card.
+
+    Raises:
+        ValueError, MissingPackageError: as in `build_model`.
+    """
+    options = {**options, "pretrained": None}
+    if options["architecture"] == CLASSIFIER:
+        del options["architecture"]
+        return build_classifier(**options)
+    return build_model(**options)
 
 
 def imagenet_source(backbone: str) -> tuple[str, Path | None]:

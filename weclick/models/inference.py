@@ -60,6 +60,21 @@ def _tried(model: nn.Module) -> Tensor:
 
 
 @torch.inference_mode()
+def class_scores(model: nn.Module, image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """The score of every class in one frame, by a classifier.
+
+    Args:
+        model: a classifier in eval mode, on `device`.
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (K,) float32 on `device`, 0..1: sigmoids of the maps' means.
+    """
+    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
+    return model(normalize(rgb.float())).float().mean((2, 3))[0].sigmoid()
+
+
+@torch.inference_mode()
 def predict(
     model: nn.Module,
     image: np.ndarray,

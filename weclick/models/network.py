@@ -17,11 +17,13 @@ class SegmentationNetwork(nn.Module):
     Attributes:
         stride: input pixels per logit.
         num_classes: K.
-        options: arguments of `build_model` that build the same structure again.
+        inputs: the fields of a batch that `forward` takes, in order. A training asks for them by name.
+        options: arguments of `rebuild` that build the same structure again.
         auxiliary: on the middle features, (B, C, h, w) -> (B, K, h, w); or None.
     """
 
     stride: int
+    inputs: tuple[str, ...] = ("images",)
 
     def __init__(self, backbone: Backbone, num_classes: int):
         super().__init__()
@@ -47,6 +49,7 @@ class SegmentationNetwork(nn.Module):
         return logits, self.auxiliary(middle)
 
     def drop_auxiliary(self) -> None:
-        """Forget the auxiliary head, which inference does not use, and say so in `options`."""
-        self.auxiliary = None
-        self.options = {**self.options, "auxiliary_head": False}
+        """Forget the auxiliary head, if there is one, and say so in `options`. Inference does not use it."""
+        if self.auxiliary is not None:
+            self.auxiliary = None
+            self.options = {**self.options, "auxiliary_head": False}

@@ -23,3 +23,9 @@ def normalize(rgb: Tensor) -> Tensor:
     rgb = rgb if rgb.is_floating_point() else rgb.to(torch.float32)
     mean, std = (rgb.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (rgb / 255 - mean) / std
+
+
+def denormalize(images: Tensor) -> Tensor:
+    """The inverse of `normalize`: (..., 3, H, W) floating point -> 0..255 of the same shape."""
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images * std + mean) * 255

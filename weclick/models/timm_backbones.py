@@ -7,7 +7,7 @@ counts this file only then, see `Recipe.code_modules`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 
 from weclick.models.backbones import Backbone
 from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD
+from weclick.models.same_padding import SameConv, cells
 from weclick.models.weights import first_line, fit_weights, read_weights
 
 LOW_STRIDE = 4
@@ -50,13 +51,12 @@ class TimmBackbone(Backbone):
         strides, channels = net.feature_info.reduction(), net.feature_info.channels()
         deep = len(strides) - 1
         low = deep - strides[::-1].index(LOW_STRIDE)
-        taken = (low, max(low, deep - 1), deep)
-        self.taken = [(i, strides[i]) for i in taken]
-        self.low_channels, self.middle_channels, self.channels = (channels[i] for i in taken)
-        self.stride = strides[deep]
-        for part in net.modules():
-            if type(part) is Conv2dSame:
-                part.__class__ = _SameConv
+        self.picked = low, max(low, deep - 1), deep
+        self.low_channels, self.middle_channels, self.channels = (channels[i] for i in self.picked)
+        self.strides, self.stride = strides, strides[deep]
+        padding: list[Any] = [part for part in net.modules() if type(part) is Conv2dSame]
+        for part in padding:
+            part.__class__ = SameConv
         mean, std, own_mean, own_std = (
             torch.tensor(values).view(3, 1, 1)
             for values in (IMAGENET_MEAN, IMAGENET_STD, net.default_cfg["mean"], net.default_cfg["std"])
@@ -64,51 +64,19 @@ class TimmBackbone(Backbone):
         self.register_buffer("input_scale", std / own_std)
         self.register_buffer("input_shift", (mean - own_mean) / own_std)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def levels(self, images: Tensor) -> Iterator[Tensor]:
         """See `Backbone`."""
         height, width = images.shape[-2:]
         if self.even:
-            right, below = (_cells(side, self.stride) * self.stride - side for side in (width, height))
+            right, below = (cells(side, self.stride) * self.stride - side for side in (width, height))
             images = pad(images, (0, right, 0, below))
         features = self.net(images * self.input_scale + self.input_shift)
-        low, middle, deep = (
-            features[i][..., : _cells(height, s), : _cells(width, s)] if self.even else features[i]
-            for i, s in self.taken
-        )
-        return low, middle, deep
+        for level, s in zip(features, self.strides, strict=True):
+            yield level[..., : cells(height, s), : cells(width, s)] if self.even else level
 
     def share_statistics(self) -> None:
         """See `Backbone`. Some of timm's batch norms hold an activation, which torch's own way loses."""
         convert_sync_batchnorm(self)
-
-
-class _SameConv(Conv2dSame):
-    """A convolution that pads as TensorFlow does, with timm's numbers.
-
-    timm's own takes the ceiling of a quotient, which an exported graph of free size cannot follow.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', ceil(H/stride), ceil(W/stride))."""
-        (top, below), (left, right) = (
-            _same_padding(*numbers)
-            for numbers in zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
-        )
-        return self._conv_forward(pad(x, (left, right, top, below)), self.weight, self.bias)
-
-
-def _same_padding(side: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Cells before and after a side."""
-    least = dilation * (kernel - 1) + 1 - stride
-    total = least + _cells(side, stride) * stride - side
-    if least < 0:
-        total = max(total, 0)
-    return total // 2, total - total // 2
-
-
-def _cells(side: int, stride: int) -> int:
-    """Cells of a grid that cover a side."""
-    return (side + stride - 1) // stride
 
 
 def timm_backbone(name: str, output_stride: int, pretrained: str | Path | None) -> TimmBackbone:
@@ -230,7 +198,7 @@ def _covers(net: Any, height: int, width: int) -> bool:
     except Exception:  # a network for images of one size alone
         return False
     told = zip(net.feature_info.channels(), net.feature_info.reduction(), strict=True)
-    return shapes == [(1, count, _cells(height, s), _cells(width, s)) for count, s in told]
+    return shapes == [(1, count, cells(height, s), cells(width, s)) for count, s in told]
 
 
 def _load(net: Any, name: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone: torchvision's own by name, or a file with its key names."""
+"""Pretrained weights of a backbone: its publisher's by name, or a file with its key names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from weclick.models.archive import check_archive
 
-CLASSIFIER = ("fc.", "classifier.")
+CLASSIFIER_KEYS = ("fc.", "classifier.")
 """Prefixes of the keys of torchvision's ImageNet classifiers, which a backbone does not have."""
+
+_TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
+TIMM_FILES = {"efficientnet_lite0": f"{_TIMM_RELEASE}/tf_efficientnet_lite0-0aa007d2.pth"}
+"""Backbones whose weights, and whose names in them, are timm's -> the address of these weights."""
 
 _DIGEST_IN_NAME = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})$")
 """torch.hub puts the start of the SHA-256 into names: resnet18-f37072fd.pth. Digits alone may be a date."""
@@ -27,7 +31,7 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
     """Load ImageNet weights into a backbone.
 
     Args:
-        backbone: with torchvision's key names.
+        backbone: with torchvision's key names, or timm's for those of TIMM_FILES.
         name: e.g. resnet18; for "imagenet" it names torchvision's weights, which are downloaded once.
         source: "imagenet", or the path of a .safetensors or .pth file; no code in it is run. If its name
             ends in a digest, as with torchvision's files, the content must match. Classifier keys are
@@ -37,11 +41,24 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | Path) ->
         ValueError: the file is missing, unreadable, of another digest or of a deeper network; or keys are
             missing or have wrong shapes.
     """
-    state = _download(name) if source == "imagenet" else read_weights(Path(source))
+    state = read_pretrained(name, source)
     own = backbone.state_dict()
-    given = {key: value for key, value in state.items() if not key.startswith(CLASSIFIER)}
+    given = {key: value for key, value in state.items() if not key.startswith(CLASSIFIER_KEYS)}
     deeper = [] if name.endswith("_compact") else [key for key in given if key not in own]
-    fit_weights(backbone, given, {key: key for key in own}, beyond=deeper, backbone=name, source=source)
+    fit_weights(
+        backbone,
+        given,
+        {key: key for key in own},
+        beyond=deeper,
+        backbone=name,
+        source=source,
+        naming="timm" if name in TIMM_FILES else "torchvision",
+    )
+
+
+def read_pretrained(name: str, source: str | Path) -> dict[str, Tensor]:
+    """A backbone's weights by name, with those of its classifier; see `load_backbone_weights`."""
+    return _download(name) if source == "imagenet" else read_weights(Path(source))
 
 
 def fit_weights(
@@ -89,8 +106,8 @@ def fit_weights(
 
 
 def imagenet_weights(name: str) -> tuple[str, Path]:
-    """Where torchvision's weights of a backbone come from, and the file in which torch keeps them."""
-    url = _torchvision_weights(name).url
+    """Where the weights of a backbone come from, and the file in which torch keeps them."""
+    url = TIMM_FILES.get(name) or _torchvision_weights(name).url
     return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
@@ -100,7 +117,12 @@ def _torchvision_weights(name: str) -> Any:
 
 def _download(name: str) -> dict[str, Tensor]:
     try:
-        state = _torchvision_weights(name).get_state_dict(progress=True, check_hash=True)
+        if name in TIMM_FILES:
+            state = torch.hub.load_state_dict_from_url(
+                TIMM_FILES[name], map_location="cpu", check_hash=True, weights_only=True
+            )
+        else:
+            state = _torchvision_weights(name).get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
         url, path = imagenet_weights(name)
         raise ValueError(

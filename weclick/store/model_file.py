@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from torch import nn
 from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import schema_fault
-from weclick.manifest import Classes, read_class_list
-from weclick.models import build_model
+from weclick.manifest import Classes, class_list, read_class_list
+from weclick.models import rebuild
 from weclick.models.build import MissingPackageError
 
 Shape = tuple[int, ...]
@@ -35,7 +35,7 @@ class ModelCard:
     """A checkpoint's description of itself: enough to build the network, feed it and name its classes.
 
     Attributes:
-        options: arguments of `build_model`.
+        options: those of `rebuild`.
         classes: the label space.
         shrink: the network was trained on frames at 1/shrink of their size.
     """
@@ -47,7 +47,7 @@ class ModelCard:
 
 def model_bytes(model: nn.Module, classes: Classes, *, shrink: int = 1) -> bytes:
     """A network's weights and its card as the content of a .safetensors file."""
-    card = {"options": model.options, "classes": asdict(classes), "shrink": shrink}
+    card = {"options": model.options, "classes": class_list(classes), "shrink": shrink}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return save(state, metadata={"weclick": json.dumps(card, sort_keys=True)})
 
@@ -120,10 +120,11 @@ def _described(path: Path, text: str | None) -> tuple[nn.Module, ModelCard]:
         if any(faults) or type(raw.get("shrink", 1)) is not int:
             raise ValueError("; ".join(filter(None, faults)) or f"shrink is {raw['shrink']!r}")
         card = ModelCard(raw["options"], read_class_list(raw["classes"]), raw.get("shrink", 1))
-        if not 1 <= card.shrink <= MAX_SHRINK or card.options["channels"] > MAX_CHANNELS:
-            raise ValueError(f"shrink {card.shrink} or channels {card.options['channels']} is out of range")
+        width = max(card.options.get(name, 0) for name in ("channels", "hidden"))
+        if not 1 <= card.shrink <= MAX_SHRINK or width > MAX_CHANNELS:
+            raise ValueError(f"shrink {card.shrink} or channels {width} is out of range")
         with torch.device("meta"):  # takes no memory, whatever sizes the card claims
-            return build_model(**{**card.options, "pretrained": None}), card
+            return rebuild(card.options), card
     except MissingPackageError as error:
         raise InputError(f"{path}: cannot be used here: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
