@@ -15,7 +15,7 @@ from weclick.common.errors import InputError
 from weclick.manifest.click_log import LoggedClick
 from weclick.manifest.clips import Classes, Clip
 from weclick.manifest.frame_size import frame_size
-from weclick.manifest.names import ClipNames, nearest, same_name
+from weclick.manifest.names import ClipNames, nearest, same_name, video_name
 from weclick.manifest.people import Origin
 
 WRITERS: dict[str, Callable[[Sheet], str]] = {
@@ -67,7 +67,7 @@ def _frame(clip: Clip, position: int, root: Path, clicks: Sequence[SheetClick]) 
         position=position,
         frames=len(clip.frames),
         size=frame_size(root / frame.image),
-        video=file if is_video else "",
+        video=video_name(clip) if is_video else "",
         image=f"{clip.id}/{frame.name}.png" if is_video else f"{clip.id}/{file}",
         clicks=tuple(sorted(clicks, key=itemgetter(0, 1, 2))),
     )

@@ -1,14 +1,20 @@
-"""Rows of an HDF5 file that others wrote: what it promises is bounded before anything is allocated."""
+"""Rows in an HDF5 file. What one promises that others wrote is bounded before anything is allocated."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+
+from weclick.common.digest import canonical_json
+from weclick.common.files import write_bytes
 
 ROWS, ROWS_BYTES = 2**22, 2**28
 """The most rows that are read, and the memory that they may take."""
@@ -19,6 +25,48 @@ _VALUES = (h5py.h5t.TypeStringID, h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID, 
 """What an attribute may hold. HDF5 crashes the process at some false lists of any length and references."""
 
 _PLAIN = {(), (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE), (h5py.h5z.FILTER_DEFLATE,)}
+
+
+def write_rows(path: Path, name: str, rows: np.ndarray, attributes: Mapping[str, Any]) -> None:
+    """Write rows as a dataset of a file of its own, at once and whole; equal rows give equal files.
+
+    Args:
+        path: of the file.
+        name: of the dataset.
+        rows: (N,) with named columns.
+        attributes: of the dataset; `sha256`, the digest of rows and attributes, is added.
+    """
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        dataset = file.create_dataset(
+            name, data=rows, track_times=False, compression="gzip", shuffle=True, maxshape=(None,)
+        )
+        dataset.attrs.update({**attributes, "sha256": rows_digest(rows, attributes)})
+    write_bytes(path, content.getvalue())
+
+
+def rows_digest(rows: np.ndarray, attributes: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over the content of a file."""
+    told = {name: str(value) for name, value in attributes.items()}
+    digest = hashlib.sha256(canonical_json([str(rows.dtype.names), told]).encode())
+    digest.update(np.ascontiguousarray(rows).tobytes())
+    return digest.hexdigest()
+
+
+def text_type(column: Sequence[bytes]) -> np.dtype:
+    """The type of a column of texts. They have a fixed length, since only those are compressed."""
+    return h5py.string_dtype("utf-8", max(map(len, column), default=1) or 1)
+
+
+def holds_rows(path: Path, name: str) -> bool:
+    """Whether a file has a dataset of that name. One that cannot be read has none."""
+    try:
+        read_rows(path, name)
+    except MemoryError:  # says nothing about the file
+        raise
+    except Exception:  # a damaged file fails anywhere in HDF5; whoever reads it tells what is wrong
+        return False
+    return True
 
 
 def read_rows(path: Path, name: str) -> tuple[np.ndarray, dict[str, Any]]:

@@ -10,13 +10,14 @@ from typing import Literal
 
 import numpy as np
 
+from weclick.clicks.class_names import class_id_of
 from weclick.clicks.scribbles import Placed, middles, scribble_pixels, scribbles_of, uncrossed
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding, many
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.click_table import POINT
 from weclick.manifest.frame_size import frame_size
-from weclick.manifest.names import ClipNames, nearest, plain
+from weclick.manifest.names import ClipNames
 from weclick.manifest.people import Origin, PersonsClick, read_people
 
 Points = dict[tuple[str, str], np.ndarray]
@@ -64,7 +65,7 @@ def import_clicks(manifest: Manifest, of: Literal["targets", "scored"] = "target
     names, table = ClipNames(manifest.clips), _Table(manifest.shrink, whole_scribbles=of == "targets")
     for click in read_people(path, manifest.click_file_digest):
         where = f"{path}, {click.where}"
-        class_id = _class_id(click.class_name, manifest.classes.names, where)
+        class_id = class_id_of(click.class_name, manifest.classes.names, where)
         clip, position = names.find(click.clip, click.frame) or (None, 0)
         if clip is None or position not in getattr(clip, of):
             continue
@@ -206,16 +207,3 @@ def _hint(yx: Sequence[float], whole: tuple[int, int]) -> str:
     x, y = yx
     fits = all(-0.5 <= value <= side - 0.5 for value, side in zip((y, x), whole, strict=True))
     return " (with y and x exchanged it would lie inside)" if fits else ""
-
-
-def _class_id(text: str, names: tuple[str, ...], where: str) -> int:
-    known = {plain(name): i for i, name in enumerate(names)}
-    if plain(text) in known:
-        return known[plain(text)]
-    number = text.removesuffix(".0")  # as spreadsheets write it
-    if number.isdecimal() and int(number) < len(names):
-        return int(number)
-    raise InputError(
-        f"{where}: class {text!r} is unknown{nearest(text, names)}; "
-        f"expected one of {', '.join(names)}, or an id 0..{len(names) - 1}"
-    )

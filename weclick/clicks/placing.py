@@ -205,8 +205,13 @@ class Spots:
         return found
 
     def _of_folder(self, path: PurePosixPath) -> Clip | None:
-        """The clip that a folder of the path names, the innermost first."""
-        return next(filter(None, (self._names.clip(part) for part in reversed(path.parts[:-1]))), None)
+        """The clip that a folder of the path names, or two that follow each other; the innermost first."""
+        parts = path.parts[:-1]
+        for i in reversed(range(len(parts))):
+            named = "/".join(parts[max(i - 1, 0) : i + 1]), parts[i]
+            if found := next(filter(None, map(self._names.clip, named)), None):
+                return found
+        return None
 
     def _inside(self, clip: Clip, path: PurePosixPath, names: Iterable[str]) -> int:
         for name in names:

@@ -10,7 +10,6 @@ Version 1 lacks the last four columns; it is still read.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -18,15 +17,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from weclick.clicks.hdf5 import read_rows
+from weclick.clicks.hdf5 import read_rows, rows_digest, text_type, write_rows
 from weclick.clicks.sourced import SourcedClicks
 from weclick.common.bounded_json import parse_json
 from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError, MissingFileError
-from weclick.common.files import write_bytes, write_text
+from weclick.common.files import write_text
 from weclick.manifest.click_table import POINT, ClickTable
 from weclick.manifest.people import SOURCES, Origin
 
@@ -58,14 +56,7 @@ def clicks_digest(table: ClickTable) -> str:
 
 def write_clicks(table: ClickTable, path: Path) -> None:
     """Write a table as HDF5, at once and whole; equal tables give equal files."""
-    content, rows = io.BytesIO(), _rows(SourcedClicks.of_table(table))
-    with h5py.File(content, "w") as file:
-        dataset = file.create_dataset(
-            "clicks", data=rows, track_times=False, compression="gzip", shuffle=True, maxshape=(None,)
-        )
-        attributes = _attributes(table)
-        dataset.attrs.update(attributes | {"sha256": _digest(rows, attributes)})
-    write_bytes(path, content.getvalue())
+    write_rows(path, "clicks", _rows(SourcedClicks.of_table(table)), _attributes(table))
 
 
 def read_clicks(path: Path) -> SourcedClicks:
@@ -81,7 +72,7 @@ def read_clicks(path: Path) -> SourcedClicks:
         rows, attributes = read_rows(Path(path), "clicks")
         version, digest = attributes.get("schema_version"), attributes.pop("sha256", None)
         known = rows.dtype.names == _COLUMNS.get(int(version or 0))
-        table = _table(rows, attributes) if known and digest == _digest(rows, attributes) else None
+        table = _table(rows, attributes) if known and digest == rows_digest(rows, attributes) else None
     except MemoryError:  # says nothing about the file
         raise
     except Exception as error:  # a damaged file fails anywhere in HDF5
@@ -167,16 +158,8 @@ def _attributes(table: ClickTable) -> dict[str, Any]:
     }
 
 
-def _digest(rows: np.ndarray, attributes: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) over the content of the file."""
-    told = {name: str(value) for name, value in attributes.items()}
-    digest = hashlib.sha256(canonical_json([str(rows.dtype.names), told]).encode())
-    digest.update(np.ascontiguousarray(rows).tobytes())
-    return digest.hexdigest()
-
-
 def _rows(table: SourcedClicks) -> np.ndarray:
-    """The table as rows of the HDF5 dataset. Strings have a fixed length, since only those are compressed."""
+    """The table as rows of the HDF5 dataset."""
     named = [(name, points, table.origins_of(*name)) for name, points in sorted(table.frames.items())]
     texts: dict[str, list[bytes]] = {
         "clip": [clip.encode() for (clip, _), points, _ in named for _ in points],
@@ -185,9 +168,7 @@ def _rows(table: SourcedClicks) -> np.ndarray:
     told = [origin for _, _, origins in named for origin in origins]
     texts |= {part.name: [getattr(origin, part.name).encode() for origin in told] for part in fields(Origin)}
     types = {name: POINT[name] for name in _NAMES} | {"scribble": np.dtype("<i4")}
-    types |= {
-        name: h5py.string_dtype("utf-8", max(map(len, of), default=1) or 1) for name, of in texts.items()
-    }
+    types |= {name: text_type(of) for name, of in texts.items()}
     together = np.concatenate([np.empty(0, POINT), *(points for _, points, _ in named)])
     rows = np.empty(len(together), [(name, types[name]) for name in _COLUMNS[SCHEMA_VERSION]])
     for name, column in texts.items():

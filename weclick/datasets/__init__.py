@@ -6,24 +6,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from weclick.common.errors import InputError, MissingFileError
-from weclick.common.sections import DataSection, Mix
+from weclick.common.sections import DataSection, Mix, TagsSection
 from weclick.datasets.base import Dataset, build_manifest, listing_digest
 from weclick.datasets.camvid import open_camvid
 from weclick.datasets.cityscapes import open_cityscapes, open_toy
+from weclick.datasets.davis import open_davis
 from weclick.datasets.folder import open_folder
+from weclick.datasets.tagged import with_tagged_targets
+from weclick.datasets.voc import open_voc
+from weclick.datasets.youtube_objects import open_youtube_objects
 
 __all__ = ["Dataset", "build_manifest", "listing_digest", "open_dataset"]
 
-ADAPTERS = {"toy": open_toy, "camvid": open_camvid, "cityscapes": open_cityscapes, "folder": open_folder}
+ADAPTERS = {
+    "toy": open_toy,
+    "camvid": open_camvid,
+    "cityscapes": open_cityscapes,
+    "folder": open_folder,
+    "voc": open_voc,
+    "youtube_objects": open_youtube_objects,
+    "davis": open_davis,
+}
 
 
-def open_dataset(data: DataSection, mix: Mix = "human") -> Dataset:
+def open_dataset(data: DataSection, mix: Mix = "human", tags: TagsSection | None = None) -> Dataset:
     """The data set that the config section `data` names; folders are listed, no image is opened.
 
     Args:
         data: name, root, and the adapter's own keys; `train` names the split whose labelled frames are
             targets (default "train"), those of every other split are scored.
         mix: `clicks.mix`, which counts in a folder that people clicked in.
+        tags: the section `tags`, whose source and file say which frames have tags; None: no tag makes a
+            target.
 
     Raises:
         ValueError: unknown adapter, or a key or file of the adapter is wrong.
@@ -38,4 +52,5 @@ def open_dataset(data: DataSection, mix: Mix = "human") -> Dataset:
         )
         raise MissingFileError(f"data.root is {root}, but there is no such folder; {hint}")
     dataset = open_folder(root, data, mix) if name == "folder" else ADAPTERS[name](root, data)
-    return replace(dataset, shrink=data.get("shrink", 1))
+    dataset = replace(dataset, shrink=data.get("shrink", 1))
+    return with_tagged_targets(dataset, data, tags) if tags else dataset

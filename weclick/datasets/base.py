@@ -6,16 +6,26 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError
+from weclick.common.findings import Finding
 from weclick.common.sections import Mix
 from weclick.datasets.digests import edited_files, file_digests
 from weclick.datasets.file_names import in_utf8
 from weclick.datasets.orientations import file_orientations
-from weclick.manifest import Classes, Clip, Frame, Manifest, frame_digest, read_manifest, shard_of
+from weclick.manifest import (
+    Classes,
+    Clip,
+    Frame,
+    Manifest,
+    class_list,
+    frame_digest,
+    read_manifest,
+    shard_of,
+)
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
 from weclick.manifest.people import people_digest
@@ -34,8 +44,9 @@ class Dataset:
         click_file: a table or log of clicks made by people, relative to the root; None: clicks come from
             labels.
         shrink: frames and labels are read at 1/shrink of their size.
-        unscored: a split that may lack frames to score, since people's clicks train without a mask.
+        unscored: a split that may lack frames to score, since people's clicks and tags train without a mask.
         mix: which clicks count where there is a click file.
+        look: split -> what is strange in a layout that is the data set's own; the checks say it.
     """
 
     name: str
@@ -47,6 +58,7 @@ class Dataset:
     shrink: int = 1
     unscored: str | None = None
     mix: Mix = "human"
+    look: Callable[[str], Sequence[Finding]] = lambda split: ()
     _listed: dict[str, tuple[Clip, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def clips(self, split: str) -> tuple[Clip, ...]:
@@ -75,14 +87,21 @@ class Dataset:
             how = f", click in it (`weclick click --root {self.root}`)" if self.name == "folder" else ""
             raise InputError(
                 f"{self.root}: split {split!r} has {len(clips)} clips, but no labelled frame to train on or "
-                f"score{clicked}; add labels for {self.name}{how}, or name another split in data.train or "
-                "data.val"
+                f"score{clicked}; add labels for {self.name}, tag its clips (tags.source){how}, or name "
+                "another split in data.train or data.val"
             )
         return clips
 
 
 def build_manifest(
-    dataset: Dataset, split: str, shard: int, shards: int, *, reach_frames: int, remember: Path | None = None
+    dataset: Dataset,
+    split: str,
+    shard: int,
+    shards: int,
+    *,
+    reach_frames: int,
+    whole: bool = False,
+    remember: Path | None = None,
 ) -> Manifest:
     """The manifest of one shard: what later stages need, with digests of content.
 
@@ -93,13 +112,14 @@ def build_manifest(
         shards: parts of the split.
         reach_frames: frames farther than this (by number) from every target and scored frame are left out,
             and so are clips without such frames.
+        whole: keep all frames of clips with targets all the same.
         remember: file that keeps digests between runs (see `file_digests`); None reads every file.
 
     Raises:
         ValueError: the split is unknown or empty, or an image cannot be read.
         FileNotFoundError: a file is missing.
     """
-    clips = [trim(clip, reach_frames) for clip in _shard(dataset, split, shard, shards)]
+    clips = [trim(clip, reach_frames, whole=whole) for clip in _shard(dataset, split, shard, shards)]
     clips = [clip for clip in clips if clip.frames]
     files = {name for clip in clips for name in _files(clip)}
     digests = file_digests([dataset.root / name for name in sorted(files)], remember)
@@ -156,7 +176,7 @@ def listing_digest(
         "files": [(name, size) for name, (size, _) in zip(names, files, strict=True)],
         "edited": [(name, edit) for name, (_, edit) in zip(names, files, strict=True) if edit],
         "roles": [(clip.id, clip.targets, clip.scored) for clip in clips],
-        "classes": asdict(dataset.classes),
+        "classes": class_list(dataset.classes),
         "clicks": people_digest(dataset.root / dataset.click_file) if dataset.click_file else None,
     }
     return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
@@ -182,8 +202,13 @@ def _digests_in(made: Path | None) -> dict[str, str]:
     return {}
 
 
-def trim(clip: Clip, reach_frames: int) -> Clip:
-    """The clip with only those frames that lie within `reach_frames` of a target or scored frame."""
+def trim(clip: Clip, reach_frames: int, *, whole: bool = False) -> Clip:
+    """The clip with only those frames that lie within `reach_frames` of a target or scored frame.
+
+    If clips are to stay `whole`, one with targets keeps all of its frames.
+    """
+    if whole and clip.targets:
+        return clip
     anchors = {clip.frames[i].number for i in (*clip.targets, *clip.scored)}
     near = {number + gap for number in anchors for gap in range(-reach_frames, reach_frames + 1)}
     return clip.restrict(i for i, frame in enumerate(clip.frames) if frame.number in near)

@@ -23,6 +23,7 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files
 from weclick.datasets.file_names import by_stem
+from weclick.datasets.lists import listed_name, read_list
 from weclick.manifest import IGNORE, Classes, Clip, Frame
 
 NAMES = (
@@ -143,7 +144,7 @@ def _labelled_frames(root: Path, original: bool, split: str) -> list[Frame]:
     )
     images = by_stem(list_files(image_folder))
     labels = {stem.removesuffix("_L"): path for stem, path in by_stem(list_files(label_folder)).items()}
-    listed = _read_list(root / f"{split}.txt")
+    listed = [listed_name(words[0]) for words in read_list(root / f"{split}.txt")]
     for stem in listed:
         if stem not in images or stem not in labels:
             folder = image_folder if stem not in images else label_folder
@@ -158,14 +159,6 @@ def _labelled_frames(root: Path, original: bool, split: str) -> list[Frame]:
         )
     stems = listed or sorted(images)
     return [_frame(root, images[stem], labels.get(stem)) for stem in stems]
-
-
-def _read_list(path: Path) -> list[str]:
-    """Stems in a list: the first word of each line, a name or a path."""
-    if not path.is_file():
-        return []
-    lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return [Path(words[0]).stem for words in lines if words]
 
 
 def _frame(root: Path, image: Path, label: Path | None) -> Frame:

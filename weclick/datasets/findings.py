@@ -64,13 +64,13 @@ def unscored_findings(dataset: Dataset, split: str) -> list[Finding]:
 
 
 def number_findings(dataset: Dataset, split: str, window: Window, max_gap_frames: int) -> list[Finding]:
-    """What is strange in frames' names and numbers. Data sets of their own layout number them on purpose.
+    """What is strange in frames' names and numbers. Data sets of their own layout look at that themselves.
 
     Args:
         dataset, split, window, max_gap_frames: as in `split_findings`.
     """
     if dataset.name != "folder":
-        return []
+        return list(dataset.look(split))
     clips = dataset.clips(split)
     return [
         *beside_findings(f"frames of {split}", clips),

@@ -2,6 +2,8 @@
 
     frames/<clip>/<stem>.jpg     a folder of images per clip, or
     videos/<clip>.mp4            a video file per clip (its frames are named 00000, 00001, ...)
+    frames/<class>/<video>/<stem>.jpg, videos/<class>/<video>.mp4
+                                 what a search for a class found: the clip is <class>/<video>
     labels/<clip>/<stem>.png     class ids as grey or palette values, 255 is ignored, or the colours of
                                  classes.yaml; any subset of frames; PNG, TIFF or BMP
     instances/<clip>/<stem>.png  optional: class id * 1000 + k as in Cityscapes; values < 1000: no objects
@@ -18,7 +20,7 @@ with the header clip,frame,y,x,class. With clicks, no label is needed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -26,17 +28,13 @@ from typing import Any
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import DataSection, Mix
 from weclick.common.yaml_files import NULLS, Plain, number, read_yaml
-from weclick.datasets.base import Dataset, list_files, list_folders
-from weclick.datasets.beside import check_beside
-from weclick.datasets.file_names import CONTROLS, by_stem, in_order
-from weclick.datasets.label_files import check_folders, label_files
+from weclick.datasets.base import Dataset
+from weclick.datasets.file_names import CONTROLS
+from weclick.datasets.folder_clips import list_clips
 from weclick.datasets.roles import Roles, clicked_frames
-from weclick.datasets.unread import tell_unread
-from weclick.manifest import Classes, Clip, Frame
+from weclick.manifest import Classes, Clip
 from weclick.manifest.click_log import CLICK_LOG
-from weclick.manifest.images import IMAGE_SUFFIXES
 from weclick.manifest.names import nearest, plain, same_name
-from weclick.manifest.video import VIDEO_SUFFIXES, video_info
 
 CLASSES_EXAMPLE = """\
 classes:
@@ -213,70 +211,6 @@ def _relative(path: Path, root: Path) -> str:
     """The path from the root if it lies inside, else the absolute path."""
     path, root = path.resolve(), root.resolve()
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
-def list_clips(root: Path) -> list[Clip]:
-    """The clips below a folder, with all their frames in order; nothing of it needs a label or a click.
-
-    Raises:
-        InputError: there is none, one has no frames, or two have one name.
-    """
-    folders, videos = list_folders(root / "frames"), list_files(root / "videos", VIDEO_SUFFIXES)
-    tell_unread(root / "videos", VIDEO_SUFFIXES)
-    clips: dict[str, Path] = {}
-    for path, name in [*((path, path.name) for path in folders), *((path, path.stem) for path in videos)]:
-        other = clips.setdefault(plain(name), path)
-        if other is not path:
-            raise InputError(
-                f"{root}: clip {name!r} is there more than once in frames/ and videos/: {other.name!r} in "
-                f"{other.parent.name}/ and {path.name!r} in {path.parent.name}/; rename or remove one"
-            )
-    if not clips:
-        loose = list_files(root / "frames")
-        found = f" ({len(loose)} images lie in frames/ itself)" if loose else ""
-        raise InputError(
-            f"{root}: holds no clips{found}; put images into frames/<clip>/, or files into videos/"
-        )
-    check_folders(root, clips)
-    return [_image_clip(root, folder) for folder in folders] + [_video_clip(root, video) for video in videos]
-
-
-def _image_clip(root: Path, folder: Path) -> Clip:
-    images = list_files(folder)
-    tell_unread(folder, IMAGE_SUFFIXES)
-    if not images:
-        raise InputError(
-            f"{folder}: a clip without frames; expected images ({', '.join(IMAGE_SUFFIXES)}): "
-            "put some in, or remove the folder"
-        )
-    by_name = {path.stem: path for path in by_stem(images).values()}
-    check_beside(images)
-    frames = [
-        Frame(name=stem, number=number, image=by_name[stem].relative_to(root).as_posix())
-        for number, stem in in_order(list(by_name))
-    ]
-    return _annotated(root, Clip(folder.name, tuple(frames)))
-
-
-def _video_clip(root: Path, video: Path) -> Clip:
-    image = video.relative_to(root).as_posix()
-    count = video_info(video).frames
-    if not count:
-        raise InputError(f"{video}: a video without frames; re-encode it, or remove the file")
-    frames = (Frame(name=f"{i:05d}", number=i, image=image, video_frame=i) for i in range(count))
-    return _annotated(root, Clip(video.stem, tuple(frames)))
-
-
-def _annotated(root: Path, clip: Clip) -> Clip:
-    """The clip with the label and instance files of its frames."""
-    labels, instances = (label_files(root, kind, clip) for kind in ("labels", "instances"))
-    return replace(
-        clip,
-        frames=tuple(
-            replace(frame, label=labels.get(i), instances=instances.get(i))
-            for i, frame in enumerate(clip.frames)
-        ),
-    )
 
 
 def _matching(clips: Iterable[Clip], patterns: Iterable[str]) -> set[str]:

@@ -80,10 +80,10 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
     path = manifest.path(frame.label or "")
     nothing = np.zeros(manifest.num_classes, np.int64)
     try:
-        values = read_ids(path)
-        counts = _counts_of_ids(values, manifest)
-        classes = read_label(manifest, frame) if counts is None else values
-        values = values if values.ndim == 2 else classes
+        values = None if "masks" in (manifest.classes.label_map or {}) else read_ids(path)
+        counts = None if values is None else _counts_of_ids(values, manifest)
+        classes = read_label(manifest, frame) if values is None or counts is None else values
+        values = classes if values is None or values.ndim != 2 else values
         instances = read_instances(manifest, frame) if manifest.classes.instance_classes else None
         if fault := _size_fault(manifest, frame, classes, instances):
             return LabelFacts(clip.id, str(path), nothing, fault=fault)

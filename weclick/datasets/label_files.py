@@ -32,22 +32,24 @@ def check_folders(root: Path, clips: Iterable[str]) -> None:
         InputError: a folder has no clip, two folders have one, or files lie outside of these folders.
     """
     known = set(clips)
+    searched = any("/" in clip for clip in known)
     for kind in ("labels", "instances"):
         seen: dict[str, Path] = {}
-        for folder in list_folders(root / kind):
-            other = seen.setdefault(plain(folder.name), folder)
+        for name, folder in _folders(root / kind, searched=searched):
+            other = seen.setdefault(plain(name), folder)
             if other is not folder:
                 raise InputError(
-                    f"{root / kind}: two folders are named {folder.name!r}, in two forms of Unicode; put "
+                    f"{root / kind}: two folders are named {name!r}, in two forms of Unicode; put "
                     "their files into one"
                 )
-            if plain(folder.name) not in known:
+            if plain(name) not in known:
                 names = sorted(known)
                 raise InputError(
                     f"{folder}: holds {kind} without frames; the clips are {', '.join(names[:20])}"
-                    f"{nearest(folder.name, names)}; give the folder the name of its clip, or remove it"
+                    f"{nearest(name, names)}; give the folder the name of its clip, or remove it"
                 )
-        loose = list_files(root / kind, LABEL_SUFFIXES)
+        classes = list_folders(root / kind) if searched else []
+        loose = [path for place in (root / kind, *classes) for path in list_files(place, LABEL_SUFFIXES)]
         if loose:
             raise InputError(
                 f"{loose[0]}: belongs to no clip ({len(loose)} such files); put {kind} into {kind}/<clip>/"
@@ -89,7 +91,17 @@ def _folder(parent: Path, clip: str) -> Path | None:
     """The folder of a clip, whatever its Unicode form."""
     if (parent / clip).is_dir():
         return parent / clip
-    return next((path for path in list_folders(parent) if plain(path.name) == plain(clip)), None)
+    folders = _folders(parent, searched="/" in clip)
+    return next((path for name, path in folders if plain(name) == plain(clip)), None)
+
+
+def _folders(parent: Path, *, searched: bool) -> list[tuple[str, Path]]:
+    """Names of clips and their folders; with `searched` they lie in folders of classes."""
+    outer = list_folders(parent)
+    if not searched:
+        return [(folder.name, folder) for folder in outer]
+    inner = [(f"{folder.name}/{path.name}", path) for folder in outer for path in list_folders(folder)]
+    return inner + [(folder.name, folder) for folder in outer if not list_folders(folder)]
 
 
 def _check_formats(folder: Path, kind: str) -> None:

@@ -39,7 +39,7 @@ def label_findings(classes: Classes, what: str, labels: Sequence[LabelFacts]) ->
 
 def _ignored_class(classes: Classes, what: str, labels: Sequence[LabelFacts]) -> list[Finding]:
     """Masks of 0 and 255, as editors write them: 255 was meant as a class."""
-    if classes.label_map is not None:
+    if classes.label_map and "masks" not in classes.label_map:
         return []
     clips: dict[str, list[LabelFacts]] = defaultdict(list)
     for label in labels:
@@ -103,8 +103,11 @@ def _instances(classes: Classes, what: str, labels: Sequence[LabelFacts]) -> lis
     if not there:
         return []
     if not any(label.objects for label in there):
-        told = f"none of {len(there)} files, such as that of {there[0].file}, holds a value of 1000 or more"
-        todo = "write class id * 1000 + number in 16 bits, or remove the files: they tell no objects apart"
+        wanted, how = "a value of 1000 or more", "write class id * 1000 + number in 16 bits"
+        if classes.numbered_objects:
+            wanted, how = "a value from 1 to 254", "number the objects 1, 2, ..."
+        told = f"none of {len(there)} files, such as that of {there[0].file}, holds {wanted}"
+        todo = f"{how}, or remove the files: they tell no objects apart"
         return [Finding("warning", what, told, todo)]
     bare = [label.file for label in showing if label.objects is None]
     if not bare:

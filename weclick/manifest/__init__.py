@@ -6,6 +6,7 @@ Every split and shard has one manifest. Later stages know nothing else of a data
 from weclick.manifest.clips import IGNORE, Classes, Clip, Frame, Manifest, frame_digest, shard_of
 from weclick.manifest.manifest_file import (
     SCHEMA_VERSION,
+    class_list,
     read_class_list,
     read_manifest,
     read_manifests,
@@ -19,6 +20,7 @@ __all__ = [
     "Clip",
     "Frame",
     "Manifest",
+    "class_list",
     "frame_digest",
     "read_class_list",
     "read_manifest",

@@ -89,13 +89,17 @@ class Classes:
         instance_classes: ids of the classes whose objects the instance masks tell apart.
         label_map: how label files encode classes. None: pixel values are class ids. Else either
             {"ids": {"7": 0, ...}} for grey or palette values, or {"colors": {"128,64,128": 0, ...}}
-            for RGB files. Values not listed are ignored.
+            for RGB files. Values not listed are ignored. Or {"masks": {"dog": 5, ...}}: a file is the mask
+            of objects, whose class is that of the first folder on its path that is listed.
+        numbered_objects: instance files number the objects of an image from 1 on, and 255 is none of them
+            (PASCAL VOC, DAVIS). Else they hold class id * 1000 + number, as those of Cityscapes.
     """
 
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     instance_classes: tuple[int, ...] = ()
     label_map: dict[str, dict[str, int]] | None = None
+    numbered_objects: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from weclick.common.content import read_content
 from weclick.common.errors import InputError, MissingFileError
+from weclick.manifest.object_masks import object_mask
 from weclick.manifest.upright import open_image, orientation_of, upright, upright_size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -57,6 +58,15 @@ def read_ids(path: Path, sha256: str | None = None) -> np.ndarray:
         As in `read_image`.
     """
     return _open(path, sha256, _stored)
+
+
+def read_object_mask(path: Path, sha256: str | None = None) -> np.ndarray:
+    """A mask of objects, also a JPEG: (H, W) uint8, 0 background, 1 object, 255 ignored.
+
+    Args, Raises:
+        As in `read_image`; and InputError if the file is no mask, see `object_mask`.
+    """
+    return _open(path, sha256, object_mask)
 
 
 def image_orientation(path: Path) -> int:

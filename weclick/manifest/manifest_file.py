@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write a manifest as JSON, one clip a line: people can read and diff it."""
-    head = asdict(replace(manifest, clips=()))
+    head = asdict(replace(manifest, clips=())) | {"classes": class_list(manifest.classes)}
     del head["clips"]
     lines = [json.dumps(asdict(clip)) for clip in manifest.clips]
     body = json.dumps({"schema_version": SCHEMA_VERSION, **head}, indent=1)[:-2]
@@ -94,8 +94,17 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
     )
 
 
-def read_class_list(raw: Mapping[str, Any]) -> Classes:
+def class_list(classes: Classes) -> dict[str, Any]:
     """The label space as a manifest or a checkpoint writes it down.
+
+    `numbered_objects` stands there only if it is true: most data sets are written as before it came.
+    """
+    told = asdict(classes)
+    return told if classes.numbered_objects else {k: v for k, v in told.items() if k != "numbered_objects"}
+
+
+def read_class_list(raw: Mapping[str, Any]) -> Classes:
+    """The label space that `class_list` wrote down.
 
     Raises:
         KeyError, TypeError, ValueError: a part is missing, or the parts are not one label space.
@@ -105,11 +114,15 @@ def read_class_list(raw: Mapping[str, Any]) -> Classes:
         raise ValueError(f"{len(names)} classes with {len(palette)} colours, expected 1 to {IGNORE - 1}")
     if any(len(color) != 3 or not set(color) <= set(range(256)) for color in palette):
         raise ValueError("a colour of `palette` is not three numbers from 0 to 255")
+    numbered = raw.get("numbered_objects", False)
+    if type(numbered) is not bool:
+        raise ValueError(f"numbered_objects is {numbered!r}, expected true or false")
     return Classes(
         names=names,
         palette=palette,
         instance_classes=tuple(raw["instance_classes"]),
         label_map=raw["label_map"],
+        numbered_objects=numbered,
     )
 
 

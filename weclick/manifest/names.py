@@ -40,7 +40,7 @@ class ClipNames:
     def __init__(self, clips: Iterable[Clip]) -> None:
         """Index clips by their names."""
         known = [(clip, _FrameNames(clip)) for clip in clips]
-        videos = {plain(_file_name(clip)): frames for clip, frames in known if clip.frames}
+        videos = {plain(video_name(clip)): frames for clip, frames in known if clip.frames}
         self._clips = videos | {plain(clip.id): frames for clip, frames in known}
 
     def find(self, clip: str, frame: str) -> tuple[Clip, int] | None:
@@ -59,10 +59,10 @@ class ClipNames:
         return known.clip if known else None
 
 
-def _file_name(clip: Clip) -> str:
-    """The name of a clip's video file; of a clip of images its own."""
+def video_name(clip: Clip) -> str:
+    """The name of a clip's video file, with the folder that the clip has; of a clip of images its own."""
     frame = clip.frames[0]
-    return clip.id if frame.video_frame is None else PurePath(frame.image).name
+    return clip.id if frame.video_frame is None else clip.id + PurePath(frame.image).suffix
 
 
 class _FrameNames:

@@ -18,10 +18,12 @@ from weclick.manifest.images import (
     image_orientation,
     read_ids,
     read_image,
+    read_object_mask,
     shrink_array,
     shrink_image,
 )
 from weclick.manifest.label_colors import classes_of_colors, classes_of_listed_colors
+from weclick.manifest.object_masks import class_of_mask, classes_of_mask
 from weclick.manifest.video import VIDEO_SUFFIXES, decode_video, video_info
 
 
@@ -44,8 +46,13 @@ def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
             "`weclick manifest` again"
         )
     path = manifest.path(frame.label)
-    values = read_ids(path, frame.label_digest)
-    return shrink_array(_to_classes(values, manifest, path), manifest.shrink, Image.Resampling.NEAREST)
+    masks = (manifest.classes.label_map or {}).get("masks")
+    if masks:
+        class_id = class_of_mask(frame.label, masks)
+        classes = classes_of_mask(read_object_mask(path, frame.label_digest), class_id)
+    else:
+        classes = _to_classes(read_ids(path, frame.label_digest), manifest, path)
+    return shrink_array(classes, manifest.shrink, Image.Resampling.NEAREST)
 
 
 def read_label_of(manifest: Manifest, clip: Clip, frame: Frame) -> np.ndarray:
@@ -64,15 +71,19 @@ def read_label_of(manifest: Manifest, clip: Clip, frame: Frame) -> np.ndarray:
 
 
 def read_instances(manifest: Manifest, frame: Frame) -> np.ndarray | None:
-    """The instance map of a frame as (H, W) int32, or None where the data set has none."""
+    """The instance map of a frame as (H, W) int32, or None where the data set has none.
+
+    Values from 1000 on number objects, also where files number them from 1 on.
+    """
     if frame.instances is None:
         return None
-    path = manifest.path(frame.instances)
+    path, numbered = manifest.path(frame.instances), manifest.classes.numbered_objects
     instances = read_ids(path, frame.instances_digest).astype(np.int32)
     if instances.ndim != 2:
-        raise InputError(
-            f"{path}: holds colours, expected class id * 1000 + number in one channel of 16 bits; convert it"
-        )
+        wanted = "numbers of objects" if numbered else "class id * 1000 + number in one channel of 16 bits"
+        raise InputError(f"{path}: holds colours, expected {wanted}; convert it")
+    if numbered:
+        instances = np.where((instances > 0) & (instances < IGNORE), 1000 + instances, 0).astype(np.int32)
     return shrink_array(instances, manifest.shrink, Image.Resampling.NEAREST)
 
 
