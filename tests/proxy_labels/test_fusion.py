@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from helpers.cache_entries import ATTRIBUTES
 from weclick.cli import app
-from weclick.common.config import ConfigError, check_masks, complete_config
+from weclick.common.config import ConfigError, complete_config
+from weclick.common.config_checks import check_masks
 from weclick.common.errors import InputError
 from weclick.common.schemas import schema_fault
 from weclick.flow.stage import compute_flow

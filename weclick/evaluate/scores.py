@@ -21,7 +21,7 @@ def score_frames(
 ) -> ConfusionMatrix:
     """The confusion matrix over a split's scored frames, or over `at_most` of them, evenly chosen."""
     matrix = ConfusionMatrix(manifest.num_classes)
-    for clip in _thinned(manifest.clips, at_most):
+    for clip in thinned(manifest.clips, at_most):
         for t, image in enumerate(read_clip(manifest, clip)):
             if t in clip.scored:
                 matrix.update(predict(model, image, device).cpu(), read_label(manifest, clip.frames[t]))
@@ -39,7 +39,7 @@ def scores(matrix: ConfusionMatrix, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _thinned(clips: tuple[Clip, ...], at_most: int | None) -> Iterator[Clip]:
+def thinned(clips: tuple[Clip, ...], at_most: int | None) -> Iterator[Clip]:
     """Clips with at most `at_most` scored frames in all, and no other frames."""
     scored = [(clip, t) for clip in clips for t in clip.scored]
     if at_most is not None:

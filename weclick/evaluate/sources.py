@@ -13,9 +13,9 @@ from pathlib import Path
 
 from weclick.common import words
 from weclick.common.errors import InputError, MissingFileError
-from weclick.datasets.folder import VIDEO_SUFFIXES
 from weclick.datasets.unread import tell_unread
 from weclick.manifest.images import IMAGE_SUFFIXES
+from weclick.manifest.video import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)

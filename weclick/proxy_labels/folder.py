@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from unicodedata import normalize
 
 import numpy as np
 import torch
-from PIL import Image
 
 from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.sections import LabelFolderSection
 from weclick.manifest import IGNORE, Clip, Manifest
-from weclick.manifest.images import read_ids, shrink_array, shrunk_size
 from weclick.manifest.names import plain
-from weclick.manifest.read import values_in
 from weclick.proxy_labels.array_files import read_probabilities
+from weclick.proxy_labels.frame_files import clip_folder, files_by_frame, read_class_map, told_size
 from weclick.proxy_labels.grids import LABEL_STRIDE_PX, cell_shares, fits, to_label_grid
 from weclick.proxy_labels.sources import Digests, Labeller
 
@@ -80,8 +77,7 @@ class Folder:
             MissingFileError: the clip has no folder, or a frame no file.
             InputError: a frame has two files.
         """
-        named = (self.path / normalize(form, clip.id) for form in ("NFC", "NFD"))
-        folder = next((folder for folder in (self.path / clip.id, *named) if folder.is_dir()), None)
+        folder = clip_folder(self.path, clip)
         suffixes = SUFFIXES[self.kind]
         wanted = f"<clip>/<frame>{' or '.join(suffixes)}"
         if folder is None:
@@ -90,14 +86,7 @@ class Folder:
                 f"every frame of clip {clip.id!r}; make {wanted} for {len(clip.frames)} frames, e.g. "
                 f"{clip.frames[0].name!r}, or correct soft_labels.folder.path"
             )
-        found: dict[str, Path] = {}
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in suffixes and path.name[0] != ".":
-                other = found.setdefault(plain(path.stem), path)
-                if other is not path:
-                    raise InputError(
-                        f"{folder}: {other.name!r} and {path.name!r} are of one frame; remove one"
-                    )
+        found = files_by_frame(folder, suffixes)
         missing = [frame.name for frame in clip.frames if plain(frame.name) not in found]
         if missing:
             raise MissingFileError(
@@ -124,39 +113,14 @@ class _Files:
             yield read(file, digests[file], clip)
 
     def _class_map(self, path: Path, sha256: str, clip: Clip) -> np.ndarray:
-        ids, classes = read_ids(path, sha256), len(self._folder.classes)
-        if ids.ndim != 2:
-            raise InputError(
-                f"{path}: holds colours, expected class ids in one channel; save it as a grey or palette "
-                "image"
-            )
-        bad = np.setdiff1d(values_in(ids), [*range(classes), IGNORE])
-        if bad.size:
-            raise InputError(
-                f"{path}: holds values {bad[:8].tolist()}, expected class ids 0..{classes - 1} of "
-                f"{', '.join(self._folder.classes)}, or {IGNORE} where nothing is known; correct the file"
-            )
-        if ids.shape != clip.size:
-            if shrunk_size((ids.shape[0], ids.shape[1]), self._shrink) != clip.size:
-                raise InputError(f"{path}: is {_told(ids.shape)} px (HxW), expected {self._expected(clip)}")
-            ids = shrink_array(ids, self._shrink, Image.Resampling.NEAREST)
-        return cell_shares(ids, classes)
+        ids = read_class_map(path, sha256, clip, self._folder.classes, self._shrink)
+        return cell_shares(ids, len(self._folder.classes))
 
     def _probabilities(self, path: Path, sha256: str, clip: Clip) -> np.ndarray:
         found = read_probabilities(path, sha256, len(self._folder.classes))
         if not fits(found.shape[1:], clip.size):
             raise InputError(
-                f"{path}: is of {_told(found.shape[1:])} cells, which do not cover a frame of "
-                f"{_told(clip.size)} px (HxW); give the cells of the whole frame, rows before columns"
+                f"{path}: is of {told_size(found.shape[1:])} cells, which do not cover a frame of "
+                f"{told_size(clip.size)} px (HxW); give the cells of the whole frame, rows before columns"
             )
         return to_label_grid(torch.from_numpy(found)[None], clip.size)[0].numpy()
-
-    def _expected(self, clip: Clip) -> str:
-        told = f"the size of the frame, {_told(clip.size)}"
-        if self._shrink > 1:
-            told += f" as it is read (data.shrink {self._shrink}) or as it is stored"
-        return f"{told}; resize it by nearest neighbour"
-
-
-def _told(size: Iterable[int]) -> str:
-    return "x".join(map(str, size))

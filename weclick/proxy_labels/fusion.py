@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weclick.common.errors import InputError
 from weclick.common.sections import FuseSection
 from weclick.geometry import backward_warp
 from weclick.manifest import Clip
-from weclick.proxy_labels.grids import flow_to_grid, normalised, to_grid
+from weclick.proxy_labels.clip_flow import ClipFlow
+from weclick.proxy_labels.grids import normalised
 from weclick.store import Entry, Store
-from weclick.store.flow_entries import MASK_BITS, checked_stride, read_flow, stored_pairs
+from weclick.store.flow_entries import stored_pairs
 
 
 def fused_along(options: FuseSection, flow_key: str) -> dict[str, Any]:
@@ -120,26 +120,10 @@ class Fusion:
 
     def _warped(self, labels: Tensor, pair: int, stride_px: int) -> Tensor:
         """A neighbour's labels (1, K, h, w) on the target's grid; zeros where the flow is not valid."""
-        flow, bits = read_flow(self.entry, pair)
-        wanted, size = self._bits, self.clip.size
-        held = np.ones(flow.shape[1:], bool) if bits is None else (bits & wanted) == wanted
-        valid = torch.from_numpy(held.astype(np.float32))[None, None].to(labels.device)
-        stored = torch.from_numpy(flow)[None].to(labels.device)
-        on_grid = flow_to_grid(stored, size, self._stride_px, stride_px)
-        warped, inside = backward_warp(labels, on_grid)
-        return warped * (inside & (to_grid(valid, size, self._stride_px, stride_px) > 0.5))
+        flow, held = self._flow.read(pair, stride_px, labels.device)
+        warped, inside = backward_warp(labels, flow)
+        return warped * (inside & held)
 
     @cached_property
-    def _stride_px(self) -> int:
-        return checked_stride(self.entry, self.clip.size)
-
-    @cached_property
-    def _bits(self) -> int:
-        occlusion, made = self.options["occlusion"], self.entry.attributes["masks"]
-        wanted = MASK_BITS[occlusion]
-        if wanted & ~sum(mask["bit"] for mask in made.values()):
-            raise InputError(
-                f"soft_labels.fuse.occlusion is {occlusion!r}, but the flow of clip {self.clip.id!r} was "
-                f"stored with masks {sorted(made)}; name the mask in flow.masks and run the flow stage again"
-            )
-        return wanted
+    def _flow(self) -> ClipFlow:
+        return ClipFlow(self.clip, self.entry, self.options["occlusion"], "soft_labels.fuse.occlusion")

@@ -7,11 +7,12 @@ class maps may fill entries of this kind, and training reads them in the same wa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from weclick.common.progress import Bar
-from weclick.manifest import Classes, Clip, Manifest
+from weclick.manifest import Classes, Clip, Frame, Manifest
+from weclick.manifest.object_masks import class_of_mask
 from weclick.manifest.read import read_label_of
 from weclick.store import Store, entry_key
 from weclick.store.fill import fill
@@ -80,9 +81,17 @@ def masks_inputs(clip: Clip, classes: Classes, chunk_px: int) -> Mapping[str, An
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in frames],
         "labels": [frame.label_digest for frame in frames],
-        "classes": classes.label_map or [list(color) for color in classes.palette],
+        "classes": _told_by_files(frames, classes),
         "chunk_px": chunk_px,
     }
+
+
+def _told_by_files(frames: Sequence[Frame], classes: Classes) -> Any:
+    """What turns the values of labels into class ids: one rule for all, or for masks the class of each."""
+    masks = (classes.label_map or {}).get("masks")
+    if masks:  # by class, since a path is no part of a key
+        return {"masks": [class_of_mask(frame.label or "", masks) for frame in frames]}
+    return classes.label_map or [list(color) for color in classes.palette]
 
 
 def _pack_clip(manifest: Manifest, clip: Clip, chunk_px: int, store: Store) -> None:
