@@ -41,7 +41,7 @@ IMPORTED_AS = {
 COMES_WITH = {"botocore": "boto3", "huggingface_hub": "timm", "triton": "torch"}
 """Module -> the declared distribution that brings it."""
 
-RUN_TIME_EXTRAS = ("gpu", "slurm", "s3", "sign", "export", "timm", "click")
+RUN_TIME_EXTRAS = ("gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2")
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
 LONG = "# Long because "
@@ -123,7 +123,7 @@ def test_conda_and_pip_install_the_same(repository, project):
 
 
 def test_extras_are_there(project):
-    extras = {"gpu", "slurm", "s3", "sign", "export", "timm", "click"}
+    extras = {"gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2"}
     assert set(project["optional-dependencies"]) == extras | {"test", "dev"}
     assert project["optional-dependencies"]["gpu"][0].startswith("cupy-cuda13x")
 

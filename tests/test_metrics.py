@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from weclick.metrics import ConfusionMatrix
+from weclick.metrics import ConfusionMatrix, average_precision
 
 CLASSES = 4
 
@@ -123,3 +123,31 @@ def test_errors_teach():
     with pytest.raises(ValueError, match="num_classes is 4 and ignore 3"):
         ConfusionMatrix(4, ignore=3)
     assert not matrix.matrix.any()
+
+
+# --- average precision ------------------------------------------------------------------------------------
+
+
+def test_average_precision_is_the_mean_precision_at_the_images_that_show_the_class():
+    rng = np.random.default_rng(0)
+    scores, truth = rng.random((30, 3)).round(1), rng.random((30, 3)) < 0.3  # rounded: some are equal
+    expected = []
+    for k in range(3):
+        precisions = []
+        for n in np.flatnonzero(truth[:, k]):
+            first = [m for m in range(30) if scores[m, k] >= scores[n, k]]
+            precisions.append(sum(truth[m, k] for m in first) / len(first))
+        expected.append(sum(precisions) / len(precisions))
+    np.testing.assert_allclose(average_precision(scores, truth), expected)
+
+
+def test_average_precision_of_perfect_useless_and_absent_classes():
+    truth = np.array(
+        [[True, True, False], [False, False, False], [True, False, False], [False, False, False]]
+    )
+    scores = np.array([[0.9, 0.5, 0.1], [0.1, 0.5, 0.9], [0.8, 0.5, 0.2], [0.2, 0.5, 0.3]])
+    perfect, useless, absent = average_precision(scores, truth)
+    assert perfect == 1.0
+    assert useless == 0.25  # all images are equal: the share of those that show the class
+    assert np.isnan(absent)
+    assert np.isnan(average_precision(np.empty((0, 2)), np.empty((0, 2), bool))).all()

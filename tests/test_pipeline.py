@@ -23,6 +23,9 @@ COMPUTES_NOTHING = tuple(
 )
 """What only opens, checks, keeps, meters and asks: an edit there reruns no stage for the verb's sake."""
 ONLINE = {"student": {"online": {"teacher": "a teacher.safetensors"}}}
+OF_CLICKS = {"weclick.manifest.annotation"}
+OF_TAGS = {"weclick.clicks.tags", "weclick.manifest.tagged"}
+"""What a training imports to learn from clicks and masks, or from tags."""
 QUOTED = {"params.data", "params.manifests", "params.made_from"}
 """Texts of many words, whose words are quoted already."""
 
@@ -120,6 +123,8 @@ def test_the_texts_of_many_words_quote_each_of_them():
     assert makers - {"shards_of", "fed_shards", "rules"} == {
         "flags",
         "labels_made_from",
+        "maps_made_from",
+        "proxies_made_from",
         "scored_data",
         "training_data",
         "timed_data",
@@ -133,21 +138,48 @@ def test_flags_survive_a_shell(load, name):
     assert told.decode().split("\0") == ["--manifest", name, "--manifest", "b", ""]
 
 
+@pytest.mark.parametrize(
+    ("cams", "network", "told"),
+    [
+        ({}, ["results/classifier/model.safetensors"], "--classifier results/classifier/model.safetensors"),
+        ({"source": "imagenet"}, [], ""),
+        ({"source": "imagenet", "pretrained": "README.md"}, ["README.md"], ""),
+    ],
+)
+def test_maps_are_made_by_the_classifier_or_by_given_weights(load, monkeypatch, cams, network, told):
+    monkeypatch.chdir(ROOT)
+    rule = load_rules(ROOT, method="f2f", cams=cams)["cams_shard"]
+    inputs = [str(path) for path in rule.input]
+    assert inputs[:2] == ["results/manifest/train/{shard}.json", "results/tags/train.h5"]
+    assert inputs[2:] == network
+    made = SimpleNamespace(network=network[0] if len(network) == 1 else network)
+    assert rule.params["made_from"](SimpleNamespace(), made) == told
+
+
 def functions_of(verb: str) -> Iterator[tuple[ast.FunctionDef, ast.Module]]:
-    """A verb's function in weclick/cli and those of the same file that it calls, each with the file."""
-    for path in sorted((ROOT / "weclick" / "cli").glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        here = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        waiting = [name for name, node in here.items() if verb in verbs_of(node)]
-        done: set[str] = set()
-        while waiting:
-            name = waiting.pop()
-            done.add(name)
-            yield here[name], tree
-            yield from asked_by(here[name])
-            calls = (node for node in ast.walk(here[name]) if isinstance(node, ast.Call))
-            called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
-            waiting += sorted((called & here.keys()) - done - set(waiting))
+    """A verb's function in weclick/cli and the ones there that it calls, each with its file."""
+    files = sorted((ROOT / "weclick" / "cli").glob("*.py"))
+    trees = {f"weclick.cli.{path.stem}": ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    waiting = [
+        (tree, each) for tree in trees.values() for each in functions_in(tree) if verb in verbs_of(each)
+    ]
+    done: set[str] = set()
+    while waiting:
+        tree, function = waiting.pop()
+        done.add(function.name)
+        yield function, tree
+        yield from asked_by(function)
+        calls = (node for node in ast.walk(function) if isinstance(node, ast.Call))
+        called = {call.func.id for call in calls if isinstance(call.func, ast.Name)} - done
+        imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+        shared = [trees[node.module] for node in imports if node.module in trees.keys() - {"weclick.cli.app"}]
+        waiting += [
+            (home, each) for home in (tree, *shared) for each in functions_in(home) if each.name in called
+        ]
+
+
+def functions_in(tree: ast.Module) -> list[ast.FunctionDef]:
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def asked_by(function: ast.FunctionDef) -> Iterator[tuple[ast.FunctionDef, ast.Module]]:
@@ -197,9 +229,9 @@ def not_asked_for(rule: Rule, online: bool) -> set[str]:
     left_out = set()
     if verb_of(rule) == "student" and "made" not in rule.wildcard_names:
         left_out.add("weclick.runs.experiment.pace")
-    if verb_of(rule) == "teacher" or not online:
+    if verb_of(rule) != "student" or not online:
         left_out.add("weclick.train.online")
-    return left_out
+    return left_out | (OF_CLICKS if verb_of(rule) == "classifier" else OF_TAGS)
 
 
 def uncovered(rules: dict[str, Rule], online: bool = False) -> dict[str, set[str]]:

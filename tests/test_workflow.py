@@ -40,6 +40,8 @@ def test_the_run_leaves_what_others_read(project):
         "frames": 2,
         "masks": 0,
         "flow": 3,
+        "cams": 0,
+        "proxy_labels": 0,
         "soft_labels": 2,
         "models": 2,
     }

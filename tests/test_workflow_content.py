@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from helpers.workflow import Project, make_project
+from weclick.clicks.tags import read_tags
 from weclick.datasets.folder import CLASSES_EXAMPLE
 from weclick.store import Store, read_index
 
 SIZE = (32, 48)
+XML = "<annotation><object><name>{}</name></object></annotation>"
 LABEL, FRAME = "labels/a/001.png", "frames/a/002.bmp"
 
 
@@ -46,9 +48,9 @@ def project(tmp_path, repository, tiny_config) -> Project:
     return make_project(tmp_path / "project", repository, {**tiny_config, "data": data, "clicks": clicks})
 
 
-def planned(project: Project) -> dict[str, int]:
-    """Rule -> jobs of a dry run up to clicks and frames."""
-    told = project.snakemake("clicks", "frames", "-n")
+def planned(project: Project, *words: str) -> dict[str, int]:
+    """Rule -> jobs of a dry run, up to clicks and frames if no words say otherwise."""
+    told = project.snakemake(*(words or ("clicks", "frames")), "-n")
     table = told.partition("Job stats:")[2].partition("total")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
@@ -70,6 +72,47 @@ def test_an_edit_of_the_same_size_and_time_reruns_its_shard_alone(project, tmp_p
     key = read_index(sorted(index.glob("*.json")), "frames")["a"]
     assert project.entries()["frames"] - before == {key}, "the edited clip, and no other, was packed again"
     np.testing.assert_array_equal(store.get("frames", key).array("rgb")[2], Image.open(mine / FRAME))
+
+
+@pytest.mark.slow
+def test_an_edit_of_what_tells_tags_reruns_them_alone(tmp_path, repository, tiny_config):
+    """A data set of tags and nothing else, first from VOC XML and then from a table."""
+    mine = tmp_path / "mine"
+    for clip in "ab":
+        (mine / "frames" / clip).mkdir(parents=True)
+        (mine / "Annotations" / clip).mkdir(parents=True)
+        Image.new("RGB", SIZE).save(mine / "frames" / clip / "000.png")
+        (mine / "Annotations" / clip / "000.xml").write_text(XML.format("car"))
+    (mine / "classes.yaml").write_text(CLASSES_EXAMPLE)
+    (mine / "tags.csv").write_text("clip,frame,class\na,,car\nb,,car\n")
+    data = {"name": "folder", "root": str(mine), "held_out": "other_frames"}
+    config = {**tiny_config, "data": data, "tags": {"source": "voc"}}
+    project = make_project(tmp_path / "project", repository, config)
+    project.snakemake("tags")
+    tags = project.root / "results" / "tags" / "train.h5"
+    assert read_tags(tags).rows == {("a", "000"): {1}, ("b", "000"): {1}}
+
+    path = mine / "Annotations" / "a" / "000.xml"
+    before = path.stat()
+    path.touch()
+    assert planned(project, "tags") == {}, "what was only touched reruns nothing"
+    path.write_text(XML.format(" 0 "))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert planned(project, "tags") == {"tags": 1}
+
+    table = ("--config", "tags={source: file}")
+    project.snakemake("tags", *table)
+    assert read_tags(tags).rows == {("a", ""): {1}, ("b", ""): {1}}
+    assert planned(project, "tags", *table) == {}
+    (mine / "tags.csv").write_text("clip,frame,class\na,,car\nb,,background\n")
+    assert planned(project, "tags", *table) == {"tags": 1}
+    (mine / "tags.csv").write_text("clip,frame,class\na,,car\nc,,car\n")
+    done = subprocess.run(
+        project.command("tags", "-n", *table), cwd=project.root, env=project.environment, capture_output=True
+    )
+    assert done.returncode == 1
+    assert b"tags.csv, line 3: clip 'c' is not on disk" in done.stdout + done.stderr
 
 
 def weclick(project: Project, *words: str) -> subprocess.CompletedProcess:

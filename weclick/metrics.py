@@ -1,4 +1,4 @@
-"""Segmentation scores from one confusion matrix over all images."""
+"""Segmentation scores from one confusion matrix over all images, and average precision of classifiers."""
 
 from __future__ import annotations
 
@@ -104,6 +104,33 @@ class ConfusionMatrix:
                 f"truth holds labels {wrong}, expected 0..{self.num_classes - 1} or {self.ignore} (ignored); "
                 f"map the data set's labels to training classes first"
             )
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How well scores put the images that show a class before the others.
+
+    The mean, over the images that show it, of the precision among all images with at least their score: the
+    area below the precision-recall curve in steps. Images of equal score count together.
+
+    Args:
+        scores: (N, K) of N images, higher is more likely.
+        truth: (N, K) bool, the classes that the images show.
+
+    Returns:
+        (K,) float64, 0..1; NaN for a class that no image shows.
+
+    Example:
+        The second of three images is put last, though it shows the class.
+
+        >>> average_precision(np.array([[0.9], [0.1], [0.5]]), np.array([[True], [True], [False]]))
+        array([0.83333333])
+    """
+    found = np.full(truth.shape[1], np.nan)
+    for k, (score, shown) in enumerate(zip(scores.T, truth.T, strict=True)):
+        if shown.any():
+            first = score[None] >= score[shown][:, None]
+            found[k] = ((first & shown).sum(1) / first.sum(1)).mean()
+    return found
 
 
 def _as_numpy(labels: Any) -> np.ndarray:

@@ -9,13 +9,12 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from weclick.common.code_digest import code_digest
-from weclick.common.config import (
+from weclick.common.config import check_trained, load_configs, select
+from weclick.common.config_checks import (
     check_masks,
+    check_proxy_labels,
     check_serves,
     check_source,
-    check_trained,
-    load_configs,
-    select,
 )
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
@@ -23,9 +22,12 @@ from weclick.common.schemas import load_schema
 from weclick.common.stages import takes
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
+from weclick.runs.cam_source import trains_classifier
 from weclick.runs.downloads import missing_packages, offline_words
 from weclick.runs.label_source import label_listing
 from weclick.runs.layout import Layout
+from weclick.runs.proxy_source import given_to, proxy_listing
+from weclick.runs.tag_listing import tag_listing
 from weclick.runs.teachers import teachers_of, trains_teacher
 
 try:
@@ -34,6 +36,7 @@ try:
     check_serves(complete)
     check_masks(complete)
     check_source(complete)
+    check_proxy_labels(complete)
     if missing := missing_packages(complete):
         raise ValueError("; ".join(missing))
     check_readable(path for _, path in paths_of(complete, load_schema("config")))
@@ -118,16 +121,21 @@ def flags(option, files):
     return " ".join(f"{option} {quote(str(file))}" for file in files)
 
 
+def layout_of(wildcards):
+    """Where the files of a job lie: in the run's own results, or in the folder of a job of an experiment."""
+    made = getattr(wildcards, "made", None)
+    return Layout(Path(RESULTS)).made(made) if made else Layout(Path(RESULTS))
+
+
 def listing(wildcards):
     """Digest over the files that a manifest shard covers; edits count by content. A rule draws the toy."""
     chosen = config_of(wildcards)
     data = chosen["data"]
     if data["name"] == "toy":
         return ""
-    made = getattr(wildcards, "made", None)
-    layout = Layout(Path(RESULTS)).made(made) if made else Layout(Path(RESULTS))
+    layout = layout_of(wildcards)
     try:
-        dataset = _dataset(json.dumps(data), chosen["clicks"]["mix"])
+        dataset = _dataset(*adapter_config(chosen))
         clips = dataset.clips(wildcards.split)
         check_readable(frame.image for clip in clips for frame in clip.frames)
         return listing_digest(
@@ -157,20 +165,58 @@ def _label_files(section):
         raise WorkflowError(str(error)) from error
 
 
+def proxy_files(wildcards):
+    """Digest over the files that a user gave to make proxy labels from; edits count by content."""
+    section = json.dumps(config_of(wildcards)["proxy_labels"])
+    return _proxy_files(section, layout_of(wildcards).proxy_digests)
+
+
+@cache
+def _proxy_files(section, remember):
+    try:
+        return proxy_listing({"proxy_labels": json.loads(section)}, remember)
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from error
+
+
+def tag_files(wildcards):
+    """Digest over the files that tell the tags, where no label does; edits count by content."""
+    chosen = config_of(wildcards)
+    sections = json.dumps({name: chosen[name] for name in ("data", "tags")})
+    return _tag_files(sections, layout_of(wildcards).tag_digests)
+
+
+@cache
+def _tag_files(sections, remember):
+    try:
+        return tag_listing(json.loads(sections), remember)
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from error
+
+
 def can_be_scored():
     """Whether there may be scores and a report; people's clicks train where there is nothing to score."""
     if config["data"]["name"] != "folder":
         return True
     try:
-        dataset = _dataset(json.dumps(config["data"]), config["clicks"]["mix"])
+        dataset = _dataset(*adapter_config(config))
         return not dataset.unscored or any(clip.scored for clip in dataset.clips(VAL))
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error
 
 
+def adapter_config(config):
+    """What an adapter reads, as texts: they tell data sets apart."""
+    return (
+        json.dumps(config["data"]),
+        config["clicks"]["mix"],
+        json.dumps(config["tags"]),
+    )
+
+
 @cache
-def _dataset(data, mix):
-    return open_dataset(json.loads(data), mix)
+def _dataset(data, mix, tags):
+    return open_dataset(json.loads(data), mix, json.loads(tags))
 
 
 def training_data(wildcards, input):
@@ -178,9 +224,14 @@ def training_data(wildcards, input):
     return " ".join(
         [
             flags("--manifest", input.manifests),
-            flags("--clicks", [input.clicks]),
+            *[
+                flags(f"--{name}", [input.get(name)])
+                for name in ("clicks", "tags")
+                if input.get(name)
+            ],
             flags("--frames", input.frames),
             flags("--masks", input.get("masks", [])),
+            flags("--proxy-labels", input.get("proxy_labels", [])),
             flags("--flow", input.get("flow", [])),
             flags("--soft-labels", input.get("soft_labels", [])),
             flags("--val-manifest", input.validation),

@@ -95,6 +95,20 @@ def fed_network(*roles):
     return weights
 
 
+def fed_mapper(wildcards):
+    """The weights of the network that makes maps: a classifier, or given ones."""
+    given = given_weights(job_of(wildcards.made).config)
+    return fed_network("classifier")(wildcards) if given is None else given
+
+
+def fed_tag_tables(wildcards):
+    """The table of tags that feeds a job; none if it does without."""
+    return [
+        f"{home(job)}/tags/{job.config['data']['train']}.h5"
+        for job in fed(wildcards, "tags")
+    ]
+
+
 def fed_teachers(wildcards):
     """The weights of the teachers that make soft labels: those of seeds, and given ones."""
     given = teachers_of(job_of(wildcards.made).config)
@@ -174,6 +188,15 @@ use rule clicks as experiment_clicks with:
         f"{RESULTS}/logs/experiment_clicks/{{made}}/{{split}}.log",
 
 
+use rule tags as experiment_tags with:
+    input:
+        manifests=fed_shards("manifest", "train"),
+    output:
+        f"{MADE}/tags/{{split}}.h5",
+    log:
+        f"{RESULTS}/logs/experiment_tags/{{made}}/{{split}}.log",
+
+
 use rule frames_shard as experiment_frames with:
     input:
         fed_shard("manifest"),
@@ -201,12 +224,55 @@ use rule flow_shard as experiment_flow with:
         f"{RESULTS}/logs/experiment_flow/{{made}}/{{split}}/{{shard}}.log",
 
 
+use rule classifier as experiment_classifier with:
+    input:
+        manifests=fed_shards("manifest", "train"),
+        tags=fed_tag_tables,
+        frames=fed_shards("frames", "train"),
+        validation=fed_shards("manifest", "val"),
+    output:
+        weights=f"{MADE}/classifier/model.safetensors",
+        card=f"{MADE}/classifier/model.json",
+        metrics=f"{MADE}/classifier/metrics.jsonl",
+    log:
+        f"{RESULTS}/logs/experiment_classifier/{{made}}.log",
+    params:
+        folder=f"{MADE}/classifier",
+
+
+use rule cams_shard as experiment_cams with:
+    input:
+        manifest=fed_shard("manifest"),
+        tags=fed_tag_tables,
+        network=fed_mapper,
+    output:
+        f"{MADE}/cams/{{split}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/experiment_cams/{{made}}/{{split}}/{{shard}}.log",
+
+
+use rule proxy_labels_shard as experiment_proxy_labels with:
+    input:
+        manifest=fed_shard("manifest"),
+        tags=fed_tag_tables,
+        cams=fed_shard("cams"),
+        flow=fed_shard("flow"),
+        clicks=lambda wildcards: (
+            fed_clicks(wildcards) if fed(wildcards, "clicks") else []
+        ),
+    output:
+        f"{MADE}/proxy_labels/{{split}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/experiment_proxy_labels/{{made}}/{{split}}/{{shard}}.log",
+
+
 use rule teacher as experiment_teacher with:
     input:
         manifests=fed_shards("manifest", "train"),
         clicks=fed_clicks,
         frames=fed_shards("frames", "train"),
         masks=fed_shards("masks", "train"),
+        proxy_labels=fed_shards("proxy_labels", "train"),
         validation=fed_shards("manifest", "val"),
     output:
         weights=f"{MADE}/teacher/model.safetensors",
@@ -235,6 +301,7 @@ use rule student as experiment_student with:
         clicks=fed_clicks,
         frames=fed_shards("frames", "train"),
         masks=fed_shards("masks", "train"),
+        proxy_labels=fed_shards("proxy_labels", "train"),
         flow=fed_shards("flow", "train"),
         soft_labels=fed_shards("soft_labels", "train"),
         online_teacher=ONLINE_TEACHER or [],

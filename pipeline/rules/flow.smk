@@ -18,7 +18,7 @@ rule flow_shard:
         code=code_digest(
             "weclick.flow.stage",
             "weclick.manifest.manifest_file",
-            "weclick.manifest.window",
+            "weclick.manifest.needs",
         ),
     shell:
         "weclick --log {log:q} flow --config {params.config:q} --device {config[device]:q}"

@@ -35,6 +35,7 @@ rule manifest_shard:
             "weclick.datasets",
             "weclick.datasets.findings",
             "weclick.manifest.manifest_file",
+            "weclick.manifest.needs",
         ),
         listing=listing,
     shell:

@@ -12,6 +12,14 @@ rule report:
     input:
         manifests=[shards_of("manifest", split) for split in SPLITS],
         clicks=rules.clicks.output,
+        tags=list(rules.tags.output) if takes(config, "tags") else [],
+        classifier=(
+            [rules.classifier.output.card, rules.classifier.output.metrics]
+            if trains_classifier(config)
+            else []
+        ),
+        cams=taken_shards("cams", TRAIN),
+        proxy_labels=taken_shards("proxy_labels", TRAIN),
         frames=shards_of("frames", TRAIN),
         flow=[shards_of("flow", split) for split in SPLITS],
         soft_labels=taken_shards("soft_labels", TRAIN),

@@ -3,6 +3,7 @@ DISTILS = not ONLINE_TEACHER and takes(config, "soft_labels")
 STUDENT_CODE = [
     "weclick.train.stage",
     "weclick.manifest.annotation",
+    "weclick.train.data.proxied",
     *["weclick.train.online"] * bool(ONLINE_TEACHER),
 ]
 
@@ -13,6 +14,7 @@ rule student:
         clicks=rules.clicks.output,
         frames=shards_of("frames", TRAIN),
         masks=taken_shards("masks", TRAIN),
+        proxy_labels=taken_shards("proxy_labels", TRAIN),
         flow=shards_of("flow", TRAIN) if DISTILS else [],
         soft_labels=shards_of("soft_labels", TRAIN) if DISTILS else [],
         online_teacher=ONLINE_TEACHER or [],

@@ -4,6 +4,7 @@ rule teacher:
         clicks=rules.clicks.output,
         frames=shards_of("frames", TRAIN),
         masks=taken_shards("masks", TRAIN),
+        proxy_labels=taken_shards("proxy_labels", TRAIN),
         validation=shards_of("manifest", VAL),
         method=trained_method,
     output:
@@ -17,7 +18,11 @@ rule teacher:
         gpu=config["devices"],
     params:
         config=stage_config("teacher"),
-        code=code_digest("weclick.train.stage", "weclick.manifest.annotation"),
+        code=code_digest(
+            "weclick.train.stage",
+            "weclick.manifest.annotation",
+            "weclick.train.data.proxied",
+        ),
         data=training_data,
         folder=f"{RESULTS}/teacher",
     shell:

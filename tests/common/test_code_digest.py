@@ -12,7 +12,8 @@ from helpers.places import ROOT
 from weclick.common import code_digest as digests
 from weclick.common.code_digest import code_digest, direct_imports, imported_modules
 from weclick.train.network_code import LEFT_OUT
-from weclick.train.recipe import SCORING, TRAINING
+from weclick.train.recipe import TRAINING
+from weclick.train.roles import ROLE_NEEDS
 
 
 @pytest.fixture
@@ -152,7 +153,8 @@ def test_imports_only_for_annotations_do_not_count_and_relative_ones_are_refused
 def test_no_name_has_two_definitions_in_the_code_of_a_network():
     """The digest does not see in which file a definition stands, so two could change places unseen."""
     places: dict[str, list[str]] = {}
-    for module in imported_modules(*TRAINING, *SCORING, without=LEFT_OUT):
+    scoring = [module for role in ROLE_NEEDS.values() for module in role.scoring]
+    for module in imported_modules(*TRAINING, *scoring, without=LEFT_OUT):
         for node in digests._tree(digests._source(module)).body:
             for name in digests._defined(node):
                 places.setdefault(name, []).append(module)

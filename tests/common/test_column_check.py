@@ -88,7 +88,18 @@ def test_one_bad_frame_among_many_is_told_quickly(place):
 
 @pytest.mark.parametrize(
     "name",
-    ["manifest", "lock", "results", "experiment", "flow", "frames", "models", "soft_labels", "clicks"],
+    [
+        "manifest",
+        "lock",
+        "results",
+        "experiment",
+        "flow",
+        "frames",
+        "cams",
+        "models",
+        "soft_labels",
+        "clicks",
+    ],
 )
 def test_it_knows_every_keyword_of_the_schemas(name):
     def keywords(schema):

@@ -5,7 +5,8 @@ from jsonschema import Draft202012Validator
 
 from helpers.places import ROOT
 from weclick.common import config
-from weclick.common.config import SECTIONS, ConfigError, check_masks, complete_config, load_config, select
+from weclick.common.config import SECTIONS, ConfigError, complete_config, load_config, select
+from weclick.common.config_checks import check_masks
 from weclick.common.schemas import load_schema, schema_path
 from weclick.datasets.folder import read_classes
 

@@ -199,7 +199,7 @@ def test_a_training_asks_for_as_many_gpus_as_it_has_devices(monkeypatch, verb):
     def refuse(device, devices=1):
         raise InputError(f"asked for {devices} on {device}")
 
-    monkeypatch.setattr("weclick.cli.stages.choose_device", refuse)
+    monkeypatch.setattr("weclick.cli.training.choose_device", refuse)
     files = [word for name in ("manifest", "clicks", "frames", "val-manifest") for word in (f"--{name}", "x")]
     words = [verb, *files, "--output", "x", "--config", "{}", "--device", "cuda", "--devices", "3"]
     assert str(CliRunner().invoke(app, words).exception) == "asked for 3 on cuda"

@@ -7,12 +7,12 @@ import pytest
 from weclick.common.config import (
     ConfigError,
     changed_config,
-    check_serves,
     check_trained,
     complete_config,
     load_config,
     select,
 )
+from weclick.common.config_checks import check_serves
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,16 @@ def test_what_old_stages_see_stays_the_same():
     for stage in ("manifest", "flow", "student"):
         text = json.dumps(select(ours, stage))
         assert select(load_config(text), stage) == select(ours, stage)
+    part = select(ours, "student")
+    assert select(part, "student") == part, "a recipe takes its part from what the verb was given"
+
+
+def test_what_is_read_for_a_method_is_read_if_it_is_served():
+    """So an edit of its sections reruns nothing that others need."""
+    assert select(complete_config({}), "flow").keys() == {"cache", "serves", "flow", "window", "evaluate"}
+    ours = select(complete_config({"method": "f2f"}), "flow")
+    assert ours.keys() == {"cache", "serves", "flow", "proxy_labels", "evaluate"}
+    assert ours["proxy_labels"] == {"gap_frames": 1, "target": "last"}
+    both = select(complete_config({"serves": ["two_stream", "maskconsist"]}), "manifest")
+    assert {"pair", "stack"} <= both.keys()
+    assert "window" not in both

@@ -11,6 +11,7 @@ from weclick.common.stages import (
     KINDS,
     MODELS,
     ROLES,
+    SCORED,
     STAGES,
     STEPS,
     TRAINED,
@@ -25,6 +26,10 @@ OTHER_FILE = {"toy": "manifest"}
 
 ONE_SCHEMA = {"evaluate", "report", "ablation"}
 """Stages whose files are described in results.schema.json."""
+
+
+TAGGED = {"tags", "classifier", "cams"}
+"""Stages of the methods that learn from tags."""
 
 
 @pytest.fixture(params=STAGES, ids=lambda stage: stage.name)
@@ -73,22 +78,31 @@ def test_no_rule_of_a_step_is_forgotten(repository):
 def test_names_folders_and_kinds_do_not_clash():
     assert len({stage.name for stage in STAGES}) == len(STAGES)
     assert len({step.folder for step in STEPS}) == len(STEPS)
-    assert KINDS == ("frames", "masks", "flow", "soft_labels", "models")
-    assert tuple(stage.name for stage in STEPS if stage.kind == MODELS) == ROLES == ("teacher", "student")
+    assert KINDS == ("frames", "masks", "flow", "cams", "proxy_labels", "soft_labels", "models")
+    assert tuple(stage.name for stage in STEPS if stage.kind == MODELS) == ROLES
+    assert ROLES == ("classifier", *SCORED) == ("classifier", "teacher", "student")
     assert all(stage.kind == stage.name for stage in INDEXED), "an index is read by the name of its stage"
 
 
 def test_masks_are_no_step_of_a_run_that_learns_from_clicks():
-    assert left_out({"supervision": "clicks"}) == left_out({"supervision": "proxies"}) == {"masks"}
+    unannotated = {"proxy_labels"} | TAGGED
+    assert left_out({"supervision": "clicks"}) == {"masks"} | unannotated
+    assert left_out({"supervision": "proxies"}) == {"masks"} | TAGGED
     assert taken_by({}) == taken_by({"supervision": None}) == taken_by({"supervision": "clicks"})
-    assert taken_by({"supervision": "masks"}) == taken_by({"supervision": "both"}) == STEPS
-    assert taken_by({}, INDEXED) == tuple(stage for stage in INDEXED if stage.name != "masks")
+    assert left_out({"supervision": "masks"}) == left_out({"supervision": "both"}) == unannotated
+    assert {stage.name for stage in taken_by({}, INDEXED)} == {"frames", "flow", "soft_labels"}
 
 
 def test_a_method_takes_its_own_stages():
     assert left_out({"method": "f2f"}) == {"masks", "teacher", "soft_labels"}
     networks = {"teacher", "soft_labels", "student", "evaluate"}
-    assert left_out({"method": "two_stream"}) == left_out({"method": "maskconsist"}) == {"masks"} | networks
+    assert (
+        left_out({"method": "two_stream"})
+        == left_out({"method": "maskconsist"})
+        == {"masks", "proxy_labels"} | networks | TAGGED
+    )
+    by_folder = {"method": "f2f", "proxy_labels": {"source": "folder"}}
+    assert left_out(by_folder) == {"masks", "teacher", "soft_labels"} | TAGGED
     assert takes({"method": "weclick"}, "toy")
     assert takes({"method": "weclick"}, "teacher")
     assert not takes({"method": "f2f"}, "teacher")

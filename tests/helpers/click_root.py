@@ -8,7 +8,7 @@ from PIL import Image
 
 from weclick.clicks.formats.marks import ReadOptions
 from weclick.clicks.importing import Imported, ImportOptions, import_files
-from weclick.datasets.folder import list_clips
+from weclick.datasets.folder_clips import list_clips
 from weclick.manifest.video import video_writer
 
 CLASSES = ("background", "car", "tree", "Bäume")

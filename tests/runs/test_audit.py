@@ -16,20 +16,24 @@ from helpers.s3_server import s3_server
 from weclick.cli import app
 from weclick.common.config import complete_config
 from weclick.common.errors import InputError
+from weclick.common.stages import INDEXED, taken_by
 from weclick.datasets.frames import pack_frames
-from weclick.flow.stage import compute_flow
+from weclick.flow.stage import compute_flow, compute_needs
 from weclick.manifest import write_manifest
 from weclick.manifest.read import read_label
 from weclick.proxy_labels.fusion import Fuse
 from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.proxy_labels.teachers import Teachers
-from weclick.runs.audit import AUDITED, CLOSE, DIFFERS, EQUAL, audit, draw, entries_of_run
+from weclick.runs.audit import CLOSE, DIFFERS, EQUAL, audit, draw, entries_of_run
 from weclick.runs.label_source import label_source, stored_as
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.runs.wanted import Wanted
 from weclick.store import LocalRoot, S3Root, Store, copy_entries, write_index
 from weclick.store.pins import content_digest
+
+HELD = tuple(stage.kind for stage in taken_by({"supervision": "both"}, INDEXED))
+"""Kinds of the entries of the run that is audited here."""
 
 
 def config_of(street) -> dict:
@@ -62,11 +66,11 @@ class Audited:
         self.config, self.store = config_of(street), Store([self.root.path])
         self.keys = {
             kind: json.loads((self.results / kind / "train/0.json").read_text(encoding="utf-8"))["entries"]
-            for kind in AUDITED
+            for kind in HELD
         }
 
     def entries(self, *kinds: str):
-        return entries_of_run(self.results, self.config, kinds or AUDITED)
+        return entries_of_run(self.results, self.config, kinds or HELD)
 
     def find(self, *kinds: str, store: Store | None = None):
         return audit(self.entries(*kinds), self.results, self.config, store or self.store)
@@ -111,7 +115,7 @@ def test_what_a_run_computed_comes_out_equal_and_the_store_is_only_read(audited)
     before = files_of(audited.root.path)
     times = {path: path.lstat().st_mtime_ns for path in audited.root.path.rglob("*")}
     findings = audited.find()
-    assert {each.drawn.kind for each in findings} == set(AUDITED)
+    assert {each.drawn.kind for each in findings} == set(HELD)
     assert {each.verdict for each in findings} == {EQUAL}, [each.told for each in findings]
     assert files_of(audited.root.path) == before
     assert {path: path.lstat().st_mtime_ns for path in audited.root.path.rglob("*")} == times
@@ -120,7 +124,7 @@ def test_what_a_run_computed_comes_out_equal_and_the_store_is_only_read(audited)
 def test_what_is_computed_twice_has_the_same_digest_of_content(street, made, tmp_path):
     run_stages(street, tmp_path)
     one, other = LocalRoot(made / "store"), LocalRoot(tmp_path / "store")
-    for kind in AUDITED:
+    for kind in HELD:
         keys = list(one.keys(kind))
         assert keys == list(other.keys(kind))
         for key in keys:
@@ -211,9 +215,9 @@ def test_a_draw_follows_from_its_seed_alone(audited):
     entries = audited.entries()
     drawn = draw(entries, "50%", 7)
     assert {each.key for each in draw(list(reversed(entries)), "50%", 7)} == {each.key for each in drawn}
-    assert {each.kind for each in draw(entries, "1%", 7)} == set(AUDITED), "at least one of each kind"
+    assert {each.kind for each in draw(entries, "1%", 7)} == set(HELD), "at least one of each kind"
     assert len(draw(entries, "100%", 7)) == len(entries)
-    assert len(draw(entries, "1", 7)) == len(AUDITED)
+    assert len(draw(entries, "1", 7)) == len(HELD)
     assert len({draw(entries, "1", seed)[1].key for seed in range(20)}) > 1
 
 
@@ -252,7 +256,7 @@ def test_what_the_verb_refuses(audited, monkeypatch, tmp_path):
         run(audited)
     shutil.rmtree(audited.results)
     audited.results.mkdir()
-    with pytest.raises(InputError, match="holds no indexes of frames, masks, flow, soft_labels"):
+    with pytest.raises(InputError, match="holds no indexes of frames, masks, flow, "):
         run(audited)
 
 
@@ -295,3 +299,18 @@ def test_a_run_of_several_teachers_needs_them_all(audited, street):
     labels = compute_soft_labels(street.train, Teachers.of(both), store=audited.store, **stored)
     write_index(audited.results / "soft_labels/train/0.json", "soft_labels", labels)
     assert {each.verdict for each in audited.find("soft_labels")} == {EQUAL}
+
+
+def test_flow_of_every_need_is_audited(street, tmp_path):
+    config = {**config_of(street), "serves": ["weclick", "f2f"]}
+    store, results, needs = Store([tmp_path / "store"]), tmp_path / "results", Wanted(config).needs
+    write_manifest(street.train, results / "manifest/train/0.json")
+    made = compute_needs(street.train, needs.functions, options=config["flow"], store=store)
+    write_index(results / "flow/train/0.json", "flow", made)
+    drawn = entries_of_run(results, config, ["flow"])
+    assert {(each.need, each.key) for each in drawn} == {
+        (need, key) for keys in made.values() for need, key in keys.items()
+    }
+    assert {found.verdict for found in audit(drawn, results, config, store)} == {EQUAL}
+    with pytest.raises(InputError, match="names another flow entry of clip 'street_0000' than this config"):
+        entries_of_run(results, config_of(street), ["flow"])

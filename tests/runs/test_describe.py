@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from weclick import cli
 from weclick.clicks import write_clicks
+from weclick.clicks.tags import SourcedTags, make_tags, read_tags, write_tags
 from weclick.common.words import count_bytes
 from weclick.manifest import write_manifest
 from weclick.manifest.people import Origin
@@ -63,10 +64,57 @@ def test_who_clicked_is_told(street, tmp_path):
     assert describe(tmp_path / "c.h5", street.store).facts["from"] == "1 ghost, 3 human (ben 2, anna 1)"
 
 
+def test_tags_are_counted_per_class_in_frames_and_clips(street, tmp_path):
+    rows = {("a", ""): frozenset([1]), ("a", "0"): frozenset([0, 1]), ("b", "0"): frozenset([1])}
+    table = SourcedTags(
+        ("road", "car", "sky"), True, rows, split="train", sources=dict.fromkeys(rows, "file")
+    )
+    write_tags(table, tmp_path / "t.h5")
+    told = describe(tmp_path / "t.h5", street.store)
+    assert told.facts["tagged"] == "2 frames and 1 whole clip, of 2 clips"
+    assert told.facts["from"] == "file 3"
+    assert told.facts["complete"] == "yes: classes without a tag are absent"
+    assert [row[1:] for row in told.tables[0].rows] == [
+        ("road", "1", "0", "1"),
+        ("car", "2", "1", "2"),
+        ("sky", "0", "0", "0"),
+    ]
+    assert told.tables[1].rows == [("a", "road, car"), ("b", "car")]
+    with pytest.raises(ValueError, match=r"t\.h5: holds nothing that can be drawn"):
+        show(tmp_path / "t.h5", tmp_path / "x.png", manifests=[], store=street.store)
+
+
+def test_the_verb_makes_tags_that_inspect_shows(street, tmp_path, verb):
+    """From the street's labels: what `weclick tags` writes is what the stage's function makes."""
+    write_manifest(street.train, tmp_path / "0.json")
+    output = tmp_path / "tags" / "train.h5"
+    words = ("--manifest", tmp_path / "0.json", "--output", output, "--json", tmp_path / "tags.json")
+    assert verb("tags", *words)[0] == 0
+    assert read_tags(output) == make_tags(street.train, street.config["tags"])
+    assert len(json.loads((tmp_path / "tags.json").read_text())["tags"]) == 8
+    status, said = verb("inspect", output)
+    assert status == 0
+    assert "8 frames and 0 whole clips, of 2 clips" in said.out
+    status, said = verb("tags", *words, "--set", "tags.source=folders")
+    assert status == 1
+    assert "lies in no folder of a class" in said.err
+    assert read_tags(output).sources == dict.fromkeys(read_tags(output).rows, "labels"), "the old file stays"
+
+
 def test_an_index_finds_its_entries_or_says_which_lack(files, street, tmp_path):
     assert describe(files / "flow.json", street.store).faults == ()
     (fault,) = describe(files / "flow.json", Store([tmp_path])).faults
     assert "2 of 2 entries are in none of the roots" in fault
+
+
+def test_an_index_of_several_needs_is_listed_by_need(street, tmp_path):
+    several = {clip: {"window": key, "chain": "0" * 64} for clip, key in street.flow.items()}
+    write_index(tmp_path / "flow.json", "flow", several)
+    told = describe(tmp_path / "flow.json", street.store)
+    assert told.facts["clips"] == "2"
+    assert told.tables[0].columns[0] == "clip, need"
+    assert {row[0] for row in told.tables[0].rows} >= {"street_0000, window", "street_0000, chain"}
+    assert "2 of 4 entries are in none of the roots" in told.faults[0]
 
 
 def test_an_entry_whose_file_changed_is_told_with_status_1(street, tmp_path):

@@ -309,3 +309,17 @@ def test_targets_that_lack_the_label_that_supervision_wants_are_told(folder):
     status, told = ask({**clicked, "supervision": "both"})
     assert status == 1
     assert any(what == "labels of train" and "0.png" in found for _, what, found in told)
+
+
+def test_what_is_served_has_to_be_decided_before_frames_are_packed(folder):
+    def served(**given):
+        done = CliRunner().invoke(
+            cli.app, ["doctor", "--config", json.dumps({**folder[1], **given}), "--json", "--quick"]
+        )
+        return next(each for each in json.loads(done.stdout)["findings"] if each["what"] == "serves")
+
+    told = served()
+    assert (told["level"], told["found"][:49]) == ("ok", "manifest, frames and flow are made for weclick; a")
+    assert "name all that you want before frames are packed" in told["found"]
+    assert "packed" not in served(frames={"pack": False})["found"]
+    assert served(method="f2f", serves=["weclick"])["level"] == "error"

@@ -59,6 +59,18 @@ def test_each_option_says_where_to_put_its_file(hub):
         assert "download.pytorch.org cannot be reached" in text
 
 
+def test_weights_of_imagenets_classes_are_needed_where_they_make_maps(hub):
+    """And of EfficientNet-Lite0 they are timm's, under torch's folder."""
+    cams = {"source": "imagenet", "mapping": {"car": [817]}}
+    networks = {role: {"pretrained": None} for role in ("classifier", "student")}
+    wanted = config(method="f2f", cams=cams, **networks)
+    (download,) = needed_downloads(wanted)
+    assert download.option == "cams.pretrained"
+    assert download.path == hub / "tf_efficientnet_lite0-0aa007d2.pth"
+    assert needed_downloads(config(cams=cams, **networks)) == [], "WeClick's method makes no maps"
+    assert needed_downloads(config(method="f2f", **networks)) == [], "the run's classifier makes them"
+
+
 def test_timms_weights_have_no_place_but_an_address(hub, monkeypatch):
     from huggingface_hub import constants
 
@@ -109,3 +121,12 @@ def test_doctor_and_the_network_itself_say_so(hub, tmp_path):
     with pytest.raises(ValueError, match=rf"could not be downloaded .*put it into {hub}/"):
         build_model("deeplabv3plus", "resnet18", 2, pretrained="imagenet")
     assert torch.hub.get_dir() == str(hub.parent)
+
+
+def test_only_networks_that_the_run_trains_are_asked_for(hub):
+    asked = {
+        method: {each.option for each in needed_downloads(complete_config({"method": method}))}
+        for method in ("weclick", "f2f")
+    }
+    assert asked["weclick"] == {"teacher.pretrained", "student.pretrained"}
+    assert asked["f2f"] == {"classifier.pretrained", "student.pretrained"}

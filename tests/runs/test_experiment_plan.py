@@ -74,6 +74,26 @@ def test_an_arm_without_distillation_needs_no_teacher():
     assert "flow" in stages_of(planned(arms={"clicks": {"change": OFF}})), "temporal consistency reads it"
 
 
+def test_arms_of_several_methods_share_what_serves_both():
+    """F2F trains no teacher, and its student reads neither soft labels nor their flow."""
+    config = {"serves": ["weclick", "f2f"], "experiment": {"name": "x", "arms": {"clicks": {}, "tags": {}}}}
+    config["experiment"]["arms"]["tags"] = {"change": {"method": "f2f"}}
+    plan = make_plan(complete_config(config))
+    assert [stages_of(plan)[name] for name in ("manifest", "frames", "flow", "teacher", "student")] == [
+        *(1, 1, 1),
+        *(len(plan.trials) // 2, len(plan.trials)),
+    ]
+    tags = next(trial.network for trial in plan.trials if trial.arm == "tags")
+    assert tags.config["supervision"] == "proxies"
+    assert tags.fed_by.keys() == {"manifest", "clicks", "frames", "proxy_labels"}
+    with pytest.raises(ConfigError, match="scores the teacher, but method f2f trains none; set scores: stu"):
+        planned(arms={"tags": {"change": {"method": "f2f"}, "scores": "teacher"}})
+    with pytest.raises(ConfigError, match="method is 'two_stream', whose networks this version does not"):
+        planned(arms={"tags": {"change": {"method": "two_stream"}}})
+    with pytest.raises(ConfigError, match=r"serves is \[weclick, maskconsist\]; set serves: "):
+        make_plan(complete_config({**config, "serves": ["weclick", "maskconsist"]}))
+
+
 @pytest.mark.parametrize(
     ("change", "shared"),
     [
@@ -339,12 +359,16 @@ def test_there_are_shipped_experiments():
 
 def test_the_table_of_feeders_is_that_of_the_rules(monkeypatch):
     monkeypatch.setenv("WECLICK_COMMAND", "pytest")
-    rules = load_rules(
-        ROOT, supervision="both", soft_labels={"fuse": {"neighbours": 2, "occlusion": "photometric"}}
+    fuse = {"neighbours": 2, "occlusion": "photometric"}
+    by_clicks = {"source": "sam2", "sam2": {"model": "hub:a/b"}}
+    runs = (
+        {"supervision": "both", "soft_labels": {"fuse": fuse}},
+        {"supervision": "proxies", "proxy_labels": by_clicks},
     )
+    loaded = [load_rules(ROOT, **config) for config in runs]
     folders = {step.folder: step.name for step in STEPS}
     for step in STEPS:
-        inputs = [str(path).split("/") for path in rules[step.rule].input]
+        inputs = [str(path).split("/") for rules in loaded for path in rules[step.rule].input]
         fed = {folders.get(parts[1], parts[1]) for parts in inputs if parts[0] == "results"}
         fed |= {"toy" for parts in inputs if parts[-1] == "toy.json"}
         assert fed == set(step.fed_by), step.name

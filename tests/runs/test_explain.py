@@ -105,6 +105,15 @@ def test_a_clip_of_validation_asks_for_flow_alone(ask, street):
     assert "frames.pack is false" in ask(street.train.clips[0].id, frames={"pack": False})
 
 
+def test_every_need_of_flow_is_asked_for(ask, street, clip):
+    told = ask(clip.id, "--set", "serves=[weclick, f2f]")
+    assert f"flow: found, {street.flow[clip.id][:12]}…" in told
+    assert "flow (chain): not found as" in told
+    assert "flow (chain): not asked for: the clip has no pair of frames that chain needs" in ask(
+        street.val.clips[0].id, "--set", "data.val=val", "--set", "serves=[weclick, f2f]"
+    )
+
+
 def test_soft_labels_of_another_teacher(ask, street, clip, tmp_path):
     from weclick.proxy_labels.soft_labels import soft_labels_inputs
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from weclick.common.config import ConfigError, check_source, complete_config, load_config
+from weclick.common.config import ConfigError, complete_config, load_config
+from weclick.common.config_checks import check_source
 from weclick.common.errors import InputError, MissingFileError
 from weclick.datasets.digests import file_digests
 from weclick.runs.label_source import given_source, label_listing, label_source

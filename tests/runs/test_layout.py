@@ -7,8 +7,11 @@ import pytest
 
 from helpers.workflow import make_project
 from weclick.common.config import load_config
-from weclick.common.stages import ROLES, STEPS
+from weclick.common.stages import SCORED, taken_by
 from weclick.runs.layout import PAGE, SUMMARY, Layout, is_index, stage_of
+
+TAKEN = taken_by({"supervision": "both"})
+"""The stages of the run that is looked at here."""
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +37,11 @@ def test_the_rules_write_all_that_the_layout_tells(written, data):
     layout = Layout(Path("results"))
     told = {
         path
-        for step in STEPS
+        for step in TAKEN
         for name in (step.splits if step.sharded else ())
         for path in layout.shards(step.name, data[name], data["shards"])
     }
-    for role in ROLES:
+    for role in SCORED:
         told |= {layout.weights(role), layout.card(role), layout.curves(role)}
     told |= {layout.clicks(data["train"]), layout.scores}
     told |= {layout.report_card, layout.lock, layout.ablation / SUMMARY}
@@ -53,12 +56,12 @@ def test_the_layout_tells_all_that_the_rules_write(written, data):
     folders = layout.ablation, layout.experiment("made").parent
     rest = {path for path in rest if path.suffix != ".html" and not any(map(path.is_relative_to, folders))}
     indexes = {path for path in rest if stage_of(path)}
-    assert {stage_of(path) for path in indexes} == {step.name for step in STEPS if step.sharded}
+    assert {stage_of(path) for path in indexes} == {step.name for step in TAKEN if step.sharded}
     assert {path for path in indexes if not is_index(path)} == {
         path for split in ("train", "val") for path in layout.shards("manifest", data[split], data["shards"])
     }
     files = {layout.clicks(data["train"]), layout.scores, layout.report_card, layout.lock}
-    for role in ROLES:
+    for role in SCORED:
         files |= {layout.weights(role), layout.card(role), layout.curves(role)}
     assert rest - indexes == files
 

@@ -1,5 +1,6 @@
 """The lock of a run, and `weclick reproduce`, which runs it again and says what differs."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -12,13 +13,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import weclick.runs.reproduce
+from helpers.proxy_run import make_proxy_run
 from helpers.report_run import make_run
 from helpers.workflow import Project, make_project
 from weclick.cli import app
+from weclick.clicks.tags import read_tags, write_tags
 from weclick.common.errors import InputError, MissingFileError
+from weclick.manifest.tag_table import tags_digest
 from weclick.runs.lock import LOCK, OUTCOME, make_lock, read_lock, spell_lock
 from weclick.runs.pins import named_by
 from weclick.runs.report.provenance import versions
+from weclick.store import file_digest, write_index
 
 CODE = {"flow": "ab" * 32}
 
@@ -83,9 +88,10 @@ def test_a_lock_is_the_same_wherever_the_run_lies(results, whole):
 
 
 def test_a_results_folder_agrees_with_its_lock(results, whole):
+    of_clicks = [part for part in OUTCOME if part != "tags"]
     assert check(whole / LOCK, results) == (
         0,
-        "".join(f"{part}: the same\n" for part in ("config", "code", "versions", "device", *OUTCOME))
+        "".join(f"{part}: the same\n" for part in ("config", "code", "versions", "device", *of_clicks))
         + "the results are the same\n",
     )
 
@@ -348,3 +354,58 @@ def test_a_lock_that_knows_no_supervision_yet_is_read(results):
 
     edit(results / LOCK, old)
     assert not any(kind == "masks" for kind, _ in named_by(read_lock(results / LOCK)))
+
+
+def test_flow_of_several_needs_is_pinned_by_need(results):
+    path, chain = results / "flow/train/0.json", "cd" * 32
+    (key,) = json.loads(path.read_text(encoding="utf-8"))["entries"].values()
+    write_index(path, "flow", {"street": {"window": key, "chain": chain}})
+    (results / LOCK).write_text(spell_lock(make_lock(results, CODE, 2)))
+    lock = read_lock(results / LOCK)
+    assert lock["entries"]["flow"]["train"] == {"0": {"street": {"window": key, "chain": chain}}}
+    assert {("flow", key), ("flow", chain)} <= set(named_by(lock))
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory) -> Path:
+    """Results of a run that learned from tags; a teacher of before still lies there."""
+    run = make_proxy_run(tmp_path_factory.mktemp("tagged"))
+    config = {**run.config, "cache": {"roots": [*map(str, run.store.roots)]}}
+    (run.folder / "report.json").write_text(json.dumps({"versions": versions(), "config": config}))
+    (run.folder / LOCK).write_text(spell_lock(make_lock(run.folder, CODE, 2)))
+    return run.folder
+
+
+def test_tags_and_what_is_made_of_them_are_pinned(tagged):
+    lock = read_lock(tagged / LOCK)
+    assert lock["tags"] == tags_digest(read_tags(tagged / "tags" / "train.h5"))
+    assert lock["models"].keys() == {"student", "classifier"}
+    assert lock["models"]["classifier"]["weights_sha256"] == file_digest(
+        tagged / "classifier" / "model.safetensors"
+    )
+    assert lock["entries"].keys() == {"frames", "flow", "cams", "proxy_labels"}
+    for stage in ("cams", "proxy_labels"):
+        (key,) = json.loads((tagged / f"{stage}/train/0.json").read_text())["entries"].values()
+        assert lock["entries"][stage] == {"train": {"0": {"street": key}}}
+        assert lock["contents"][stage].keys() == {key}
+        assert (stage, key) in set(named_by(lock))
+    assert not any(kind == "soft_labels" for kind, _ in named_by(lock))
+
+
+def test_maps_of_imagenet_pin_no_classifier(tagged, tmp_path):
+    results = shutil.copytree(tagged, tmp_path / "elsewhere")
+    shutil.rmtree(results / "classifier")
+    edit(results / "report.json", lambda card: card["config"]["cams"].update(source="imagenet"))
+    lock = make_lock(results, CODE, 2)
+    assert lock["models"].keys() == {"student"}
+    assert lock["tags"]
+
+
+def test_other_tags_are_told(tagged, tmp_path):
+    results = shutil.copytree(tagged, tmp_path / "elsewhere")
+    table = read_tags(results / "tags" / "train.h5")
+    write_tags(dataclasses.replace(table, complete=False), results / "tags" / "train.h5")
+    status, told = check(tagged / LOCK, results)
+    assert status == 1
+    assert "tags: 1 differ\n    tags: " in told
+    assert told.endswith("what differs: tags\n")

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from weclick import cli
 from weclick.cli.plan import hints, spell_seconds
-from weclick.common.config import complete_config
+from weclick.common.config import ConfigError, complete_config
 from weclick.datasets.frames import pack_frames
 from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
@@ -72,6 +72,20 @@ def test_the_probe_gives_every_stage_a_time(config, tmp_path):
     assert stages.keys() >= {"clicks", "flow", "teacher", "soft_labels", "student"}
     assert all(stage.seconds > 0 for name, stage in stages.items() if name != "evaluate")
     assert plan.fits
+
+
+def test_every_need_of_flow_is_planned(street, config, tmp_path):
+    """Pairs that an earlier need has are made once."""
+    ours = {**config, "method": "f2f", "serves": ["weclick", "f2f"], "supervision": "proxies"}
+    plan = make_plan(ours, Store([tmp_path / "store"]), probe_s=0)
+    stages = by_stage(plan)
+    assert stages.keys() == {"manifest", "clicks", "frames", "flow"}
+    chain, scored = "6 pairs (chain) of 2 clips, 2 from older entries", "3 pairs of 1 clips"
+    assert stages["flow"].work == f"10 pairs of 2 clips + {chain} + {scored}"
+    assert any("stages of method f2f after flow are neither counted nor timed" in note for note in plan.notes)
+    assert any("frames are packed for serves: [weclick, f2f]; another" in note for note in plan.notes)
+    with pytest.raises(ConfigError, match="serves"):
+        make_plan({**ours, "serves": ["weclick"]}, street.store, probe_s=0)
 
 
 def test_masks_are_planned_where_they_are_learned_from(street, config, tmp_path):

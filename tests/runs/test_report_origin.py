@@ -133,6 +133,11 @@ def test_masks_as_supervision_are_said(results, supervision):
     assert told["reasons"] == ["the paper's networks learn from clicks alone, this run's from masks"]
 
 
+def test_another_method_is_said(results):
+    told = beside_paper(as_cityscapes(results), complete_config({**CITYSCAPES, "method": "f2f"}))
+    assert told["reasons"] == ["the paper's method is WeClick, this run's f2f"]
+
+
 def test_too_few_targets_are_said(results):
     (reason, *_) = beside_paper(as_cityscapes(results, 500), complete_config(CITYSCAPES))["reasons"]
     assert reason == "the paper learns from 2,975 target frames, this run from 500"

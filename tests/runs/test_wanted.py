@@ -74,6 +74,11 @@ def test_masks_are_read_where_they_are_learned_from(config):
     assert Wanted({**both.config, "student": online}).caches_of("student") == ("frames", "masks")
 
 
+def test_a_classifier_reads_frames_alone(config):
+    for supervision in ("clicks", "both"):
+        assert Wanted({**config, "supervision": supervision}).caches_of("classifier") == ("frames",)
+
+
 def test_a_network_is_wanted_by_all_that_determines_it(street):
     config = complete_config(street.config)
     clicks = generate_clicks(street.train, options=config["clicks"], seed=config["seed"])

@@ -78,6 +78,19 @@ def test_every_clip_is_found(before, kind):
         assert all(before.store.find(kind, key) for key in keys.values())
 
 
+def test_flow_of_before_is_found_whichever_methods_are_served(before):
+    config = load_config(BEFORE / "config.yaml", ["serves=[weclick, f2f, two_stream, maskconsist]"])
+    dataset = open_dataset({**config["data"], "root": str(BEFORE / "data")})
+    needs = Wanted(config).needs
+    assert (needs.reach_frames, needs.whole) == (6, True)
+    for split, known in (("train", before.train), ("val", before.val)):
+        manifest = build_manifest(dataset, split, 0, 1, reach_frames=needs.reach_frames, whole=needs.whole)
+        assert Wanted(config).keys("flow", manifest.clips) == before.keys("flow", known)
+    chains = Wanted(config).keys("flow", before.train.clips, need="chain")
+    assert chains
+    assert not any(before.store.find("flow", key) for key in chains.values())
+
+
 def test_every_network_is_found(before):
     (teacher,) = (BEFORE / "store" / "models").glob(f"*/*/{before.network('teacher')}")
     online = f"student.online.teacher={teacher / 'model.safetensors'}"

@@ -11,12 +11,13 @@ from weclick.common.errors import InputError
 from weclick.runs.report.sections import titles
 from weclick.store import entry_key
 from weclick.train import terms
+from weclick.train.counts import warp_neighbours
 from weclick.train.data.stream import Caches
 from weclick.train.log import read_metrics
 from weclick.train.objective import Objective
 from weclick.train.recipe import Recipe
 from weclick.train.stage import train_recipe
-from weclick.train.terms import Mean, warp_neighbours
+from weclick.train.terms import Mean
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from weclick.manifest.window import Window
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.runs.label_source import label_source
 from weclick.store import SOFT_LABEL_CODECS, Store, decode_soft_labels
+from weclick.train.counts import warp_neighbours
 from weclick.train.data.stream import Caches, Stream
 from weclick.train.objective import Objective
-from weclick.train.terms import warp_neighbours
 
 CPU = torch.device("cpu")
 OFF = {"weight": 0.0}

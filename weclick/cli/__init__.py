@@ -35,6 +35,7 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     predict,
     reproduce,
     stages,
+    stages_tags,
 )
 from weclick.cli.app import UNCHECKED_STATUS, app
 from weclick.common.errors import FULL, DiskFullError, UnreadableError, full_disk, out_of_memory

@@ -76,6 +76,12 @@ MaskIndex = Annotated[
     list[Path] | None,
     typer.Option("--masks", help="Index of the masks stage; one per shard; none if supervision is clicks."),
 ]
+ProxyLabelIndex = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--proxy-labels", help="Index of the proxy-labels stage; one per shard; with supervision proxies."
+    ),
+]
 OutputFile = Annotated[Path, typer.Option("--output", help="File to write.")]
 OutputFolder = Annotated[Path, typer.Option("--output", help="Folder to write into.")]
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU when there is one), cpu or cuda.")]

@@ -45,7 +45,7 @@ app.add_typer(cache, name="cache")
 
 Kinds = Annotated[
     list[str] | None,
-    typer.Option("--kind", help="frames, masks, flow, soft_labels or models; may be repeated. Default: all."),
+    typer.Option("--kind", help=f"{', '.join(KINDS)}; may be repeated. Default: all."),
 ]
 Listed = Annotated[
     list[Path] | None,

@@ -23,7 +23,9 @@ if TYPE_CHECKING:  # importing it takes longer than printing help
 
 @cache.command()
 def explain(
-    clip: Annotated[str, typer.Argument(help="Id of a clip, or teacher or student for that network.")],
+    clip: Annotated[
+        str, typer.Argument(help="Id of a clip; or classifier, teacher or student for that network.")
+    ],
     manifest: Annotated[
         list[Path] | None,
         typer.Option(help="Manifests that list the clip. Default: those of the configuration's results."),
@@ -61,13 +63,15 @@ def explain(
                 f"{layout.of('manifest')}: there is no manifest; run that stage, or give --manifest"
             )
         teachers = teacher or teacher_files(loaded, layout)
-        questions = clip_questions(clip, [read_manifest(file) for file in files], loaded, teachers)
+        manifests = [read_manifest(file) for file in files]
+        questions = clip_questions(clip, manifests, loaded, teachers, layout.folder, store)
     for each in answer(questions, store):
         _print(each, store)
 
 
 def _print(answer: Answer, store: Store) -> None:
     kind, roots = answer.question.kind, ", ".join(map(str, store.roots))
+    kind += f" ({answer.question.need})" if answer.question.need else ""
     if answer.question.inputs is None:
         print(f"{kind}: not asked for: {answer.question.why_not}")
     elif answer.found:
@@ -77,7 +81,7 @@ def _print(answer: Answer, store: Store) -> None:
         for difference in answer.differences:
             print(f"  {difference}")
     else:
-        near = "role" if kind == MODELS else "frames"
+        near = "role" if answer.question.kind == MODELS else "frames"
         print(f"{kind}: not found as {answer.key[:12]}… in {roots}, and no entry shares its {near}")
 
 

@@ -55,7 +55,7 @@ def flow_export(
         weclick flow-export results/flow/train/0.json --clip park --format kitti --output kitti
     """
     from weclick.flow.to_files import export_flow
-    from weclick.store import Store, read_index
+    from weclick.store import Store, read_needs
 
     paths = Layout(source).found("flow") if source.is_dir() else [source]
     if not paths:
@@ -65,7 +65,7 @@ def flow_export(
         )
     store = Store([*root]) if root else Store.from_config(["store"])
     written = export_flow(
-        read_index(paths, "flow"), output, store=store, file_format=format.value, full=full, clips=clip or ()
+        read_needs(paths, "flow"), output, store=store, file_format=format.value, full=full, clips=clip or ()
     )
     print(f"{written} flows in {output}")
 
@@ -87,10 +87,10 @@ def flow_import(
 ) -> None:
     """Import flows that were made elsewhere, in place of the flow stage.
 
-    It needs the flows from every target to the neighbours that `window` allows, at the size of the frames
-    and in their pixels. The mask forward_backward also needs the flows back. Of the configuration, it uses
-    `window`, `evaluate.max_gap_frames`, `cache` and, in `flow`, stride_px, masks and on_overflow. The index
-    is like that of `weclick flow`.
+    It needs the flows from every target to the neighbours that `window` allows, and those of the methods
+    that `serves` names, at the size of the frames and in their pixels. The mask forward_backward also needs
+    the flows back. Of the configuration, it uses what `weclick flow` does, but in `flow` only stride_px,
+    masks and on_overflow. The index is like that of `weclick flow`.
 
     Examples:
 
@@ -102,20 +102,26 @@ def flow_import(
     from weclick.manifest import read_manifest
     from weclick.runs.metered import make_index
     from weclick.runs.wanted import Wanted
+    from weclick.store import by_clip
 
     if (output is None) == (wanted is None):
         raise InputError(
             "flow-import takes either --output INDEX, to import, or --wanted CSV, to list what it needs"
         )
     chosen = load(config, change, "flow")
-    wanted_pairs, listed = Wanted(chosen).pairs, read_manifest(manifest)
+    needs, listed = Wanted(chosen).needs, read_manifest(manifest)
     if wanted:
-        count = write_wanted(listed, wanted_pairs, chosen["flow"]["masks"], wanted)
+        count = write_wanted(listed, needs.all_pairs, chosen["flow"]["masks"], wanted)
         print(f"{count} flows are needed, listed in {wanted}")
     if output:
 
-        def make(store: Store) -> dict[str, str]:
-            return import_flow(listed, wanted_pairs, folder, options=chosen["flow"], store=store)
+        def make(store: Store) -> dict[str, dict[str, str]]:
+            return by_clip(
+                {
+                    need: import_flow(listed, pairs, folder, options=chosen["flow"], store=store)
+                    for need, pairs in needs.functions.items()
+                }
+            )
 
         made = make_index("flow", output, open_store(chosen), make)
         print(f"flow of {len(made)} clips: {output}")

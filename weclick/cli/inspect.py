@@ -13,11 +13,15 @@ from weclick.cli.app import app
 @app.command()
 def inspect(
     path: Annotated[
-        Path, typer.Argument(help="Manifest, click table, index, folder of a store entry, or checkpoint.")
+        Path,
+        typer.Argument(
+            help="Manifest, click table, table of tags, index, folder of a store entry, or checkpoint."
+        ),
     ],
     show: Annotated[Path | None, typer.Option("--show", help="Also draw it, into this PNG file.")] = None,
     manifest: Annotated[
-        list[Path] | None, typer.Option(help="To draw clicks: manifests of their split.")
+        list[Path] | None,
+        typer.Option(help="To draw clicks, or maps of classes over frames: manifests of their split."),
     ] = None,
     root: Annotated[
         list[Path] | None,
@@ -35,9 +39,13 @@ def inspect(
 
         weclick inspect results/clicks/train.h5 --show clicks.png --manifest results/manifest/train/0.json
 
+        weclick inspect results/tags/train.h5
+
         weclick inspect results/flow/train/0.json --root /team/store --root store
 
         weclick inspect store/flow/v1/3f/3f9a... --show flow.png
+
+        weclick inspect results/cams/train/0.json --show maps.png --manifest results/manifest/train/0.json
 
         weclick inspect results/student/model.safetensors
     """

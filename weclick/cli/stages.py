@@ -20,19 +20,19 @@ from weclick.cli.app import (
     OneManifest,
     OutputFile,
     OutputFolder,
+    ProxyLabelIndex,
     Set,
     ValManifests,
     app,
     choose_device,
-    keep_freed_memory,
     load,
     open_store,
 )
-from weclick.common import sections
+from weclick.cli.training import TrainingFiles, train_network
 from weclick.common.config import load_config
 from weclick.common.errors import InputError
 from weclick.common.files import read_json, write_text
-from weclick.common.stages import CARD, INDEXED, MODELS, SCORES
+from weclick.common.stages import CARD, SCORES
 from weclick.runs.layout import DEFAULT as DEFAULT_RUN
 from weclick.runs.layout import DIGESTS
 
@@ -68,16 +68,19 @@ def manifest(
 
     chosen = load(config, change, "manifest")
     with stage_cost(output):
-        dataset, wanted = open_dataset(chosen["data"], chosen["clicks"]["mix"]), Wanted(chosen)
+        dataset, wanted = (
+            open_dataset(chosen["data"], chosen["clicks"]["mix"], chosen["tags"]),
+            Wanted(chosen),
+        )
         if shard == 0:  # it speaks for the whole split
-            gap = chosen["evaluate"]["max_gap_frames"]
-            tell(split_findings(dataset, split, wanted.window, gap))
+            tell(split_findings(dataset, split, wanted.needs.window, wanted.needs.max_gap_frames))
         made = build_manifest(
             dataset,
             split,
             shard,
             chosen["data"]["shards"],
             reach_frames=wanted.reach_frames,
+            whole=wanted.needs.whole,
             remember=output.parent.parent / DIGESTS,
         )
         write_manifest(made, output)
@@ -151,17 +154,17 @@ def flow(
     change: Set = None,
     device: Device = "auto",
 ) -> None:
-    """Estimate optical flow from every target to its possible neighbours; cached pairs are kept."""
-    from weclick.flow.stage import compute_flow
+    """Estimate the optical flow that the served methods need; cached pairs are kept."""
+    from weclick.flow.stage import compute_needs
     from weclick.manifest import read_manifest
     from weclick.runs.metered import make_index
     from weclick.runs.wanted import Wanted
 
     chosen = load(config, change, "flow")
 
-    def make(store: Store) -> dict[str, str]:
-        listed, pairs, where = read_manifest(manifest), Wanted(chosen).pairs, choose_device(device)
-        return compute_flow(listed, pairs, options=chosen["flow"], store=store, device=where)
+    def make(store: Store) -> dict[str, dict[str, str]]:
+        listed, needs, where = read_manifest(manifest), Wanted(chosen).needs, choose_device(device)
+        return compute_needs(listed, needs.functions, options=chosen["flow"], store=store, device=where)
 
     make_index("flow", output, open_store(chosen), make)
 
@@ -174,15 +177,17 @@ def teacher(
     frames: FrameIndex,
     val_manifest: ValManifests,
     masks: MaskIndex = None,
+    proxy_labels: ProxyLabelIndex = None,
     config: Config = DEFAULT,
     change: Set = None,
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train the large net on clicks, masks or both (supervision), with Gated CRF."""
+    """Train the large net on clicks, masks, both, or proxy labels (supervision), with Gated CRF."""
     chosen = load(config, change, "teacher")
-    indexes = {"frames": frames, "masks": masks or []}
-    _train("teacher", chosen, output, (manifest, clicks, val_manifest), indexes, device, devices)
+    indexes = {"frames": frames, "masks": masks or [], "proxy_labels": proxy_labels or []}
+    files = TrainingFiles(manifest, val_manifest, indexes, clicks=clicks)
+    train_network("teacher", chosen, output, files, device, devices)
 
 
 @app.command("soft-labels")
@@ -241,6 +246,7 @@ def student(
     frames: FrameIndex,
     val_manifest: ValManifests,
     masks: MaskIndex = None,
+    proxy_labels: ProxyLabelIndex = None,
     flow: Annotated[
         list[Path] | None, typer.Option(help="Index of the flow stage; one per shard; none if online.")
     ] = None,
@@ -259,7 +265,7 @@ def student(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train the small net from the caches: clicks, masks, Gated CRF, soft labels, memory-flow distillation.
+    """Train the small net from the caches: clicks, masks or proxy labels, Gated CRF, and distillation.
 
     With student.online.teacher, teacher and flow estimator run in the loop instead, and no index is needed.
     """
@@ -272,10 +278,12 @@ def student(
     indexes = {
         "frames": frames,
         "masks": masks or [],
+        "proxy_labels": proxy_labels or [],
         "flow": flow or [],
         "soft_labels": soft_labels or [],
     }
-    _train("student", chosen, output, (manifest, clicks, val_manifest), indexes, device, devices)
+    files = TrainingFiles(manifest, val_manifest, indexes, clicks=clicks)
+    train_network("student", chosen, output, files, device, devices)
 
 
 @app.command()
@@ -337,38 +345,3 @@ def report(
     loaded = load_config(config, change or ())
     choose_device("cpu")  # this also limits torch to the cores there are
     write_report(output, results=results, config=loaded, store=open_store(loaded), command=command())
-
-
-def _train(
-    role: str,
-    chosen: sections.Selection,
-    output: Path,
-    data: tuple[list[Path], Path, list[Path]],
-    indexes: dict[str, list[Path]],
-    device: str,
-    devices: int,
-) -> None:
-    """Train a network: `data` are manifests, clicks and the manifests to score on; indexes by their kind."""
-    device = choose_device(device, devices)
-    from weclick.clicks import read_clicks
-    from weclick.manifest import read_manifests
-    from weclick.runs.cost import stage_cost
-    from weclick.runs.metered import MeteredStore
-    from weclick.runs.wanted import Wanted
-    from weclick.store import read_index
-    from weclick.train.data.stream import Caches
-    from weclick.train.stage import train_recipe
-
-    store = MeteredStore(open_store(chosen), MODELS)
-    caches = {stage.kind: read_index(indexes.get(stage.kind, []), stage.kind) for stage in INDEXED}
-    manifests, clicks, scored = data
-    recipe = Wanted(chosen).recipe(
-        role,
-        train=read_manifests(manifests),
-        val=read_manifests(scored),
-        clicks=read_clicks(clicks),
-        caches=Caches(store, **caches),
-    )
-    keep_freed_memory()
-    with stage_cost(output / CARD, store):
-        train_recipe(recipe, output, device=device, devices=devices)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from jsonschema.exceptions import ValidationError
-
+from weclick.common.config_faults import explain, leaves, not_finite
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import load_schema, validator
 from weclick.common.sections import Config, Selection
-from weclick.common.stages import METHODS, STAGES, TRAINED, losses_off
+from weclick.common.stages import METHODS, READ_FOR, STAGES, TRAINED, losses_off
 from weclick.common.typed import typed, with_whole_paths
 from weclick.common.words import masked
-from weclick.common.yaml_files import NULLS, is_ambiguous, parse_yaml, read_yaml, resolved
-
-_CONTROLS = "write a text that is not empty, without line breaks or other control characters"
+from weclick.common.yaml_files import NULLS, parse_yaml, read_yaml, resolved
 
 VERSION = 1
 """Version of the configuration's keys and their meaning. It rises when an old file would mislead."""
@@ -61,12 +56,12 @@ def _checked(values: dict[str, Any], source: str) -> Config:
     schema = load_schema("config")
     _check_version(values.get("version", VERSION), source)
     errors = sorted(validator("config").iter_errors(values), key=lambda error: str(list(error.path)))
-    told = [_explain(error) for error in errors]
-    told += [f"{path}: {value} is not a finite number" for path, value in _not_finite(values)]
+    told = [explain(error) for error in errors]
+    told += [f"{path}: {value} is not a finite number" for path, value in not_finite(values)]
     told += [
         f"{path}: holds a password or a key, which command lines and reports would show; give it by "
         "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by an AWS profile"
-        for path, value in _leaves(values)
+        for path, value in leaves(values)
         if isinstance(value, str) and masked(value) != value
     ]
     if told:
@@ -101,66 +96,16 @@ def _with_open_choices(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: None if key in meant and value == meant[key] else value for key, value in config.items()}
 
 
-def check_serves(config: Config) -> None:
-    """Check that manifest and flow are made for the method that is trained.
-
-    Raises:
-        ConfigError: `serves` does not name the method.
-    """
-    if config["method"] not in config["serves"]:
-        raise ConfigError(
-            f"method is {config['method']!r}, but serves is [{', '.join(config['serves'])}]; set serves: "
-            f"[{', '.join([*config['serves'], config['method']])}], or leave serves out"
-        )
-
-
 def check_trained(config: Mapping[str, Any]) -> None:
-    """Check that this version trains the networks of the method.
+    """Check that this version trains the networks of the method. A part of one was checked before.
 
     Raises:
         ConfigError: it only makes what comes before them.
     """
-    if config["method"] not in TRAINED:
+    if config.get("method", "weclick") not in TRAINED:
         raise ConfigError(
             f"method is {config['method']!r}, whose networks this version does not train; ask for its stages "
             f"manifest, frames and flow, or set method: {' or '.join(TRAINED)}"
-        )
-
-
-def check_masks(config: Config) -> None:
-    """Check that the flow stage makes the masks that the student and the soft labels want.
-
-    Raises:
-        ConfigError: `mfd.occlusion` or `soft_labels.fuse.occlusion` names a mask that is not in `flow.masks`.
-    """
-    mfd, fuse, made = config["mfd"], config["soft_labels"]["fuse"], config["flow"]["masks"]
-    asking = {"mfd": (mfd["occlusion"], mfd["weight"])}
-    asking["soft_labels.fuse"] = fuse["occlusion"], fuse["neighbours"]
-    for section, (asked, is_on) in asking.items():
-        wanted = {"none": [], "both": ["forward_backward", "photometric"]}.get(asked, [asked])
-        missing = [mask for mask in wanted if mask not in made]
-        if missing and is_on:
-            raise ConfigError(
-                f"{section}.occlusion is {asked!r}, but flow.masks is {made}; "
-                f"set flow.masks: [{', '.join([*made, *missing])}], or another {section}.occlusion"
-            )
-
-
-def check_source(config: Mapping[str, Any]) -> None:
-    """Check that the source of the soft labels is named, and is there.
-
-    Raises:
-        ConfigError: `soft_labels.source` is onnx or folder, but no such file or folder is named for it.
-    """
-    source = config["soft_labels"]["source"]
-    if source == "teacher":
-        return
-    path, what = config["soft_labels"][source]["path"], "folder" if source == "folder" else ".onnx file"
-    if path is None or not (Path(path).is_dir() if source == "folder" else Path(path).is_file()):
-        found = "null" if path is None else f"{path!r}, and there is no such {what}"
-        raise ConfigError(
-            f"soft_labels.source is {source!r}, but soft_labels.{source}.path is {found}; name the {what} "
-            "there"
         )
 
 
@@ -276,18 +221,22 @@ def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def select(config: Mapping[str, Any], stage: str) -> Selection:
-    """The part of a complete configuration that a stage may read (see SECTIONS).
+    """The part of a complete configuration, or of that part itself, that a stage may read (see SECTIONS).
 
-    Losses that the run has nothing for have no weight, and their defaults: nothing of them is read.
+    Losses that the run has nothing for have no weight, and their defaults: nothing of them is read. Sections
+    for methods that are not served are left out.
 
     Raises:
         ConfigError: the stage comes after networks that this version does not train.
     """
     if stage in _BY_METHOD:
         check_trained(config)
+    unserved = _unserved(config) if "serves" in SECTIONS[stage] else set()
     chosen: dict[str, Any] = {}
     for path in SECTIONS[stage]:
         section, _, key = path.partition(".")
+        if section in unserved:
+            continue
         if key:
             chosen.setdefault(section, {})[key] = config[section][key]
         else:
@@ -295,6 +244,11 @@ def select(config: Mapping[str, Any], stage: str) -> Selection:
     for loss in losses_off(config) & chosen.keys():
         chosen[loss] = {**_fill({}, load_schema("config")["properties"][loss]), "weight": 0.0}
     return cast("Selection", chosen)  # mypy cannot follow sections that are looked up by name
+
+
+def _unserved(config: Mapping[str, Any]) -> set[str]:
+    """The sections that are read for methods which manifest and flow do not serve."""
+    return {section for section, method in READ_FOR.items() if method not in config["serves"]}
 
 
 def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -364,64 +318,3 @@ def _check_version(found: Any, source: str) -> None:
         f"config/demo.yaml and CHANGELOG.md, correct its keys and set version: {VERSION}, or install the "
         "weclick that it was written for"
     )
-
-
-def _not_finite(values: Any) -> Iterator[tuple[str, float]]:
-    """Path and value of every NaN, infinity and integer beyond all floats; a schema does not refuse these."""
-    for path, value in _leaves(values):
-        if isinstance(value, int) and abs(value) > sys.float_info.max:
-            yield path, math.inf
-        if isinstance(value, float) and not math.isfinite(value):
-            yield path, value
-
-
-def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Path and value of all that is in sections and lists."""
-    yield path, values
-    inner = (
-        values.items()
-        if isinstance(values, Mapping)
-        else enumerate(values if isinstance(values, list) else ())
-    )
-    for key, value in inner:
-        yield from _leaves(value, f"{path}.{key}" if path else str(key))
-
-
-def _explain(error: ValidationError) -> str:
-    where = ".".join(str(part) for part in error.path) or "top level"
-    schema = error.schema if isinstance(error.schema, dict) else {}
-    if error.validator == "additionalProperties":
-        known = list(schema["properties"])
-        unknown = sorted({str(key) for key in cast("dict", error.instance)} - set(known))
-        hints = [difflib.get_close_matches(key, known, n=1) for key in unknown]
-        told = [
-            f"{k!r}" + (f" (did you mean {h[0]!r}?)" if h else "")
-            for k, h in zip(unknown, hints, strict=True)
-        ]
-        return f"unknown key {', '.join(told)} in {where}; known: {', '.join(known)}"
-    description = schema.get("description", "")
-    if error.validator == "pattern":
-        return f"{where}: {str(error.instance)[:200]!r} is refused; {schema.get('$comment', _CONTROLS)}"
-    message = _short(error.message)
-    if error.instance is None:  # jsonschema writes it as Python does
-        message = f"holds nothing (null), which {message.removeprefix('None ')}"
-    text = f"{where}: {message}{_hint_of(error.instance, schema)}"
-    return text + (f" ({description})" if description else "")
-
-
-def _short(message: str) -> str:
-    """A message of the schema, which begins with the value, which may be long."""
-    return message if len(message) <= 400 else f"{message[:200]} ... {message[-150:]}"
-
-
-def _hint_of(value: Any, schema: Mapping[str, Any]) -> str:
-    """What to write instead of a value that people take for another than YAML does."""
-    kinds = schema.get("type", ())
-    if isinstance(value, str) and is_ambiguous(value) and "string" not in kinds:
-        return (
-            "; some readers of YAML take such a number for another one: write it without a leading 0 or ':'"
-        )
-    quoted = "put quotes around it if it is a name" if "string" in kinds else ""
-    if value is None:
-        return "; give a value or leave it out" + (f", or {quoted}" if quoted else "")
-    return f"; {quoted}" if quoted and isinstance(value, bool) else ""

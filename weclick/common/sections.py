@@ -4,20 +4,26 @@ Only data_schema/config.schema.json holds defaults, ranges and descriptions. tes
 compares keys and types with it. At run time sections are plain dicts.
 """
 
+# Long because it lists every section of the configuration, and people look them up in one place.
+
 from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-Role = Literal["teacher", "student"]
+Role = Literal["classifier", "teacher", "student"]
 """A network to train; also the name of its section of the configuration."""
 
 TIMM = "timm/"
 """Names of timm's backbones begin so; also in `weclick.models.build`, which takes seconds to load."""
 
+HUB = "hub:"
+"""`proxy_labels.sam2.model` begins so if it names a model of Hugging Face's hub."""
+
 Estimator = Literal["dis", "flownet2", "raft"]
 Mask = Literal["forward_backward", "photometric"]
 Method = Literal["weclick", "f2f", "two_stream", "maskconsist"]
 Supervision = Literal["clicks", "masks", "both", "proxies"]
+CRFPreset = Literal["sec", "krahenbuhl_code", "nips2011_text", "deeplab_v1", "irn"]
 Mix = Literal["human", "masks", "human_else_masks"]
 
 
@@ -59,7 +65,7 @@ class ToySection(TypedDict):
 class DataSection(TypedDict):
     """`data`: the data set."""
 
-    name: Literal["toy", "camvid", "cityscapes", "folder"]
+    name: Literal["toy", "camvid", "cityscapes", "folder", "voc", "youtube_objects", "davis"]
     root: str
     shards: int
     train: str
@@ -83,6 +89,16 @@ class ClicksSection(TypedDict):
     mix: Mix
 
 
+class TagsSection(TypedDict):
+    """`tags`: the classes that occur in frames and clips."""
+
+    source: Literal["labels", "file", "folders", "voc"]
+    file: str | None
+    min_pixels: int
+    min_pixels_at: list[int] | None
+    complete: bool
+
+
 class WindowSection(TypedDict):
     """`window`: the neighbours of a target."""
 
@@ -91,6 +107,19 @@ class WindowSection(TypedDict):
     sampling: Literal["random", "fixed"]
     interval_frames: int
     max_gap_frames: int
+
+
+class PairSection(TypedDict):
+    """`pair`: the two frames of a step of MaskConsist."""
+
+    delta_frames: int
+
+
+class StackSection(TypedDict):
+    """`stack`: the flows that a motion stream looks at."""
+
+    length: int
+    first: int
 
 
 class FramesSection(TypedDict):
@@ -118,19 +147,13 @@ class FlowSection(TypedDict):
     batch_pairs: int
 
 
-class NetworkSection(TypedDict):
-    """`teacher`, and what `student` shares with it: a network and its training."""
+class TrainingSection(TypedDict):
+    """What the sections of all networks share: a backbone, and how the network is trained."""
 
-    architecture: Literal["deeplabv3plus", "pspnet"]
     backbone: str
-    channels: int
     pretrained: str | None
     output_stride: Literal[8, 16, 32] | None
-    auxiliary_head: bool
-    auxiliary_weight: float
     batch_norm: Literal["train", "frozen", "sync"]
-    head_norm: Literal["batch", "group"]
-    dropout: float | None
     steps: int
     batch_size: int
     accumulate: int
@@ -156,6 +179,25 @@ class NetworkSection(TypedDict):
     profile: list[int] | None
 
 
+class ClassifierSection(TrainingSection):
+    """`classifier`: which classes an image shows."""
+
+    hidden: int
+    dropout: float
+    freeze: bool
+
+
+class NetworkSection(TrainingSection):
+    """`teacher`, and what `student` shares with it: a segmentation network and its training."""
+
+    architecture: Literal["deeplabv3plus", "pspnet"]
+    channels: int
+    auxiliary_head: bool
+    auxiliary_weight: float
+    head_norm: Literal["batch", "group"]
+    dropout: float | None
+
+
 class OnlineSection(TypedDict):
     """`student.online`: teacher and flow estimator in the training's loop."""
 
@@ -167,7 +209,68 @@ class OnlineSection(TypedDict):
 class StudentSection(NetworkSection):
     """`student`: the small net."""
 
+    image_share: float | None
     online: OnlineSection
+
+
+class CamsSection(TypedDict):
+    """`cams`: where a classifier sees the classes."""
+
+    source: Literal["classifier", "imagenet"]
+    scales: list[float]
+    flip: bool
+    merge: Literal["maximum", "sum"]
+    min_score: float
+    backbone: str
+    pretrained: str
+    mapping: dict[str, list[int]]
+    combine: Literal["maximum", "sum"]
+
+
+class ClassMapFolderSection(TypedDict):
+    """`proxy_labels.folder`: class maps in files."""
+
+    path: str | None
+
+
+class NetworkLabelsSection(TypedDict):
+    """`proxy_labels.network`: predictions of a trained network."""
+
+    path: str | None
+    crf: CRFPreset | None
+    min_probability: float
+
+
+class Sam2Section(TypedDict):
+    """`proxy_labels.sam2`: masks of SAM 2 at clicks."""
+
+    model: str | None
+    every: int
+    negatives: int
+
+
+class ProxyLabelsSection(TypedDict):
+    """`proxy_labels`: class maps in the place of annotation."""
+
+    source: Literal["f2f", "folder", "network", "sam2"]
+    frames: int
+    gap_frames: int
+    tau: float
+    threshold: float
+    background_threshold: float
+    filter: bool
+    runs_per_clip: int | None
+    target: Literal["last", "middle"]
+    aggregate: Literal["union", "maximum", "mean"]
+    binarise: Literal["each_step", "end"]
+    occlusion: Literal["none", "forward_backward", "photometric", "both"]
+    background: Literal["cam", "saliency_file", "motion"]
+    saliency: str | None
+    conflict: Literal["smaller_region", "ignore", "highest"]
+    folder: ClassMapFolderSection
+    network: NetworkLabelsSection
+    sam2: Sam2Section
+    chunk_px: int
 
 
 class OnnxSection(TypedDict):
@@ -229,6 +332,34 @@ class CrossEntropySection(TypedDict):
     """`cross_entropy`: the loss at labelled pixels."""
 
     weight: float
+
+
+class SeedLossSection(TypedDict):
+    """`seed_loss`: the loss at cues."""
+
+    weight: float
+    balanced: bool
+    grow: bool
+    grow_foreground: float
+    grow_background: float
+    preset: CRFPreset
+    iterations: int
+
+
+class ExpandLossSection(TypedDict):
+    """`expand_loss`: how much of a crop its classes cover."""
+
+    weight: float
+    foreground: float
+    background: float
+
+
+class ConstrainLossSection(TypedDict):
+    """`constrain_loss`: towards a dense CRF."""
+
+    weight: float
+    preset: CRFPreset
+    iterations: int
 
 
 class GatedCRFSection(TypedDict):
@@ -307,10 +438,16 @@ class Config(TypedDict):
     cache: CacheSection
     data: DataSection
     clicks: ClicksSection
+    tags: TagsSection
     window: WindowSection
+    pair: PairSection
+    stack: StackSection
     frames: FramesSection
     masks: MasksSection
     flow: FlowSection
+    classifier: ClassifierSection
+    cams: CamsSection
+    proxy_labels: ProxyLabelsSection
     teacher: NetworkSection
     soft_labels: SoftLabelsSection
     student: StudentSection
@@ -318,6 +455,9 @@ class Config(TypedDict):
     annotation: AnnotationSection
     partial_cross_entropy: PartialCrossEntropySection
     cross_entropy: CrossEntropySection
+    seed_loss: SeedLossSection
+    expand_loss: ExpandLossSection
+    constrain_loss: ConstrainLossSection
     gated_crf: GatedCRFSection
     mfd: MFDSection
     kd: KDSection
@@ -338,10 +478,16 @@ class Selection(TypedDict, total=False):
     cache: CacheSection
     data: DataSection
     clicks: ClicksSection
+    tags: TagsSection
     window: WindowSection
+    pair: PairSection
+    stack: StackSection
     frames: FramesSection
     masks: MasksSection
     flow: FlowSection
+    classifier: ClassifierSection
+    cams: CamsSection
+    proxy_labels: ProxyLabelsSection
     teacher: NetworkSection
     soft_labels: SoftLabelsSection
     student: StudentSection
@@ -349,6 +495,9 @@ class Selection(TypedDict, total=False):
     annotation: AnnotationSection
     partial_cross_entropy: PartialCrossEntropySection
     cross_entropy: CrossEntropySection
+    seed_loss: SeedLossSection
+    expand_loss: ExpandLossSection
+    constrain_loss: ConstrainLossSection
     gated_crf: GatedCRFSection
     mfd: MFDSection
     kd: KDSection

@@ -75,13 +75,32 @@ STAGES = (
     Stage("toy", reads=("data",)),
     Stage(
         "manifest",
-        reads=("data", "serves", "clicks.mix", "window", "evaluate.max_gap_frames"),
+        reads=(
+            "data",
+            "serves",
+            "clicks.mix",
+            "tags.source",
+            "tags.file",
+            "window",
+            "pair.delta_frames",
+            "stack.first",
+            "stack.length",
+            "evaluate.max_gap_frames",
+        ),
         folder="manifest",
         splits=("train", "val"),
         sharded=True,
         fed_by=("toy",),
     ),
     Stage("clicks", reads=("clicks", "seed"), folder="clicks", splits=("train",), fed_by=("manifest",)),
+    Stage(
+        "tags",
+        reads=("tags",),
+        folder="tags",
+        splits=("train",),
+        fed_by=("manifest",),
+        methods=("f2f",),
+    ),
     Stage(
         "frames",
         reads=("cache", "frames"),
@@ -103,12 +122,52 @@ STAGES = (
     ),
     Stage(
         "flow",
-        reads=("cache", "serves", "flow", "window", "evaluate.max_gap_frames"),
+        reads=(
+            "cache",
+            "serves",
+            "flow",
+            "window",
+            "proxy_labels.gap_frames",
+            "proxy_labels.target",
+            "pair.delta_frames",
+            "stack.first",
+            "stack.length",
+            "evaluate.max_gap_frames",
+        ),
         folder="flow",
         splits=("train", "val"),
         sharded=True,
         kind="flow",
         fed_by=("manifest",),
+    ),
+    Stage(
+        "classifier",
+        reads=("cache", "seed", "classifier"),
+        folder="classifier",
+        splits=("train",),
+        kind=MODELS,
+        fed_by=("manifest", "tags", "frames"),
+        methods=("f2f",),
+    ),
+    Stage(
+        "cams",
+        reads=("cache", "data.train", "cams"),
+        folder="cams",
+        splits=("train",),
+        sharded=True,
+        kind="cams",
+        fed_by=("manifest", "tags", "classifier"),
+        methods=("f2f",),
+    ),
+    Stage(
+        "proxy_labels",
+        reads=("cache", "proxy_labels"),
+        folder="proxy_labels",
+        splits=("train",),
+        sharded=True,
+        kind="proxy_labels",
+        fed_by=("manifest", "clicks", "tags", "cams", "flow"),
+        supervisions=("proxies",),
     ),
     Stage(
         "teacher",
@@ -120,12 +179,15 @@ STAGES = (
             "annotation",
             "partial_cross_entropy",
             "cross_entropy",
+            "seed_loss",
+            "expand_loss",
+            "constrain_loss",
             "gated_crf",
         ),
         folder="teacher",
         splits=("train",),
         kind=MODELS,
-        fed_by=("manifest", "clicks", "frames", "masks"),
+        fed_by=("manifest", "clicks", "frames", "masks", "proxy_labels"),
         methods=("weclick",),
     ),
     Stage(
@@ -149,6 +211,9 @@ STAGES = (
             "annotation",
             "partial_cross_entropy",
             "cross_entropy",
+            "seed_loss",
+            "expand_loss",
+            "constrain_loss",
             "gated_crf",
             "mfd",
             "kd",
@@ -156,7 +221,7 @@ STAGES = (
         folder="student",
         splits=("train",),
         kind=MODELS,
-        fed_by=("manifest", "clicks", "frames", "masks", "flow", "soft_labels"),
+        fed_by=("manifest", "clicks", "frames", "masks", "proxy_labels", "flow", "soft_labels"),
         methods=TRAINED,
     ),
     Stage(
@@ -176,6 +241,17 @@ STAGES = (
 NEEDED_BY = {"flow": ("mfd",), "soft_labels": ("kd", "mfd")}
 """Stage -> the losses that need it. A student whose losses have no weight is not fed by it."""
 
+READ_FOR: dict[str, Method] = {
+    "window": "weclick",
+    "proxy_labels": "f2f",
+    "pair": "maskconsist",
+    "stack": "two_stream",
+}
+"""Sections that stages which read `serves` read for one method alone, if that is served."""
+
+MADE_FOR: dict[str, str] = {"tags": "f2f", "classifier": "f2f", "cams": "f2f"}
+"""Stages that a run of the method f2f takes only with one `proxy_labels.source`."""
+
 STEPS = tuple(stage for stage in STAGES if stage.folder)
 """The stages that lead from the data to the scores. A plan covers them, and a lock pins their code down."""
 
@@ -184,6 +260,9 @@ INDEXED = tuple(stage for stage in STEPS if stage.sharded and stage.kind)
 
 ROLES: tuple[Role, ...] = get_args(Role)
 """The networks that are trained, each by the stage of the same name."""
+
+SCORED: tuple[Role, ...] = ("teacher", "student")
+"""Those that give every pixel a class. Evaluation scores them, and reports show their scores."""
 
 KINDS = (*(stage.kind for stage in INDEXED), MODELS)
 """Kinds of store entries."""
@@ -200,15 +279,18 @@ def taken_by(config: Mapping[str, Any], stages: Iterable[Stage] = STEPS) -> tupl
 
     Args:
         config: of the run; one that knows no `method` or `supervision` yet is WeClick's, and learns from
-            clicks.
+            clicks. One that knows no `proxy_labels` has the default source, f2f.
         stages: in the order of the data.
     """
     method = config.get("method", "weclick")
     supervision = config.get("supervision") or METHODS[method].supervisions[0]
+    source = config.get("proxy_labels", {}).get("source", "f2f") if method == "f2f" else None
     return tuple(
         stage
         for stage in stages
-        if method in (stage.methods or METHODS) and supervision in (stage.supervisions or (supervision,))
+        if method in (stage.methods or METHODS)
+        and supervision in (stage.supervisions or (supervision,))
+        and (source is None or MADE_FOR.get(stage.name, source) == source)
     )
 
 
@@ -223,9 +305,9 @@ def losses_off(config: Mapping[str, Any]) -> frozenset[str]:
     A teacher in the training's loop (`student.online`) needs no such stage.
 
     Args:
-        config: of the run, complete.
+        config: of the run; a part without a method has lost these losses before.
     """
-    if config["student"]["online"]["teacher"]:
+    if "method" not in config or config["student"]["online"]["teacher"]:
         return frozenset()
     return frozenset(
         loss for stage, losses in NEEDED_BY.items() if not takes(config, stage) for loss in losses

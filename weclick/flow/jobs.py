@@ -9,15 +9,13 @@ from typing import Any
 from weclick.common.sections import FlowSection
 from weclick.flow.estimators import FlowEstimator
 from weclick.manifest import Clip
+from weclick.manifest.needs import Pairs
 from weclick.store import Entry, entry_key
 from weclick.store.codecs import FLOW_LIMIT_PX, FLOW_SCALE
 from weclick.store.flow_entries import CODEC, MASKS
 from weclick.store.older import Held
 
 FORMAT_VERSION = 1
-
-Pairs = tuple[tuple[int, int], ...]
-"""(target, neighbour) positions in a clip's frames."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
-"""The `flow` stage: it estimates the flow from a clip's targets to their possible neighbours, once for all.
+"""The `flow` stage: it estimates the flows that a method needs of a clip, once for all.
 
-One entry holds one clip. Its key follows from the frames' content, the pairs, the estimator and the grid. So
-no clip is estimated again that anybody on the store's roots has estimated before.
+One entry holds one need of one clip. Its key follows from the frames' content, the pairs, the estimator and
+the grid. So no clip is estimated again that anybody on the store's roots has estimated before. Entries of
+several needs may list the same pair; it is estimated for one of them, and the others take it over.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -20,8 +22,9 @@ from weclick.flow.pairs import BatchEstimator, PairImages, batches, match_pairs
 from weclick.flow.writers import Writers, take_over
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
-from weclick.store import Entry, Store
+from weclick.store import Entry, Store, by_clip
 from weclick.store.fill import fill
+from weclick.store.index import WINDOW
 from weclick.store.older import Older
 
 
@@ -33,47 +36,74 @@ def compute_flow(
     store: Store,
     device: str = "cpu",
 ) -> dict[str, str]:
-    """Make sure that the store holds the flow of every clip. Pairs that older entries hold are taken over.
+    """As `compute_needs`, for one list of pairs a clip.
 
     Args:
         manifest: one shard of a split.
         wanted_pairs: which flows a clip needs, as (target, neighbour) positions in its frames.
+        options, store, device: as in `compute_needs`.
+
+    Returns:
+        Clip id -> key of its entry, without clips that have no pairs.
+
+    Raises:
+        ValueError: as in `compute_needs`.
+    """
+    made = compute_needs(manifest, {WINDOW: wanted_pairs}, options=options, store=store, device=device)
+    return {clip: keys[WINDOW] for clip, keys in made.items()}
+
+
+def compute_needs(
+    manifest: Manifest,
+    needs: Mapping[str, Callable[[Clip], Pairs]],
+    *,
+    options: FlowSection,
+    store: Store,
+    device: str = "cpu",
+) -> dict[str, dict[str, str]]:
+    """Make sure that the store holds the flow of every clip. Pairs that other entries hold are taken over.
+
+    Args:
+        manifest: one shard of a split.
+        needs: name of a need -> which flows a clip needs for it, as (target, neighbour) positions in its
+            frames. They are made in this order.
         options: the section `flow` of the configuration: estimator, options, stride_px, masks, on_overflow,
             batch_pairs.
         store: its entries are not made again; if none is missing, no estimator is built.
         device: that networks compute on.
 
     Returns:
-        Clip id -> key of its entry, without clips that have no pairs. An entry holds P pairs in the order of
-        `wanted_pairs`: the array `flow` (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid (see
-        `read_flow`), and with masks `valid` (P, h, w) uint8 with the bits of MASKS.
+        Clip id -> need -> key of its entry, without needs that a clip has no pairs for, and without clips
+        that have none at all. An entry holds P pairs in the order of its need: the array `flow`
+        (P, 2, h, w) int16 steps of 1/FLOW_SCALE px of the stride grid (see `read_flow`), and with masks
+        `valid` (P, h, w) uint8 with the bits of MASKS.
 
     Raises:
         ValueError: an option is unknown, a frame cannot be read, or a flow is beyond FLOW_LIMIT_PX of the
             grid while `on_overflow` is "error".
     """
     digest = estimator_digest(options["estimator"], **options["options"])
-    jobs = _jobs(manifest, wanted_pairs, options, digest)
+    jobs = {need: _jobs(manifest, pairs_of, options, digest) for need, pairs_of in needs.items()}
     _compute(manifest, jobs, options, digest, store, device)
-    return {job.clip.id: job.key for job in jobs}
+    return by_clip({need: {job.clip.id: job.key for job in some} for need, some in jobs.items()})
 
 
 def _jobs(
     manifest: Manifest,
-    wanted_pairs: Callable[[Clip], Pairs],
+    pairs_of: Callable[[Clip], Pairs],
     options: FlowSection,
     digest: Mapping[str, Any],
 ) -> list[Job]:
     return [
         Job(clip, pairs, key_inputs(clip, pairs, digest, options))
         for clip in manifest.clips
-        if (pairs := wanted_pairs(clip))
+        if (pairs := pairs_of(clip))
     ]
 
 
 def _compute(
     manifest: Manifest,
-    jobs: Iterable[Job],
+    jobs: Mapping[str, Iterable[Job]],
     options: FlowSection,
     digest: Mapping[str, Any],
     store: Store,
@@ -83,6 +113,8 @@ def _compute(
 
     Batches run over the ends of clips, so that a clip of few pairs does not leave a GPU half empty. This run
     takes a clip when its decoding begins, so it holds only the clips that the current batches touch.
+
+    All clips of one need are done before the next need begins, which finds their pairs in the store.
     """
 
     @cache
@@ -91,8 +123,10 @@ def _compute(
         check_unchanged(digest, estimator_digest(options["estimator"], **options["options"]), "flow.options")
         return estimator, BatchEstimator(estimator, stride_px=options["stride_px"], masks=options["masks"])
 
-    jobs = [*jobs]
-    older = Older(store, "flow", "pairs", (job.inputs for job in jobs))
+    siblings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for job in (job for some in jobs.values() for job in some):
+        siblings[job.clip.id].append(job.inputs)
+    older = Older(store, "flow", "pairs", (inputs for each in siblings.values() for inputs in each))
 
     def estimate_some(jobs: Iterator[Job], bar: Bar) -> None:
         estimator, estimate = build()
@@ -101,7 +135,8 @@ def _compute(
         def to_estimate() -> Iterator[Job]:
             """Jobs of which a pair is to be estimated. What older entries hold whole is written at once."""
             for job in jobs:
-                job = replace(job, held=older.of(job.inputs, usable=_has_all_values))
+                held = older.of(job.inputs, _has_all_values, siblings[job.clip.id])
+                job = replace(job, held=held)
                 bar.advance(len(job.held))
                 if job.fresh:
                     yield job
@@ -113,17 +148,18 @@ def _compute(
                 writers.write(batch, estimate(batch))
                 bar.advance(len(batch))
 
-    fill(
-        store,
-        "flow",
-        jobs,
-        estimate_some,
-        key=lambda job: job.key,
-        size=lambda job: len(job.pairs),
-        what="flow",
-        unit="pairs",
-        check=lambda job, entry: check_clipped(job, entry, options["on_overflow"]),
-    )
+    for need, some in jobs.items():
+        fill(
+            store,
+            "flow",
+            some,
+            estimate_some,
+            key=lambda job: job.key,
+            size=lambda job: len(job.pairs),
+            what="flow" if len(jobs) == 1 else f"flow, {need}",
+            unit="pairs",
+            check=lambda job, entry: check_clipped(job, entry, options["on_overflow"]),
+        )
 
 
 def _has_all_values(entry: Entry) -> bool:

@@ -15,7 +15,7 @@ from weclick.common.progress import progress_bar
 from weclick.common.short_names import short_path
 from weclick.flow.formats import write_flo, write_kitti_flow
 from weclick.geometry import resize_flow
-from weclick.store import Entry, Store, check_attributes
+from weclick.store import Entry, Store, check_attributes, keys_in
 from weclick.store.flow_entries import checked_stride, grid_flow
 
 ENDING = {"flo": ".flo", "kitti": ".png"}
@@ -35,7 +35,7 @@ def flow_path(folder: Path, clip: str, target: str, neighbour: str) -> Path:
 
 
 def export_flow(
-    index: Mapping[str, str],
+    index: Mapping[str, str | Mapping[str, str]],
     folder: Path,
     *,
     store: Store,
@@ -49,7 +49,8 @@ def export_flow(
     with his names.
 
     Args:
-        index: clip id -> key, as from `read_index`.
+        index: clip id -> key, or clip id -> need -> key, as from `read_needs`. What several needs list is
+            written once.
         folder: made if missing; files of the same name are replaced. Nothing is written outside of it.
         store: holds the entries.
         file_format: flo for Middlebury's float32, or kitti for PNGs of 1/64 px. Only PNGs mark valid pixels:
@@ -73,19 +74,23 @@ def export_flow(
             f"--clip {unknown[0]!r} is not in the index; its {len(index)} clips are "
             f"{', '.join(sorted(index)[:20])}"
         )
-    entries = {clip: store.get("flow", index[clip]) for clip in sorted(clips or index)}
-    for entry in entries.values():
-        check_attributes(entry)
-    total = sum(len(entry.attributes["pairs"]) for entry in entries.values())
-    with progress_bar("flow-export", total, "pairs") as bar, room_to_write(folder):
-        for clip, entry in entries.items():
-            checked_stride(entry)
-            for i, (target, neighbour) in enumerate(entry.attributes["pairs"]):
-                name = f"{flow_path(Path(), clip, target, neighbour)}{ENDING[file_format]}"
-                path = file_inside(folder, name)
-                _write(path, *(full_flow(entry, i) if full else grid_flow(entry, i)))
-                bar.advance()
-    return total
+    flows: dict[str, tuple[Entry, int]] = {}
+    for clip in sorted(clips or index):
+        for key in keys_in({clip: index[clip]}):
+            flows |= _named(clip, store.get("flow", key), ENDING[file_format])
+    with progress_bar("flow-export", len(flows), "pairs") as bar, room_to_write(folder):
+        for name, (entry, i) in flows.items():
+            _write(file_inside(folder, name), *(full_flow(entry, i) if full else grid_flow(entry, i)))
+            bar.advance()
+    return len(flows)
+
+
+def _named(clip: str, entry: Entry, ending: str) -> dict[str, tuple[Entry, int]]:
+    """Name of a file -> the flow of an entry that goes there."""
+    check_attributes(entry)
+    checked_stride(entry)
+    names = (flow_path(Path(), clip, *pair) for pair in entry.attributes["pairs"])
+    return {f"{name}{ending}": (entry, i) for i, name in enumerate(names)}
 
 
 def _write(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:

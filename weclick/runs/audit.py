@@ -21,11 +21,14 @@ from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
 from weclick.common.stages import INDEXED, taken_by
 from weclick.manifest import Clip, Manifest, read_manifests
+from weclick.runs.cam_source import maps_of_run
 from weclick.runs.label_source import label_source, stored_as
 from weclick.runs.layout import Layout
+from weclick.runs.proxy_source import proxies_of_run
 from weclick.runs.teachers import teacher_files
 from weclick.runs.wanted import Wanted
-from weclick.store import Entry, LocalRoot, S3Root, Store, UnreachableRootError, read_index
+from weclick.store import Entry, LocalRoot, S3Root, Store, UnreachableRootError, read_needs
+from weclick.store.index import WINDOW
 from weclick.store.pins import reading_of
 from weclick.store.signatures import by_sha256
 
@@ -59,19 +62,22 @@ BOUNDS = {
     "frames": Bound(0, "grey levels", 0),
     "masks": Bound(0, "class ids", 0),
     "flow": Bound(0.5, "px of the grid", 0.01),
+    "cams": Bound(3, "steps of 1/255", 0.01),
     "soft_labels": Bound(0.05, "of probability", 0.01),
+    "proxy_labels": Bound(0, "class ids", 0.01),
 }
 """Kind -> how far its entries may be from what is computed here. Bits of masks count by `share` alone."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """An entry that is computed again: its clip, and the manifest that names it."""
+    """An entry that is computed again: its clip, the manifest that names it, and the need of a flow."""
 
     kind: str
     key: str
     clip: Clip
     manifest: Manifest
+    need: str = WINDOW
 
 
 @dataclass(frozen=True)
@@ -102,25 +108,34 @@ def entries_of_run(results: Path, config: Config, kinds: Iterable[str] = AUDITED
     Raises:
         InputError: the indexes name none, or the configuration asks for other entries than they name.
     """
-    layout, found = Layout(results), {}
+    layout = Layout(results)
+    found: dict[tuple[str, str], Drawn] = {}
     for stage in (stage for stage in taken_by(config, INDEXED) if stage.kind in kinds):
         for split in dict.fromkeys(config["data"][name] for name in stage.splits):
             paths = layout.found(stage.name, split)
             if not paths or (stage.name == "frames" and not config["frames"]["pack"]):
                 continue
-            index, manifest = read_index(paths, stage.kind), read_manifests(layout.found("manifest", split))
-            source = _labels(config, manifest, results) if stage.kind == "soft_labels" else None
-            keys = Wanted(config, source).keys(stage.kind, manifest.clips, manifest.classes)
-            if others := [clip for clip in index if index[clip] != keys.get(clip)]:
-                raise InputError(
-                    f"{paths[0].parent}: names another {stage.kind} entry of clip {others[0]!r} than this "
-                    "configuration asks for; give --config and --set of the run"
-                )
-            for clip in (clip for clip in manifest.clips if clip.id in index):
-                found[stage.kind, keys[clip.id]] = Drawn(stage.kind, keys[clip.id], clip, manifest)
+            manifest = read_manifests(layout.found("manifest", split))
+            wanted = _wanted(stage.kind, config, manifest, results)
+            for entry in _listed(stage.kind, paths, manifest, wanted):
+                found.setdefault((stage.kind, entry.key), entry)
     if not found:
         raise InputError(f"{results}: holds no indexes of {', '.join(kinds)}; give the results of a run")
     return list(found.values())
+
+
+def _listed(kind: str, paths: Sequence[Path], manifest: Manifest, wanted: Wanted) -> Iterator[Drawn]:
+    """The entries that indexes name, which have to be those that a run asks for."""
+    index, clips = read_needs(paths, kind), {clip.id: clip for clip in manifest.clips}
+    keys = {need: wanted.keys(kind, manifest.clips, manifest.classes, need) for need in wanted.needs_of(kind)}
+    for clip, named in index.items():
+        for need, key in named.items():
+            if key != keys.get(need, {}).get(clip):
+                raise InputError(
+                    f"{paths[0].parent}: names another {kind} entry of clip {clip!r} than this configuration "
+                    "asks for; give --config and --set of the run"
+                )
+            yield Drawn(kind, key, clips[clip], manifest, need)
 
 
 def draw(entries: Iterable[Drawn], sample: str, seed: int) -> list[Drawn]:
@@ -182,7 +197,7 @@ def audit(
         with tempfile.TemporaryDirectory(prefix="weclick-audit-") as folder:
             scratch = Store([Path(folder) / "store"])
             part = replace(group[0].manifest, clips=tuple(each.clip for each in group))
-            _stage(group[0].kind, part, results, config, (store, scratch), device)
+            _stage(group[0], part, results, config, (store, scratch), device)
             with progress_bar(f"compare {group[0].kind}", len(group), "entries") as bar:
                 for each in group:
                     ours = scratch.get(each.kind, each.key)
@@ -192,31 +207,47 @@ def audit(
 
 
 def _groups(drawn: Iterable[Drawn]) -> Iterator[list[Drawn]]:
-    """The entries that one call of a stage computes: of one kind and one split."""
-    groups: dict[tuple[str, str], list[Drawn]] = {}
+    """The entries that one call of a stage computes: of one kind, one split and one need."""
+    groups: dict[tuple[str, str, str], list[Drawn]] = {}
     for each in drawn:
-        groups.setdefault((each.kind, each.manifest.split), []).append(each)
+        groups.setdefault((each.kind, each.manifest.split, each.need), []).append(each)
     yield from groups.values()
 
 
 def _stage(
-    kind: str, part: Manifest, results: Path, config: Config, stores: tuple[Store, Store], device: str
+    drawn: Drawn, part: Manifest, results: Path, config: Config, stores: tuple[Store, Store], device: str
 ) -> None:
-    """Run a stage on a part. Of the two stores it reads from the first, and writes into the second."""
+    """Run the stage of an entry on a part. Of the two stores it reads from the first, and writes into the
+    second."""
     from weclick.datasets.frames import pack_frames
     from weclick.flow.stage import compute_flow
+    from weclick.proxy_labels.cams import compute_cams
     from weclick.proxy_labels.fusion import Fuse
     from weclick.proxy_labels.masks import pack_masks
+    from weclick.proxy_labels.proxy_labels import make_proxy_labels
     from weclick.proxy_labels.soft_labels import compute_soft_labels
 
-    store, scratch = stores
+    kind, (store, scratch) = drawn.kind, stores
     if kind == "frames":
         pack_frames(part, store=scratch, **config["frames"])
     elif kind == "masks":
         pack_masks(part, store=scratch, **config["masks"])
     elif kind == "flow":
-        pairs = Wanted(config).pairs
+        pairs = Wanted(config).needs.functions[drawn.need]
         compute_flow(part, pairs, options=config["flow"], store=scratch, device=device)
+    elif kind == "cams":
+        if not (maps := maps_of_run(config, part.classes.names, results)):
+            raise InputError(
+                f"{results}: its tags or its classifier are gone; give the results of a whole run"
+            )
+        compute_cams(part, maps.source, maps.tags, options=config["cams"], store=scratch, device=device)
+    elif kind == "proxy_labels":
+        if not (proxies := proxies_of_run(config, part, Layout(results), store, device)):
+            raise InputError(
+                f"{results}: its tags, maps, flow or clicks are gone; give the results of a whole run"
+            )
+        chunk_px = config["proxy_labels"]["chunk_px"]
+        make_proxy_labels(part, proxies, chunk_px=chunk_px, store=scratch, allow_val=True)
     else:
         if not (source := _labels(config, part, results)):
             raise InputError(
@@ -225,6 +256,16 @@ def _stage(
         flow = Wanted(config).keys("flow", part.clips)
         fuse = Fuse(config["soft_labels"]["fuse"], flow, store)
         compute_soft_labels(part, source, store=scratch, device=device, fuse=fuse, **stored_as(config))
+
+
+def _wanted(kind: str, config: Config, manifest: Manifest, results: Path) -> Wanted:
+    """Asks for the entries of a kind, with what makes them."""
+    if kind == "cams":
+        return Wanted(config, maps=maps_of_run(config, manifest.classes.names, results))
+    if kind == "proxy_labels":
+        store = Store.from_config(**config["cache"])  # the keys of its entries need nothing of it
+        return Wanted(config, proxies=proxies_of_run(config, manifest, Layout(results), store))
+    return Wanted(config, _labels(config, manifest, results) if kind == "soft_labels" else None)
 
 
 def _labels(config: Config, manifest: Manifest, results: Path) -> Source | None:
@@ -309,6 +350,9 @@ def _difference(entry: Entry, name: str, mine: np.ndarray, other: np.ndarray) ->
         return np.where(mine == other, 0, np.inf)
     if name == "flow":
         return np.abs(decode_flow(mine) - decode_flow(other))
+    if name in ("peaks", "scores"):
+        whole = 1 if name == "scores" else np.maximum(np.maximum(mine, other), np.finfo(np.float32).tiny)
+        return 255 * np.abs(mine - other) / whole
     if name == "probabilities":
         import torch
 

@@ -22,7 +22,8 @@ from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
 from weclick.common.words import plural
-from weclick.datasets.folder import list_clips, read_classes
+from weclick.datasets.folder import read_classes
+from weclick.datasets.folder_clips import list_clips
 from weclick.manifest.click_event import click_of
 from weclick.manifest.click_file import CLICK_COLUMNS
 from weclick.manifest.click_log import CLICK_LOG, LoggedClick, append_events, read_click_log

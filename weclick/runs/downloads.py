@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from weclick.common.sections import TIMM, Config
-from weclick.common.stages import ROLES
+from weclick.common.stages import ROLES, takes
 
 TIMEOUT_S = 5.0
 """How long a server is waited for."""
@@ -45,7 +45,9 @@ def missing_packages(config: Config) -> list[str]:
         f"{role}.backbone is {backbone}, which needs timm, but that is not installed; run "
         "`pip install 'weclick[timm]'`, or take another backbone"
         for role in ROLES
-        if (backbone := config[role]["backbone"]).startswith(TIMM) and find_spec("timm") is None
+        if takes(config, role)
+        and (backbone := config[role]["backbone"]).startswith(TIMM)
+        and find_spec("timm") is None
     ]
 
 
@@ -71,15 +73,22 @@ def offline_words(config: Config) -> list[str]:
 
 
 def _of_networks(config: Config) -> list[Download]:
-    asking = [role for role in ROLES if config[role]["pretrained"] == "imagenet"]
+    asking = {
+        f"{role}.pretrained": config[role]["backbone"]
+        for role in ROLES
+        if takes(config, role) and config[role]["pretrained"] == "imagenet"
+    }
+    maps = config["cams"]
+    if takes(config, "cams") and (maps["source"], maps["pretrained"]) == ("imagenet", "imagenet"):
+        asking["cams.pretrained"] = maps["backbone"]
     if not asking or missing_packages(config):
         return []  # torchvision takes seconds to load
     from weclick.models.build import imagenet_source
 
     found = []
-    for role in asking:
+    for option, backbone in asking.items():
         with suppress(ValueError):  # no such network: `weclick doctor` and the training say so
-            found.append(Download(f"{role}.pretrained", *imagenet_source(config[role]["backbone"])))
+            found.append(Download(option, *imagenet_source(backbone)))
     return found
 
 

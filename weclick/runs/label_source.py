@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weclick.common.config import check_source
+from weclick.common.config_checks import check_source
 from weclick.common.digest import canonical_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.walk import walk_once
@@ -98,32 +98,53 @@ def label_listing(config: Mapping[str, Any], remember: Path) -> str:
     Raises:
         MissingFileError: there is no such file or folder.
     """
-    from weclick.datasets.digests import edited_files
-
     section = config["soft_labels"]
     source = section["source"]
     if source == "teacher":
         return ""
-    path = Path(os.path.abspath(section[source]["path"]))  # noqa: PTH100 (the memory's names have no `..`)
+    key, path = f"soft_labels.{source}.path", _whole(section[source]["path"])
     if source == "folder":
-        files = _below(path)
-    else:  # with what may be its weights
-        files = sorted(str(file) for file in path.parent.glob(f"{glob.escape(path.name)}*") if file.is_file())
+        return folder_listing(path, key, SUFFIXES, remember)
+    # with what may be its weights
+    files = sorted(str(file) for file in path.parent.glob(f"{glob.escape(path.name)}*") if file.is_file())
+    return _listing(files, path.parent, f"{key} is {path}, but there is no such file", remember)
+
+
+def folder_listing(path: Path | str, key: str, suffixes: tuple[str, ...], remember: Path) -> str:
+    """SHA-256 (hex) over names, sizes and edits of the files in a folder, at any depth: a cheap sign.
+
+    Args:
+        path: of the folder.
+        key: of the configuration that names it, for errors.
+        suffixes: of the files that count, in small letters.
+        remember: the memory of their digests. Content is read only where it knows a file that changed since.
+
+    Raises:
+        MissingFileError: it holds no such file.
+    """
+    path = _whole(path)
+    missing = f"{key} is {path}, but there is no file that ends in {', '.join(suffixes)}"
+    return _listing(_below(path, suffixes), path, missing, remember)
+
+
+def _whole(path: Path | str) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (the memory's names have no `..`)
+
+
+def _listing(files: Sequence[str], top: Path, missing: str, remember: Path) -> str:
+    from weclick.datasets.digests import edited_files
+
     if not files:
-        raise MissingFileError(
-            f"soft_labels.{source}.path is {path}, but there is no file that ends in {', '.join(SUFFIXES)}; "
-            "correct it, or make them first"
-        )
+        raise MissingFileError(f"{missing}; correct it, or make them first")
     found = edited_files(files, remember)
-    top = path if source == "folder" else path.parent
     listing = [(os.path.relpath(file, top), *each) for file, each in zip(files, found, strict=True)]
     return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
 
 
-def _below(folder: Path) -> list[str]:
+def _below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     return sorted(
         f"{here}/{name}"
         for here, names in walk_once(folder)
         for name in names
-        if name.lower().endswith(SUFFIXES) and name[0] != "."
+        if name.lower().endswith(suffixes) and name[0] != "."
     )

@@ -53,6 +53,20 @@ class Layout:
         """The file in which the soft_labels stage remembers the digests of predictions that it was given."""
         return self.of("soft_labels") / DIGESTS
 
+    @property
+    def tag_digests(self) -> Path:
+        """The file in which the tags stage remembers the digests of annotation files."""
+        return self.of("tags") / DIGESTS
+
+    @property
+    def proxy_digests(self) -> Path:
+        """The file in which the proxy_labels stage remembers the digests of files that it was given."""
+        return self.of("proxy_labels") / DIGESTS
+
+    def tags(self, split: str) -> Path:
+        """The table of tags of a split."""
+        return self.of("tags") / f"{split}.h5"
+
     def clicks(self, split: str) -> Path:
         """The click table of a split."""
         return self.of("clicks") / f"{split}.h5"

@@ -63,7 +63,7 @@ def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, 
     from weclick.runs.lock import read_lock
     from weclick.runs.pins import named_by
     from weclick.runs.wanted import Wanted
-    from weclick.store import read_index
+    from weclick.store import keys_in, read_needs
 
     raw = read_json(file, "one that writes indexes")
     if {"entries", "models", "code"} <= raw.keys():
@@ -72,13 +72,15 @@ def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, 
     if raw.get("kind") == "frames" and not config["frames"]["pack"] and not planned:
         return  # its keys name frames that stay in their files
     if "entries" in raw:
-        yield from ((str(raw.get("kind")), key) for key in read_index([file], raw.get("kind", "")).values())
+        kind = str(raw.get("kind", ""))
+        yield from ((kind, key) for key in keys_in(read_needs([file], kind)))
     elif "key" in raw and raw.get("kind") == MODELS:
         yield MODELS, raw["key"]
     elif "clips" in raw:
         wanted, manifest = Wanted(config), read_manifest(file)
-        for kind in (stage.kind for stage in taken_by(config, INDEXED) if stage.kind != "soft_labels"):
-            yield from ((kind, key) for key in wanted.keys(kind, manifest.clips, manifest.classes).values())
+        kinds = (stage.kind for stage in taken_by(config, INDEXED))
+        for kind in (kind for kind in kinds if kind not in ("soft_labels", "proxy_labels")):
+            yield from ((kind, key) for key in wanted.all_keys(kind, manifest.clips, manifest.classes))
     else:
         raise InputError(
             f"{file}: names no entries; give an index, a manifest, a model.json, a lock, or a folder of "

@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from weclick.clicks.table import clicks_digest, read_clicks
+from weclick.clicks.tags import read_tags
 from weclick.common.config import complete_config, with_new_names
 from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.schemas import schema_fault
 from weclick.common.sections import Config, DataSection
-from weclick.common.stages import CARD, INDEXED, taken_by
+from weclick.common.stages import CARD, INDEXED, taken_by, takes
 from weclick.common.strict_json import strict_json
 from weclick.manifest import Clip, read_manifests
+from weclick.manifest.tag_table import tags_digest
+from weclick.runs.cam_source import trains_classifier
 from weclick.runs.layout import LOCK, Layout
 from weclick.runs.pins import contents_of
 from weclick.runs.teachers import trained_seeds
-from weclick.store import Store, canonical_json, file_digest, read_index
+from weclick.store import Store, canonical_json, file_digest, read_needs, told_of
 
 SCHEMA_VERSION = 1
-OUTCOME = ("data", "clicks", "entries", "contents", "models", "metrics")
+OUTCOME = ("data", "clicks", "tags", "entries", "contents", "models", "metrics")
 """The parts of a lock with a run's input and output. Equal runs agree on them to the last bit."""
 CIRCUMSTANCES = ("config", "code", "versions", "device")
 """The parts of a lock that say how a run was made. They can explain a difference, but need not cause one."""
@@ -124,9 +127,11 @@ def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         MissingFileError, InputError: as in `make_lock`.
     """
     layout, metrics, data = Layout(results), _metrics(results), config["data"]
+    tags = {"tags": tags_digest(read_tags(layout.tags(data["train"])))} if takes(config, "tags") else {}
     return {
         "data": data_digests(results, data),
         "clicks": clicks_digest(read_clicks(layout.clicks(data["train"]))),
+        **tags,
         "entries": {
             stage.name: {
                 split: _indexes(layout.shards(stage.name, split, data["shards"]), stage.name)
@@ -171,18 +176,20 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def _indexes(paths: Sequence[Path], stage: str) -> dict[str, dict[str, str]]:
-    return {str(shard): read_index([path], stage) for shard, path in enumerate(paths)}
+def _indexes(paths: Sequence[Path], stage: str) -> dict[str, dict[str, Any]]:
+    """Shard -> clip id -> key, or clip id -> need -> key where there are several."""
+    return {str(shard): told_of(read_needs([path], stage)) for shard, path in enumerate(paths)}
 
 
 def _models(layout: Layout, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The networks that the run trained: student, teacher, and teacher_<seed> for each further seed."""
+    """The networks that the run trained: its roles, and teacher_<seed> for each further seed of a teacher."""
     own = config.get("seed", 0)
     teachers = {
         "teacher" if seed == own else f"teacher_{seed}": layout.teacher(None if seed == own else seed)
         for seed in trained_seeds(config)
     }
-    networks = {**teachers, "student": layout.weights("student")}
+    others = ["classifier"] if trains_classifier(config) else []
+    networks = teachers | {role: layout.weights(role) for role in (*others, "student")}
     return {name: _model(weights, name.partition("_")[0]) for name, weights in networks.items()}
 
 

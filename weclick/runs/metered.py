@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from weclick.runs.cost import stage_cost
 from weclick.store import Entry, EntryWriter, Store, entry_key, write_index
+
+Made = TypeVar("Made", dict[str, str], dict[str, dict[str, str]])
 
 
 class MeteredStore(Store):
@@ -46,19 +48,17 @@ class MeteredStore(Store):
             self.made[entry.key] = entry.meta["entry_bytes"]
 
 
-def make_index(
-    kind: str, output: Path, store: Store, make: Callable[[Store], dict[str, str]]
-) -> dict[str, str]:
-    """Run a stage that makes one entry per clip, and write its index and its cost.
+def make_index(kind: str, output: Path, store: Store, make: Callable[[Store], Made]) -> Made:
+    """Run a stage that makes entries of clips, and write its index and its cost.
 
     Args:
         kind: of the entries.
         output: index file to write.
         store: entries are found in it and added to it.
-        make: the stage; takes the store, gives clip id -> key.
+        make: the stage; takes the store, gives clip id -> key, or clip id -> need -> key.
 
     Returns:
-        Clip id -> key.
+        What `make` gave.
     """
     metered = MeteredStore(store, kind)
     with stage_cost(output, metered):

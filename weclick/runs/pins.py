@@ -12,7 +12,7 @@ from typing import Any
 from weclick.common.progress import progress_bar
 from weclick.common.stages import INDEXED, MODELS, taken_by
 from weclick.runs.layout import LOCK
-from weclick.store import LocalRoot, Store, damaged
+from weclick.store import LocalRoot, Store, damaged, keys_in
 from weclick.store.pins import OtherContentError, Pins, check_pin, content_digest
 
 THREADS = 8
@@ -25,8 +25,9 @@ def named_by(lock: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Kind and key of the entries that a lock names, without frames that stayed in their files."""
     packed = lock["config"].get("frames", {}).get("pack", True)
     for stage in taken_by(lock["config"], INDEXED):
-        for shards in lock["entries"][stage.name].values() if packed or stage.name != "frames" else ():
-            yield from ((stage.kind, key) for clips in shards.values() for key in clips.values())
+        listed = lock["entries"].get(stage.name, {}) if packed or stage.name != "frames" else {}
+        for shards in listed.values():
+            yield from ((stage.kind, key) for clips in shards.values() for key in keys_in(clips))
     yield from ((MODELS, model["key"]) for model in lock["models"].values())
 
 

@@ -107,7 +107,8 @@ def _list_data(config: Config, layout: Layout) -> None:
         _check_street(data["toy"])
         generate(root, **data["toy"])
         write_text(root / "toy.json", json.dumps(data["toy"], indent=1) + "\n")
-    dataset, reach_frames = open_dataset(data, config["clicks"]["mix"]), Wanted(config).reach_frames
+    dataset = open_dataset(data, config["clicks"]["mix"], config["tags"])
+    needs = Wanted(config).needs
     for split in dict.fromkeys((data["train"], data["val"])):
         for shard, path in enumerate(layout.shards("manifest", split, data["shards"])):
             with stage_cost(path):
@@ -116,7 +117,8 @@ def _list_data(config: Config, layout: Layout) -> None:
                     split,
                     shard,
                     data["shards"],
-                    reach_frames=reach_frames,
+                    reach_frames=needs.reach_frames,
+                    whole=needs.whole,
                     remember=layout.digests,
                 )
                 write_manifest(made, path)

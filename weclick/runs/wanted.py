@@ -1,26 +1,31 @@
 """The entries that a run asks the store for: frames, flows, soft labels and networks.
 
-This room only asks. What it asks with lies below, in manifest.window and in the stages, where the digests of
+This room only asks. What it asks with lies below, in manifest.needs and in the stages, where the digests of
 the rules see it. Modules that compute are imported inside the functions, so verbs that only ask how far a
 window reaches do not load torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from weclick.common.config import select
-from weclick.common.stages import INDEXED, taken_by
+from weclick.common.stages import INDEXED, taken_by, takes
 from weclick.manifest import Classes, Clip, Manifest
-from weclick.manifest.window import Window, reach_frames, wanted_pairs
+from weclick.manifest.needs import Needs, Pairs
+from weclick.manifest.window import Window
 from weclick.store import entry_key
+from weclick.store.index import WINDOW
 
 if TYPE_CHECKING:
     from weclick.manifest.click_table import ClickTable
+    from weclick.manifest.tag_table import TagTable
+    from weclick.proxy_labels.proxy_sources import ProxySource
     from weclick.proxy_labels.sources import Source
+    from weclick.runs.cam_source import MadeMaps
     from weclick.train.data.stream import Caches
     from weclick.train.recipe import Recipe
 
@@ -32,36 +37,53 @@ class Wanted:
     Attributes:
         config: the sections that the methods read, complete.
         labels: makes the soft labels; None while that is not there, see `label_source`.
+        maps: what the class activation maps are made from; None while that is not there, see `maps_of_run`.
+        proxies: makes the proxy labels; None while that is not there, see `proxies_of_run`.
     """
 
     config: Mapping[str, Any]
     labels: Source | None = None
+    maps: MadeMaps | None = None
+    proxies: ProxySource | None = None
 
     @property
     def window(self) -> Window:
         """The window of the training."""
         return Window(**self.config["window"])
 
+    @cached_property
+    def needs(self) -> Needs:
+        """What the served methods need of flow."""
+        return Needs.of(self.config)
+
     @property
     def reach_frames(self) -> int:
-        """How far a clip is read around its targets and scored frames."""
-        return reach_frames(self.window, self.config["evaluate"]["max_gap_frames"])
+        """How far a clip is read around its targets and scored frames; see also `Needs.whole`."""
+        return self.needs.reach_frames
 
-    def pairs(self, clip: Clip) -> tuple[tuple[int, int], ...]:
-        """The pairs of a clip that get a flow, see `wanted_pairs`."""
-        return wanted_pairs(clip, self.window, self.config["evaluate"]["max_gap_frames"])
+    def pairs(self, clip: Clip) -> Pairs:
+        """The pairs of a clip that get a flow, each once."""
+        return self.needs.all_pairs(clip)
 
-    def inputs(self, kind: str, clip: Clip, classes: Classes | None = None) -> Mapping[str, Any] | None:
+    def needs_of(self, kind: str) -> tuple[str, ...]:
+        """The needs of which a clip may have an entry: several of flow, one of all other kinds."""
+        return self.needs.names if kind == "flow" else (WINDOW,)
+
+    def inputs(
+        self, kind: str, clip: Clip, classes: Classes | None = None, need: str = WINDOW
+    ) -> Mapping[str, Any] | None:
         """The inputs that the entry of a clip is made from.
 
         Args:
-            kind: frames, masks, flow or soft_labels.
+            kind: frames, masks, flow, cams, proxy_labels or soft_labels.
             clip: of a manifest, with the digests of its frames.
-            classes: of that manifest; masks are made with it.
+            classes: of that manifest; masks and proxy labels are made with it.
+            need: of flow, which of the clip's entries.
 
         Returns:
             The inputs; the entry's key is their digest. None if the run asks for no such entry: frames stay
-            in their files, the clip has no pairs or no labelled target, or there is no teacher yet.
+            in their files, the clip has no pairs or no labelled target, or there are no tags, no classifier
+            or no teacher yet.
         """
         from weclick.datasets.frames import frames_inputs
         from weclick.flow.jobs import key_inputs
@@ -77,8 +99,12 @@ class Wanted:
             labelled = labelled_targets(clip).frames
             return masks_inputs(clip, classes, options["chunk_px"]) if labelled else None
         if kind == "flow":
-            pairs = self.pairs(clip)
+            pairs = self.needs.pairs(clip, need)
             return key_inputs(clip, pairs, self._estimator, options) if pairs else None
+        if kind == "cams":
+            return self.maps.inputs(clip, options) if self.maps else None
+        if kind == "proxy_labels":
+            return self._proxy_labels_inputs(clip, classes)
         if self.labels is None:
             return None
         made_from = dict(self.labels.key_inputs(clip))
@@ -86,32 +112,68 @@ class Wanted:
             made_from |= fused_along(options["fuse"], entry_key("flow", flow))
         return soft_labels_inputs(clip, made_from, options["chunk_px"], options["codec"])
 
-    def keys(self, kind: str, clips: Iterable[Clip], classes: Classes | None = None) -> dict[str, str]:
+    def _proxy_labels_inputs(self, clip: Clip, classes: Classes | None) -> Mapping[str, Any] | None:
+        from weclick.proxy_labels.proxy_labels import proxy_labels_inputs
+
+        if self.proxies is None:
+            return None
+        assert classes is not None, "the key of proxy labels holds the names of the classes"
+        chunk_px = self.config["proxy_labels"]["chunk_px"]
+        return proxy_labels_inputs(clip, classes.names, self.proxies, chunk_px)
+
+    def keys(
+        self, kind: str, clips: Iterable[Clip], classes: Classes | None = None, need: str = WINDOW
+    ) -> dict[str, str]:
         """Clip id -> key of its entry, without the clips that need none. See `inputs`."""
-        made = ((clip.id, self.inputs(kind, clip, classes)) for clip in clips)
+        made = ((clip.id, self.inputs(kind, clip, classes, need)) for clip in clips)
         return {clip: entry_key(kind, inputs) for clip, inputs in made if inputs is not None}
 
+    def all_keys(self, kind: str, clips: Sequence[Clip], classes: Classes | None = None) -> set[str]:
+        """The keys of all entries of some clips, of every need."""
+        return {key for need in self.needs_of(kind) for key in self.keys(kind, clips, classes, need).values()}
+
     def recipe(
-        self, role: str, *, train: Manifest, val: Manifest, clicks: ClickTable, caches: Caches
+        self,
+        role: str,
+        *,
+        train: Manifest,
+        val: Manifest,
+        clicks: ClickTable | None = None,
+        tags: TagTable | None = None,
+        caches: Caches,
     ) -> Recipe:
         """The recipe of a network.
 
         Args:
-            role: teacher or student.
+            role: classifier, teacher or student.
             train, val: manifests of the splits.
-            clicks: on the targets of `train`.
+            clicks: on the targets of `train`; a classifier needs none.
+            tags: of the targets of `train`, for a classifier.
             caches: the entries that the indexes of `caches_of` name.
 
         Raises:
-            InputError: a target lacks a label, and `supervision` wants one; or the minutes of `annotation`
-                pay for no frame.
+            InputError: a target lacks a label, and `supervision` wants one; the minutes of `annotation` pay
+                for no frame; or no target has a tag, and the role learns from these.
         """
         from weclick.manifest.annotation import annotated
+        from weclick.manifest.click_table import ClickTable
+        from weclick.manifest.tagged import tagged
+        from weclick.train.data.proxied import with_proxy_targets
         from weclick.train.online import OnlineSection
         from weclick.train.recipe import Recipe
+        from weclick.train.roles import ROLE_NEEDS
         from weclick.train.terms import needs
 
         chosen = select(self.config, role)
+        if ROLE_NEEDS[role].tags:
+            assert tags is not None, f"a {role} learns from tags"
+            none = ClickTable(train.split, tags.classes, {})
+            return Recipe(role, chosen, tagged(train, tags), none, caches, val, tags=tags)
+        if chosen["supervision"] == "proxies":
+            none = ClickTable(train.split, train.classes.names, {})
+            proxied = with_proxy_targets(train, caches, among_targets="flow" in needs(chosen))
+            return Recipe(role, chosen, proxied, clicks or none, caches, val, OnlineSection.of(chosen))
+        assert clicks is not None, f"a {role} learns from clicks, or counts them"
         kept = annotated(
             train, clicks, chosen["annotation"], chosen["supervision"], keep_targets=bool(needs(chosen))
         )
@@ -120,12 +182,16 @@ class Wanted:
 
     def caches_of(self, role: str) -> tuple[str, ...]:
         """The stages whose indexes a training reads."""
-        in_loop = role == "student" and self.config["student"]["online"]["teacher"]
-        distilled = () if role == "teacher" or in_loop else ("flow", "soft_labels")
+        from weclick.train.roles import ROLE_NEEDS
+
+        needed = ROLE_NEEDS[role]
+        in_loop = needed.neighbours and self.config["student"]["online"]["teacher"]
+        taught = takes(self.config, "soft_labels") and not in_loop
+        computed = () if taught else ("flow", "soft_labels")
         return tuple(
             stage.name
             for stage in taken_by(self.config, INDEXED)
-            if stage.name in ("frames", "masks", *distilled)
+            if stage.name in needed.caches and stage.name not in computed
         )
 
     @cached_property

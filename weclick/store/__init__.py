@@ -4,7 +4,7 @@ from weclick.common.digest import canonical_json, file_digest
 from weclick.store.arrays import StoredArray, check_array, check_step
 from weclick.store.codecs import SOFT_LABEL_CODECS, decode_flow, decode_soft_labels, encode_flow
 from weclick.store.entries import Entry, EntryWriter, open_entry
-from weclick.store.index import read_index, write_index
+from weclick.store.index import by_clip, keys_in, read_index, read_needs, told_of, write_index
 from weclick.store.keys import entry_key
 from weclick.store.ledger.gc import FLOOR_S, Bounds, choose, delete, folder_bytes, leased, leftovers
 from weclick.store.ledger.reach import reach, reach_surely
@@ -31,6 +31,7 @@ __all__ = [
     "StoredArray",
     "Summary",
     "UnreachableRootError",
+    "by_clip",
     "canonical_json",
     "check_array",
     "check_attributes",
@@ -45,6 +46,7 @@ __all__ = [
     "entry_key",
     "file_digest",
     "folder_bytes",
+    "keys_in",
     "leased",
     "leftovers",
     "list_entries",
@@ -55,6 +57,8 @@ __all__ = [
     "reach_surely",
     "read_index",
     "read_ledger",
+    "read_needs",
+    "told_of",
     "verify_entry",
     "write_index",
 ]

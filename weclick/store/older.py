@@ -1,7 +1,8 @@
 """What older entries hold of a new one: the same frames, pairs or soft labels, made in the same way.
 
 A key lists all frames or pairs of its clip. So one more click makes a new key, and a new entry. It takes over
-what entries hold whose inputs differ in that list alone; only the rest is computed.
+what entries hold whose inputs differ in that list alone; only the rest is computed. So an entry also takes
+over the pairs that other needs of flow have of its clip, whether or not this very run has made them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from weclick.common.digest import canonical_json
 from weclick.common.errors import UnreadableError
 from weclick.store.arrays import StoredArray, check_step
 from weclick.store.entries import Entry
+from weclick.store.keys import entry_key
 from weclick.store.meta import DamagedEntryError, EntryMissingError
 from weclick.store.roots.local_root import LocalRoot
 from weclick.store.search import Store
@@ -62,43 +64,59 @@ class Older:
         self._store, self._kind, self._part = store, kind, part
         self._wanted = [*wanted]
         self._found: dict[tuple[str, str], tuple[str, int]] | None = None
-        self._opened: dict[str, tuple[Entry, dict[str, StoredArray]] | None] = {}
+        self._opened: dict[str, tuple[Entry, dict[str, StoredArray]]] = {}
         self._lock = Lock()
 
     def of(
-        self, inputs: Mapping[str, Any], usable: Callable[[Entry], bool] = lambda _: True
+        self,
+        inputs: Mapping[str, Any],
+        usable: Callable[[Entry], bool] = lambda _: True,
+        siblings: Iterable[Mapping[str, Any]] = (),
     ) -> dict[int, Held]:
         """What is held of a new entry. Files of it that are damaged count as not there.
 
         Args:
             inputs: of the new entry.
             usable: whether an older entry may serve.
+            siblings: the inputs of entries that may hold some of it too, such as those that this run has
+                made since the first question. They are looked up by their keys, also in buckets.
 
         Returns:
             Step of the new entry -> where it is held.
         """
         with self._lock:
             held: dict[int, Held] = {}
-            for step, (key, at) in self._listed(inputs).items():
-                if (opened := self._open(key)) and usable(opened[0]) and _is_sound(*opened, at):
-                    held[step] = Held(opened[0], at, opened[1])
+            gone: set[str] = set()
+            for step, places in self._places(inputs, siblings).items():
+                for key, at in (place for place in places if place[0] not in gone):
+                    opened = self._open(key)
+                    if not opened or not usable(opened[0]):
+                        gone.add(key)
+                    elif _is_sound(*opened, at):
+                        held[step] = Held(opened[0], at, opened[1])
+                        break
             return held
 
-    def count(self, inputs: Mapping[str, Any]) -> int:
-        """How many steps of a new entry older ones list. Whether their files are sound, nobody looks."""
+    def listed(self, inputs: Mapping[str, Any]) -> set[int]:
+        """The steps of a new entry that older ones list. Whether their files are sound, nobody looks."""
         with self._lock:
-            return len(self._listed(inputs))
+            return set(self._places(inputs, ()))
 
-    def _listed(self, inputs: Mapping[str, Any]) -> dict[int, tuple[str, int]]:
-        """Step of the new entry -> key and step of an entry that lists it."""
+    def _places(
+        self, inputs: Mapping[str, Any], siblings: Iterable[Mapping[str, Any]]
+    ) -> dict[int, list[tuple[str, int]]]:
+        """Step of the new entry -> key and step of the entries that list it: an older one, then siblings."""
         if self._found is None:
             self._found = self._look_through()
-        rest = _rest(inputs, self._part)
-        found = (
-            (step, self._found.get((rest, canonical_json(item))))
-            for step, item in enumerate(inputs[self._part])
-        )
-        return {step: place for step, place in found if place}
+        rest, items = _rest(inputs, self._part), [canonical_json(item) for item in inputs[self._part]]
+        older = (self._found.get((rest, item)) for item in items)
+        places = {step: [place] for step, place in enumerate(older) if place}
+        for sibling in (each for each in siblings if _rest(each, self._part) == rest):
+            key = entry_key(self._kind, sibling)
+            theirs = {canonical_json(item): at for at, item in enumerate(sibling[self._part])}
+            for step in (step for step, item in enumerate(items) if item in theirs):
+                places.setdefault(step, []).append((key, theirs[items[step]]))
+        return places
 
     def _look_through(self) -> dict[tuple[str, str], tuple[str, int]]:
         """(all other inputs, item of the list) -> key and step of an entry that has them."""
@@ -117,9 +135,9 @@ class Older:
         return found
 
     def _open(self, key: str) -> tuple[Entry, dict[str, StoredArray]] | None:
-        if key not in self._opened:
-            self._opened[key] = self._open_anew(key)
-        return self._opened[key]
+        if key not in self._opened and (opened := self._open_anew(key)):
+            self._opened[key] = opened
+        return self._opened.get(key)
 
     def _open_anew(self, key: str) -> tuple[Entry, dict[str, StoredArray]] | None:
         try:

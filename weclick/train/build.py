@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,8 @@ import torch
 from lightning_fabric import Fabric
 
 from weclick.common.errors import InputError
-from weclick.common.sections import NetworkSection
 from weclick.manifest.click_table import ClickTable
-from weclick.models import SegmentationNetwork, build_model
+from weclick.models import SegmentationNetwork
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Stream
 from weclick.train.devices import micro_batch_size
@@ -47,30 +46,6 @@ def class_weights(setting: Any, clicks: ClickTable, num_classes: int) -> torch.T
     return torch.tensor(setting, dtype=torch.float32)
 
 
-def build_network(
-    options: NetworkSection, num_classes: int, *, pretrained: str | None = None
-) -> SegmentationNetwork:
-    """The network that a section of the configuration describes, with random or pretrained weights.
-
-    Args:
-        options: the section `teacher` or `student`.
-        num_classes: K.
-        pretrained: see `build_model`.
-    """
-    return build_model(
-        options["architecture"],
-        options["backbone"],
-        num_classes,
-        pretrained=pretrained,
-        channels=options["channels"],
-        batch_norm=options["batch_norm"],
-        head_norm=options["head_norm"],
-        output_stride=options["output_stride"],
-        auxiliary_head=options["auxiliary_head"],
-        dropout=options["dropout"],
-    )
-
-
 @dataclass(frozen=True)
 class Begun:
     """What a training needs beside its loop.
@@ -99,7 +74,7 @@ def begin(recipe: Recipe, fabric: Fabric) -> Begun:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
     recipe.check_needs()
     torch.manual_seed(seed)
-    model = build_network(options, manifest.num_classes, pretrained=options["pretrained"])
+    model = recipe.needs.build(options, manifest.num_classes, options["pretrained"])
     occlusion = recipe.config["mfd"]["occlusion"] if "mfd" in recipe.config else "none"
     complete = None
     if recipe.online:
@@ -120,6 +95,7 @@ def begin(recipe: Recipe, fabric: Fabric) -> Begun:
         seed=seed,
         rank=fabric.global_rank,
         world=fabric.world_size,
+        tags=recipe.tags,
     )
     objective = make_objective(recipe)
     return Begun(model, stream, objective, make_losses(recipe, objective), complete)
@@ -128,10 +104,10 @@ def begin(recipe: Recipe, fabric: Fabric) -> Begun:
 def make_objective(recipe: Recipe) -> Objective:
     """What a training minimises: the terms that its configuration switches on."""
     weights = None
-    if learns_from("clicks", recipe.config):
+    if learns_from("clicks", recipe.losses):
         setting = recipe.config["partial_cross_entropy"]["class_weights"]
         weights = class_weights(setting, recipe.clicks, recipe.manifest.num_classes)
-    return Objective(recipe.config, steps=recipe.options["steps"], class_weights=weights)
+    return Objective(recipe.losses, steps=recipe.options["steps"], class_weights=weights)
 
 
 def make_losses(recipe: Recipe, objective: Objective) -> Losses:
@@ -140,8 +116,9 @@ def make_losses(recipe: Recipe, objective: Objective) -> Losses:
     Raises:
         InputError: there is an auxiliary head, but no loss at the clicks or masks.
     """
-    options, config = recipe.options, recipe.config
-    if not options["auxiliary_head"]:
+    options: Mapping[str, Any] = recipe.options
+    config = recipe.config
+    if not options.get("auxiliary_head"):
         return objective
     annotated = {term.section: section for term, section in active(config) if term.annotation}
     if not annotated:

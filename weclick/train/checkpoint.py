@@ -35,7 +35,7 @@ class Trained:
         step: steps done.
         seconds: over all its sessions, without validation.
         best_step: the step after which it scored best and whose state is in best.pt; 0 if there is none.
-        best_miou: the score after that step, 0..1.
+        best_miou: the score after that step, 0..1: of a segmentation network its mIoU.
     """
 
     step: int = 0

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from weclick.common.errors import InputError
-from weclick.common.sections import NetworkSection
+from weclick.common.sections import TrainingSection
 from weclick.models.backbones import Backbone
 
 
@@ -29,7 +29,7 @@ def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
     return fabric
 
 
-def micro_batch_size(options: NetworkSection, processes: int) -> int:
+def micro_batch_size(options: TrainingSection, processes: int) -> int:
     """Targets of a micro-batch over all processes: batch_size / accumulate.
 
     Raises:

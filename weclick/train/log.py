@@ -24,6 +24,10 @@ SHORT = {
 }
 """Short names of the parts of a step (`weclick.train.stopwatch.PARTS`), for the progress line."""
 
+SCORES = ("click_accuracy", "miou", "mean_accuracy", "mean_average_precision")
+PER_CLASS = {"iou": "per_class_iou", "ap": "per_class_ap"}
+"""Scores of a validation, and name for people -> those of each class. A network has some of them."""
+
 
 class MetricsLog:
     """Writes metrics.jsonl and tensorboard/ into a folder.
@@ -39,7 +43,7 @@ class MetricsLog:
         self._file = open_to_change(folder / METRICS)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)
         self._loss = float("nan")
-        self._score = "mIoU nan"
+        self._score = "score nan"
         self._shares: Mapping[str, float] = {}
 
     def training(self, line: Mapping[str, Any]) -> None:
@@ -55,15 +59,14 @@ class MetricsLog:
     def validation(self, step: int, seconds: float, scores: Mapping[str, Any]) -> None:
         """Write one line of scores under "validation"."""
         self._write({"step": step, "seconds": round(seconds, 3), "validation": scores})
-        by_clicks = "click_accuracy" in scores and not isfinite(scores["miou"])
-        self._score = f"clicks {scores['click_accuracy']:.3f}" if by_clicks else f"mIoU {scores['miou']:.3f}"
-        if "click_accuracy" in scores:
-            self._board.add_scalar("validation/click_accuracy", scores["click_accuracy"], step)
-        for name in ("miou", "mean_accuracy"):
-            self._board.add_scalar(f"validation/{name}", scores[name], step)
-        for name, iou in scores["per_class_iou"].items():
-            if iou is not None:
-                self._board.add_scalar(f"validation/iou/{name}", iou, step)
+        self._score = _short_score(scores)
+        for name in SCORES:
+            if name in scores:
+                self._board.add_scalar(f"validation/{name}", scores[name], step)
+        for short, per_class in PER_CLASS.items():
+            for name, value in scores.get(per_class, {}).items():
+                if value is not None:
+                    self._board.add_scalar(f"validation/{short}/{name}", value, step)
 
     def summary(self) -> str:
         """The latest figures, short enough for the end of a progress bar."""
@@ -84,6 +87,13 @@ class MetricsLog:
         self._file.flush()
 
 
+def _short_score(scores: Mapping[str, Any]) -> str:
+    if "mean_average_precision" in scores:
+        return f"mAP {scores['mean_average_precision']:.3f}"
+    by_clicks = "click_accuracy" in scores and not isfinite(scores["miou"])
+    return f"clicks {scores['click_accuracy']:.3f}" if by_clicks else f"mIoU {scores['miou']:.3f}"
+
+
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
     """Lines of a metrics.jsonl; none if it does not exist. An unfinished last line is left out.
 
@@ -91,4 +101,4 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
         InputError: it holds something else.
     """
     if path.is_file():
-        yield from read_lines(path, "teacher or student", METRICS)
+        yield from read_lines(path, "classifier, teacher or student", METRICS)

@@ -1,4 +1,4 @@
-"""One training loop for teacher and student. It does not know which losses it sums."""
+"""One training loop for all networks. It does not know which losses it sums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from weclick.common.progress import progress_bar
-from weclick.common.sections import NetworkSection
+from weclick.common.sections import TrainingSection
 from weclick.train.checkpoint import BEST, CHECKPOINT, Trained, load_best, load_checkpoint, save_checkpoint
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Stream
@@ -31,12 +31,13 @@ def fit(
     losses: Losses,
     *,
     shares: Shares,
-    options: NetworkSection,
+    options: TrainingSection,
     seed: int,
     folder: Path,
     key: str,
     validate: Callable[[nn.Module], Mapping[str, Any]],
     complete: Callable[[Batch], Batch] | None = None,
+    figure: str = "miou",
 ) -> Trained:
     """Train a network to the end. Goes on from the folder's checkpoint if that has the same key.
 
@@ -57,6 +58,7 @@ def fit(
         key: of the network in the store; a checkpoint with another key is not used.
         validate: scores the network, which it gets in eval mode.
         complete: adds the parts of a batch that the stream does not read; see `weclick.train.online`.
+        figure: name of the score that `keep: best` goes by.
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; the text names the step and its terms.
@@ -132,8 +134,8 @@ def fit(
                 with watch.paused():
                     scores = _validated(average.module if average else model, validate)
                     log.validation(now.step, now.seconds, scores)
-                    if options["keep"] == "best" and scores["miou"] > now.best_miou:
-                        now = replace(now, best_step=now.step, best_miou=scores["miou"])
+                    if options["keep"] == "best" and scores[figure] > now.best_miou:
+                        now = replace(now, best_step=now.step, best_miou=scores[figure])
                         save_checkpoint(folder / BEST, model, optimizer, key, now, average)
 
             # Save all that the next session needs.

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from weclick.train.counts import count
 from weclick.train.data.batch import Batch
-from weclick.train.terms import View, active, count
+from weclick.train.terms import active
+from weclick.train.view import View
 
 Losses = Callable[[Any, Batch, int], dict[str, Tensor]]
 """The network's output in training mode, the batch and the step -> named terms. Their sum is the loss."""

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from weclick.common.sections import NetworkSection
+from weclick.common.sections import TrainingSection
 
 
-def make_optimizer(model: nn.Module, options: NetworkSection) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, options: TrainingSection) -> torch.optim.Optimizer:
     """SGD or AdamW over the trainable parameters, the head's learning rate scaled by its factor."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -23,7 +23,7 @@ def make_optimizer(model: nn.Module, options: NetworkSection) -> torch.optim.Opt
     return torch.optim.SGD(parameters, lr=rate, momentum=options["momentum"], weight_decay=decay)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, options: NetworkSection, step: int) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, options: TrainingSection, step: int) -> None:
     """The poly schedule: rate * (1 - step / steps) ^ poly_power."""
     rate = options["learning_rate"] * (1 - step / options["steps"]) ** options["poly_power"]
     for group in optimizer.param_groups:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 
 from weclick.clicks import clicks_digest
 from weclick.common.errors import InputError
-from weclick.common.sections import TIMM, NetworkSection, Selection
+from weclick.common.sections import TIMM, Selection, TrainingSection
 from weclick.manifest import Manifest
 from weclick.manifest.click_table import ClickTable
+from weclick.manifest.tag_table import TagTable, tags_digest
 from weclick.manifest.window import Window
 from weclick.store import file_digest
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Caches
 from weclick.train.network_code import network_code
+from weclick.train.roles import ROLE_NEEDS, RoleNeeds
 from weclick.train.terms import active, key_sections, learns_from, needs
 
 FORMAT_VERSION = 1
@@ -32,9 +34,6 @@ TRAINING = (
 )
 """Modules that train a network. The two of the store decode its training data."""
 
-SCORING = ("weclick.evaluate.scores", "weclick.common.spread")
-"""Modules that choose the best weights."""
-
 OF_TIMM = ("weclick.models.timm_backbones",)
 """Module that a network on one of timm's backbones needs beside."""
 
@@ -47,6 +46,7 @@ _OFF = {
     "clip_gradient_norm": None,
     "deterministic": False,
     "dropout": None,
+    "image_share": None,
     "keep": "last",
 }
 """Options that a key leaves out if they have these values, which change nothing."""
@@ -72,13 +72,14 @@ class Recipe:
     """The ingredients of a training.
 
     Attributes:
-        role: teacher or student; also the name of its section of the configuration.
+        role: of ROLE_NEEDS; also the name of its section of the configuration.
         config: the sections that the role may read.
         manifest: the training split.
-        clicks: on the targets of that split.
-        caches: frames; masks where these are learned from; for a student flow and soft labels.
+        clicks: on the targets of that split; none for a role that learns from tags.
+        caches: those of the role, see `RoleNeeds`.
         validation: the split to score during training.
         in_loop: computes teacher and flow in the loop, for a training that wants that.
+        tags: of the targets, for a role that learns from tags.
     """
 
     role: str
@@ -88,16 +89,29 @@ class Recipe:
     caches: Caches
     validation: Manifest
     in_loop: Online | None = None
+    tags: TagTable | None = None
 
     @property
-    def options(self) -> NetworkSection:
+    def needs(self) -> RoleNeeds:
+        """What the training of this role needs."""
+        return ROLE_NEEDS[self.role]
+
+    @property
+    def options(self) -> TrainingSection:
         """The network's section of the configuration."""
-        return self.config["teacher"] if self.role == "teacher" else self.config["student"]
+        return cast("Mapping[str, TrainingSection]", self.config)[self.role]
+
+    @property
+    def losses(self) -> Mapping[str, Any]:
+        """The sections of the losses, as terms read them. With tags there is one, which needs no settings."""
+        if self.tags is None:
+            return self.config
+        return {"supervision": "tags", self.role: {"weight": 1.0, "complete": self.tags.complete}}
 
     @property
     def distils(self) -> bool:
         """Whether any loss uses neighbours of the target, or the teacher."""
-        return bool(needs(self.config))
+        return bool(needs(self.losses))
 
     @property
     def online(self) -> Online | None:
@@ -107,24 +121,24 @@ class Recipe:
     @property
     def uses_flow(self) -> bool:
         """Whether a loss uses flow."""
-        return "flow" in needs(self.config) and self.window.frames > 1
+        return "flow" in needs(self.losses) and self.window.frames > 1
 
     @property
     def uses_soft_labels(self) -> bool:
         """Whether a loss uses soft labels."""
-        return "soft_labels" in needs(self.config)
+        return "soft_labels" in needs(self.losses)
 
     @property
     def window(self) -> Window:
         """The neighbours of a target; none if no loss would use them."""
-        if not self.distils or "window" not in self.config:
+        if not self.distils or not self.needs.neighbours:
             return Window(frames=1)
         return Window(**self.config["window"])
 
     @property
     def masked(self) -> dict[str, list[int]]:
         """Clip id -> its targets whose class maps are learned from; empty if no loss learns from masks."""
-        if not learns_from("masks", self.config):
+        if not learns_from("masks", self.losses):
             return {}
         clips = self.manifest.clips
         labelled = {clip.id: [t for t in clip.targets if clip.frames[t].label] for clip in clips}
@@ -136,6 +150,7 @@ class Recipe:
         return replace(
             self.caches,
             masks={clip: key for clip, key in self.caches.masks.items() if clip in masked},
+            proxy_labels=self.caches.proxy_labels if learns_from("proxies", self.config) else {},
             flow=self.caches.flow if stored and self.uses_flow else {},
             soft_labels=self.caches.soft_labels if stored and self.uses_soft_labels else {},
         )
@@ -146,14 +161,14 @@ class Recipe:
         Raises:
             InputError: it has not; names the sections of the configuration.
         """
-        on = {term.section: term.needs for term, _ in active(self.config)}
+        on = {term.section: term.needs for term, _ in active(self.losses)}
         if not on:
             raise InputError(
                 f"the {self.role} has no loss, since all weights are 0; set one of them, e.g. "
                 "partial_cross_entropy.weight"
             )
         asking = [section for section, needed in on.items() if needed]
-        if asking and "window" not in self.config:
+        if asking and not self.needs.neighbours:
             raise InputError(
                 f"{asking[0]}.weight is not 0, but that loss needs soft labels or flow, which a {self.role} "
                 "has not; let the student alone read that section (STAGES in weclick/common/stages.py)"
@@ -164,6 +179,11 @@ class Recipe:
                 f"the student distils ({', '.join(taught)}), but has no soft labels; give the index of the "
                 "soft_labels stage, a teacher in student.online.teacher, or weights of 0"
             )
+        if learns_from("proxies", self.config) and not self.caches.proxy_labels:
+            raise InputError(
+                f"supervision is 'proxies', but the {self.role} has no proxy labels; give the index of the "
+                "proxy_labels stage, or set another supervision"
+            )
         if self.masked and not self.used_caches().masks:
             raise InputError(
                 f"supervision is {self.config['supervision']!r}, but the {self.role} has no masks; give the "
@@ -173,7 +193,7 @@ class Recipe:
     def code_modules(self) -> tuple[str, ...]:
         """The modules whose code and imports determine the weights."""
         best, timm = self.options["keep"] == "best", self.options["backbone"].startswith(TIMM)
-        return (*TRAINING, *SCORING * best, *OF_TIMM * timm)
+        return (*TRAINING, *self.needs.scoring * best, *OF_TIMM * timm)
 
     def inputs(self) -> dict[str, Any]:
         """The inputs of the trained network's key."""
@@ -193,8 +213,8 @@ class Recipe:
             options["pretrained"] = imagenet_source(options["backbone"])[0]
         if "dropout" in options:
             options["dropout"] = float(options["dropout"])  # 0 and 0.0 are one network
-        if not options["auxiliary_head"]:
-            del options["auxiliary_weight"]
+        if not options.get("auxiliary_head"):
+            options.pop("auxiliary_weight", None)
         more: dict[str, Any] = {}
         if self.online:
             more["online"] = self.online.key_inputs(flow=self.uses_flow)
@@ -203,8 +223,12 @@ class Recipe:
                 clip.id: [(clip.frames[t].digest, clip.frames[t].label_digest) for t in clip.scored]
                 for clip in self.validation.clips
             }
-        if self.config.get("supervision") != "masks":
+        if self.tags:
+            more["tags"] = tags_digest(self.tags)
+        elif self.config.get("supervision") not in ("masks", "proxies"):
             more["clicks"] = clicks_digest(self.clicks)
+        if caches.proxy_labels:
+            more["proxy_labels"] = dict(caches.proxy_labels)
         if self.masked:
             more["masks"], more["masked"] = dict(caches.masks), self.masked
         return {
@@ -213,7 +237,7 @@ class Recipe:
             "role": self.role,
             "seed": self.config["seed"],
             "options": options,
-            "losses": key_sections(self.config),
+            "losses": key_sections(self.losses),
             "window": self.config.get("window") if self.distils else None,
             "classes": list(self.manifest.classes.names),
             "targets": {clip.id: list(clip.targets) for clip in self.manifest.clips},

@@ -8,17 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from weclick.common.content import check_unchanged
 from weclick.common.errors import room_to_write
 from weclick.common.files import alone, remove_unfinished, write_text, written_whole
-from weclick.common.findings import Finding, tell
 from weclick.common.stages import CARD, METRICS, WEIGHTS
 from weclick.common.strict_json import strict_json
-from weclick.evaluate.held_out import held_out_clicks, score_clicks
-from weclick.evaluate.scored import check_scored_pixels, labelled_part
-from weclick.evaluate.scores import score_frames, scores
+from weclick.evaluate.scored import check_scored_pixels
 from weclick.store import Entry, entry_key, file_digest
 from weclick.store.model_file import model_bytes
 from weclick.train.build import begin
@@ -26,6 +21,7 @@ from weclick.train.checkpoint import BEST, CHECKPOINT
 from weclick.train.devices import make_fabric
 from weclick.train.loop import fit
 from weclick.train.recipe import Recipe
+from weclick.train.validation import validator
 
 
 def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1) -> Entry:
@@ -75,15 +71,7 @@ def _train(
     begun = begin(recipe, fabric)
     check_unchanged(inputs, recipe.inputs(), f"{recipe.role}.pretrained or {recipe.role}.online")
     model = begun.model
-    labelled, clicks = labelled_part(recipe.validation), held_out_clicks(recipe.validation)
-    if options["keep"] == "best" and clicks and not any(clip.scored for clip in labelled.clips):
-        tell([_nothing_is_best(recipe)])
-
-    def validate(network: torch.nn.Module) -> dict[str, Any]:
-        few: Any = {"at_most": options["validate_frames"], "device": fabric.device}
-        by_clicks = score_clicks(network, recipe.validation, clicks, **few)
-        return {**scores(score_frames(network, labelled, **few), labelled), **by_clicks}
-
+    validate = validator(recipe, fabric.device)
     with room_to_write(folder):
         trained = fit(
             fabric,
@@ -97,6 +85,7 @@ def _train(
             key=key,
             validate=validate,
             complete=begun.complete,
+            figure=recipe.needs.figure,
         )
     model.drop_auxiliary()
     if fabric.is_global_zero:
@@ -116,12 +105,6 @@ def _train(
                 }
             )
     fabric.barrier()
-
-
-def _nothing_is_best(recipe: Recipe) -> Finding:
-    found = f"is best, but no scored frame of split {recipe.validation.split!r} has a label to choose by"
-    todo = "the weights of the last step are kept; label some of these frames, or set keep: last"
-    return Finding("warning", f"{recipe.role}.keep", found, todo)
 
 
 def _is_helper() -> bool:

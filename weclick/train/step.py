@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from weclick.common.errors import InputError
-from weclick.common.sections import NetworkSection
+from weclick.common.sections import TrainingSection
 from weclick.train.checkpoint import CHECKPOINT
 from weclick.train.data.batch import Batch
 from weclick.train.objective import AUXILIARY, Losses, Shares
@@ -30,7 +30,7 @@ def add_gradients(
     micro: Sequence[Batch],
     weights: Sequence[Mapping[str, Tensor]],
     step: int,
-    options: NetworkSection,
+    options: TrainingSection,
     watch: Stopwatch,
 ) -> dict[str, Tensor]:
     """Forward and backward of a step's micro-batches; returns this process's terms of the step, detached."""
@@ -39,7 +39,7 @@ def add_gradients(
         _check_batch_norm(batch, options, fabric)
         with fabric.no_backward_sync(network, enabled=i + 1 < len(micro)):
             with watch.part("forward"):
-                outputs = network(batch.images.contiguous(memory_format=torch.channels_last))
+                outputs = network(*batch.select(network.inputs))
             with watch.part("losses"):
                 terms = losses(outputs, batch, step)
                 terms = {
@@ -71,10 +71,10 @@ def part_weights(fabric: Fabric, shares: Shares, micro: Sequence[Batch]) -> list
     return [{name: weight * processes for name, weight in part.items()} for part in weights]
 
 
-def _check_batch_norm(batch: Batch, options: NetworkSection, fabric: Fabric) -> None:
+def _check_batch_norm(batch: Batch, options: TrainingSection, fabric: Fabric) -> None:
     """The heads pool an image to one value per channel, and a single value has no variance."""
     shared = options["batch_norm"] == "sync" and fabric.world_size > 1 and fabric.device.type == "cuda"
-    if len(batch.images) == 1 and options["head_norm"] == "batch" and not shared:
+    if len(batch.images) == 1 and options.get("head_norm") == "batch" and not shared:
         raise InputError(
             "a micro-batch holds a single image, and batch norm would see one value per channel; set "
             "head_norm: group, or a batch_size of two targets for each of the micro-batches (accumulate) on "

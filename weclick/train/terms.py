@@ -9,56 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from weclick.geometry import backward_warp
 from weclick.losses import (
     GatedCRFKernel,
+    balanced_seed_loss,
+    constrain_loss,
     cross_entropy,
+    expand_loss,
     gated_crf,
+    grow_cues,
     knowledge_distillation,
     memory_flow_distillation,
+    multilabel_soft_margin,
     partial_cross_entropy,
+    seed_loss,
 )
 from weclick.manifest import IGNORE
+from weclick.train.counts import number, tags_of, warp_neighbours
 from weclick.train.data.batch import Batch
+from weclick.train.view import View, class_maps
 
 Section = Mapping[str, Any]
 """The section of the configuration for a term. It has a `weight`, and perhaps a `warmup`."""
-
-
-class View:
-    """What the terms can use of one micro-batch.
-
-    Attributes:
-        logits: (S, K, h, w) float32 of all frames of the batch, targets first.
-        targets: (B, K, h, w) of the targets.
-        neighbours: (M, K, h, w) of the neighbours.
-        batch: that the logits belong to.
-        class_weights: (K,) factors of the classes in partial cross-entropy, or None.
-    """
-
-    def __init__(self, logits: Tensor, batch: Batch, class_weights: Tensor | None):
-        self.logits = logits.float().contiguous()  # otherwise each term would copy it out of channels_last
-        # Cut once: each cut adds up its own gradient, and another order of adding gives other bits.
-        self.targets, self.neighbours = self.logits[: batch.targets], self.logits[batch.targets :]
-        self.batch, self.class_weights = batch, class_weights
-
-    @cached_property
-    def probs(self) -> Tensor:
-        """(B, K, h, w) probabilities of the targets."""
-        return self.targets.softmax(1)
-
-    @property
-    def teacher(self) -> Tensor:
-        """(S, K, h, w) soft labels of all frames."""
-        assert self.batch.teacher is not None, "a term that needs soft labels got a batch without"
-        return self.batch.teacher
 
 
 @dataclass(frozen=True)
@@ -76,7 +53,7 @@ class Mean:
 
     def scaled(self, value: Tensor, batch: Batch) -> Tensor:
         """The mean of a batch times `per / targets`."""
-        return value if self.per == "targets" else value * (_number(batch, self.per) / batch.targets)
+        return value if self.per == "targets" else value * (number(batch, self.per) / batch.targets)
 
     def divisor(self, counts: Mapping[str, Tensor]) -> Tensor:
         """The divisor of the sum behind a term, from the counts of one or several batches."""
@@ -97,8 +74,8 @@ class Term:
         value: gives the unweighted mean over a batch, a scalar.
         mean: gives, from the section, the items of that mean.
         needs: which of `soft_labels` and `flow` the term uses, beside the targets and what people annotated.
-        annotation: `clicks` or `masks`, if the term learns from these. It is off unless the configuration's
-            `supervision` names them.
+        annotation: which of `clicks`, `masks`, `proxies` and `tags` the term learns from, if from any. It is
+            off unless the configuration's `supervision` is one of them.
         key_when_off: whether a network's key holds the section even if its weight is 0. False for new terms,
             so that keys need no more than a row of TRAINS_LIKE to stay as they are.
     """
@@ -109,12 +86,17 @@ class Term:
     value: Callable[[View, Section], Tensor]
     mean: Callable[[Section], Mean]
     needs: frozenset[str] = frozenset()
-    annotation: str = ""
+    annotation: frozenset[str] = frozenset()
     key_when_off: bool = False
 
     def may_learn(self, sections: Mapping[str, Any]) -> bool:
-        """Whether the `supervision` of a configuration has the annotation that the term learns from."""
-        return not self.annotation or sections.get("supervision", "clicks") in (self.annotation, "both")
+        """Whether the `supervision` of a configuration has an annotation that the term learns from."""
+        return not self.annotation or bool(self.annotation & _annotations(sections))
+
+
+def _annotations(sections: Mapping[str, Any]) -> frozenset[str]:
+    supervision = sections.get("supervision", "clicks")
+    return frozenset({"clicks", "masks"} if supervision == "both" else {supervision})
 
 
 def _at_clicks(view: View, section: Section) -> Tensor:
@@ -130,7 +112,28 @@ def _at_clicks(view: View, section: Section) -> Tensor:
 
 
 def _at_labelled_pixels(view: View, section: Section) -> Tensor:
-    return cross_entropy(view.targets, _class_maps(view.batch), ignore=IGNORE)
+    return cross_entropy(view.targets, class_maps(view.batch), ignore=IGNORE)
+
+
+def _at_cues(view: View, section: Section) -> Tensor:
+    cues = view.cues
+    if section["grow"]:
+        refined = view.refined(section["preset"], section["iterations"])
+        limits = {"foreground": section["grow_foreground"], "background": section["grow_background"]}
+        grown = [grow_cues(*image, **limits) for image in zip(refined, cues, view.present, strict=True)]
+        cues = torch.stack(grown)
+    loss = balanced_seed_loss if section["balanced"] else seed_loss
+    return loss(view.targets, cues, view.present)
+
+
+def _by_presence(view: View, section: Section) -> Tensor:
+    return expand_loss(
+        view.targets, view.present, foreground=section["foreground"], background=section["background"]
+    )
+
+
+def _towards_crf(view: View, section: Section) -> Tensor:
+    return constrain_loss(view.targets, view.refined(section["preset"], section["iterations"]))
 
 
 def _over_colours(view: View, section: Section) -> Tensor:
@@ -170,6 +173,12 @@ def _along_flow(view: View, section: Section) -> Tensor:
     return loss * (1 / batch.targets) if section["reduction"] == "sum" else loss
 
 
+def _of_tags(view: View, section: Section) -> Tensor:
+    batch = view.batch
+    inside = batch.inside[: batch.targets]
+    return multilabel_soft_margin(view.targets, tags_of(batch), inside, complete=section["complete"])
+
+
 TERMS: tuple[Term, ...] = (
     Term(
         name="partial_cross_entropy",
@@ -177,7 +186,7 @@ TERMS: tuple[Term, ...] = (
         section="partial_cross_entropy",
         value=_at_clicks,
         mean=lambda section: Mean("clicks"),
-        annotation="clicks",
+        annotation=frozenset({"clicks"}),
         key_when_off=True,
     ),
     Term(
@@ -186,7 +195,30 @@ TERMS: tuple[Term, ...] = (
         section="cross_entropy",
         value=_at_labelled_pixels,
         mean=lambda section: Mean("labelled_pixels"),
-        annotation="masks",
+        annotation=frozenset({"masks", "proxies"}),
+    ),
+    Term(
+        name="seed",
+        title="Seed",
+        section="seed_loss",
+        value=_at_cues,
+        mean=lambda section: Mean("targets"),
+        annotation=frozenset({"masks", "proxies"}),
+    ),
+    Term(
+        name="expand",
+        title="Expand",
+        section="expand_loss",
+        value=_by_presence,
+        mean=lambda section: Mean("targets"),
+        annotation=frozenset({"masks", "proxies"}),
+    ),
+    Term(
+        name="constrain",
+        title="Constrain to boundaries",
+        section="constrain_loss",
+        value=_towards_crf,
+        mean=lambda section: Mean("targets"),
     ),
     Term(
         name="gated_crf",
@@ -216,6 +248,14 @@ TERMS: tuple[Term, ...] = (
         needs=frozenset({"soft_labels", "flow"}),
         key_when_off=True,
     ),
+    Term(
+        name="multilabel_soft_margin",
+        title="Multilabel soft margin",
+        section="classifier",
+        value=_of_tags,
+        mean=lambda section: Mean("classes" if section["complete"] else "tags"),
+        annotation=frozenset({"tags"}),
+    ),
 )
 """The terms, in the order in which a step adds them up."""
 
@@ -228,7 +268,7 @@ def active(sections: Mapping[str, Any]) -> Iterator[tuple[Term, Section]]:
     """
     for term in TERMS:
         section = sections.get(term.section)
-        if section and section["weight"] and term.may_learn(sections):
+        if section and term.may_learn(sections) and section["weight"]:
             yield term, section
 
 
@@ -238,8 +278,10 @@ def needs(sections: Mapping[str, Any]) -> frozenset[str]:
 
 
 def learns_from(annotation: str, sections: Mapping[str, Any]) -> bool:
-    """Whether an active term learns from an annotation, `clicks` or `masks`."""
-    return any(term.annotation == annotation for term, _ in active(sections))
+    """Whether an active term learns from an annotation: `clicks`, `masks`, `proxies` or `tags`."""
+    return annotation in _annotations(sections) and any(
+        annotation in term.annotation for term, _ in active(sections)
+    )
 
 
 def key_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,80 +293,3 @@ def key_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
         if term.section in on or (term.key_when_off and term.may_learn(sections))
     ]
     return {name: sections[name] for name in asked if name in sections}
-
-
-def warp_neighbours(batch: Batch, logits: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The neighbours' probabilities on their targets' grids, and where they count.
-
-    A cell counts if it comes from inside the neighbour's image, lies inside the target's and has a soft label
-    there, and the cached masks accept its flow. On a CPU this takes one image at a time, since that fits into
-    the cache: it needs two thirds of the time and memory of all at once.
-
-    Args:
-        batch: B targets and their M neighbours.
-        logits: (M, K, h, w) of the neighbours; None to get the cells only.
-
-    Returns:
-        (M, K, h, w) probabilities, with K = 0 without logits; and (M, 1, h, w) bool.
-    """
-    inside = batch.inside[batch.targets :].to(batch.flow if logits is None else logits)
-    at_once = 1 if inside.device.type == "cpu" else max(len(inside), 1)
-    parts = []
-    for at in range(0, len(inside), at_once):
-        now = slice(at, at + at_once)
-        known = [] if logits is None else [logits[now].softmax(1)]
-        parts.append(backward_warp(torch.cat([*known, inside[now]], 1), batch.flow[now]))
-    if not parts:
-        return batch.flow[:, :0], batch.flow_valid
-    warped, valid = (torch.cat(values) for values in zip(*parts, strict=True))
-    valid = valid & (warped[:, -1:] > 0.999)
-    return warped[:, :-1], valid & batch.taught[batch.target_of] & batch.flow_valid
-
-
-COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
-    "clicks": lambda batch, weights: _click_weights(batch, weights),
-    "labelled_pixels": lambda batch, _: _class_maps(batch) != IGNORE,
-    "target_cells": lambda batch, _: batch.inside[: batch.targets],
-    "cells": lambda batch, _: batch.taught,
-    "flow_cells": lambda batch, _: warp_neighbours(batch)[1],
-}
-"""The items that terms are means over, as values whose sum is their count.
-
-`targets`, `frames` and `neighbours` come on top. Clicks count by the weights of their classes (N,), points of
-a scribble also by their share of it; labelled pixels are bool (B, H, W), cells bool (.., 1, h, w).
-"""
-
-
-def _click_weights(batch: Batch, class_weights: Tensor | None) -> Tensor:
-    own = torch.ones_like(batch.classes) if batch.point_weights is None else batch.point_weights
-    return own if class_weights is None else own * class_weights.to(batch.device)[batch.classes]
-
-
-def count(names: list[str], batch: Batch, class_weights: Tensor | None) -> Tensor:
-    """(N,) float64 counts of a batch. Counts of batches can be added.
-
-    Args:
-        names: N names from COUNTS, or `targets`, `frames`, `neighbours`.
-        batch: to count in.
-        class_weights: (K,) factors of the classes, which weight the clicks, or None.
-    """
-    return torch.stack([_count(name, batch, class_weights) for name in names])
-
-
-def _class_maps(batch: Batch) -> Tensor:
-    assert batch.labels is not None, "a term that learns from masks got a batch without"
-    return batch.labels
-
-
-def _count(name: str, batch: Batch, class_weights: Tensor | None) -> Tensor:
-    if name in COUNTS:
-        return COUNTS[name](batch, class_weights).sum(dtype=torch.float64)
-    return torch.tensor(_number(batch, name), dtype=torch.float64).to(batch.device, non_blocking=True)
-
-
-def _number(batch: Batch, of: str) -> int:
-    return {
-        "targets": batch.targets,
-        "neighbours": batch.neighbours,
-        "frames": batch.targets + batch.neighbours,
-    }[of]

@@ -9,7 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from weclick.common.digest import canonical_json
-from weclick.datasets.folder import list_clips, read_classes
+from weclick.datasets.folder import read_classes
+from weclick.datasets.folder_clips import list_clips
 from weclick.manifest import Classes, Clip
 from weclick.manifest.frame_size import frame_size
 

@@ -17,7 +17,7 @@ from weclick.models import normalize
 from weclick.models.backbones import Backbone
 from weclick.models.network import SegmentationNetwork
 from weclick.runs.click_bench.pool import Shot
-from weclick.train.build import build_network
+from weclick.train.roles import build_network
 
 WARM_STEPS = 60
 """Steps in which a student without pretrained weights learns from the first clicks, before it is frozen."""

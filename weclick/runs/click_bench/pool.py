@@ -68,7 +68,7 @@ def read_pool(config: Mapping[str, Any], at_most: int, score_at_most: int) -> Po
         InputError: there are no masks, or a frame is in both, or all of what scores is void.
     """
     data = config["data"]
-    dataset = open_dataset(data, config["clicks"]["mix"])
+    dataset = open_dataset(data, config["clicks"]["mix"], config.get("tags"))
     train, val = (build_manifest(dataset, data[key], 0, 1, reach_frames=0) for key in ("train", "val"))
     shots, held_out = _shots(train, "targets", at_most), _shots(val, "scored", score_at_most)
     both = {(shot.clip, shot.frame) for shot in shots} & {(shot.clip, shot.frame) for shot in held_out}

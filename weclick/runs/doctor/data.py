@@ -29,6 +29,7 @@ from weclick.manifest.images import image_size, read_image
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
 from weclick.runs.doctor.people import check_clicks, check_held_out
+from weclick.runs.doctor.tags import check_tags
 from weclick.runs.wanted import Wanted
 
 SAMPLE = 64
@@ -46,25 +47,29 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     if data["name"] == "toy" and not Path(data["root"]).is_dir():
         todo = "nothing: the workflow draws it; `weclick toy` draws it now"
         return [Finding("warning", "data set", f"the toy street is not yet drawn at {data['root']}", todo)]
-    wanted = Wanted(config)
+    needs = Wanted(config).needs
     try:
-        dataset = open_dataset(data, config["clicks"]["mix"])
+        dataset = open_dataset(data, config["clicks"]["mix"], config["tags"])
         splits = {
-            split: [cut for clip in dataset.clips(split) if (cut := trim(clip, wanted.reach_frames)).frames]
+            split: [
+                cut
+                for clip in dataset.clips(split)
+                if (cut := trim(clip, needs.reach_frames, whole=needs.whole)).frames
+            ]
             for split in dict.fromkeys((data["train"], data["val"]))
         }
     except (ValueError, OSError) as error:
         return [Finding("error", "data set", str(error), "mend what the line names")]
     findings = [_told(split, clips) for split, clips in splits.items()]
-    gap = wanted.config["evaluate"]["max_gap_frames"]
-    far = {split: number_findings(dataset, split, wanted.window, gap) for split in splits}
+    far = {split: number_findings(dataset, split, needs.window, needs.max_gap_frames) for split in splits}
     if not any(finding.what == "targets" for finding in far[data["train"]]):
-        findings += _neighbours(splits[data["train"]], wanted.window)
+        findings += _neighbours(splits[data["train"]], needs.window)
     for split, clips in splits.items():
         findings += _check_frames(dataset, split, clips, quick)
         findings += unscored_findings(dataset, split) + far[split]
         findings += _check_labels(dataset, split, clips, quick, masked=takes(config, "masks"))
     findings += _check_masks(config, splits[data["train"]])
+    findings += check_tags(config, dataset, splits[data["train"]])
     if dataset.click_file:
         findings += check_clicks(dataset, data["train"], splits[data["train"]])
         findings += check_held_out(dataset, data["val"], splits[data["val"]])

@@ -9,7 +9,7 @@ from weclick.common.errors import InputError
 from weclick.common.files import read_json
 from weclick.common.findings import Finding
 from weclick.common.sections import Config
-from weclick.common.stages import SCORES
+from weclick.common.stages import SCORES, losses_off
 from weclick.evaluate.scored import LARGER_TEACHER, teacher_findings
 from weclick.runs.layout import Layout
 
@@ -19,7 +19,8 @@ SIZE = ("architecture", "backbone", "channels", "output_stride")
 
 def check_distillation(config: Config) -> list[Finding]:
     """Look for what hides or limits what soft labels teach. Empty if the student does not use them."""
-    if not (config["kd"]["weight"] or config["mfd"]["weight"]):
+    weights = {"kd": config["kd"]["weight"], "mfd": config["mfd"]["weight"]}
+    if not any(weights[loss] for loss in weights.keys() - losses_off(config)):
         return []
     return [*_dropout(config), *_same_network(config), *_by_results(Layout(Path(config["results"])))]
 

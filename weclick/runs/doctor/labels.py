@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from weclick.common.config import ConfigError, check_source
+from weclick.common.config import ConfigError
+from weclick.common.config_checks import check_source
 from weclick.common.findings import Finding, many
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
@@ -37,14 +38,15 @@ def check_labels(config: Config, *, quick: bool = False) -> list[Finding]:
         return []
     try:
         check_source(config)
-        dataset = open_dataset(config["data"], config["clicks"]["mix"])
+        dataset = open_dataset(config["data"], config["clicks"]["mix"], config["tags"])
         clips = dataset.clips(config["data"]["train"])
     except ConfigError as error:
         return [Finding("error", WHAT, str(error), "correct the configuration")]
     except (ValueError, OSError):  # the check of the data set says it
         return []
-    reach = Wanted(config).reach_frames
-    clips = tuple(cut for clip in clips if (cut := trim(clip, reach)).frames)
+    needs = Wanted(config).needs
+    cut = (trim(clip, needs.reach_frames, whole=needs.whole) for clip in clips)
+    clips = tuple(clip for clip in cut if clip.frames)
     try:
         if source == "teacher":
             return [_teachers(given, dataset.classes.names)]

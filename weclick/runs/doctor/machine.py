@@ -8,10 +8,11 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from weclick.common.config import ConfigError, check_masks
+from weclick.common.config import ConfigError
+from weclick.common.config_checks import check_masks, check_proxy_labels, check_serves
 from weclick.common.findings import Finding
-from weclick.common.sections import TIMM, Config, NetworkSection, Role
-from weclick.common.stages import ROLES
+from weclick.common.sections import TIMM, Config, Role, TrainingSection
+from weclick.common.stages import METHODS, ROLES, takes
 from weclick.common.words import count_bytes
 from weclick.runs.downloads import needed_downloads, offline_words
 from weclick.store import Bucket, Store, UnreachableRootError
@@ -40,16 +41,34 @@ def check_machine() -> list[Finding]:
     return [*findings, _gpu(), _cupy(), _memory()]
 
 
+def _serves(config: Config) -> Finding:
+    """Whether manifest, frames and flow are made for the method, and that this is decided beforehand."""
+    try:
+        check_serves(config)
+    except ConfigError as error:
+        return Finding("error", "serves", str(error), "correct the configuration")
+    made = f"manifest, frames and flow are made for {', '.join(config['serves'])}"
+    if not config["frames"]["pack"] or len(config["serves"]) == len(METHODS):
+        return Finding("ok", "serves", made)
+    return Finding(
+        "ok",
+        "serves",
+        f"{made}; another method may read other frames of a clip, which are another entry, so name all that "
+        "you want before frames are packed",
+    )
+
+
 def check_config(config: Config) -> list[Finding]:
     """Check what a schema cannot: values that contradict each other, and weights that are missing."""
     from weclick.flow import estimator_digest
 
-    findings = []
-    try:
-        check_masks(config)
-    except ConfigError as error:
-        findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
-    for role in ROLES:
+    findings = [_serves(config)]
+    for check in (check_masks, check_proxy_labels):
+        try:
+            check(config)
+        except ConfigError as error:
+            findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
+    for role in (role for role in ROLES if takes(config, role)):
         findings += _timm(role, config[role])
         weights = config[role]["pretrained"]
         if weights not in (None, "imagenet") and not Path(weights).is_file():
@@ -67,17 +86,17 @@ def check_config(config: Config) -> list[Finding]:
     return [*findings, *_downloads(config)]
 
 
-def _timm(role: Role, options: NetworkSection) -> list[Finding]:
+def _timm(role: Role, options: TrainingSection) -> list[Finding]:
     """What stands in the way of a backbone of timm's; it builds the network, without memory."""
     if not options["backbone"].startswith(TIMM):
         return []
     import torch
 
-    from weclick.train.build import build_network
+    from weclick.train.roles import ROLE_NEEDS
 
     try:
         with torch.device("meta"):
-            build_network(options, num_classes=2)
+            ROLE_NEEDS[role].build(options, 2, None)
     except ValueError as error:
         todo = f"correct section {role}, or install what it needs"
         return [Finding("error", f"{role}.backbone", str(error), todo)]

@@ -64,7 +64,7 @@ def review_clicks(config: Config) -> Review:
     data = config["data"]
     if not Path(data["root"]).is_dir():  # a street that is not yet drawn
         return Review()
-    dataset = open_dataset(data, config["clicks"]["mix"])
+    dataset = open_dataset(data, config["clicks"]["mix"], config["tags"])
     if not dataset.click_file:
         return Review()
     train, scored = (

@@ -6,14 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weclick.common.config import (
-    ConfigError,
-    changed_config,
-    check_masks,
-    check_serves,
-    check_source,
-    check_trained,
-)
+from weclick.common.config import ConfigError, changed_config, check_trained
+from weclick.common.config_checks import check_masks, check_proxy_labels, check_serves, check_source
 from weclick.common.flat import flatten, is_number, spell
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ExperimentSection, Role
@@ -96,6 +90,7 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
         check_serves(made)
         check_masks(made)
         check_source(made)
+        check_proxy_labels(made)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     if not takes(made, arm.scores):

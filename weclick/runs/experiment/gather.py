@@ -18,7 +18,7 @@ from weclick.manifest.annotation import annotated
 from weclick.manifest.click_table import ClickTable
 from weclick.runs.experiment.lineage import Job
 from weclick.runs.experiment.plan import Plan, Trial
-from weclick.store import Store, read_index
+from weclick.store import Store, keys_in, read_needs
 
 _OF_SCORES = ("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency")
 
@@ -140,7 +140,7 @@ class Gathered:
         job = self._plan.jobs[digest]
         data = job.config["data"]
         paths = self._plan.home(job).shards(job.stage, data["train"], data["shards"])
-        found = (self._store.find(job.stage, key) for key in read_index(paths, job.stage).values())
+        found = (self._store.find(job.stage, key) for key in set(keys_in(read_needs(paths, job.stage))))
         return sum(entry.meta["entry_bytes"] for entry in found if entry)
 
 

@@ -17,6 +17,7 @@ from weclick.common.digest import canonical_json
 from weclick.common.flat import evenly
 from weclick.common.sections import Config, Role
 from weclick.common.stages import NEEDED_BY, ROLES, STAGES, losses_off, takes
+from weclick.runs.proxy_source import given_to
 from weclick.runs.teachers import trained_seeds
 
 DIGITS = 12
@@ -125,8 +126,13 @@ def _distils(config: Config, stage: str) -> bool:
 
 _ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
     ("manifest", "toy"): lambda config: config["data"]["name"] == "toy",
+    ("cams", "classifier"): lambda config: config["cams"]["source"] == "classifier",
     ("soft_labels", "teacher"): lambda config: bool(trained_seeds(config)),
     ("soft_labels", "flow"): lambda config: config["soft_labels"]["fuse"]["neighbours"] > 0,
+    ("proxy_labels", "tags"): lambda config: "tags" in given_to(config),
+    ("proxy_labels", "cams"): lambda config: "cams" in given_to(config),
+    ("proxy_labels", "flow"): lambda config: "flow" in given_to(config),
+    ("proxy_labels", "clicks"): lambda config: "clicks" in given_to(config),
     ("student", "flow"): lambda config: _distils(config, "flow"),
     ("student", "soft_labels"): lambda config: _distils(config, "soft_labels"),
 }

@@ -16,7 +16,20 @@ from weclick.runs.experiment.arms import Arm, arm_config, read_arms
 from weclick.runs.experiment.lineage import Job, Jobs
 from weclick.runs.layout import Layout
 
-SHARED = ("manifest", "clicks", "frames", "masks", "flow", "teacher", "soft_labels", "student")
+SHARED = (
+    "manifest",
+    "clicks",
+    "tags",
+    "frames",
+    "masks",
+    "flow",
+    "classifier",
+    "cams",
+    "proxy_labels",
+    "teacher",
+    "soft_labels",
+    "student",
+)
 """Stages whose files are those of the run itself where the lineage is the run's own."""
 
 

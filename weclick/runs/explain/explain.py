@@ -13,14 +13,18 @@ from typing import Any
 
 from weclick.clicks import read_clicks
 from weclick.common.errors import InputError
-from weclick.common.stages import INDEXED, KINDS, MODELS, Stage, taken_by
+from weclick.common.stages import INDEXED, MODELS, Stage, taken_by, takes
 from weclick.manifest import Clip, Manifest, read_manifests
+from weclick.runs.cam_source import maps_of_run
 from weclick.runs.explain.differences import AT_MOST, differences
 from weclick.runs.label_source import label_source
 from weclick.runs.layout import Layout
+from weclick.runs.proxy_source import proxies_of_run
 from weclick.runs.wanted import Wanted
 from weclick.store import Store, Summary, entry_key, look_up, read_index, read_ledger
+from weclick.store.index import WINDOW
 from weclick.train.data.stream import Caches
+from weclick.train.roles import ROLE_NEEDS
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,14 @@ class Question:
         inputs: the entry's key is their digest; None if the run asks for no entry.
         why_not: the reason, if the run asks for no entry.
         names: digest of a frame -> its name in the data set.
+        need: of a flow, if it is another one than `window`.
     """
 
     kind: str
     inputs: Mapping[str, Any] | None
     why_not: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    need: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,12 @@ class Answer:
 
 
 def clip_questions(
-    clip_id: str, manifests: Sequence[Manifest], config: Mapping[str, Any], teachers: Sequence[Path]
+    clip_id: str,
+    manifests: Sequence[Manifest],
+    config: Mapping[str, Any],
+    teachers: Sequence[Path],
+    results: Path,
+    store: Store,
 ) -> list[Question]:
     """The entries that a run asks for a clip.
 
@@ -69,6 +80,8 @@ def clip_questions(
         manifests: of all splits and shards.
         config: complete.
         teachers: files of the networks that make the soft labels, which need not be there.
+        results: folder with tags, classifier and what proxy labels are made from, which need not be there.
+        store: of the run.
 
     Raises:
         InputError: no manifest lists the clip.
@@ -81,32 +94,51 @@ def clip_questions(
             f"{', '.join(known[:AT_MOST])}"
         )
     manifest, clip = found[0]
-    wanted = Wanted(config, label_source(config, manifest.classes.names, teachers))
+    names, layout, proxies = manifest.classes.names, Layout(results), None
+    maps = maps_of_run(config, names, results) if takes(config, "cams") else None
+    if takes(config, "proxy_labels") and manifest.split == config["data"]["train"]:
+        proxies = proxies_of_run(config, manifest, layout, store)
+    wanted = Wanted(config, label_source(config, names, teachers), maps, proxies)
     gone = [str(file) for file in teachers if not file.is_file()]
     absent = f"{', '.join(gone)} {'are' if gone[1:] else 'is'} not there"
-    return [_clip_question(stage, wanted, manifest, clip, absent) for stage in taken_by(config, INDEXED)]
+    return [
+        _clip_question(stage, wanted, manifest, clip, absent, need)
+        for stage in taken_by(config, INDEXED)
+        for need in wanted.needs_of(stage.kind)
+    ]
 
 
-def _clip_question(stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip, absent: str) -> Question:
+def _clip_question(
+    stage: Stage, wanted: Wanted, manifest: Manifest, clip: Clip, absent: str, need: str
+) -> Question:
+    told = "" if need == WINDOW else need
     if "val" not in stage.splits and manifest.split != wanted.config["data"]["train"]:
         why = f"the clip is of split {manifest.split!r}, and a run makes them for the training split alone"
         return Question(stage.kind, None, why)
-    if inputs := wanted.inputs(stage.kind, clip, manifest.classes):
-        return Question(stage.kind, inputs, names={frame.digest: frame.name for frame in clip.frames})
+    if inputs := wanted.inputs(stage.kind, clip, manifest.classes, need):
+        names = {frame.digest: frame.name for frame in clip.frames}
+        return Question(stage.kind, inputs, names=names, need=told)
     why_not = {
         "frames": "frames.pack is false, so frames stay in their files",
         "masks": "the clip has no target with a label",
-        "flow": "the clip has no target with a neighbour in the window, so no flow is asked for",
+        "flow": (
+            "the clip has no target with a neighbour in the window, so no flow is asked for"
+            if need == WINDOW
+            else f"the clip has no pair of frames that {need} needs"
+        ),
+        "cams": "tags or classifier are not there, on which the key of maps depends: run them first",
         "soft_labels": f"{absent}: the key of soft labels depends on their teachers, so train them first",
+        "proxy_labels": "tags, maps or flow are not there, on which the key of proxy labels depends: make "
+        "them first",
     }
-    return Question(stage.kind, None, why_not[stage.kind])
+    return Question(stage.kind, None, why_not[stage.kind], need=told)
 
 
 def network_question(role: str, results: Path, config: Mapping[str, Any], store: Store) -> Question:
     """The network that a run trains next from the results of its earlier stages.
 
     Args:
-        role: teacher or student.
+        role: classifier, teacher or student.
         results: folder with manifests, clicks and indexes.
         config: complete.
         store: of the run.
@@ -125,10 +157,19 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
         role,
         train=read_manifests(shards("manifest", train)),
         val=read_manifests(shards("manifest", val)),
-        clicks=read_clicks(layout.clicks(train)),
-        caches=Caches(store, **{kind: indexes.get(kind, {}) for kind in KINDS if kind != MODELS}),
+        **_annotation(role, layout, train),
+        caches=Caches.of(store, indexes),
     )
     return Question(MODELS, recipe.inputs())
+
+
+def _annotation(role: str, layout: Layout, split: str) -> dict[str, Any]:
+    """What a network learns from, by its name in a recipe."""
+    if not ROLE_NEEDS[role].tags:
+        return {"clicks": read_clicks(layout.clicks(split))}
+    from weclick.clicks.tags import read_tags
+
+    return {"tags": read_tags(layout.tags(split))}
 
 
 def answer(questions: Iterable[Question], store: Store) -> list[Answer]:

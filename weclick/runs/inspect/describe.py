@@ -6,7 +6,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +16,12 @@ from weclick.clicks.table import clicks_digest
 from weclick.common.files import read_json
 from weclick.common.words import count_bytes
 from weclick.manifest import Manifest, read_manifest
+from weclick.runs.inspect.description import Description, Table, cut
 from weclick.runs.inspect.kind import kind_of
-from weclick.store import Store, file_digest, open_entry, read_index, verify_entry
+from weclick.runs.inspect.tags import describe_tags
+from weclick.store import Store, file_digest, open_entry, read_needs, verify_entry
+from weclick.store.index import WINDOW
 from weclick.store.model_file import load_model
-
-AT_MOST = 40
-"""Rows of a table that are shown; the rest are counted."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under named columns, all of them text."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Description:
-    """The description of a file or store entry.
-
-    Attributes:
-        kind: as `kind_of` returns it.
-        title: in words.
-        facts: name -> value.
-        tables: the details.
-        faults: what is wrong with it; empty if all is well.
-    """
-
-    kind: str
-    title: str
-    facts: Mapping[str, str]
-    tables: tuple[Table, ...] = ()
-    faults: tuple[str, ...] = ()
 
 
 def describe(path: Path, store: Store) -> Description:
@@ -69,6 +40,8 @@ def describe(path: Path, store: Store) -> Description:
             return _manifest(path)
         case "clicks":
             return _clicks(path)
+        case "tags":
+            return describe_tags(path)
         case "index":
             return _index(path, store)
         case "checkpoint":
@@ -105,7 +78,7 @@ def _manifest(path: Path) -> Description:
     ]
     columns = ("clip", "HxW px", "frames", "numbers", "targets", "scored", "digest of the first")
     return Description(
-        "manifest", f"Manifest {path}", facts, (_cut("Clips", columns, rows), _classes(manifest))
+        "manifest", f"Manifest {path}", facts, (cut("Clips", columns, rows), _classes(manifest))
     )
 
 
@@ -155,17 +128,23 @@ def _sources(table: SourcedClicks) -> str:
 
 def _index(path: Path, store: Store) -> Description:
     kind = str(read_json(path, "one that writes indexes")["kind"])
-    entries = read_index([path], kind)
-    found = {clip: store.find(kind, key) for clip, key in entries.items()}
-    missing = [clip for clip, entry in found.items() if entry is None]
+    index = read_needs([path], kind)
+    several = any(need != WINDOW for keys in index.values() for need in keys)
+    entries = {
+        f"{clip}, {need}" if several else clip: key
+        for clip, keys in index.items()
+        for need, key in keys.items()
+    }
+    found = {name: store.find(kind, key) for name, key in entries.items()}
+    missing = [name for name, entry in found.items() if entry is None]
     rows = [
-        (clip, entries[clip][:16], count_bytes(entry.meta["entry_bytes"]) if entry else "missing")
-        for clip, entry in found.items()
+        (name, entries[name][:16], count_bytes(entry.meta["entry_bytes"]) if entry else "missing")
+        for name, entry in found.items()
     ]
     total = sum(entry.meta["entry_bytes"] for entry in found.values() if entry)
     facts = {
         "kind": f"{kind}: which entry of the store belongs to which clip",
-        "clips": str(len(entries)),
+        "clips": str(len(index)),
         "searched": ", ".join(map(str, store.roots)),
         "in the store": f"{len(entries) - len(missing)} entries, {count_bytes(total)}",
     }
@@ -176,7 +155,11 @@ def _index(path: Path, store: Store) -> Description:
             f"{len(missing)} of {len(entries)} entries are in none of the roots, e.g. {missing[0]}; {hint}",
         )
     return Description(
-        "index", f"Index {path}", facts, (_cut("Entries", ("clip", "key", "size"), rows),), faults
+        "index",
+        f"Index {path}",
+        facts,
+        (cut("Entries", ("clip, need" if several else "clip", "key", "size"), rows),),
+        faults,
     )
 
 
@@ -268,10 +251,3 @@ def _spell(value: Any) -> str:
 
 def _hex(color: Sequence[int]) -> str:
     return "#" + "".join(f"{part:02x}" for part in color)
-
-
-def _cut(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
-    if len(rows) > AT_MOST:
-        rest = (f"… {len(rows) - AT_MOST} more", *("" for _ in columns[1:]))
-        rows = [*rows[:AT_MOST], rest]
-    return Table(title, columns, rows)

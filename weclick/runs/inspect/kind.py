@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from weclick.clicks.hdf5 import holds_rows
+from weclick.clicks.sourced_tags import ROWS as TAGS
 from weclick.common.bounded_json import parse_json, read_bounded
 from weclick.store.entries import META
 
 UNDERSTOOD = (
-    "a manifest (results/manifest/train/0.json), a click table (results/clicks/train.h5), an index of store "
-    "entries (results/flow/train/0.json), the folder of a store entry (with its entry.json), or a checkpoint "
-    "(results/student/model.safetensors)"
+    "a manifest (results/manifest/train/0.json), a click table (results/clicks/train.h5), a table of tags "
+    "(results/tags/train.h5), an index of store entries (results/flow/train/0.json), the folder of a store "
+    "entry (with its entry.json), or a checkpoint (results/student/model.safetensors)"
 )
 
 
 def kind_of(path: Path) -> str:
-    """The kind of a path: manifest, clicks, index, entry or checkpoint.
+    """The kind of a path: manifest, clicks, tags, index, entry or checkpoint.
 
     Raises:
         FileNotFoundError: there is nothing at the path.
@@ -26,8 +28,10 @@ def kind_of(path: Path) -> str:
     if path.is_dir():
         found = "a folder without entry.json"
         kind = "entry" if (path / META).is_file() else ""
-    elif path.suffix in (".h5", ".safetensors"):
-        return {".h5": "clicks", ".safetensors": "checkpoint"}[path.suffix]
+    elif path.suffix == ".h5":
+        return "tags" if holds_rows(path, TAGS) else "clicks"
+    elif path.suffix == ".safetensors":
+        return "checkpoint"
     else:
         kind, found = _json_kind(path)
     if not kind:

@@ -16,6 +16,7 @@ from weclick.common.spread import spread_to_ends
 from weclick.manifest import Manifest, read_manifest, read_manifests
 from weclick.manifest.read import read_clip
 from weclick.runs.inspect.kind import kind_of
+from weclick.runs.inspect.maps import map_pictures
 from weclick.runs.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
 from weclick.runs.report.pictures import draw_clicks
 from weclick.store import (
@@ -25,8 +26,9 @@ from weclick.store import (
     check_attributes,
     damaged,
     decode_soft_labels,
+    keys_in,
     open_entry,
-    read_index,
+    read_needs,
 )
 from weclick.store.flow_entries import checked_stride, read_flow
 from weclick.store.model_file import load_model
@@ -44,7 +46,7 @@ def show(path: Path, output: Path, *, manifests: Sequence[Path], store: Store) -
     Args:
         path: as for `describe`.
         output: PNG file to write.
-        manifests: needed for a click table; they name its frames.
+        manifests: they name the frames. A click table needs them, maps of classes are drawn over them.
         store: the entries of an index are looked up in it.
 
     Raises:
@@ -58,10 +60,12 @@ def show(path: Path, output: Path, *, manifests: Sequence[Path], store: Store) -
             pictures = _first_frames(read_manifest(path))
         case "clicks":
             pictures = _clicked_frames(path, manifests)
+        case "tags":
+            pictures = []  # they tell no place
         case "index":
-            pictures = _of_entry(_first_entry(path, store))
+            pictures = _of_entry(_first_entry(path, store), manifests)
         case _:
-            pictures = _of_entry(open_entry(path))
+            pictures = _of_entry(open_entry(path), manifests)
     if not pictures:
         raise ValueError(f"{path}: holds nothing that can be drawn")
     _draw(pictures, output)
@@ -97,7 +101,7 @@ def _clicked_frames(path: Path, manifests: Sequence[Path]) -> list[Named]:
 
 def _first_entry(path: Path, store: Store) -> Entry:
     kind = str(read_json(path, "one that writes indexes")["kind"])
-    for key in read_index([path], kind).values():
+    for key in keys_in(read_needs([path], kind)):
         if entry := store.find(kind, key):
             return entry
     raise ValueError(
@@ -106,16 +110,18 @@ def _first_entry(path: Path, store: Store) -> Entry:
     )
 
 
-def _of_entry(entry: Entry) -> list[Named]:
+def _of_entry(entry: Entry, manifests: Sequence[Path]) -> list[Named]:
     check_attributes(entry)
     match entry.meta["kind"]:
         case "frames":
             array, names = _steps(entry, "rgb")
             return [(names[t], np.asarray(array[t])) for t in spread_to_ends(range(len(names)), AT_MOST - 1)]
-        case "masks":
+        case "masks" | "proxy_labels" if entry.attributes["frames"]:
             return _masks(entry)
         case "flow":
             return _flows(entry)
+        case "cams":
+            return map_pictures(entry, manifests, AT_MOST)
         case "soft_labels":
             return _soft_labels(entry)
     raise ValueError(

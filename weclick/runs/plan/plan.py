@@ -14,10 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from weclick.clicks import ClickTable, generate_clicks
-from weclick.common.config import check_masks, check_source
+from weclick.common.config_checks import check_masks, check_proxy_labels, check_serves, check_source
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config, Role
-from weclick.common.stages import MODELS, ROLES, WEIGHTS, takes
+from weclick.common.stages import MODELS, SCORED, WEIGHTS, takes
 from weclick.datasets import build_manifest, open_dataset
 from weclick.datasets.frames import pack_frames, unpacked_key
 from weclick.flow.stage import compute_flow
@@ -50,6 +50,7 @@ from weclick.runs.plan.probe import (
 from weclick.runs.teachers import teachers_of, trained_seeds
 from weclick.runs.wanted import Wanted
 from weclick.store import Entry, Store, entry_key
+from weclick.store.index import WINDOW
 from weclick.train.data.stream import Caches
 
 PROBES = ("frames", "flow", "networks", "student", "teacher", "soft_labels")
@@ -76,8 +77,10 @@ def make_plan(
     Raises:
         ValueError, OSError: the configuration or the data set is not fit for a run; see `weclick doctor`.
     """
+    check_serves(config)
     check_masks(config)
     check_source(config)
+    check_proxy_labels(config)
     asked = experiments.make_plan(config) if config["experiment"]["name"] else None
     began = time.perf_counter()
     train, val = (_manifest(config, split) for split in (config["data"]["train"], config["data"]["val"]))
@@ -115,6 +118,8 @@ def _plan(run: Facts, first: StagePlan, folder: Path) -> Plan:
     with _probe(run, "flow"):
         flow, pair_keys = _flow(run, part, scratch)
     frames_alone = Caches(run.store, frame_keys, {}, {}, mask_keys)
+    if not takes(run.config, "teacher"):
+        return _plan_of_data(run, (first, clicks, frames, *masks, flow))
     teachers = {
         seed: _find(run, _model_key(run, "teacher", table, frames_alone, seed))
         for seed in trained_seeds(run.config)
@@ -125,20 +130,28 @@ def _plan(run: Facts, first: StagePlan, folder: Path) -> Plan:
         labels, label_keys = _soft_labels(run, part, scratch, source, weights)
     caches = Caches(run.store, frame_keys, pair_keys, label_keys, mask_keys)
     key = _model_key(run, "student", table, caches, run.config["seed"]) if label_keys else None
-    sizes = {role: len(untrained(run.config, role, run.train)) for role in ROLES}
+    sizes = {role: len(untrained(run.config, role, run.train)) for role in SCORED}
     entries = {"teacher": list(teachers.values()), "student": [_find(run, key)]}
     networks = {
         role: [_network(run, role, entries[role], sizes[role], paces.get(role))] if entries[role] else []
-        for role in ROLES
+        for role in SCORED
     }
     scored = sum(len(clip.scored) for clip in run.val.clips)
     pairs = sum(len(consistency_pairs(c, run.config["evaluate"]["max_gap_frames"])) for c in run.val.clips)
     last = StagePlan("evaluate", f"{scored} scored frames, {pairs} pairs")
     stages = (first, clicks, frames, *masks, flow, *networks["teacher"], labels, *networks["student"], last)
     root = run.store.local.path
-    results_bytes = 4 * max(sizes.values()) + sum(len(entries[role]) * sizes[role] for role in ROLES)
+    results_bytes = 4 * max(sizes.values()) + sum(len(entries[role]) * sizes[role] for role in SCORED)
     trained = trainings.plan_experiment(run.experiment, paces) if run.experiment else None
     return Plan(stages, results_bytes, str(root), free_bytes(root), (*run.notes,), trained)
+
+
+def _plan_of_data(run: Facts, stages: tuple[StagePlan, ...]) -> Plan:
+    """The plan of a method without a teacher: what its networks learn from is only known once it is made."""
+    run.notes.append(f"stages of method {run.config['method']} after flow are neither counted nor timed")
+    root = run.store.local.path
+    trained = trainings.plan_experiment(run.experiment, {}) if run.experiment else None
+    return Plan(stages, 0, str(root), free_bytes(root), (*run.notes,), trained)
 
 
 def free_bytes(root: Path) -> int:
@@ -148,10 +161,12 @@ def free_bytes(root: Path) -> int:
 
 
 def _manifest(config: Config, split: str) -> Manifest:
-    memory, reach = Layout(Path(config["results"])).digests, Wanted(config).reach_frames
+    memory, needs = Layout(Path(config["results"])).digests, Wanted(config).needs
     remember = memory if memory.is_file() else None
-    dataset = open_dataset(config["data"], config["clicks"]["mix"])
-    return build_manifest(dataset, split, 0, 1, reach_frames=reach, remember=remember)
+    dataset = open_dataset(config["data"], config["clicks"]["mix"], config["tags"])
+    return build_manifest(
+        dataset, split, 0, 1, reach_frames=needs.reach_frames, whole=needs.whole, remember=remember
+    )
 
 
 def _clicks(run: Facts) -> tuple[StagePlan, ClickTable | None]:
@@ -170,6 +185,11 @@ def _frames(run: Facts, part: Manifest, scratch: Store) -> tuple[StagePlan, dict
     missing = run.lacking("frames", keys)
     if not run.config["frames"]["pack"]:
         keys = {clip.id: unpacked_key(clip) for clip in run.train.clips}
+    if missing and run.config["frames"]["pack"] and len(run.config["serves"]) > 1:
+        run.notes.append(
+            f"frames are packed for serves: [{', '.join(run.config['serves'])}]; another method may read "
+            "other frames of a clip, which are another entry, so name all that you want before you pack"
+        )
     rate = frames_rate(run.config, part, scratch, run.budget())
     counts = {clip.id: len(clip.frames) for clip in run.train.clips}
     taken = run.taken("frames", run.train.clips, missing)
@@ -193,15 +213,18 @@ def _flow(run: Facts, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[s
     plans: list[StagePlan] = []
     train_keys: dict[str, str] = {}
     for manifest in {m.split: m for m in (run.train, run.val)}.values():
-        keys = run.wanted.keys("flow", manifest.clips)
         cut = part if manifest is run.train else sample(manifest, run.wanted.pairs)
         rate = flow_rate(run.config, cut, run.wanted.pairs, scratch, run.device, run.budget())
-        counts = {clip.id: len(run.wanted.pairs(clip)) for clip in manifest.clips}
-        clips = [clip for clip in manifest.clips if clip.id in keys]
-        missing = run.lacking("flow", keys)
-        taken = run.taken("flow", clips, missing)
-        plans.append(_stored(run, "flow", "pairs", clips, counts, missing, rate, taken))
-        train_keys = keys if manifest is run.train else train_keys
+        for need, pairs in run.wanted.needs.functions.items():
+            keys = run.wanted.keys("flow", manifest.clips, need=need)
+            counts = {clip.id: len(pairs(clip)) for clip in manifest.clips}
+            clips = [clip for clip in manifest.clips if clip.id in keys]
+            missing = run.lacking("flow", keys)
+            taken = run.taken_pairs(clips, missing, need)
+            if clips or need == WINDOW:
+                unit = "pairs" if need == WINDOW else f"pairs ({need})"
+                plans.append(_stored(run, "flow", unit, clips, counts, missing, rate, taken))
+            train_keys = keys if manifest is run.train and need == WINDOW else train_keys
     both = StagePlan(
         "flow",
         " + ".join(plan.work for plan in plans),
@@ -354,7 +377,11 @@ def _student_pace(run: Facts, part: Manifest, scratch: Store, folder: Path) -> P
     caches = {
         **_packed(run, small, scratch),
         "flow": compute_flow(
-            small, run.wanted.pairs, options=run.config["flow"], store=scratch, device=run.device
+            small,
+            run.wanted.needs.functions[WINDOW],
+            options=run.config["flow"],
+            store=scratch,
+            device=run.device,
         ),
         "soft_labels": compute_soft_labels(
             small, folder / WEIGHTS, store=scratch, device=run.device, **stored_as(run.config)

@@ -19,7 +19,7 @@ from weclick.clicks import generate_clicks
 from weclick.common.config import select
 from weclick.common.sections import Config, Role
 from weclick.common.spread import spread_over
-from weclick.common.stages import KINDS, METRICS, MODELS
+from weclick.common.stages import METRICS
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
@@ -31,10 +31,10 @@ from weclick.proxy_labels.sources import Source
 from weclick.runs.label_source import stored_as
 from weclick.store import Store
 from weclick.store.model_file import model_bytes
-from weclick.train.build import build_network
 from weclick.train.data.stream import Caches
 from weclick.train.log import read_metrics
 from weclick.train.recipe import Recipe
+from weclick.train.roles import ROLE_NEEDS, build_network
 from weclick.train.stage import train_recipe
 
 AT_MOST_CLIPS, AT_MOST_NEIGHBOURS, AT_MOST_STEPS = 24, 4, 20
@@ -189,8 +189,7 @@ def soft_labels_rate(
 
 def untrained(config: Config, role: Role, manifest: Manifest) -> bytes:
     """A network of the configured kind, with random weights, as the file that its training would write."""
-    options = config[role]
-    model = build_network(options, manifest.num_classes)
+    model = ROLE_NEEDS[role].build(config[role], manifest.num_classes, None)
     model.drop_auxiliary()
     return model_bytes(model, manifest.classes)
 
@@ -283,7 +282,7 @@ def _train(
         config=chosen,
         manifest=part,
         clicks=generate_clicks(part, options=config["clicks"], seed=config["seed"]),
-        caches=Caches(store, **{kind: caches.get(kind, {}) for kind in KINDS if kind != MODELS}),
+        caches=Caches.of(store, caches),
         validation=replace(part, clips=tuple(_scored(clip) for clip in part.clips[:1])),
     )
     train_recipe(recipe, folder, device=device)

@@ -138,7 +138,12 @@ def dots_chart(
 
 
 def lines_chart(
-    lines: Mapping[str, Mapping[float, Mapping[str, Any]]], *, name: str, alt: str, axis: str
+    lines: Mapping[str, Mapping[float, Mapping[str, Any]]],
+    *,
+    name: str,
+    alt: str,
+    axis: str,
+    of: str = "mIoU",
 ) -> str:
     """Means with their intervals over the value of a setting, a line for each kind of arm.
 
@@ -147,6 +152,7 @@ def lines_chart(
         name: unique in the page.
         alt: what it shows.
         axis: what the value is.
+        of: what the means are of.
     """
     figure, axes = _axes(7.6, 3.6)
     ticks = sorted({value for line in lines.values() for value in line})
@@ -166,7 +172,7 @@ def lines_chart(
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     axes.set_xlabel(axis, color=MUTED)
-    axes.set_ylabel("mIoU", color=MUTED)
+    axes.set_ylabel(of, color=MUTED)
     if lines:
         axes.legend(frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
     return _svg(figure, name, alt)

@@ -13,7 +13,7 @@ from weclick.clicks.people import Points
 from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.spread import spread_over
-from weclick.common.stages import ROLES
+from weclick.common.stages import SCORED
 from weclick.evaluate.held_out import held_out_clicks
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.images import read_ids
@@ -60,7 +60,7 @@ def click_gallery(results: Results, at_most: int) -> list[Captioned]:
     shown = []
     for clip, t in spread_over(targets, at_most):
         points = results.clicks.of(clip.id, clip.frames[t].name)
-        image = _frames(results.train, clip, t)[t]
+        image = frames_of(results.train, clip, t)[t]
         numbers = results.clicks.scribbles.get((clip.id, clip.frames[t].name))
         marked = draw_clicks(image, _thinned(points, numbers), results.train.classes.palette)
         clicks = len(results.clicks.class_ids(clip.id, clip.frames[t].name))
@@ -85,8 +85,10 @@ def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any]
     Raises:
         EntryMissingError: the index names an entry that the store lacks.
     """
-    for manifest in (results.train, results.val):
-        keys = results.flow.get(manifest.split, {})
+    for manifest, keys in (
+        (results.train, results.chain or results.flow.get(results.train.split, {})),
+        (results.val, results.flow.get(results.val.split, {})),
+    ):
         pairs = _choose_pairs([clip for clip in manifest.clips if clip.id in keys], keys, store, at_most)
         if pairs:
             max_px = legend_scale(pair.flow for pair in pairs)
@@ -131,7 +133,7 @@ def _read_pair(clip: Clip, entry: Entry, index: int) -> FlowPair:
 
 
 def _flow_row(manifest: Manifest, pair: FlowPair, max_px: float) -> list[Captioned]:
-    images = _frames(manifest, pair.clip, pair.target, pair.neighbour)
+    images = frames_of(manifest, pair.clip, pair.target, pair.neighbour)
     target, neighbour = pair.names()
     height, width = pair.clip.size
     grid = Image.fromarray(flow_to_rgb(pair.flow, max_px=max_px))
@@ -156,7 +158,7 @@ def _prediction_row(results: Results, held_out: Points, example: Mapping[str, st
     val, palette = results.val, results.val.classes.palette
     clip, t = _find(results, example["clip"], example["frame"])
     frame, where = clip.frames[t], f"{clip.id}, frame {clip.frames[t].name}"
-    image = _frames(val, clip, t)[t]
+    image = frames_of(val, clip, t)[t]
     row = [(picture(fit(image), where), f"{clip.id} · {frame.name}")]
     if frame.label is not None:
         truth = overlay(image, read_label(val, frame), palette)
@@ -164,7 +166,7 @@ def _prediction_row(results: Results, held_out: Points, example: Mapping[str, st
     elif (clicks := held_out.get((clip.id, frame.name))) is not None:
         marked = draw_clicks(image, clicks, palette)
         row.append((picture(marked, f"Held-out clicks of {where}"), "held-out clicks"))
-    for role in ROLES:
+    for role in SCORED:
         if role in example:
             path = require(results.layout.of("evaluate") / example[role], "evaluate")
             predicted = overlay(image, read_ids(path), palette)
@@ -184,7 +186,7 @@ def _find(results: Results, clip_id: str, name: str) -> tuple[Clip, int]:
     )
 
 
-def _frames(manifest: Manifest, clip: Clip, *positions: int) -> dict[int, np.ndarray]:
+def frames_of(manifest: Manifest, clip: Clip, *positions: int) -> dict[int, np.ndarray]:
     """Position -> frame of a clip, (H, W, 3) uint8 RGB, from image files or from a video."""
     ordered = sorted(set(positions))
     return dict(zip(ordered, read_clip(manifest, clip.restrict(ordered)), strict=True))

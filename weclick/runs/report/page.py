@@ -9,12 +9,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from weclick.common import words
 from weclick.common.files import write_text
 from weclick.common.sections import Config
+from weclick.common.stages import takes
 from weclick.common.strict_json import strict_json
-from weclick.runs.report import gallery, held_out, people, provenance, sections
+from weclick.runs.report import gallery, held_out, people, provenance, proxies, sections, tags
+from weclick.runs.report.cam_gallery import cam_gallery
+from weclick.runs.report.gathering import gathering
 from weclick.runs.report.paper import beside_paper
 from weclick.runs.report.results import read_results
 from weclick.runs.report.strip_gallery import strip_gallery
-from weclick.runs.report.supervised import supervised
+from weclick.runs.report.supervised import supervised, uses_clicks
 from weclick.store import Store
 
 
@@ -28,7 +31,7 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
         results: results folder of the run.
         config: the complete configuration, shown whole; `data` names the splits, `report.examples` says how
             many targets and pairs are pictured.
-        store: holds frames, flows and soft labels.
+        store: holds frames, flows, class activation maps, proxy labels and soft labels.
         command: the one that made the run; the page shows it.
 
     Raises:
@@ -44,13 +47,19 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
             head=sections.head(gathered),
             run=sections.run(gathered, config, store),
             command=command,
+            clicked=uses_clicks(config),
+            distils=takes(config, "soft_labels"),
             paper=beside_paper(gathered, config),
             strips=strip_gallery(gathered, config, store, examples),
             data=sections.data(gathered),
             supervised=supervised(gathered, config),
             clicks=gallery.click_gallery(gathered, examples),
             people=people.section(gathered),
+            tags=tags.section(gathered),
             flow=gallery.flow_gallery(gathered, store, examples),
+            cams=cam_gallery(gathered, store, examples),
+            proxies=proxies.section(gathered, config, store, examples),
+            gathering=gathering(gathered, config, store, examples),
             predictions=gallery.prediction_gallery(gathered),
             training=sections.training(gathered),
             classes=sections.classes(gathered),

@@ -80,6 +80,9 @@ def _obstacles(results: Results, config: Config) -> Iterator[str]:
         name = "the drawn toy street" if dataset == "toy" else "a data set of your own"
         yield f"the paper scores Cityscapes and CamVid, this run {name}"
         return
+    if config["method"] != "weclick":
+        yield f"the paper's method is WeClick, this run's {config['method']}"
+        return
     student, teacher = config["student"], config["teacher"]
     if (dataset, student["architecture"], student["backbone"]) not in STUDENTS:
         yield f"the paper has no {student['architecture']} with {student['backbone']} on this data set"

@@ -21,6 +21,12 @@ WIDTH_PX = 560
 OPACITY = 0.62
 """Opacity of class colours over the frame."""
 
+HEAT = 0.85
+"""Opacity of a class colour where its map is 1."""
+
+HATCH_PX, LINE_PX = 12, 2
+"""Distance and width of the lines over pixels without a label."""
+
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 FINE = 4
@@ -47,15 +53,16 @@ def picture(pixels: np.ndarray, alt: str) -> Picture:
     return Picture(f"data:image/{kind};base64,{data}", alt, pixels.shape[1], pixels.shape[0])
 
 
-def fit(image: np.ndarray, *, nearest: bool = False) -> np.ndarray:
+def fit(image: np.ndarray, *, nearest: bool = False, width_px: int = WIDTH_PX) -> np.ndarray:
     """Scale to the page's width, also upwards, so that marks on small frames come out sharp.
 
     Args:
         image: (H, W, 3) uint8 RGB, or (H, W) uint8.
         nearest: take the nearest pixel instead of a mean; class ids need that.
+        width_px: of the result.
     """
     height, width = image.shape[:2]
-    size = WIDTH_PX, max(1, round(height * WIDTH_PX / width))
+    size = width_px, max(1, round(height * width_px / width))
     how = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
     return np.asarray(Image.fromarray(image).resize(size, how))
 
@@ -79,8 +86,40 @@ def overlay(image: np.ndarray, class_ids: np.ndarray, palette: Sequence[Sequence
             f"class map is of shape {class_ids.shape}, its frame of {image.shape[:2]}; "
             "one of them is from another run: run the stage evaluate again"
         )
-    grey = np.asarray(Image.fromarray(fit(image)).convert("L").convert("RGB"))
-    return overlay_classes(grey, fit(class_ids, nearest=True), np.array(palette, np.uint8), OPACITY)
+    return overlay_classes(
+        _grey(fit(image)), fit(class_ids, nearest=True), np.array(palette, np.uint8), OPACITY
+    )
+
+
+def hatched(image: np.ndarray, class_ids: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """As `overlay`, with white lines over the pixels without a class, so that they are no dark class."""
+    drawn = overlay(image, class_ids, palette)
+    rows, columns = np.indices(drawn.shape[:2])
+    line = (fit(class_ids, nearest=True) >= len(palette)) & ((rows + columns) % HATCH_PX < LINE_PX)
+    drawn[line] = (0.35 * drawn[line] + 0.65 * 255).round()
+    return drawn
+
+
+def heat(image: np.ndarray, maps: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Maps of classes over a grey copy of the frame: the higher a map, the stronger is its class's colour.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        maps: (C, H, W) floating point in 0..1. A pixel has the colour of its highest map.
+        palette: C colours (R, G, B), 0..255.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    if not len(maps):
+        return _grey(image)
+    colors = np.array(palette, np.uint8)[maps.argmax(0)]
+    opacity = HEAT * maps.max(0)[..., None]
+    return ((1 - opacity) * _grey(image) + opacity * colors).round().astype(np.uint8)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
 def draw_clicks(image: np.ndarray, points: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:

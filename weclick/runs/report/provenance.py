@@ -19,6 +19,7 @@ from weclick.common.files import read_lines
 from weclick.common.flat import flatten, spell
 from weclick.common.sections import Config
 from weclick.common.stages import STEPS, taken_by
+from weclick.manifest.tag_table import tags_digest
 from weclick.runs.cost import SUFFIX
 from weclick.runs.layout import Layout
 from weclick.runs.report.results import Results
@@ -57,16 +58,19 @@ def versions() -> dict[str, str]:
 
 
 def digests(results: Results, config: Config) -> dict[str, str]:
-    """The SHA-256 digests that pin the run down: configuration, code, clicks, indexes, networks."""
+    """The SHA-256 digests that pin the run down: configuration, code, clicks, tags, indexes, networks."""
     pinned = {
         "Configuration": hashlib.sha256(canonical_json(config).encode()).hexdigest(),
         "Training code": network_code(*TRAINING),
         "Clicks": clicks_digest(results.clicks),
     }
+    if results.tags is not None:
+        pinned["Tags"] = tags_digest(results.tags)
     for step in taken_by(config):
         for path in results.layout.found(step.name) if step.sharded else ():
             pinned[str(path.relative_to(results.folder))] = file_digest(path)
-    for role, card in results.models.items():
+    classifier = {} if results.classifier is None else {"classifier": results.classifier}
+    for role, card in {**classifier, **results.models}.items():
         pinned[f"{role}, weights"] = str(card.get("weights_sha256", words.DASH))
         pinned[f"{role}, key in the store"] = str(card.get("key", words.DASH))
     return pinned

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from weclick.clicks.table import read_clicks
+from weclick.clicks.tags import SourcedTags, read_tags
 from weclick.common import stages
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import is_inside, read_json
 from weclick.common.sections import Config
 from weclick.common.stages import CARD, SCORES, takes
+from weclick.evaluate.proxy_quality import read_quality
 from weclick.manifest import Manifest, read_manifests
 from weclick.manifest.click_table import ClickTable
+from weclick.runs.cam_source import trains_classifier
 from weclick.runs.layout import SUMMARY, Layout
 from weclick.runs.teachers import trains_teacher
 from weclick.store import read_index
 from weclick.train.log import read_metrics
 
-ROLES = stages.ROLES[::-1]
+ROLES = stages.SCORED[::-1]
 """The student comes first, since a run is about its scores."""
 
 
@@ -40,6 +43,13 @@ class Results:
         models: role -> model.json; the teacher may be missing.
         curves: role -> lines of metrics.jsonl.
         ablation: summary.json, or None.
+        tags: of the training split; None if the run takes no tags.
+        classifier: its model.json; None if the run trains none.
+        classifier_curve: lines of its metrics.jsonl.
+        chain: clip id of `train` -> key of its flow along runs of frames; empty if no label is made of it.
+        cams: clip id of `train` -> key of its class activation maps; empty if the run takes none.
+        proxy_labels: clip id of `train` -> key of its proxy labels; empty if the run takes none.
+        quality: of the proxy labels, a row for each class, see `proxy_quality`; empty where no truth is.
     """
 
     folder: Path
@@ -53,6 +63,13 @@ class Results:
     models: Mapping[str, Mapping[str, Any]]
     curves: Mapping[str, list[dict[str, Any]]]
     ablation: Mapping[str, Any] | None
+    tags: SourcedTags | None = None
+    classifier: Mapping[str, Any] | None = None
+    classifier_curve: Sequence[Mapping[str, Any]] = ()
+    chain: Mapping[str, str] = field(default_factory=dict)
+    cams: Mapping[str, str] = field(default_factory=dict)
+    proxy_labels: Mapping[str, str] = field(default_factory=dict)
+    quality: Sequence[Mapping[str, Any]] = ()
 
     @property
     def layout(self) -> Layout:
@@ -95,7 +112,30 @@ def read_results(folder: Path, config: Config) -> Results:
         models={role: read_json(require(layout.card(role), role), role, CARD) for role in roles},
         curves={role: [*read_metrics(require(layout.curves(role), role))] for role in roles},
         ablation=read_json(summary, "ablation", SUMMARY) if summary.is_file() else None,
+        **_of_proxies(layout, config),
     )
+
+
+def _of_proxies(layout: Layout, config: Config) -> dict[str, Any]:
+    """The attributes of `Results` from the stages tags to proxy_labels, as far as the run takes these."""
+    data, found = config["data"], dict[str, Any]()
+
+    def indexes(stage: str) -> list[Path]:
+        return [require(path, stage) for path in layout.shards(stage, data["train"], data["shards"])]
+
+    if takes(config, "tags"):
+        found["tags"] = read_tags(require(layout.tags(data["train"]), "tags"))
+    if trains_classifier(config):
+        found["classifier"] = read_json(require(layout.card("classifier"), "classifier"), "classifier", CARD)
+        curve = require(layout.curves("classifier"), "classifier")
+        found["classifier_curve"] = [*read_metrics(curve)]
+    if takes(config, "cams"):
+        found["cams"] = read_index(indexes("cams"), "cams")
+        found["chain"] = read_index(layout.found("flow", data["train"]), "flow", need="chain")
+    if takes(config, "proxy_labels"):
+        found["proxy_labels"] = read_index(indexes("proxy_labels"), "proxy_labels")
+        found["quality"] = read_quality(indexes("proxy_labels"))
+    return found
 
 
 def require(path: Path, stage: str) -> Path:

@@ -13,6 +13,7 @@ from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.load import busy_words
 from weclick.common.sections import Config
+from weclick.common.stages import takes
 from weclick.evaluate.scored import classes_words, one_class_words, target_scores, teacher_findings
 from weclick.manifest import Manifest
 from weclick.runs.report import held_out, provenance
@@ -81,7 +82,7 @@ def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
     }
     return {
         "roles": list(results.models),
-        "labels": labels_words(config),
+        "labels": labels_words(config) if takes(config, "soft_labels") else "",
         "rows": rows,
         "changed": provenance.changed(config),
         "versions": provenance.versions(),

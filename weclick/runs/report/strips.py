@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weclick.common.sections import Config, NetworkSection
+from weclick.common.sections import Config, TrainingSection
 from weclick.common.spread import spread_over
 from weclick.geometry import Crop
 from weclick.losses import consistency_matrix
@@ -20,11 +20,11 @@ from weclick.runs.report.results import Results, require
 from weclick.store import Store
 from weclick.store.flow_entries import MASK_BITS, checked_stride, stored_pairs
 from weclick.store.model_file import load_model
+from weclick.train.counts import warp_neighbours
 from weclick.train.data.assemble import assemble
 from weclick.train.data.batch import Batch
 from weclick.train.data.sample import Sample, padded_size
 from weclick.train.data.stream import Caches, Stream
-from weclick.train.terms import warp_neighbours
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def compute_strips(results: Results, config: Config, store: Store, at_most: int)
         return []
     model, _ = load_model(require(results.layout.weights("student"), "student"))
     stride_px = cast("int", model.stride)
-    student: NetworkSection = config["student"]
+    student: TrainingSection = config["student"]
     occlusion = config["mfd"]["occlusion"] if config["mfd"]["weight"] else "none"
     stream = Stream(
         results.train,

@@ -7,6 +7,14 @@ from weclick.common.sections import Config
 from weclick.manifest.annotation import MASKED, Annotated, annotated
 from weclick.runs.report.results import Results
 
+PROXIES = {"f2f": "made of tags", "sam2": "made of clicks", "folder": "that were given"}
+"""`proxy_labels.source` -> what follows the words "proxy labels"."""
+
+
+def uses_clicks(config: Config) -> bool:
+    """Whether clicks decide what a network of the run learns."""
+    return config["supervision"] != "proxies" or config["proxy_labels"]["source"] == "sam2"
+
 
 def supervised(results: Results, config: Config) -> dict[str, str]:
     """Sentences on the annotation that the networks learned from.
@@ -31,12 +39,19 @@ def supervised(results: Results, config: Config) -> dict[str, str]:
     whole = used.clicks is results.clicks
     frames = sum(len(clip.targets) for clip in results.train.clips) if whole else len(used.clicks.frames)
     clicks = f"{words.plural(len(used.clicks), 'click')} on {words.plural(frames, 'frame')}"
-    parts = {"clicks": [clicks], "masks": [masks], "both": [masks, clicks], "proxies": ["proxy labels"]}
+    parts = {"clicks": [clicks], "masks": [masks], "both": [masks, clicks], "proxies": [_proxies(config)]}
     learned = " and ".join(parts[used.supervision])
-    return {"learned": learned, "labelled": _labelled(used), "budget": budget}
+    return {"learned": learned, "labelled": _labelled(used, config), "budget": budget}
 
 
-def _labelled(used: Annotated) -> str:
+def _proxies(config: Config) -> str:
+    return f"proxy labels {PROXIES[config['proxy_labels']['source']]}"
+
+
+def _labelled(used: Annotated, config: Config) -> str:
+    if used.supervision == "proxies":
+        also = "" if uses_clicks(config) else ", not from clicks"
+        return f"The networks learn from {_proxies(config)}{also}."
     if used.supervision not in MASKED:
         return "Nothing else is labelled in training."
     also = " as well" if used.supervision == "both" else ", not from clicks"

@@ -91,6 +91,7 @@ def assemble(
         teacher_known=known,
         labels=_labels(reads, device) if masked else None,
         point_weights=weights,
+        tags=_tags(reads, device),
     )
 
 
@@ -163,6 +164,11 @@ def _points(reads: list[Read], device: torch.device) -> tuple[Tensor, Tensor, Te
         torch.cat(classes).to(device),
         torch.cat(weights).to(device) if scribbled else None,
     )
+
+
+def _tags(reads: list[Read], device: torch.device) -> Tensor | None:
+    rows = [read.sample.tags for read in reads if read.sample.tags is not None]
+    return torch.from_numpy(np.stack(rows)).to(device) if rows else None
 
 
 def _flows(reads: list[Read], stride_px: int, mask_bits: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from weclick.common.sections import NetworkSection
+from weclick.common.sections import TrainingSection
 from weclick.geometry import Crop
 from weclick.manifest import Clip
 
@@ -38,7 +38,8 @@ NO_JITTER = Jitter()
 class Sample:
     """One target, its neighbours, the crop and colours that all of them share, and the target's clicks.
 
-    `weights` (N,) says what each of the clicks counts; None: all count 1.
+    `weights` (N,) says what each of the clicks counts; None: all count 1. `tags` (K,) bool are the classes
+    that occur; None: the run does not ask.
     """
 
     clip: Clip
@@ -48,9 +49,10 @@ class Sample:
     clicks: np.ndarray
     jitter: Jitter = NO_JITTER
     weights: np.ndarray | None = None
+    tags: np.ndarray | None = None
 
 
-def draw_crop(image_size: tuple[int, int], options: NetworkSection, rng: np.random.Generator) -> Crop:
+def draw_crop(image_size: tuple[int, int], options: TrainingSection, rng: np.random.Generator) -> Crop:
     """A random scale, place and flip.
 
     Args:

@@ -12,26 +12,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from weclick.common.errors import InputError
-from weclick.common.sections import NetworkSection
+from weclick.common.sections import TrainingSection
 from weclick.datasets.frames import unpacked_key
 from weclick.geometry import Crop, crop_window
 from weclick.manifest import IGNORE, Manifest
 from weclick.manifest.click_table import ClickTable
+from weclick.manifest.tag_table import TagTable
 from weclick.manifest.window import Window
-from weclick.store import Store, damaged
+from weclick.store import Entry, Store, damaged
 from weclick.store.flow_entries import MASK_BITS
 from weclick.train.data.assemble import Part, Read, assemble
 from weclick.train.data.batch import Batch
 from weclick.train.data.image_files import FileReader, FileReading
-from weclick.train.data.sample import Sample, draw_crop, draw_jitter, permutation
+from weclick.train.data.sample import Sample, draw_crop, draw_jitter
+from weclick.train.data.turns import Turns
 from weclick.train.data.windows import Reading, WindowReader
 
 CHANNELS_FIRST = ("flow", "probabilities")
@@ -54,6 +56,18 @@ class Caches:
     flow: Mapping[str, str]
     soft_labels: Mapping[str, str]
     masks: Mapping[str, str] = field(default_factory=dict)
+    proxy_labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def class_maps(self) -> str:
+        """The kind of the entries whose class maps are learned from; empty if none are."""
+        return "proxy_labels" if self.proxy_labels else "masks" if self.masks else ""
+
+    @classmethod
+    def of(cls, store: Store, keys: Mapping[str, Mapping[str, str]]) -> Caches:
+        """What a training may read of some kinds; those that are missing are empty."""
+        kinds = [each.name for each in fields(cls) if each.name != "store"]
+        return cls(store, **{kind: keys.get(kind, {}) for kind in kinds})
 
 
 class Stream:
@@ -70,6 +84,7 @@ class Stream:
         occlusion: which cached masks gate the flow (see MASK_BITS).
         seed: of samples and crops.
         rank, world: this process' share of every batch.
+        tags: of the targets, for a training that learns from these.
 
     Raises:
         InputError: the split has no target, the batch does not divide among the processes, or the flow was
@@ -83,12 +98,13 @@ class Stream:
         caches: Caches,
         *,
         window: Window,
-        options: NetworkSection,
+        options: TrainingSection,
         stride_px: int,
         occlusion: str,
         seed: int,
         rank: int = 0,
         world: int = 1,
+        tags: TagTable | None = None,
     ):
         self._targets = [(clip, target) for clip in manifest.clips for target in clip.targets]
         if not self._targets:
@@ -101,7 +117,13 @@ class Stream:
                 f"batch_size is {options['batch_size']}, which does not divide among {world} processes; "
                 "set a multiple of their number"
             )
-        self._clicks, self._caches, self._window = clicks, caches, window
+        self._turns = Turns(
+            [len(clip.frames) == 1 for clip, _ in self._targets],
+            seed=seed,
+            batch_size=options["batch_size"],
+            image_share=cast("float | None", options.get("image_share")),  # a student's alone
+        )
+        self._clicks, self._tags, self._caches, self._window = clicks, tags, caches, window
         self._num_classes = manifest.num_classes
         self._options, self._stride, self._seed = options, stride_px, seed
         self._mask_bits = MASK_BITS[occlusion]
@@ -173,15 +195,15 @@ class Stream:
         classes = read.parts["masks"].data
         strange = classes[(classes >= self._num_classes) & (classes != IGNORE)]
         if classes.dtype != torch.uint8 or len(strange):
-            entry = self._reader.entry("masks", self._key("masks", read.sample))
+            kind = self._caches.class_maps
+            entry = self._reader.entry(kind, self._key(kind, read.sample))
             found = f"{strange[0]} of {classes.dtype}" if len(strange) else f"values of {classes.dtype}"
             raise damaged(
                 entry.path, f"classes holds {found}, expected uint8 in 0..{self._num_classes - 1} or {IGNORE}"
             )
 
     def _sample(self, index: int) -> Sample:
-        epoch, place = divmod(index, len(self._targets))
-        clip, target = self._targets[permutation(self._seed, epoch, len(self._targets))[place]]
+        clip, target = self._targets[self._turns[index]]
         rng = np.random.default_rng((self._seed, index))
         name = clip.id, clip.frames[target].name
         return Sample(
@@ -192,7 +214,13 @@ class Stream:
             clicks=self._clicks.of(*name),
             jitter=draw_jitter(self._options.get("colour_jitter", 0), rng),
             weights=self._clicks.weights(*name),
+            tags=self._tag_row(*name),
         )
+
+    def _tag_row(self, clip: str, frame: str) -> np.ndarray | None:
+        if self._tags is None:
+            return None
+        return np.isin(np.arange(self._num_classes), [*self._tags.of(clip, frame)])
 
     def _begin(self, sample: Sample) -> dict[str, _Pending]:
         positions = (sample.target, *sample.neighbours)
@@ -204,14 +232,18 @@ class Stream:
             begun = {"frames": self._begin_array("frames", "rgb", sample, frames)}
         if self._caches.soft_labels:
             begun["soft_labels"] = self._begin_array("soft_labels", "probabilities", sample, frames)
-        if self._caches.masks and sample.clip.frames[sample.target].label:
-            begun["masks"] = self._begin_array("masks", "classes", sample, frames[:1])
+        if (kind := self._caches.class_maps) and self._has_class_map(sample):
+            begun["masks"] = self._begin_array(kind, "classes", sample, frames[:1])
         if self._caches.flow and sample.neighbours:
             pairs = [[frames[0], neighbour] for neighbour in frames[1:]]
             begun["flow"] = self._begin_array("flow", "flow", sample, pairs)
             if self._mask_bits:
                 begun["valid"] = self._begin_array("flow", "valid", sample, pairs)
         return begun
+
+    def _has_class_map(self, sample: Sample) -> bool:
+        """Whether the target has one: of masks those have that have a label, of proxy labels all."""
+        return bool(self._caches.proxy_labels or sample.clip.frames[sample.target].label)
 
     def _begin_array(self, kind: str, array: str, sample: Sample, wanted: list) -> _Pending:
         """Begin to read the sample's window of one array at all the wanted frames or pairs.
@@ -220,7 +252,7 @@ class Stream:
         """
         key = self._key(kind, sample)
         entry = self._reader.entry(kind, key)
-        listed = entry.meta["inputs"]["pairs" if kind == "flow" else "frames"]
+        listed = listed_in(entry, kind)
         if any(item not in listed for item in wanted):
             raise InputError(
                 f"{entry.path}: holds no {kind} of some frames of clip {sample.clip.id!r}; the manifest is "
@@ -241,7 +273,7 @@ class Stream:
             stride_px=self._stride,
             mask_bits=self._mask_bits,
             device=device,
-            masked=bool(self._caches.masks),
+            masked=bool(self._caches.class_maps),
         )
         if side is None:
             return make
@@ -257,6 +289,13 @@ class Stream:
                 f"clips; run the {kind} stage again, and give the index of every shard"
             )
         return keys[sample.clip.id]
+
+
+def listed_in(entry: Entry, kind: str) -> list:
+    """The frames of an entry, by digest, or the pairs of a flow, in the order of its first axis."""
+    if kind == "proxy_labels":  # its inputs do not say which frames got a label
+        return entry.attributes["digests"]
+    return entry.meta["inputs"]["pairs" if kind == "flow" else "frames"]
 
 
 @dataclass(frozen=True)

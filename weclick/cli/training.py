@@ -1,0 +1,65 @@
+"""What the verbs share that train networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from weclick.cli.app import choose_device, keep_freed_memory, open_store
+from weclick.common import sections
+from weclick.common.stages import CARD, MODELS
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """The files that a network is trained on.
+
+    Attributes:
+        manifests: of the training split, one per shard.
+        scored: manifests of the split to score on.
+        indexes: kind of store entries -> its indexes, one per shard.
+        clicks: the click table, for a network that learns from clicks or masks.
+        tags: the table of tags, for one that learns from these.
+    """
+
+    manifests: list[Path]
+    scored: list[Path]
+    indexes: Mapping[str, list[Path]]
+    clicks: Path | None = None
+    tags: Path | None = None
+
+
+def train_network(
+    role: sections.Role,
+    chosen: sections.Selection,
+    output: Path,
+    files: TrainingFiles,
+    device: str,
+    devices: int,
+) -> None:
+    """Train the network of a role, or find it in the store, and put its files into a folder."""
+    device = choose_device(device, devices)
+    from weclick.clicks import read_clicks
+    from weclick.clicks.tags import read_tags
+    from weclick.manifest import read_manifests
+    from weclick.runs.cost import stage_cost
+    from weclick.runs.metered import MeteredStore
+    from weclick.runs.wanted import Wanted
+    from weclick.store import read_index
+    from weclick.train.data.stream import Caches
+    from weclick.train.stage import train_recipe
+
+    store = MeteredStore(open_store(chosen), MODELS)
+    keys = {kind: read_index(paths, kind) for kind, paths in files.indexes.items()}
+    recipe = Wanted(chosen).recipe(
+        role,
+        train=read_manifests(files.manifests),
+        val=read_manifests(files.scored),
+        clicks=read_clicks(files.clicks) if files.clicks else None,
+        tags=read_tags(files.tags) if files.tags else None,
+        caches=Caches.of(store, keys),
+    )
+    keep_freed_memory()
+    with stage_cost(output / CARD, store):
+        train_recipe(recipe, output, device=device, devices=devices)

@@ -1,0 +1,103 @@
+"""Checks of a configuration across its sections, for those who are about to run with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from weclick.common.config import ConfigError
+from weclick.common.sections import HUB, Config
+from weclick.common.stages import takes
+
+
+def check_serves(config: Config) -> None:
+    """Check that manifest and flow are made for the method that is trained.
+
+    Raises:
+        ConfigError: `serves` does not name the method.
+    """
+    if config["method"] not in config["serves"]:
+        raise ConfigError(
+            f"method is {config['method']!r}, but serves is [{', '.join(config['serves'])}]; set serves: "
+            f"[{', '.join([*config['serves'], config['method']])}], or leave serves out"
+        )
+
+
+def check_masks(config: Config) -> None:
+    """Check that the flow stage makes the masks that the student, soft labels and proxy labels want.
+
+    Raises:
+        ConfigError: `mfd.occlusion`, `soft_labels.fuse.occlusion` or `proxy_labels.occlusion` names a mask
+            that is not in `flow.masks`.
+    """
+    mfd, fuse, made = config["mfd"], config["soft_labels"]["fuse"], config["flow"]["masks"]
+    proxies = config["proxy_labels"]
+    along = takes(config, "proxy_labels") and proxies["source"] == "f2f" and proxies["frames"] > 1
+    asking = {
+        "mfd": (mfd["occlusion"], mfd["weight"]),
+        "soft_labels.fuse": (fuse["occlusion"], fuse["neighbours"]),
+        "proxy_labels": (proxies["occlusion"], along),
+    }
+    for section, (asked, is_on) in asking.items():
+        wanted = {"none": [], "both": ["forward_backward", "photometric"]}.get(asked, [asked])
+        missing = [mask for mask in wanted if mask not in made]
+        if missing and is_on:
+            raise ConfigError(
+                f"{section}.occlusion is {asked!r}, but flow.masks is {made}; "
+                f"set flow.masks: [{', '.join([*made, *missing])}], or another {section}.occlusion"
+            )
+
+
+def check_proxy_labels(config: Mapping[str, Any]) -> None:
+    """Check that proxy labels can be made: what the user gives is there, and a stage makes the maps.
+
+    Args:
+        config: complete, or the part that the stage proxy_labels reads. A run that does not take that stage
+            passes.
+
+    Raises:
+        ConfigError: `proxy_labels` takes class maps, saliency or a network from the user, but none is named,
+            or it is not there. Or it takes maps, which no stage of the method makes.
+    """
+    section, method = config["proxy_labels"], config.get("method")
+    source = section["source"]
+    if method and not takes(config, "proxy_labels"):
+        return
+    if source == "folder":
+        _check_given("folder.path", section["folder"]["path"], "source is 'folder'")
+    elif source == "network":
+        _check_given("network.path", section["network"]["path"], "source is 'network'", "model.safetensors")
+    elif source == "sam2" and not str(section["sam2"]["model"]).startswith(HUB):
+        _check_given("sam2.model", section["sam2"]["model"], "source is 'sam2'")
+    elif source == "f2f" and method not in ("f2f", None):
+        raise ConfigError(
+            f"proxy_labels.source is 'f2f', but method {method} takes no stage that makes its maps; set "
+            "method: f2f, or another proxy_labels.source, e.g. folder"
+        )
+    elif source == "f2f" and section["background"] == "saliency_file":
+        _check_given("saliency", section["saliency"], "background is 'saliency_file'")
+
+
+def _check_given(key: str, path: str | None, why: str, what: str = "folder") -> None:
+    if path is None or not (Path(path).is_dir() if what == "folder" else Path(path).is_file()):
+        found = "null" if path is None else f"{path!r}, and there is no such {what}"
+        raise ConfigError(f"proxy_labels.{why}, but proxy_labels.{key} is {found}; name the {what} there")
+
+
+def check_source(config: Mapping[str, Any]) -> None:
+    """Check that the source of the soft labels is named, and is there.
+
+    Raises:
+        ConfigError: `soft_labels.source` is onnx or folder, but no such file or folder is named for it.
+    """
+    source = config["soft_labels"]["source"]
+    if source == "teacher":
+        return
+    path, what = config["soft_labels"][source]["path"], "folder" if source == "folder" else ".onnx file"
+    if path is None or not (Path(path).is_dir() if source == "folder" else Path(path).is_file()):
+        found = "null" if path is None else f"{path!r}, and there is no such {what}"
+        raise ConfigError(
+            f"soft_labels.source is {source!r}, but soft_labels.{source}.path is {found}; name the {what} "
+            "there"
+        )

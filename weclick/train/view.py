@@ -1,0 +1,85 @@
+"""What the terms of the loss can use of one micro-batch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from weclick.losses import mean_field
+from weclick.models.normalize import denormalize
+from weclick.train.data.batch import Batch
+
+
+class View:
+    """What the terms can use of one micro-batch.
+
+    Attributes:
+        logits: (S, K, h, w) float32 of all frames of the batch, targets first.
+        targets: (B, K, h, w) of the targets.
+        neighbours: (M, K, h, w) of the neighbours.
+        batch: that the logits belong to.
+        class_weights: (K,) factors of the classes in partial cross-entropy, or None.
+    """
+
+    def __init__(self, logits: Tensor, batch: Batch, class_weights: Tensor | None):
+        self.logits = logits.float().contiguous()  # otherwise each term would copy it out of channels_last
+        # Cut once: each cut adds up its own gradient, and another order of adding gives other bits.
+        self.targets, self.neighbours = self.logits[: batch.targets], self.logits[batch.targets :]
+        self.batch, self.class_weights = batch, class_weights
+        self._refined: dict[tuple[str, int], Tensor] = {}
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """(B, K, h, w) probabilities of the targets."""
+        return self.targets.softmax(1)
+
+    @property
+    def teacher(self) -> Tensor:
+        """(S, K, h, w) soft labels of all frames."""
+        assert self.batch.teacher is not None, "a term that needs soft labels got a batch without"
+        return self.batch.teacher
+
+    @cached_property
+    def cues(self) -> Tensor:
+        """(B, K, h, w) bool, the cells whose middle pixel has a label, by its class."""
+        labels, (h, w) = class_maps(self.batch), self.targets.shape[-2:]
+        rows, columns = _middles(labels.shape[-2], h), _middles(labels.shape[-1], w)
+        at = labels[:, rows][:, :, columns].long()
+        ids = torch.arange(self.targets.shape[1], device=at.device).view(1, -1, 1, 1)
+        return at[:, None] == ids
+
+    @cached_property
+    def present(self) -> Tensor:
+        """(B, K) bool, the classes that have a cue in the crop, and class 0."""
+        found = self.cues.flatten(2).any(2)
+        found[:, 0] = True
+        return found
+
+    def refined(self, preset: str, iterations: int) -> Tensor:
+        """(B, K, h, w) probabilities of the targets after a dense CRF on the logit grid, a constant."""
+        if (preset, iterations) not in self._refined:
+            size = self.targets.shape[-2:]
+            images = adaptive_avg_pool2d(self.batch.images[: self.batch.targets], (size[0], size[1]))
+            colours = denormalize(images).round().clamp(0, 255).byte().movedim(1, -1)
+            probs = self.probs.detach()
+            self._refined[preset, iterations] = torch.stack(
+                [
+                    mean_field(own, colour, preset, iterations=iterations)
+                    for own, colour in zip(probs, colours, strict=True)
+                ]
+            )
+        return self._refined[preset, iterations]
+
+
+def class_maps(batch: Batch) -> Tensor:
+    """(B, H, W) class ids of the targets."""
+    assert batch.labels is not None, "a term that learns from class maps got a batch without"
+    return batch.labels
+
+
+def _middles(pixels: int, cells: int) -> Tensor:
+    """The middle pixel of each cell along one side."""
+    return (torch.arange(cells) * pixels + pixels // 2) // cells
