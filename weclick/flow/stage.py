@@ -135,8 +135,8 @@ def _compute(
         def to_estimate() -> Iterator[Job]:
             """Jobs of which a pair is to be estimated. What older entries hold whole is written at once."""
             for job in jobs:
-                held = older.of(job.inputs, _has_all_values, siblings[job.clip.id])
-                job = replace(job, held=held)
+                others = [inputs for inputs in siblings[job.clip.id] if inputs is not job.inputs]
+                job = replace(job, held=older.of(job.inputs, _has_all_values, others))
                 bar.advance(len(job.held))
                 if job.fresh:
                     yield job
