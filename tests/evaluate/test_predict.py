@@ -9,12 +9,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from weclick.cli import app
+from weclick.common.errors import InputError
 from weclick.evaluate.apply import predict_files
 from weclick.evaluate.overlay import overlay_classes
 from weclick.manifest import Classes
 from weclick.manifest.images import read_ids, read_image
 from weclick.manifest.video import decode_video, video_info, video_writer
-from weclick.models import build_model
+from weclick.models import build_classifier, build_model
 from weclick.models.inference import fused_for_inference, predict
 from weclick.store.model_file import load_model, model_bytes
 
@@ -226,3 +227,13 @@ def test_frames_that_differ_only_in_suffix_keep_apart(tmp_path, checkpoint):
         Image.fromarray(images(1)[0]).save(tmp_path / "in" / name)
     run(tmp_path / "in", "--checkpoint", checkpoint, "--output", tmp_path / "out", "--save", "masks")
     assert sorted(path.name for path in (tmp_path / "out/masks").iterdir()) == ["a.jpg.png", "a.png.png"]
+
+
+def test_a_classifier_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    net = build_classifier("mobilenetv2_compact", 2)
+    path.write_bytes(model_bytes(net, Classes(("ground", "car"), ((0, 0, 0), (9, 9, 9)))))
+    Image.new("RGB", (32, 32)).save(tmp_path / "frame.png")
+    wanted = {"masks": True, "overlay": False, "opacity": 0.5, "device": "cpu"}
+    with pytest.raises(InputError, match=r"is a classifier, whose maps are no class maps; give the"):
+        predict_files(tmp_path / "frame.png", path, tmp_path / "out", **wanted)

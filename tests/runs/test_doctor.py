@@ -166,6 +166,19 @@ def test_a_backbone_of_timms_is_looked_at(folder, monkeypatch):
     assert "needs timm, but that is not installed; run `pip install 'weclick[timm]'`" in text
 
 
+def test_a_frozen_classifier_without_weights_is_a_warning(folder):
+    def warned(method, **classifier):
+        classifier = {"pretrained": None, **classifier}
+        _, found = ask({**folder[1], "method": method, "classifier": classifier})
+        return [text for level, what, text in found if what == "classifier.freeze"]
+
+    (told,) = warned("f2f")
+    assert told.startswith(
+        "is true, but classifier.pretrained is null: a head would learn on random features"
+    )
+    assert warned("f2f", freeze=False) == warned("weclick") == []
+
+
 def test_missing_weights_and_a_wrong_configuration_are_errors(folder):
     status, told = ask({**folder[1], "student": {"pretrained": "none.pth"}})
     assert (status, told[0][1:]) == (1, ("student.pretrained", "there is no file none.pth"))

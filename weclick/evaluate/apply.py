@@ -22,6 +22,7 @@ from weclick.evaluate.sources import Source, find_sources
 from weclick.manifest import Classes
 from weclick.manifest.images import read_image, shrink_image
 from weclick.manifest.video import decode_video, video_info, video_times, video_writer
+from weclick.models.build import CLASSIFIER
 from weclick.models.inference import fused_for_inference, predict
 from weclick.store.model_file import load_model
 
@@ -78,7 +79,8 @@ def predict_files(
     Raises:
         MissingFileError: there is no such source or checkpoint.
         InputError: a source has no frames or cannot be read, two would have results of one name, the file is
-            no checkpoint, the name of a file leads out of the folder, or a file there is not predict's own.
+            no checkpoint or that of a classifier, the name of a file leads out of the folder, or a file there
+            is not predict's own.
         DiskFullError: there is no room.
     """
     given = [source] if isinstance(source, Path) else list(source)
@@ -88,6 +90,11 @@ def predict_files(
     count = sum(video_info(each.path).frames if each.is_video else 1 for each in sources)
     _check_not_in_use(sources, places)
     model, card = load_model(checkpoint, device)
+    if card.options["architecture"] == CLASSIFIER:
+        raise InputError(
+            f"{checkpoint}: is a classifier, whose maps are no class maps; give the model.safetensors of a "
+            "teacher or student"
+        )
     model = fused_for_inference(model).to(memory_format=torch.channels_last)
     paint = _painter(card.classes, opacity)
     pixels, network_seconds, done = np.zeros(256), 0.0, 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from weclick.common.config import ConfigError
 from weclick.common.config_checks import check_masks, check_proxy_labels, check_serves
 from weclick.common.findings import Finding
-from weclick.common.sections import TIMM, Config, Role, TrainingSection
+from weclick.common.sections import TIMM, ClassifierSection, Config, Role, TrainingSection
 from weclick.common.stages import METHODS, ROLES, takes
 from weclick.common.words import count_bytes
 from weclick.runs.downloads import needed_downloads, offline_words
@@ -74,6 +74,8 @@ def check_config(config: Config) -> list[Finding]:
         if weights not in (None, "imagenet") and not Path(weights).is_file():
             todo = f"correct {role}.pretrained, or set it to imagenet or null"
             findings.append(Finding("error", f"{role}.pretrained", f"there is no file {weights}", todo))
+    if takes(config, "classifier"):
+        findings += _frozen(config["classifier"])
     flow = config["flow"]
     try:
         estimator_digest(flow["estimator"], **flow["options"])
@@ -101,6 +103,14 @@ def _timm(role: Role, options: TrainingSection) -> list[Finding]:
         todo = f"correct section {role}, or install what it needs"
         return [Finding("error", f"{role}.backbone", str(error), todo)]
     return []
+
+
+def _frozen(options: ClassifierSection) -> list[Finding]:
+    """A warning if nothing of a classifier's backbone was ever learned."""
+    if not options["freeze"] or options["pretrained"]:
+        return []
+    found = "is true, but classifier.pretrained is null: a head would learn on random features"
+    return [Finding("warning", "classifier.freeze", found, "set classifier.pretrained, or freeze: false")]
 
 
 def _downloads(config: Config) -> list[Finding]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.clicks import read_clicks
+from weclick.clicks.tags import read_tags
 from weclick.common.errors import InputError
 from weclick.common.stages import INDEXED, MODELS, Stage, taken_by, takes
 from weclick.manifest import Clip, Manifest, read_manifests
@@ -165,11 +166,9 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
 
 def _annotation(role: str, layout: Layout, split: str) -> dict[str, Any]:
     """What a network learns from, by its name in a recipe."""
-    if not ROLE_NEEDS[role].tags:
-        return {"clicks": read_clicks(layout.clicks(split))}
-    from weclick.clicks.tags import read_tags
-
-    return {"tags": read_tags(layout.tags(split))}
+    if ROLE_NEEDS[role].tags:
+        return {"tags": read_tags(layout.tags(split))}
+    return {"clicks": read_clicks(layout.clicks(split))}
 
 
 def answer(questions: Iterable[Question], store: Store) -> list[Answer]:
