@@ -23,10 +23,15 @@ def with_proxy_targets(manifest: Manifest, caches: Caches, *, among_targets: boo
     """
     clips = tuple(_with_targets(clip, caches, among_targets) for clip in manifest.clips)
     if not any(clip.targets for clip in clips):
-        where = "among the targets, which losses along the flow need" if among_targets else "at all"
+        found, todo = (
+            "",
+            "with proxy_labels.source f2f, lower proxy_labels.tau or set proxy_labels.filter: false",
+        )
+        if among_targets:
+            found, todo = " on a target, which losses along the flow need", "set mfd.weight: 0"
         raise InputError(
-            f"none of the {len(clips)} clips of split {manifest.split!r} has a proxy label {where}; lower "
-            "proxy_labels.tau or proxy_labels.frames, or set proxy_labels.filter: false"
+            f"none of the {len(clips)} clips of split {manifest.split!r} has a proxy label{found}; make "
+            f"labels of more frames, or {todo}"
         )
     return replace(manifest, clips=clips)
 
