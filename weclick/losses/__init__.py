@@ -6,12 +6,14 @@ from weclick.losses.cross_entropy import cross_entropy
 from weclick.losses.expand_loss import expand_loss
 from weclick.losses.gated_crf import GatedCRFKernel, gated_crf
 from weclick.losses.grow_cues import grow_cues
+from weclick.losses.heatmap_loss import heatmap_loss
 from weclick.losses.knowledge_distillation import knowledge_distillation
 from weclick.losses.mean_field import mean_field
 from weclick.losses.memory_flow import consistency_matrix, memory_flow_distillation
 from weclick.losses.multilabel_soft_margin import multilabel_soft_margin
 from weclick.losses.partial_cross_entropy import partial_cross_entropy
 from weclick.losses.seed_loss import seed_loss
+from weclick.losses.tag_loss import tag_loss
 
 __all__ = [
     "GatedCRFKernel",
@@ -22,10 +24,12 @@ __all__ = [
     "expand_loss",
     "gated_crf",
     "grow_cues",
+    "heatmap_loss",
     "knowledge_distillation",
     "mean_field",
     "memory_flow_distillation",
     "multilabel_soft_margin",
     "partial_cross_entropy",
     "seed_loss",
+    "tag_loss",
 ]
