@@ -24,8 +24,8 @@ def heatmap_loss(
 
         L = - 1/|T| sum_{k in T} 1/|B_k| sum_{u in B_k} log S_k(u)
 
-    with T the image's classes, S the softmax, and B_k the cells of class k's mask (Saleh et al. 2017). A class
-    whose mask is empty adds 0.
+    with T the image's classes, S the softmax, and B_k the cells of class k's mask (Saleh et al. 2017). A
+    class whose mask is empty adds 0.
 
     Args:
         logits: (B, K, h, w) floating point. Half precision is counted in single.
