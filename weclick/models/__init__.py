@@ -7,6 +7,7 @@ from weclick.models.deeplabv3plus import DeepLabV3Plus
 from weclick.models.network import SegmentationNetwork
 from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize
 from weclick.models.pspnet import PSPNet
+from weclick.models.two_stream import TwoStream
 
 __all__ = [
     "ARCHITECTURES",
@@ -17,6 +18,7 @@ __all__ = [
     "DeepLabV3Plus",
     "PSPNet",
     "SegmentationNetwork",
+    "TwoStream",
     "build_classifier",
     "build_model",
     "normalize",

@@ -26,6 +26,7 @@ class Backbone(nn.Module):
         channels: C3 of the deepest features.
         stride: of the deepest features, in input pixels.
         picked: which of the `levels` are the low, the middle and the deepest features.
+        looks_at_flow: it takes stacks of flow in the place of images, see `weclick.models.two_stream`.
     """
 
     low_channels: int
@@ -33,6 +34,7 @@ class Backbone(nn.Module):
     channels: int
     stride: int
     picked: tuple[int, int, int]
+    looks_at_flow = False
     _frozen = False
 
     def levels(self, images: Tensor) -> Iterator[Tensor]:
@@ -187,7 +189,8 @@ class EfficientNetLite0Backbone(Backbone):
 
     def levels(self, images: Tensor) -> Iterator[Tensor]:
         """See `Backbone`."""
-        features = relu6(self.bn1(self.conv_stem(to_own_input(images))))
+        own = images if self.looks_at_flow else to_own_input(images)
+        features = relu6(self.bn1(self.conv_stem(own)))
         for first, end in pairwise((0, *self.LEVEL_ENDS[:-1])):
             yield (features := self.blocks[first:end](features))
         features = self.blocks[self.LEVEL_ENDS[-2] :](features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -11,15 +11,22 @@ from typing import Any, Literal
 from weclick.models.backbones import BACKBONES, Backbone
 from weclick.models.classifier import Classifier
 from weclick.models.deeplabv3plus import DeepLabV3Plus
-from weclick.models.layers import fcn_head
+from weclick.models.layers import check_name, fcn_head
 from weclick.models.network import SegmentationNetwork
 from weclick.models.pspnet import PSPNet
+from weclick.models.two_stream import TwoStream, look_at_flow
 from weclick.models.weights import imagenet_weights, load_backbone_weights
 
 ARCHITECTURES: dict[str, type[DeepLabV3Plus] | type[PSPNet]] = {
     "deeplabv3plus": DeepLabV3Plus,
     "pspnet": PSPNet,
 }
+
+TWO_STREAM = "two_stream"
+"""The architecture that looks at flow beside the image."""
+
+FLOW_DEFAULTS = {"stack_length": 10, "fusion": "early", "late_fusion": "sum"}
+"""Arguments of `build_model` that are of this architecture alone."""
 
 CLASSIFIER = "classifier"
 """The architecture of a classifier, in its options."""
@@ -44,41 +51,54 @@ def build_model(
     output_stride: int | None = None,
     auxiliary_head: bool = False,
     dropout: bool | float | None = True,
-) -> DeepLabV3Plus | PSPNet:
+    stack_length: int = 10,
+    fusion: Literal["early", "late"] = "early",
+    late_fusion: Literal["sum", "concat_conv"] = "sum",
+) -> SegmentationNetwork:
     """Builds a network: (B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/stride), ceil(W/stride)).
 
     The network has `.stride` (pixels per logit), `.num_classes`, `.backbone` and `.options`. The options are
-    all arguments but `pretrained`: `build_model(**model.options)` builds the same structure again.
+    all arguments that matter to it but `pretrained`: `build_model(**model.options)` builds the same structure
+    again. A two_stream network takes a stack of flow (B, 2L, H, W) beside the image, see `TwoStream`.
 
     Args:
-        architecture: one of `ARCHITECTURES`.
-        backbone: one of `BACKBONES`, or timm/<name> for one of timm's, an extra.
+        architecture: one of `ARCHITECTURES`, or two_stream (Saleh et al. 2017).
+        backbone: one of `BACKBONES`, or timm/<name> for one of timm's, an extra. A two_stream network has two
+            of the former, which begin with the same weights.
         num_classes: K.
         pretrained: backbone weights: None (random), "imagenet" (torchvision's or timm's, downloaded once), or
             a .safetensors or .pth file with the key names of these. The head starts at random (Xavier).
-        channels: width of the head; 256 is the published size.
+        channels: width of the head; 256 is the published size of the first two architectures.
         batch_norm: frozen keeps the backbone's statistics and affine weights, in training too. sync acts as
             train here, and asks the trainer to take statistics over all GPUs.
         head_norm: of the head; group norm looks at one image alone, so it suits small batches of clicks.
-        output_stride: of the deepest features, px; None: 16 for DeepLabV3+, 8 for PSPNet (MobileNetV2 16).
+        output_stride: of the deepest features, px; None: 16 for DeepLabV3+, 8 for PSPNet (MobileNetV2 16) and
+            two_stream.
         auxiliary_head: whether to add an FCN head on the middle features, used in training mode alone.
         dropout: of the head while training. True or None: at the published rates (0.5 after ASPP and the
-            first decoder layer, 0.1 before every classifier). A number from 0 to below 1: at that rate in
-            all these places. False: none.
+            first decoder layer, 0.1 before every classifier; 0.5 in the heads of two_stream). A number from
+            0 to below 1: at that rate in all these places. False: none.
+        stack_length, fusion, late_fusion: of two_stream alone, see `TwoStream`.
 
     Raises:
-        ValueError: for an unknown name, or weights that do not fit.
+        ValueError: for an unknown name, weights that do not fit, or what this architecture cannot use.
         MissingPackageError: timm is not installed.
     """
-    _check_name("architecture", architecture, ARCHITECTURES)
+    check_name("architecture", architecture, [*ARCHITECTURES, TWO_STREAM])
+    flow = {"stack_length": stack_length, "fusion": fusion, "late_fusion": late_fusion}
+    _check_flow(architecture, backbone, flow)
     if output_stride is None:
-        output_stride = 8 if architecture == "pspnet" and backbone.startswith("resnet") else 16
+        output_stride = _usual_stride(architecture, backbone)
     features = _build_backbone(backbone, output_stride, pretrained)
     features.set_batch_norm(batch_norm)
-
-    model = ARCHITECTURES[architecture](
-        features, num_classes, channels=channels, norm=head_norm, dropout=dropout
-    )
+    head: dict[str, Any] = {"channels": channels, "norm": head_norm, "dropout": dropout}
+    model: SegmentationNetwork
+    if architecture == TWO_STREAM:
+        motion = look_at_flow(_build_backbone(backbone, output_stride, pretrained), stack_length)
+        motion.set_batch_norm(batch_norm)
+        model = TwoStream(features, motion, num_classes, **head, **flow)
+    else:
+        model = ARCHITECTURES[architecture](features, num_classes, **head)
     if auxiliary_head:  # made last: the other layers then draw the same weights as without it
         model.auxiliary = fcn_head(features.middle_channels, num_classes, norm=head_norm, dropout=dropout)
     model.options = {
@@ -91,6 +111,7 @@ def build_model(
         "output_stride": output_stride,
         "auxiliary_head": auxiliary_head,
         "dropout": _dropout_option(dropout),
+        **(flow if architecture == TWO_STREAM else {}),
     }
     return model
 
@@ -170,11 +191,32 @@ def imagenet_source(backbone: str) -> tuple[str, Path | None]:
 def _build_backbone(name: str, output_stride: int, pretrained: str | Path | None) -> Backbone:
     if name.startswith(TIMM):
         return _timm_backbones(name).timm_backbone(name.removeprefix(TIMM), output_stride, pretrained)
-    _check_name("backbone", name, [*BACKBONES, f"{TIMM}<name>"])
+    check_name("backbone", name, [*BACKBONES, f"{TIMM}<name>"])
     features = BACKBONES[name](output_stride)
     if pretrained is not None:
         load_backbone_weights(features, name, pretrained)
     return features
+
+
+def _usual_stride(architecture: str, backbone: str) -> int:
+    fine = architecture == TWO_STREAM or (architecture == "pspnet" and backbone.startswith("resnet"))
+    return 8 if fine else 16
+
+
+def _check_flow(architecture: str, backbone: str, flow: Mapping[str, Any]) -> None:
+    """Raises ValueError if another network is to look at flow, or one of timm's backbones."""
+    if architecture != TWO_STREAM:
+        for name, value in flow.items():
+            if value != FLOW_DEFAULTS[name]:
+                raise ValueError(
+                    f"{name} is {value!r}, but {architecture} looks at images alone; leave it out, or take "
+                    f"the architecture {TWO_STREAM}"
+                )
+    elif backbone.startswith(TIMM):
+        raise ValueError(
+            f"backbone is {backbone!r}, but timm's bring images to an input of their own, so {TWO_STREAM} "
+            f"cannot let them look at flow; take one of {', '.join(BACKBONES)}"
+        )
 
 
 def _timm_backbones(backbone: str) -> ModuleType:
@@ -194,8 +236,3 @@ def _dropout_option(dropout: bool | float | None) -> bool | float:
     if dropout is None:
         return True
     return dropout if isinstance(dropout, bool) else float(dropout)
-
-
-def _check_name(what: str, name: str, known: Collection[str]) -> None:
-    if name not in known:
-        raise ValueError(f"{what} is {name!r}, expected one of {', '.join(known)}")

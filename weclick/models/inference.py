@@ -53,10 +53,16 @@ def fused_for_inference(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _tried(model: nn.Module) -> Tensor:
-    """A network's logits of one small image that is the same every time, and draws no random number."""
-    like = next(model.parameters())
-    image = torch.arange(3 * 64 * 64, dtype=torch.float64).sin().view(1, 3, 64, 64)
-    return model(image.to(like.device, like.dtype))
+    """A network's logits of one small input that is the same every time, and draws no random number."""
+    like, length = next(model.parameters()), stack_length(model)
+    channels = [3, 2 * length] if length else [3]
+    waves = [torch.arange(n * 64 * 64, dtype=torch.float64).sin().view(1, n, 64, 64) for n in channels]
+    return model(*(wave.to(like.device, like.dtype) for wave in waves))
+
+
+def stack_length(model: nn.Module) -> int:
+    """Flows that a network looks at beside an image; 0: none."""
+    return getattr(model, "stack_length", 0)
 
 
 @torch.inference_mode()
@@ -81,6 +87,7 @@ def predict(
     device: torch.device | str = "cpu",
     *,
     size: tuple[int, int] | None = None,
+    stack: Tensor | None = None,
 ) -> Tensor:
     """Class ids of one frame, at its full size or at `size`.
 
@@ -88,11 +95,20 @@ def predict(
         model: in eval mode, on `device`.
         image: (H, W, 3) uint8 RGB.
         size: (H, W) px of the answer; None takes the image's.
+        stack: (2L, H, W) on any device, the flows around the frame, for a network that looks at them.
 
     Returns:
         (H, W) uint8 on `device`: the arg-max of the logits upsampled bilinearly.
+
+    Raises:
+        ValueError: the stack is missing, of another shape, or given to a network that looks at no flow.
     """
+    if stack is not None and not stack_length(model):
+        raise ValueError("stack is given, but this network looks at images alone; leave it out")
     rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
-    logits = model(normalize(rgb.float())).float()
+    inputs = [normalize(rgb.float())]
+    if stack is not None:
+        inputs.append(stack[None].to(inputs[0]))
+    logits = model(*inputs).float()
     size = size or image.shape[:2]
     return interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)[0].byte()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import nn
 
 HEAD_NORMS = ("batch", "group")
@@ -24,8 +26,7 @@ def conv_norm_relu(
 
 def make_norm(norm: str, channels: int) -> nn.Module:
     """Batch norm, or group norm (Wu and He 2018) in groups of eight channels (one group if 8 do not fit)."""
-    if norm not in HEAD_NORMS:
-        raise ValueError(f"head_norm is {norm!r}, expected one of {', '.join(HEAD_NORMS)}")
+    check_name("head_norm", norm, HEAD_NORMS)
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(1 if channels % 8 else channels // 8, channels)
@@ -70,3 +71,9 @@ def init_xavier(*modules: nn.Module) -> None:
                 nn.init.xavier_normal_(part.weight)
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)
+
+
+def check_name(what: str, name: str, known: Collection[str]) -> None:
+    """Raises ValueError unless a name is one of those that are known."""
+    if name not in known:
+        raise ValueError(f"{what} is {name!r}, expected one of {', '.join(known)}")

@@ -18,12 +18,14 @@ class SegmentationNetwork(nn.Module):
         stride: input pixels per logit.
         num_classes: K.
         inputs: the fields of a batch that `forward` takes, in order. A training asks for them by name.
+        stack_length: L of the flows that it looks at beside an image; 0: it looks at images alone.
         options: arguments of `rebuild` that build the same structure again.
         auxiliary: on the middle features, (B, C, h, w) -> (B, K, h, w); or None.
     """
 
     stride: int
     inputs: tuple[str, ...] = ("images",)
+    stack_length: int = 0
 
     def __init__(self, backbone: Backbone, num_classes: int):
         super().__init__()
@@ -43,7 +45,9 @@ class SegmentationNetwork(nn.Module):
         the grid of the middle features.
         """
         low, middle, deep = self.backbone(images)
-        logits = self.head(low, deep)
+        return self._with_auxiliary(self.head(low, deep), middle)
+
+    def _with_auxiliary(self, logits: Tensor, middle: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.auxiliary is None or not self.training:
             return logits
         return logits, self.auxiliary(middle)
