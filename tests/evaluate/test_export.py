@@ -70,6 +70,36 @@ def test_students_give_the_same_logits_as_onnx(tmp_path, architecture, backbone)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("form", ["torch", "onnx"])
+def test_a_network_that_looks_at_flow_takes_two_inputs(tmp_path, form):
+    torch.manual_seed(1)
+    path = tmp_path / "model.safetensors"
+    options = {"channels": 16, "stack_length": 2, "late_fusion": "concat_conv"}
+    model = build_model("two_stream", "mobilenetv2_compact", 3, **options)
+    path.write_bytes(model_bytes(model, CLASSES))
+    if form == "onnx":
+        pytest.importorskip("onnxscript", reason="ONNX needs the extra [export]")
+    (done,) = export_model(path, tmp_path / "out", formats=(form,))  # compared at sizes odd and even
+    assert done.relative <= 1e-4
+    rng, size = np.random.default_rng(0), (2, 61, 83)
+    rgb, stack = (rng.uniform(0, 1, (size[0], n, *size[1:])).astype(np.float32) for n in (3, 4))
+    with torch.inference_mode():
+        expected = FromPixels(load_model(path)[0])(torch.from_numpy(rgb), torch.from_numpy(stack)).numpy()
+    if form == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession(done.path, providers=["CPUExecutionProvider"])
+        (logits,) = session.run(["logits"], {"rgb": rgb, "stack": stack})
+        told = json.loads(session.get_modelmeta().custom_metadata_map["weclick"])
+    else:
+        extra = {"weclick.json": ""}
+        module = torch.export.load(done.path, extra_files=extra).module()
+        logits = module(torch.from_numpy(rgb), torch.from_numpy(stack)).detach().numpy()
+        told = json.loads(extra["weclick.json"])
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    assert told["input"]["shape"] == ["batch", 3, "height", "width"]
+    assert told["stack"]["shape"] == ["batch", 4, "height", "width"]
+
+
 @pytest.mark.parametrize("backbone", ["mobilenetv2_compact", "resnet18"])
 def test_a_torch_program_of_a_pspnet_has_a_fixed_size(tmp_path, backbone):
     path = write_checkpoint(tmp_path, "pspnet", backbone)

@@ -1,4 +1,4 @@
-"""Networks of two streams: the published sizes and names, what flow they look at, and how the streams meet."""
+"""Networks of two streams: published sizes and names, how they look at flow, and how the streams meet."""
 
 from itertools import product
 

@@ -3,7 +3,8 @@
 Both take plain images and give logits at the image's own size, so their arg-max is what
 `weclick.models.inference.predict` gives: rgb float32 (B, 3, H, W), RGB 0..255 -> logits float32 (B, K, H, W).
 Normalisation and upsampling are part of the graph, and batch norm is folded into the convolutions. The batch
-size is free; height and width are free where that is exact.
+size is free; height and width are free where that is exact. A network that looks at flow takes a second
+input: stack float32 (B, 2L, H, W), as its training gave it.
 """
 
 from __future__ import annotations
@@ -12,22 +13,21 @@ import importlib
 import importlib.util
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from weclick.common.errors import InputError
 from weclick.common.files import written_whole
-from weclick.manifest.images import read_image
+from weclick.evaluate.export_inputs import SMALLEST_PX, Inputs, check_inputs, describe_inputs
 from weclick.models import normalize
-from weclick.models.inference import fused_for_inference
+from weclick.models.inference import fused_for_inference, stack_length
 from weclick.store.model_file import ModelCard, load_model
 
 TOLERANCE = 1e-4
@@ -37,9 +37,9 @@ CARD = "weclick.json"
 """Name of the card inside a .pt2 file; in ONNX it is the metadata `weclick`."""
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-SMALLEST_PX = 32
 
-Run = Callable[[np.ndarray], np.ndarray]
+Run = Callable[..., np.ndarray]
+"""The inputs of a network, in order -> its logits."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ class FromPixels(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, rgb: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 RGB 0..255 -> logits (B, K, H, W)."""
-        logits = self.model(normalize(rgb))
+    def forward(self, rgb: Tensor, stack: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) float32 RGB 0..255, and (B, 2L, H, W) float32 if L > 0 -> logits (B, K, H, W)."""
+        images = normalize(rgb)
+        logits = self.model(images) if stack is None else self.model(images, stack)
         return interpolate(logits, size=rgb.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -96,28 +97,22 @@ def export_model(
         _check_onnx_is_there()
     model, card = load_model(checkpoint)
     _check_size(card, size)
-    network, images = FromPixels(model).eval(), list(_check_images(check, size))
+    network, batches = FromPixels(model).eval(), list(check_inputs(check, size, stack_length(model)))
     program = _traced(FromPixels(fused_for_inference(model)).eval(), card, size)
     told = describe(card, size)
     return [
-        _write(name, folder / f"model{SUFFIXES[name]}", network, program, told, images) for name in formats
+        _write(name, folder / f"model{SUFFIXES[name]}", network, program, told, batches) for name in formats
     ]
 
 
 def describe(card: ModelCard, size: tuple[int, int] | None) -> dict[str, Any]:
     """The description inside an exported file: classes, palette, input, output, and the model card."""
     height, width = size or ("height", "width")
+    length = card.options.get("stack_length", 0)
     return {
         "classes": list(card.classes.names),
         "palette": [list(color) for color in card.classes.palette],
-        "input": {
-            "name": "rgb",
-            "shape": ["batch", 3, height, width],
-            "dtype": "float32",
-            "range": [0, 255],
-            "channels": "RGB",
-            "smallest_px": SMALLEST_PX,
-        },
+        **describe_inputs(size, length),
         "output": {
             "name": "logits",
             "shape": ["batch", len(card.classes.names), height, width],
@@ -129,7 +124,7 @@ def describe(card: ModelCard, size: tuple[int, int] | None) -> dict[str, Any]:
 
 
 def _traced(
-    network: nn.Module, card: ModelCard, size: tuple[int, int] | None
+    network: FromPixels, card: ModelCard, size: tuple[int, int] | None
 ) -> torch.export.ExportedProgram:
     try:
         return _trace(network, size)
@@ -142,14 +137,16 @@ def _traced(
         ) from error
 
 
-def _trace(network: nn.Module, size: tuple[int, int] | None) -> torch.export.ExportedProgram:
+def _trace(network: FromPixels, size: tuple[int, int] | None) -> torch.export.ExportedProgram:
     height, width = size or (97, 129)
     free: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=4096)}
     if size is None:
         free[2] = torch.export.Dim("height", min=SMALLEST_PX, max=16384)
         free[3] = torch.export.Dim("width", min=SMALLEST_PX, max=16384)
+    length = stack_length(network.model)
+    inputs = tuple(torch.zeros(2, channels, height, width) for channels in (3, 2 * length) if channels)
     with torch.no_grad():
-        return torch.export.export(network, (torch.zeros(2, 3, height, width),), dynamic_shapes=(free,))
+        return torch.export.export(network, inputs, dynamic_shapes=(free,) * len(inputs))
 
 
 def _write(
@@ -158,13 +155,13 @@ def _write(
     network: nn.Module,
     program: torch.export.ExportedProgram,
     told: Mapping[str, Any],
-    images: list[np.ndarray],
+    batches: list[Inputs],
 ) -> Exported:
     save, load = {"onnx": (_save_onnx, _load_onnx), "torch": (_save_torch, _load_torch)}[name]
     with written_whole(path) as file:
         hidden = Path(file.name)
         save(program, json.dumps(told), hidden)
-        difference, scale = _largest_difference(network, load(hidden), images)
+        difference, scale = _largest_difference(network, load(hidden), batches)
         relative = difference / scale
         if not relative <= TOLERANCE:
             raise InputError(
@@ -178,8 +175,9 @@ def _write(
 def _save_onnx(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they concern the exporter's own parts, which no user can mend
+        names = list(program.graph_signature.user_inputs)
         converted = torch.onnx.export(
-            program, dynamo=True, verbose=False, input_names=["rgb"], output_names=["logits"]
+            program, dynamo=True, verbose=False, input_names=names, output_names=["logits"]
         )
     assert converted is not None
     converted.model.metadata_props["weclick"] = told
@@ -189,7 +187,8 @@ def _save_onnx(program: torch.export.ExportedProgram, told: str, path: Path) -> 
 def _load_onnx(path: Path) -> Run:
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda rgb: session.run(["logits"], {"rgb": rgb})[0]
+    names = [each.name for each in session.get_inputs()]
+    return lambda *inputs: session.run(["logits"], dict(zip(names, inputs, strict=True)))[0]
 
 
 def _save_torch(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
@@ -200,40 +199,18 @@ def _save_torch(program: torch.export.ExportedProgram, told: str, path: Path) ->
 def _load_torch(path: Path) -> Run:
     with path.open("rb") as file:
         module = torch.export.load(file).module()
-    return lambda rgb: module(torch.from_numpy(rgb)).numpy()
+    return lambda *inputs: module(*map(torch.from_numpy, inputs)).numpy()
 
 
 @torch.no_grad()
-def _largest_difference(network: nn.Module, run: Run, images: list[np.ndarray]) -> tuple[float, float]:
-    """Largest absolute difference of logits over all images, and the largest absolute logit."""
+def _largest_difference(network: nn.Module, run: Run, batches: list[Inputs]) -> tuple[float, float]:
+    """Largest absolute difference of logits over all batches, and the largest absolute logit."""
     difference = scale = 0.0
-    for rgb in images:
-        own = network(torch.from_numpy(rgb)).numpy()
-        difference = max(difference, float(np.abs(run(rgb) - own).max()))
+    for inputs in batches:
+        own = network(*map(torch.from_numpy, inputs)).numpy()
+        difference = max(difference, float(np.abs(run(*inputs) - own).max()))
         scale = max(scale, float(np.abs(own).max()))
     return difference, scale
-
-
-def _check_images(check: Path | None, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
-    """Batches (B, 3, H, W) float32 to compare on: the image, it and its mirror, and a crop of odd size."""
-    if check is None:
-        height, width = size or (120, 161)
-        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    else:
-        image = read_image(check)
-    if size is not None:
-        image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
-    elif min(image.shape[:2]) < SMALLEST_PX:
-        raise InputError(
-            f"{check}: is {image.shape[0]}x{image.shape[1]} px (HxW), but the network takes at least "
-            f"{SMALLEST_PX} px; give a larger image to --check"
-        )
-    rgb = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
-    yield rgb
-    yield np.concatenate([rgb, rgb[..., ::-1]])
-    if size is None:
-        height, width = (max(SMALLEST_PX + 1, length * 2 // 3 | 1) for length in image.shape[:2])
-        yield np.ascontiguousarray(rgb[..., :height, :width])
 
 
 def _check_size(card: ModelCard, size: tuple[int, int] | None) -> None:
