@@ -91,9 +91,7 @@ class TwoStream(SegmentationNetwork):
         return self._with_auxiliary(self.merge(torch.cat([appearance, second], 1)), middle)
 
     def _check_stack(self, images: Tensor, stack: Tensor | None) -> None:
-        batch, _, height, width = (
-            images.shape
-        )  # not len(), which an exported graph of free size cannot follow
+        batch, _, height, width = images.shape  # len() would fix the batch size of an exported graph
         expected = (batch, 2 * self.stack_length, height, width)
         if stack is None or tuple(stack.shape) != expected:
             found = "missing" if stack is None else f"of shape {tuple(stack.shape)}"
