@@ -85,7 +85,7 @@ def build_model(
         MissingPackageError: timm is not installed.
     """
     check_name("architecture", architecture, [*ARCHITECTURES, TWO_STREAM])
-    flow = {"stack_length": stack_length, "fusion": fusion, "late_fusion": late_fusion}
+    flow: dict[str, Any] = {"stack_length": stack_length, "fusion": fusion, "late_fusion": late_fusion}
     _check_flow(architecture, backbone, flow)
     if output_stride is None:
         output_stride = _usual_stride(architecture, backbone)
