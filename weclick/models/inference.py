@@ -75,6 +75,29 @@ def class_scores(model: nn.Module, image: np.ndarray, device: torch.device | str
 
 
 @torch.inference_mode()
+def class_logits(
+    model: nn.Module,
+    image: np.ndarray,
+    device: torch.device | str = "cpu",
+    *,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """The logits of one frame, upsampled bilinearly to its full size or to `size`.
+
+    Args:
+        model: in eval mode, on `device`.
+        image: (H, W, 3) uint8 RGB.
+        size: (H, W) px of the answer; None takes the image's.
+
+    Returns:
+        (K, H, W) float32 on `device`.
+    """
+    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
+    logits = model(normalize(rgb.float())).float()
+    size = size or image.shape[:2]
+    return interpolate(logits, size=size, mode="bilinear", align_corners=False)[0]
+
+
 def predict(
     model: nn.Module,
     image: np.ndarray,
@@ -90,9 +113,11 @@ def predict(
         size: (H, W) px of the answer; None takes the image's.
 
     Returns:
-        (H, W) uint8 on `device`: the arg-max of the logits upsampled bilinearly.
+        (H, W) uint8 on `device`: the arg-max of `class_logits`.
     """
-    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
-    logits = model(normalize(rgb.float())).float()
-    size = size or image.shape[:2]
-    return interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)[0].byte()
+    return class_of(class_logits(model, image, device, size=size))
+
+
+def class_of(logits: Tensor) -> Tensor:
+    """The class ids (H, W) uint8 of logits (K, H, W)."""
+    return logits.argmax(0).byte()
