@@ -1,8 +1,8 @@
 """A dense CRF as post-processing: class maps whose borders follow the colours of the image, at its full size.
 
 The mean field is that of `weclick.losses.mean_field`, with the same presets. Here pydensecrf2 filters in a
-permutohedral lattice, which approximates the sums over all pairs of pixels. So it takes a second where the
-exact sums would take hours.
+permutohedral lattice, which approximates the sums over all pairs of pixels. So its time grows with the number
+of pixels, and not with the square of it.
 """
 
 from __future__ import annotations
