@@ -22,7 +22,7 @@ def crf_fault(asked: str) -> str:
         found = "is not installed" if absent else f"cannot be loaded ({error})"
         return (
             f"{asked}, which needs pydensecrf2, but that {found}; run `pip install 'weclick[crf]'` on a "
-            "machine with a C++ compiler, which builds it in a few minutes, or ask for no CRF"
+            "machine with a C++ compiler, which builds it in a few minutes, or do without a CRF"
         )
     return ""
 

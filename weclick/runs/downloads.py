@@ -42,9 +42,13 @@ def needed_downloads(config: Config) -> list[Download]:
 
 def missing_packages(config: Config) -> list[str]:
     """A sentence for each network, and for the CRF, that needs a package which is not installed."""
+    return [*_missing_timm(config), *filter(None, [evaluation_fault(config)])]
+
+
+def evaluation_fault(config: Config) -> str:
+    """Why a run's class maps cannot be post-processed as it asks; empty if they can."""
     crf = config["evaluate"]["crf"]
-    fault = crf_fault(f"evaluate.crf is {crf}") if crf and takes(config, "evaluate") else ""
-    return [*_missing_timm(config), *([fault] if fault else [])]
+    return crf_fault(f"evaluate.crf is {crf}") if crf and takes(config, "evaluate") else ""
 
 
 def _missing_timm(config: Config) -> list[str]:
