@@ -123,7 +123,7 @@ def test_conda_and_pip_install_the_same(repository, project):
 
 
 def test_extras_are_there(project):
-    extras = {"gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2"}
+    extras = {"gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2", "crf"}
     assert set(project["optional-dependencies"]) == extras | {"test", "dev"}
     assert project["optional-dependencies"]["gpu"][0].startswith("cupy-cuda13x")
 

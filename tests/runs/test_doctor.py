@@ -166,6 +166,15 @@ def test_a_backbone_of_timms_is_looked_at(folder, monkeypatch):
     assert "needs timm, but that is not installed; run `pip install 'weclick[timm]'`" in text
 
 
+def test_a_crf_needs_its_package(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    _, found = ask({**folder[1], "evaluate": {"crf": "irn"}})
+    ((what, text),) = [(what, text) for level, what, text in found if level == "error"]
+    assert what == "evaluate.crf"
+    assert "evaluate.crf is irn, which needs pydensecrf2, but that is not installed" in text
+
+
 def test_a_frozen_classifier_without_weights_is_a_warning(folder):
     def warned(method, **classifier):
         classifier = {"pretrained": None, **classifier}

@@ -90,6 +90,15 @@ def test_timms_weights_have_no_place_but_an_address(hub, monkeypatch):
     assert "teacher.backbone is timm/tf_efficientnet_lite0, which needs timm" in text
 
 
+def test_the_crf_needs_its_package(monkeypatch):
+    wanted = config(evaluate={"crf": "irn"})
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    (text,) = missing_packages(wanted)
+    assert "evaluate.crf is irn, which needs pydensecrf2, but that is not installed" in text
+    assert missing_packages(config()) == []
+
+
 def test_a_server_that_answers_is_no_fault(monkeypatch, tmp_path):
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):

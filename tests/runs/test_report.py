@@ -56,6 +56,20 @@ def test_scores_are_told(page):
     assert "nan" not in page.lower()
 
 
+def test_scores_after_the_crf_are_told(run):
+    assert "dense CRF" not in run.page()
+    known = dict.fromkeys(("miou", "mean_accuracy", "pixel_accuracy"), 0.6234)
+    crf = {"preset": "irn", "iterations": 10, "seconds_per_frame": 1.1416, **known, "per_class_iou": {}}
+    run.edit("evaluation/metrics.json", crf=crf)
+    page = run.page()
+    assert "after a dense CRF 62.3" in page
+    row = re.search(r"After a dense CRF</th>(.*?)</tr>", page, re.S)
+    assert "mIoU 62.3 % (irn, 1.14 s a frame)" in row[1]
+    run.edit("evaluation/metrics.json", crf={**crf, "miou": "high"})
+    with pytest.raises(InputError, match=r"metrics.json"):
+        run.page()
+
+
 def test_scores_on_target_frames_are_told_and_what_they_say_of_the_teacher(run):
     path = run.folder / "evaluation" / "metrics.json"
     evaluation = json.loads(path.read_text(encoding="utf-8"))

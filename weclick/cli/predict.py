@@ -20,6 +20,16 @@ class Save(StrEnum):
     BOTH = "both"
 
 
+class CRF(StrEnum):
+    """Dense CRFs that post-process class maps: the presets of `weclick.losses.mean_field`."""
+
+    KRAHENBUHL_CODE = "krahenbuhl_code"
+    NIPS2011_TEXT = "nips2011_text"
+    DEEPLAB_V1 = "deeplab_v1"
+    SEC = "sec"
+    IRN = "irn"
+
+
 @app.command()
 def predict(
     source: Annotated[
@@ -34,6 +44,10 @@ def predict(
     opacity: Annotated[
         float, typer.Option("--alpha", min=0, max=1, help="Opacity of the colours over the frames.")
     ] = 0.5,
+    crf: Annotated[
+        CRF | None,
+        typer.Option(help="Let borders follow the frame's colours by a dense CRF; needs the extra [crf]."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Segment images, videos and folders of them with a trained network.
@@ -61,6 +75,7 @@ def predict(
         overlay=save != Save.MASKS,
         opacity=opacity,
         device=chosen,
+        crf=crf,
     )
     table = Table("class", "of all pixels", box=None)
     for name, color, share in zip(done.classes.names, done.classes.palette, done.share, strict=True):

@@ -329,6 +329,7 @@ def evaluate(
             examples=chosen["evaluate"]["examples"],
             write_predictions=chosen["evaluate"]["write_predictions"],
             targets=read_targets(target_manifest, clicks) if target_manifest else None,
+            crf=chosen["evaluate"]["crf"],
         )
 
 

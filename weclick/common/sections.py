@@ -396,6 +396,7 @@ class EvaluateSection(TypedDict):
     max_gap_frames: int
     examples: int
     write_predictions: bool
+    crf: CRFPreset | None
 
 
 class ReportSection(TypedDict):

@@ -16,6 +16,8 @@ from weclick.common.errors import InputError, room_to_write
 from weclick.common.files import file_inside
 from weclick.common.progress import progress_bar
 from weclick.common.short_names import short_path
+from weclick.evaluate.crf_package import require_crf
+from weclick.evaluate.dense_crf import refined_classes
 from weclick.evaluate.overlay import overlay_classes
 from weclick.evaluate.own_files import MADE_BY, is_own, save_class_map, save_overlay
 from weclick.evaluate.sources import Source, find_sources
@@ -23,7 +25,7 @@ from weclick.manifest import Classes
 from weclick.manifest.images import read_image, shrink_image
 from weclick.manifest.video import decode_video, video_info, video_times, video_writer
 from weclick.models.build import CLASSIFIER
-from weclick.models.inference import fused_for_inference, predict
+from weclick.models.inference import class_logits, class_of, fused_for_inference
 from weclick.store.model_file import load_model
 
 MASKS, OVERLAY = "masks", "overlay"
@@ -61,6 +63,7 @@ def predict_files(
     overlay: bool,
     opacity: float,
     device: str,
+    crf: str | None = None,
 ) -> Predicted:
     """Predict every frame of one or several sources, one at a time, and write what is asked for.
 
@@ -75,14 +78,17 @@ def predict_files(
         overlay: write frames with the classes' colours over them and lines between the classes.
         opacity: of the colours, 0..1.
         device: cpu or cuda.
+        crf: a preset of `weclick.losses.mean_field`; post-process the class maps by this dense CRF.
 
     Raises:
         MissingFileError: there is no such source or checkpoint.
         InputError: a source has no frames or cannot be read, two would have results of one name, the file is
-            no checkpoint or that of a classifier, the name of a file leads out of the folder, or a file there
-            is not predict's own.
+            no checkpoint or that of a classifier, the name of a file leads out of the folder, a file there
+            is not predict's own, or the CRF's package is missing.
         DiskFullError: there is no room.
     """
+    if crf:
+        require_crf(f"--crf is {crf}")
     given = [source] if isinstance(source, Path) else list(source)
     places = [folder / MASKS] * masks + [folder / OVERLAY] * overlay
     both = (folder / MASKS, folder / OVERLAY)
@@ -111,8 +117,11 @@ def predict_files(
                 for name, image in _frames(each):
                     began_network = time.perf_counter()
                     small = shrink_image(image, card.shrink)  # the network learned from frames of this size
-                    class_ids = predict(model, small, device, size=image.shape[:2]).cpu().numpy()
+                    logits = class_logits(model, small, device, size=image.shape[:2])
+                    class_ids = class_of(logits).cpu().numpy()
                     network_seconds += time.perf_counter() - began_network
+                    if crf:
+                        class_ids = refined_classes(logits, image, crf)
                     for write in writers:
                         write(name, image, class_ids)
                     pixels += np.bincount(class_ids.ravel(), minlength=256)

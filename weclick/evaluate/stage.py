@@ -24,6 +24,8 @@ from weclick.common.stages import SCORES
 from weclick.common.strict_json import strict_json
 from weclick.evaluate.agreement import Agreement
 from weclick.evaluate.consistency import add_consistency
+from weclick.evaluate.crf_package import require_crf
+from weclick.evaluate.dense_crf import RefinedScores
 from weclick.evaluate.held_out import ClickTally, held_out_clicks
 from weclick.evaluate.own_files import save_class_map
 from weclick.evaluate.scored import (
@@ -39,7 +41,7 @@ from weclick.evaluate.targets import Targets, score_targets
 from weclick.manifest import Manifest
 from weclick.manifest.read import read_clip, read_label
 from weclick.metrics import ConfusionMatrix
-from weclick.models.inference import fused_for_inference, predict
+from weclick.models.inference import class_logits, class_of, fused_for_inference
 from weclick.store import Store
 from weclick.store.model_file import load_model
 
@@ -55,6 +57,7 @@ def evaluate_models(
     examples: int,
     write_predictions: bool,
     targets: Targets | None = None,
+    crf: str | None = None,
 ) -> None:
     """Score checkpoints and write metrics.json, the student's figures at its top.
 
@@ -71,10 +74,13 @@ def evaluate_models(
         examples: how many frames' predictions to keep for the report.
         write_predictions: keep the predictions of all scored frames.
         targets: score these too, see `score_targets`.
+        crf: score the class maps after this dense CRF too, see `RefinedScores`.
 
     Raises:
-        InputError: no pixel can be scored, or a checkpoint knows other classes.
+        InputError: no pixel can be scored, a checkpoint knows other classes, or the CRF's package is missing.
     """
+    if crf:
+        require_crf(f"evaluate.crf is {crf}")
     check_scored_pixels(manifest)
     clicks, agreement = held_out_clicks(manifest), Agreement(manifest.num_classes)
     chosen = choose_examples(manifest, examples)
@@ -95,6 +101,7 @@ def evaluate_models(
             keep=keep,
             clicks=clicks,
             watch=partial(agreement.add, role),
+            crf=crf,
         )
         figures |= score_targets(model, targets, device) if targets else {}
         metrics |= figures if role == "student" else {role: figures}
@@ -118,6 +125,7 @@ def evaluate(
     keep: Mapping[tuple[str, str], Sequence[Path]] = MappingProxyType({}),
     clicks: Points | None = None,
     watch: Callable[[tuple[str, str], np.ndarray], None] = lambda *_: None,
+    crf: str | None = None,
 ) -> dict[str, Any]:
     """All scores of a network on a split, run with its batch norms folded (see `fused_for_inference`).
 
@@ -133,21 +141,27 @@ def evaluate(
         keep: (clip id, frame name) -> files for the palette PNG of that prediction.
         clicks: by people, on scored frames.
         watch: gets (clip id, frame name) and the (H, W) uint8 class ids of each scored frame.
+        crf: a preset of `weclick.losses.mean_field`; score the class maps after this dense CRF too.
 
     Returns:
         miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix, of the frames with a label;
         those of `ClickTally`, `scored_classes` and `consistency_figures`; frames, clips, image_size,
-        parameters, fps, device; speed, how busy the machine was while fps was measured (see `watched_load`).
+        parameters, fps, device; speed, how busy the machine was while fps was measured (see `watched_load`);
+        crf, the figures of `RefinedScores`, if asked.
     """
     matrix, consistency = ConfusionMatrix(manifest.num_classes), ConfusionMatrix(manifest.num_classes)
     tally = ClickTally(clicks or {}, manifest.classes.names)
+    refined = RefinedScores(crf, manifest, clicks or {}) if crf else None
     fast = fused_for_inference(model).to(memory_format=torch.channels_last)
     frames, varied = sum(len(clip.frames) for clip in manifest.clips), False
     with progress_bar("evaluate", frames, "frames") as bar:
         for clip in manifest.clips:
             predictions = {}
             for t, image in enumerate(read_clip(manifest, clip)):
-                predictions[t] = predict(fast, image, device)
+                logits = class_logits(fast, image, device)
+                predictions[t] = class_of(logits)
+                if refined and t in clip.scored:
+                    refined.add(clip, t, logits, image)
                 bar.advance()
             for t in clip.scored:
                 frame, class_ids = clip.frames[t], predictions[t].cpu().numpy()
@@ -176,6 +190,7 @@ def evaluate(
         "fps": fps,
         "device": device_name(device),
         "speed": load,
+        **({"crf": refined.figures()} if refined else {}),
     }
 
 

@@ -81,7 +81,7 @@ def class_scores(model: nn.Module, image: np.ndarray, device: torch.device | str
 
 
 @torch.inference_mode()
-def predict(
+def class_logits(
     model: nn.Module,
     image: np.ndarray,
     device: torch.device | str = "cpu",
@@ -89,7 +89,7 @@ def predict(
     size: tuple[int, int] | None = None,
     stack: Tensor | None = None,
 ) -> Tensor:
-    """Class ids of one frame, at its full size or at `size`.
+    """The logits of one frame, upsampled bilinearly to its full size or to `size`.
 
     Args:
         model: in eval mode, on `device`.
@@ -98,7 +98,7 @@ def predict(
         stack: (2L, H, W) on any device, the flows around the frame, for a network that looks at them.
 
     Returns:
-        (H, W) uint8 on `device`: the arg-max of the logits upsampled bilinearly.
+        (K, H, W) float32 on `device`.
 
     Raises:
         ValueError: the stack is missing, of another shape, or given to a network that looks at no flow.
@@ -111,4 +111,31 @@ def predict(
         inputs.append(stack[None].to(inputs[0]))
     logits = model(*inputs).float()
     size = size or image.shape[:2]
-    return interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)[0].byte()
+    return interpolate(logits, size=size, mode="bilinear", align_corners=False)[0]
+
+
+def predict(
+    model: nn.Module,
+    image: np.ndarray,
+    device: torch.device | str = "cpu",
+    *,
+    size: tuple[int, int] | None = None,
+    stack: Tensor | None = None,
+) -> Tensor:
+    """Class ids of one frame, at its full size or at `size`.
+
+    Args:
+        model, image, device, size, stack: as in `class_logits`.
+
+    Returns:
+        (H, W) uint8 on `device`: the arg-max of `class_logits`.
+
+    Raises:
+        ValueError: as in `class_logits`.
+    """
+    return class_of(class_logits(model, image, device, size=size, stack=stack))
+
+
+def class_of(logits: Tensor) -> Tensor:
+    """The class ids (H, W) uint8 of logits (K, H, W)."""
+    return logits.argmax(0).byte()

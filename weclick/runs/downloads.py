@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from weclick.common.sections import TIMM, Config
 from weclick.common.stages import ROLES, takes
+from weclick.evaluate.crf_package import crf_fault
 
 TIMEOUT_S = 5.0
 """How long a server is waited for."""
@@ -40,7 +41,17 @@ def needed_downloads(config: Config) -> list[Download]:
 
 
 def missing_packages(config: Config) -> list[str]:
-    """A sentence for each network that needs a package which is not installed."""
+    """A sentence for each network, and for the CRF, that needs a package which is not installed."""
+    return [*_missing_timm(config), *filter(None, [evaluation_fault(config)])]
+
+
+def evaluation_fault(config: Config) -> str:
+    """Why a run's class maps cannot be post-processed as it asks; empty if they can."""
+    crf = config["evaluate"]["crf"]
+    return crf_fault(f"evaluate.crf is {crf}") if crf and takes(config, "evaluate") else ""
+
+
+def _missing_timm(config: Config) -> list[str]:
     return [
         f"{role}.backbone is {backbone}, which needs timm, but that is not installed; run "
         "`pip install 'weclick[timm]'`, or take another backbone"
@@ -81,7 +92,7 @@ def _of_networks(config: Config) -> list[Download]:
     maps = config["cams"]
     if takes(config, "cams") and (maps["source"], maps["pretrained"]) == ("imagenet", "imagenet"):
         asking["cams.pretrained"] = maps["backbone"]
-    if not asking or missing_packages(config):
+    if not asking or _missing_timm(config):
         return []  # torchvision takes seconds to load
     from weclick.models.build import imagenet_source
 

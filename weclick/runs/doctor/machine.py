@@ -14,7 +14,7 @@ from weclick.common.findings import Finding
 from weclick.common.sections import TIMM, ClassifierSection, Config, Role, TrainingSection
 from weclick.common.stages import METHODS, ROLES, takes
 from weclick.common.words import count_bytes
-from weclick.runs.downloads import needed_downloads, offline_words
+from weclick.runs.downloads import evaluation_fault, needed_downloads, offline_words
 from weclick.store import Bucket, Store, UnreachableRootError
 
 PACKAGES = (
@@ -76,6 +76,10 @@ def check_config(config: Config) -> list[Finding]:
             findings.append(Finding("error", f"{role}.pretrained", f"there is no file {weights}", todo))
     if takes(config, "classifier"):
         findings += _frozen(config["classifier"])
+    if fault := evaluation_fault(config):
+        findings.append(
+            Finding("error", "evaluate.crf", fault, "install what it needs, or set evaluate.crf to null")
+        )
     flow = config["flow"]
     try:
         estimator_digest(flow["estimator"], **flow["options"])

@@ -14,7 +14,13 @@ from weclick.common.errors import InputError
 from weclick.common.load import busy_words
 from weclick.common.sections import Config
 from weclick.common.stages import takes
-from weclick.evaluate.scored import classes_words, one_class_words, target_scores, teacher_findings
+from weclick.evaluate.scored import (
+    classes_words,
+    crf_words,
+    one_class_words,
+    target_scores,
+    teacher_findings,
+)
 from weclick.manifest import Manifest
 from weclick.runs.report import held_out, provenance
 from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
@@ -60,7 +66,14 @@ def head(results: Results) -> dict[str, Any]:
 
 def _miou_cards(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[dict[str, str]]:
     scored = {"Student mIoU": student} | ({"Teacher mIoU": teacher} if teacher else {})
-    return [_card(label, words.percent(scores.get("miou")), "%", "") for label, scores in scored.items()]
+    return [
+        _card(label, words.percent(scores.get("miou")), "%", _after_crf_note(scores))
+        for label, scores in scored.items()
+    ]
+
+
+def _after_crf_note(scores: Mapping[str, Any]) -> str:
+    return f"after a dense CRF {words.percent(scores['crf']['miou'])}" if "crf" in scores else ""
 
 
 def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
@@ -77,6 +90,7 @@ def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
             role: f"{words.percent(_mean_wait(results.curves[role]))} %" for role in results.models
         },
         **_on_targets(results),
+        **_after_crf(results),
         "Seed": _of_cards(results, "seed", words.count),
         "Trained with": provenance.producers(results, store),
     }
@@ -219,6 +233,12 @@ def _on_targets(results: Results) -> dict[str, dict[str, str]]:
         what: {role: f"{words.percent(found.get(what))} %" for role, found in scores.items()}
         for what in dict.fromkeys(what for found in scores.values() for what in found)
     }
+
+
+def _after_crf(results: Results) -> dict[str, dict[str, str]]:
+    """A row of the scores after the dense CRF, if the evaluation was asked for them."""
+    told = {role: crf_words(results.scores(role)) or words.DASH for role in results.models}
+    return {"After a dense CRF": told} if {*told.values()} != {words.DASH} else {}
 
 
 def _mean_wait(lines: Iterable[Mapping[str, Any]]) -> float | None:
