@@ -1,7 +1,7 @@
 def given_weights(chosen):
     """The files with the weights of ImageNet's classes; None if the run's classifier makes the maps."""
     section = chosen["cams"]
-    if section["source"] == "classifier":
+    if section["source"] == "tags":
         return None
     return [] if section["pretrained"] == "imagenet" else [section["pretrained"]]
 

@@ -8,7 +8,8 @@ from weclick.common.config import complete_config
 from weclick.common.errors import InputError
 from weclick.manifest import write_manifest
 from weclick.models import build_classifier
-from weclick.proxy_labels.cam_sources import OfClassifier, OfImageNet
+from weclick.proxy_labels.cam_classifier import OfClassifier
+from weclick.proxy_labels.cam_imagenet import OfImageNet
 from weclick.proxy_labels.cams import compute_cams
 from weclick.runs.audit import CLOSE, EQUAL, audit, entries_of_run
 from weclick.runs.cam_source import cam_source, maps_of_run

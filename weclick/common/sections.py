@@ -216,7 +216,7 @@ class StudentSection(NetworkSection):
 class CamsSection(TypedDict):
     """`cams`: where a classifier sees the classes."""
 
-    source: Literal["classifier", "imagenet"]
+    source: Literal["tags", "imagenet"]
     scales: list[float]
     flip: bool
     merge: Literal["maximum", "sum"]

@@ -33,12 +33,13 @@ class MadeMaps:
         """The inputs that the entry of a clip is made from; `options` is the section `cams`."""
         from weclick.proxy_labels.cams import cams_inputs
 
-        return cams_inputs(clip, self.tags.of_clip(clip.id), self.source.key_inputs(), options)
+        tags, made_from = self.tags.of_clip(clip.id), self.source.key_inputs()
+        return cams_inputs(clip, tags, made_from, options, names=self.tags.classes)
 
 
 def trains_classifier(config: Mapping[str, Any]) -> bool:
     """Whether the run trains a classifier, which makes its maps."""
-    return takes(config, "cams") and config["cams"]["source"] == "classifier"
+    return takes(config, "cams") and config["cams"]["source"] == "tags"
 
 
 def maps_of_run(config: Mapping[str, Any], classes: Sequence[str], results: Path) -> MadeMaps | None:
@@ -53,7 +54,7 @@ def maps_of_run(config: Mapping[str, Any], classes: Sequence[str], results: Path
 
     layout = Layout(results)
     tags, weights = layout.tags(config["data"]["train"]), layout.weights("classifier")
-    by_classifier = config["cams"]["source"] == "classifier"
+    by_classifier = config["cams"]["source"] == "tags"
     if not tags.is_file() or (by_classifier and not weights.is_file()):
         return None
     return MadeMaps(cam_source(config, classes, weights if by_classifier else None), read_tags(tags))
@@ -72,10 +73,11 @@ def cam_source(config: Mapping[str, Any], classes: Sequence[str], classifier: Pa
             fit the classes.
         MissingFileError: the classifier is not there.
     """
-    from weclick.proxy_labels.cam_sources import OfClassifier, OfImageNet
+    from weclick.proxy_labels.cam_classifier import OfClassifier
+    from weclick.proxy_labels.cam_imagenet import OfImageNet
 
     section = config["cams"]
-    if (section["source"] == "classifier") != (classifier is not None):
+    if (section["source"] == "tags") != (classifier is not None):
         found = f"{classifier} is given as a classifier" if classifier else "no classifier is given"
         todo = "leave --classifier out" if classifier else "name its model.safetensors with --classifier"
         raise InputError(f"cams.source is {section['source']!r}, but {found}; {todo}")

@@ -126,7 +126,7 @@ def _distils(config: Config, stage: str) -> bool:
 
 _ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
     ("manifest", "toy"): lambda config: config["data"]["name"] == "toy",
-    ("cams", "classifier"): lambda config: config["cams"]["source"] == "classifier",
+    ("cams", "classifier"): lambda config: config["cams"]["source"] == "tags",
     ("soft_labels", "teacher"): lambda config: bool(trained_seeds(config)),
     ("soft_labels", "flow"): lambda config: config["soft_labels"]["fuse"]["neighbours"] > 0,
     ("proxy_labels", "tags"): lambda config: "tags" in given_to(config),
