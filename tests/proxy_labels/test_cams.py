@@ -319,7 +319,7 @@ class TestImageNet:
     @pytest.mark.parametrize(
         ("mapping", "told"),
         [
-            ({}, r"cams\.mapping is empty; say which of ImageNet's classes stand for"),
+            ({}, r"cams\.mapping is empty; say which of them stand for those of the data set"),
             ({"swan": [100]}, r"cams\.mapping names 'swan', expected some of"),
         ],
     )

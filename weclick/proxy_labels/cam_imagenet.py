@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class OfImageNet:
         mapping: class id -> indices of ImageNet's classes, sorted.
         combine: how the maps of several indices become one.
         num_classes: K of the data set.
+        class_ids: of the classes that it is to show; those without an index are told.
     """
 
     backbone: str
@@ -38,14 +39,18 @@ class OfImageNet:
     mapping: Mapping[int, tuple[int, ...]]
     combine: str
     num_classes: int
+    class_ids: tuple[int, ...]
 
     @classmethod
-    def of(cls, section: CamsSection, names: Sequence[str]) -> OfImageNet:
+    def of(
+        cls, section: CamsSection, names: Sequence[str], class_ids: Iterable[int] | None = None
+    ) -> OfImageNet:
         """What the section `cams` says of it.
 
         Args:
             section: complete.
             names: of the data set's classes.
+            class_ids: of those that it is to show; None: all. Indices of others are left out.
 
         Raises:
             InputError: `cams.mapping` is empty, or names what is no class of the data set.
@@ -54,19 +59,20 @@ class OfImageNet:
         check_named("cams.mapping", mapping, names)
         if not mapping:
             raise InputError(
-                "cams.source is imagenet, but cams.mapping is empty; say which of ImageNet's classes stand "
-                "for those of the data set, e.g. cams.mapping: {swan: [99, 100]}"
+                "ImageNet's classes make maps, but cams.mapping is empty; say which of them stand for those of "
+                "the data set, e.g. cams.mapping: {swan: [99, 100]}"
             )
         ids = {names.index(name): tuple(sorted(indices)) for name, indices in mapping.items()}
-        return cls(section["backbone"], section["pretrained"], ids, section["combine"], len(names))
+        asked = tuple(shown_classes(names) if class_ids is None else class_ids)
+        shown = {k: indices for k, indices in ids.items() if k in asked}
+        return cls(section["backbone"], section["pretrained"], shown, section["combine"], len(names), asked)
 
     def key_inputs(self) -> Mapping[str, Any]:
         """See `CamSource`."""
-        own = self.weights == "imagenet"
         return {
             "imagenet": {
                 "backbone": self.backbone,
-                "weights": imagenet_source(self.backbone)[0] if own else file_digest(Path(self.weights)),
+                "weights": weights_told(self.backbone, self.weights),
                 "mapping": {str(class_id): list(indices) for class_id, indices in self.mapping.items()},
                 "combine": self.combine,
                 "classes": self.num_classes,
@@ -76,7 +82,7 @@ class OfImageNet:
     def load(self, manifest: Manifest, device: str) -> Mapper:
         """See `CamSource`. Says which classes have no index."""
         names = manifest.classes.names
-        if left := [names[k] for k in shown_classes(names) if k not in self.mapping]:
+        if left := [names[k] for k in self.class_ids if k not in self.mapping]:
             found = f"{', '.join(left)} stand for none of ImageNet's classes"
             tell([Finding("warning", "cams.mapping", found, "their maps will be empty, their scores 0")])
         model = imagenet_classifier(self.backbone, self.weights).to(device)
@@ -111,3 +117,12 @@ class ByImageNet:
             return torch.zeros_like(maps[:, 0])
         some = maps[:, list(indices)]
         return some.sum(1) if self.combine == "sum" else some.amax(1)
+
+
+def weights_told(backbone: str, weights: str) -> str:
+    """What tells the weights of a backbone: the address of its own, or the SHA-256 (hex) of a file.
+
+    Raises:
+        MissingFileError: there is no such file.
+    """
+    return imagenet_source(backbone)[0] if weights == "imagenet" else file_digest(Path(weights))

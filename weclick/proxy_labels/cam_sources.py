@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -42,13 +43,38 @@ class Mapper(Protocol):
         """(B, C, h, w), 0 or more: where some classes are, see `merge_maps`."""
 
 
+@dataclass(frozen=True)
+class BySeveral:
+    """Several loaded sources, each of which shows some classes.
+
+    Attributes:
+        of: name of the source of each of the K classes.
+        parts: the sources by name. A class whose source is not among them has empty maps and the score 0.
+    """
+
+    of: Sequence[str]
+    parts: Mapping[str, Mapper]
+
+    def scores(self, images: Tensor) -> Tensor:
+        """See `Mapper`."""
+        found = images.new_zeros(len(images), len(self.of))
+        for part, class_ids in self.shared_out(range(len(self.of))):
+            found[:, class_ids] = part.scores(images)[:, class_ids].to(found)
+        return found
+
+    def shared_out(self, class_ids: Sequence[int]) -> list[tuple[Mapper, list[int]]]:
+        """The sources of some classes, each with the ids that are its own."""
+        shares = [(part, [k for k in class_ids if self.of[k] == name]) for name, part in self.parts.items()]
+        return [(part, own) for part, own in shares if own]
+
+
 class CamSource(Protocol):
     """Makes the maps. Nothing is loaded before `load`."""
 
     def key_inputs(self) -> Mapping[str, Any]:
         """Its part of the inputs that an entry is made from; the entry's attributes say the same."""
 
-    def load(self, manifest: Manifest, device: str) -> Mapper:
+    def load(self, manifest: Manifest, device: str) -> Mapper | BySeveral:
         """Get ready to map frames of a manifest, on `device`.
 
         Raises:

@@ -27,7 +27,7 @@ from weclick.manifest.clips import has_background
 from weclick.manifest.read import read_clip
 from weclick.manifest.tag_table import TagTable
 from weclick.proxy_labels.cam_frames import STRIDE_PX, maps_of, scores_of
-from weclick.proxy_labels.cam_sources import CamSource, Mapper, shown_classes
+from weclick.proxy_labels.cam_sources import BySeveral, CamSource, Mapper, shown_classes
 from weclick.proxy_labels.merging import LEAST
 from weclick.store import Entry, EntryWriter, Store, check_attributes, damaged, entry_key
 from weclick.store.fill import fill
@@ -74,7 +74,7 @@ def compute_cams(
     }
 
     @cache
-    def load() -> Mapper:
+    def load() -> Mapper | BySeveral:
         return source.load(manifest, device)
 
     def map_some(clips: Iterator[Clip], bar: Bar) -> None:
