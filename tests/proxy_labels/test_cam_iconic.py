@@ -82,6 +82,12 @@ def iconic(section, names=CLASSES, class_ids=(RED, BLUE)):
     return OfIconic.of(section, names, class_ids, file_digests)
 
 
+def red_and_blue(colours):
+    """The manifest of the one clip that is tagged with both."""
+    clips = [clip for clip in colours.train.clips if clip.id == "red_blue"]
+    return dataclasses.replace(colours.train, clips=clips)
+
+
 class TestHeads:
     def test_their_gradient_vanishes_and_classes_weigh_the_same(self):
         torch.manual_seed(0)
@@ -109,13 +115,12 @@ class TestHeads:
 
 
 class TestMaps:
-    def test_they_show_what_the_images_show(self, colours, section, tmp_path):
+    def test_their_entries_say_what_made_them(self, colours, section, tmp_path):
         options, store = section(), Store([tmp_path])
         source = cam_source({"cams": options}, CLASSES, None)
-        part = dataclasses.replace(
-            colours.train, clips=[c for c in colours.train.clips if c.id == "red_blue"]
-        )
-        (key,) = compute_cams(part, source, colours.tags, options=options, store=store).values()
+        (key,) = compute_cams(
+            red_and_blue(colours), source, colours.tags, options=options, store=store
+        ).values()
         entry = store.get("cams", key)
         validate(dict(entry.attributes), load_schema("cams"))
         assert verify_entry(entry.path) == []
@@ -185,8 +190,7 @@ class TestSeveral:
         model = build_classifier("mobilenetv2_compact", len(CLASSES), output_stride=8)
         path.write_bytes(model_bytes(model, colours.train.classes))
         store = Store([tmp_path / "store"])
-        clips = [clip for clip in colours.train.clips if clip.id == "red_blue"]
-        part = dataclasses.replace(colours.train, clips=clips)
+        part = red_and_blue(colours)
 
         def made(**changes):
             options = section(mapping={"red": [3]}, **changes)
@@ -233,7 +237,7 @@ class TestFaults:
         [
             (
                 lambda folder: (folder / "swan").mkdir(),
-                "has a folder 'swan', expected some of background, red",
+                "has a folder 'swan', expected some of backgr",
             ),
             (lambda folder: shutil.rmtree(folder / "blue"), "has no folder 'blue', whose maps iconic images"),
             (
@@ -250,17 +254,13 @@ class TestFaults:
     def test_one_class_alone_cannot_be_told(self, section, copy):
         for name in ("background", "blue"):
             shutil.rmtree(copy / name)
-        with pytest.raises(
-            InputError, match="has images of 'red' alone, so there is nothing to tell it from"
-        ):
+        with pytest.raises(InputError, match="images of 'red' alone, so there is nothing to tell it from"):
             iconic(section(iconic=str(copy)), class_ids=[RED])
 
     def test_a_damaged_image_is_told(self, colours, section, copy):
         (copy / "red/3.png").write_bytes(b"no image")
         source = iconic(section(iconic=str(copy)))
-        with pytest.raises(
-            InputError, match=r"an image of class 'red': .*3\.png: cannot be read as an image"
-        ):
+        with pytest.raises(InputError, match=r"of class 'red': .*3\.png: cannot be read as an image"):
             source.load(colours.train, "cpu")
 
     def test_an_image_that_changed_meanwhile_is_told(self, colours, section, copy):

@@ -143,13 +143,13 @@ def _files(folder: Path, names: Sequence[str], class_ids: Sequence[int]) -> dict
     held = {each.name: each for each in sorted(folder.iterdir()) if each.is_dir() and each.name[0] != "."}
     if unknown := sorted(held.keys() - set(names)):
         raise InputError(
-            f"{folder}: has a folder {', '.join(map(repr, unknown))}, expected some of {', '.join(names)}, the "
-            "classes of the data set; rename it, or take it out of cams.iconic"
+            f"{folder}: has a folder {', '.join(map(repr, unknown))}, expected some of {', '.join(names)}, "
+            "the classes of the data set; rename it, or take it out of cams.iconic"
         )
     if missing := [names[k] for k in class_ids if names[k] not in held]:
         raise InputError(
-            f"{folder}: has no folder {', '.join(map(repr, missing))}, whose maps iconic images make; add one "
-            "with images, or give the class another source in cams.sources, e.g. none"
+            f"{folder}: has no folder {', '.join(map(repr, missing))}, whose maps iconic images make; add "
+            "one with images, or give the class another source in cams.sources, e.g. none"
         )
     found = {names.index(name): _images(path) for name, path in held.items()}
     if empty := [names[k] for k, files in found.items() if not files]:

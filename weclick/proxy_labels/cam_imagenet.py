@@ -59,8 +59,8 @@ class OfImageNet:
         check_named("cams.mapping", mapping, names)
         if not mapping:
             raise InputError(
-                "ImageNet's classes make maps, but cams.mapping is empty; say which of them stand for those of "
-                "the data set, e.g. cams.mapping: {swan: [99, 100]}"
+                "ImageNet's classes make maps, but cams.mapping is empty; say which of them stand for those "
+                "of the data set, e.g. cams.mapping: {swan: [99, 100]}"
             )
         ids = {names.index(name): tuple(sorted(indices)) for name, indices in mapping.items()}
         asked = tuple(shown_classes(names) if class_ids is None else class_ids)

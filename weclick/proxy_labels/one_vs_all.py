@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 L2 = 1e-4
-"""Of half the squared norm of the weights. Features are scaled: their variance, summed over channels, is 1."""
+"""Of half the squared norm of the weights, on features whose variance, summed over channels, is 1."""
 
 STEPS = 1000
 """At most; a fit of a few hundred images ends long before."""
