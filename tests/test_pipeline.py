@@ -164,6 +164,19 @@ def test_maps_are_made_by_the_classifier_or_by_given_weights(load, monkeypatch, 
     assert rule.params["made_from"](SimpleNamespace(), made) == told
 
 
+def test_maps_are_made_anew_when_iconic_images_change(load, tmp_path):
+    def sign(**cams):
+        rule = load_rules(ROOT, method="f2f", cams=cams, results=str(tmp_path / "results"))["cams_shard"]
+        return rule.params["files"](SimpleNamespace())
+
+    iconic, signs = {"source": "iconic", "iconic": str(tmp_path / "iconic")}, [sign()]
+    (tmp_path / "iconic/car").mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "iconic/car" / name).write_bytes(b"1")
+        signs.append(sign(**iconic))
+    assert (signs[0], len(set(signs))) == ("", 3)
+
+
 def functions_of(verb: str) -> Iterator[tuple[ast.FunctionDef, ast.Module]]:
     """A verb's function in weclick/cli and the ones there that it calls, each with its file."""
     files = sorted((ROOT / "weclick" / "cli").glob("*.py"))

@@ -90,7 +90,7 @@ def test_the_source_is_what_the_configuration_says(run, street, tmp_path):
 
 def test_a_folder_of_iconic_images_has_to_be_there(tmp_path):
     section = {**complete_config({})["cams"], "source": "iconic"}
-    for iconic, told in ((None, "is null"), (str(tmp_path / "none"), "there is no such folder")):
+    for iconic, told in ((None, "null"), (str(tmp_path / "none"), "there is no such folder")):
         config = {"method": "f2f", "cams": {**section, "iconic": iconic}}
         with pytest.raises(ConfigError, match=rf"iconic images make class maps, but cams.iconic is .*{told}"):
             check_cams(config)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-L2 = 1e-4
+L2 = 1e-3
 """Of half the squared norm of the weights, on features whose variance, summed over channels, is 1."""
 
 STEPS = 1000
