@@ -9,7 +9,7 @@ from typing import Any
 from weclick.common.errors import InputError
 from weclick.common.sections import CamsSection
 from weclick.manifest import Manifest
-from weclick.proxy_labels.cam_sources import BySeveral, CamSource, check_named, shown_classes
+from weclick.proxy_labels.cam_sources import BySeveral, CamSource, OneSource, check_named, shown_classes
 
 NONE = "none"
 """Source of a class whose maps are empty."""
@@ -36,7 +36,7 @@ def source_of_each(section: CamsSection, names: Sequence[str]) -> tuple[str, ...
 
 
 def cam_source_of(
-    section: CamsSection, names: Sequence[str], made: Callable[[str, Sequence[int]], CamSource]
+    section: CamsSection, names: Sequence[str], made: Callable[[str, Sequence[int]], OneSource]
 ) -> CamSource:
     """The source of all maps: that of the classes if all have the same, else one of several.
 
@@ -64,7 +64,7 @@ class OfSeveral:
     """
 
     of: tuple[str, ...]
-    parts: Mapping[str, CamSource]
+    parts: Mapping[str, OneSource]
 
     def key_inputs(self) -> Mapping[str, Any]:
         """See `CamSource`: those of all parts, and which class is whose."""

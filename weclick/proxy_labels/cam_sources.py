@@ -80,3 +80,10 @@ class CamSource(Protocol):
         Raises:
             InputError: it has other classes, or cannot be read.
         """
+
+
+class OneSource(CamSource, Protocol):
+    """A `CamSource` that is not one of several."""
+
+    def load(self, manifest: Manifest, device: str) -> Mapper:
+        """See `CamSource`."""

@@ -18,7 +18,7 @@ from weclick.runs.layout import Layout
 
 if TYPE_CHECKING:  # it loads torch
     from weclick.manifest.tag_table import TagTable
-    from weclick.proxy_labels.cam_sources import CamSource
+    from weclick.proxy_labels.cam_sources import CamSource, OneSource
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def cam_source(
     section = config["cams"]
     _check_classifier(section, classifier)
 
-    def made(name: str, class_ids: Sequence[int]) -> CamSource:
+    def made(name: str, class_ids: Sequence[int]) -> OneSource:
         if name == "imagenet":
             return OfImageNet.of(section, classes, class_ids)
         if name == "iconic":
