@@ -68,7 +68,7 @@ def main() -> None:
         tags, store = tags_of_labels(train), Store.from_config(**config["cache"])
         found: dict[str, dict[str, Any]] = {}
         for source in options.sources:
-            classifier = trained(config, train, val, tags, store, folder) if source == "classifier" else None
+            classifier = trained(config, train, val, tags, store, folder) if source == "tags" else None
             for merge in MERGES:
                 section = {**config["cams"], "source": source, "merge": merge}
                 mapper = cam_source({"cams": section}, train.classes.names, classifier)
@@ -199,7 +199,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--sources", nargs="+", default=["imagenet", "classifier"], help="which networks (default both)")
+    add("--sources", nargs="+", default=["imagenet", "tags"], help="which networks (default both)")
     add("--scales", nargs="+", type=float, default=[0.75, 1.25], help="of the frames (default 0.75 1.25)")
     add("--every", type=int, default=10, help="a frame in so many is looked at (default 10)")
     add("--steps", type=int, default=60, help="of the classifier's training (default 60)")

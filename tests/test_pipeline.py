@@ -139,21 +139,42 @@ def test_flags_survive_a_shell(load, name):
 
 
 @pytest.mark.parametrize(
-    ("cams", "network", "told"),
+    ("cams", "by_tags", "weights"),
     [
-        ({}, ["results/classifier/model.safetensors"], "--classifier results/classifier/model.safetensors"),
-        ({"source": "imagenet"}, [], ""),
-        ({"source": "imagenet", "pretrained": "README.md"}, ["README.md"], ""),
+        ({}, True, []),
+        ({"source": "imagenet"}, False, []),
+        ({"source": "imagenet", "pretrained": "README.md"}, False, ["README.md"]),
+        ({"sources": {"sky": "imagenet", "car": "none"}, "pretrained": "README.md"}, True, ["README.md"]),
+        ({"source": "iconic", "iconic": "docs", "pretrained": "README.md"}, False, ["README.md"]),
+        ({"source": "iconic", "iconic": "docs", "sources": {"car": "tags"}}, True, []),
     ],
 )
-def test_maps_are_made_by_the_classifier_or_by_given_weights(load, monkeypatch, cams, network, told):
+def test_maps_are_made_by_the_classifier_or_by_given_weights(load, monkeypatch, cams, by_tags, weights):
     monkeypatch.chdir(ROOT)
     rule = load_rules(ROOT, method="f2f", cams=cams)["cams_shard"]
-    inputs = [str(path) for path in rule.input]
-    assert inputs[:2] == ["results/manifest/train/{shard}.json", "results/tags/train.h5"]
-    assert inputs[2:] == network
-    made = SimpleNamespace(network=network[0] if len(network) == 1 else network)
+    classifier = ["results/classifier/model.safetensors"] if by_tags else []
+    assert [str(path) for path in rule.input] == [
+        "results/manifest/train/{shard}.json",
+        "results/tags/train.h5",
+        *classifier,
+        *weights,
+    ]
+    made = SimpleNamespace(classifier=classifier[0] if by_tags else [])
+    told = "--classifier results/classifier/model.safetensors" if by_tags else ""
     assert rule.params["made_from"](SimpleNamespace(), made) == told
+
+
+def test_maps_are_made_anew_when_iconic_images_change(load, tmp_path):
+    def sign(**cams):
+        rule = load_rules(ROOT, method="f2f", cams=cams, results=str(tmp_path / "results"))["cams_shard"]
+        return rule.params["files"](SimpleNamespace())
+
+    iconic, signs = {"source": "iconic", "iconic": str(tmp_path / "iconic")}, [sign()]
+    (tmp_path / "iconic/car").mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "iconic/car" / name).write_bytes(b"1")
+        signs.append(sign(**iconic))
+    assert (signs[0], len(set(signs))) == ("", 3)
 
 
 def functions_of(verb: str) -> Iterator[tuple[ast.FunctionDef, ast.Module]]:

@@ -1,15 +1,13 @@
 def given_weights(chosen):
-    """The files with the weights of ImageNet's classes; None if the run's classifier makes the maps."""
+    """The file with the weights of a network that makes maps without tags; none if there is no such file."""
     section = chosen["cams"]
-    if section["source"] == "classifier":
-        return None
-    return [] if section["pretrained"] == "imagenet" else [section["pretrained"]]
+    given = reads_weights(section) and section["pretrained"] != "imagenet"
+    return [section["pretrained"]] if given else []
 
 
 def maps_made_from(wildcards, input):
     """The option of the stage that names its classifier, from the rule's inputs."""
-    by_classifier = given_weights(config_of(wildcards)) is None
-    return flags("--classifier", [input.network] if by_classifier else [])
+    return flags("--classifier", [input.classifier] if input.classifier else [])
 
 
 rule cams:
@@ -21,11 +19,12 @@ rule cams_shard:
     input:
         manifest=f"{RESULTS}/manifest/{TRAIN}/{{shard}}.json",
         tags=f"{RESULTS}/tags/{TRAIN}.h5",
-        network=(
+        classifier=(
             rules.classifier.output.weights
-            if given_weights(config) is None
-            else given_weights(config)
+            if "tags" in map_sources(config["cams"])
+            else []
         ),
+        weights=given_weights(config),
     output:
         f"{RESULTS}/cams/{TRAIN}/{{shard}}.json",
     log:
@@ -36,6 +35,7 @@ rule cams_shard:
     params:
         config=stage_config("cams"),
         code=code_digest("weclick.proxy_labels.cams", "weclick.runs.cam_source"),
+        files=iconic_files,
         made_from=maps_made_from,
     shell:
         "weclick --log {log:q} cams --config {params.config:q} --device {config[device]:q}"

@@ -11,10 +11,13 @@ from snakemake.logging import logger
 from weclick.common.code_digest import code_digest
 from weclick.common.config import check_trained, load_configs, select
 from weclick.common.config_checks import (
+    check_cams,
     check_masks,
     check_proxy_labels,
     check_serves,
     check_source,
+    map_sources,
+    reads_weights,
 )
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
@@ -22,7 +25,7 @@ from weclick.common.schemas import load_schema
 from weclick.common.stages import takes
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
-from weclick.runs.cam_source import trains_classifier
+from weclick.runs.cam_source import iconic_listing, trains_classifier
 from weclick.runs.downloads import missing_packages, offline_words
 from weclick.runs.label_source import label_listing
 from weclick.runs.layout import Layout
@@ -36,6 +39,7 @@ try:
     check_serves(complete)
     check_masks(complete)
     check_source(complete)
+    check_cams(complete)
     check_proxy_labels(complete)
     if missing := missing_packages(complete):
         raise ValueError("; ".join(missing))
@@ -175,6 +179,21 @@ def proxy_files(wildcards):
 def _proxy_files(section, remember):
     try:
         return proxy_listing({"proxy_labels": json.loads(section)}, remember)
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from error
+
+
+def iconic_files(wildcards):
+    """Digest over the iconic images that maps are made from; edits count by content."""
+    chosen = config_of(wildcards)
+    sections = json.dumps({name: chosen[name] for name in ("method", "cams")})
+    return _iconic_files(sections, layout_of(wildcards).cam_digests)
+
+
+@cache
+def _iconic_files(sections, remember):
+    try:
+        return iconic_listing(json.loads(sections), remember)
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from error
 

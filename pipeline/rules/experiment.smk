@@ -95,10 +95,10 @@ def fed_network(*roles):
     return weights
 
 
-def fed_mapper(wildcards):
-    """The weights of the network that makes maps: a classifier, or given ones."""
-    given = given_weights(job_of(wildcards.made).config)
-    return fed_network("classifier")(wildcards) if given is None else given
+def fed_classifier(wildcards):
+    """The weights of the classifier that makes maps; none if a job does without."""
+    fed_by = fed(wildcards, "classifier")
+    return fed_network("classifier")(wildcards) if fed_by else []
 
 
 def fed_tag_tables(wildcards):
@@ -244,7 +244,8 @@ use rule cams_shard as experiment_cams with:
     input:
         manifest=fed_shard("manifest"),
         tags=fed_tag_tables,
-        network=fed_mapper,
+        classifier=fed_classifier,
+        weights=lambda wildcards: given_weights(job_of(wildcards.made).config),
     output:
         f"{MADE}/cams/{{split}}/{{shard}}.json",
     log:

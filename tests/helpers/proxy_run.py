@@ -14,7 +14,7 @@ from weclick.common.config import complete_config
 from weclick.evaluate.proxy_quality import proxy_quality, write_quality
 from weclick.manifest import Manifest, read_manifest
 from weclick.models import build_classifier
-from weclick.proxy_labels.cam_sources import OfClassifier
+from weclick.proxy_labels.cam_classifier import OfClassifier
 from weclick.proxy_labels.cams import compute_cams
 from weclick.proxy_labels.proxy_labels import make_proxy_labels
 from weclick.runs.layout import Layout

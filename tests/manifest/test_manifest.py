@@ -32,6 +32,13 @@ from weclick.manifest import (
 CLASSES = Classes(("road", "car"), ((128, 64, 128), (0, 0, 142)), (1,), {"ids": {"7": 0, "26": 1}})
 
 
+def test_class_0_is_the_background_if_it_is_called_so():
+    palette = ((0, 0, 0), (1, 1, 1))
+    assert Classes(("background", "car"), palette).has_background
+    assert not CLASSES.has_background
+    assert not Classes(("car", "background"), palette).has_background
+
+
 def make_clip(root: Path, name: str, numbers: range, labelled: tuple[int, ...] = (0,)) -> Clip:
     """Images of 4x6 px, each of its own content, and labels at the positions `labelled`."""
     (root / name).mkdir(parents=True)

@@ -23,8 +23,9 @@ from weclick.manifest.read import read_clip
 from weclick.manifest.tag_table import TagTable
 from weclick.models import BACKBONES, build_classifier, build_model, normalize
 from weclick.proxy_labels import cams, merge_maps
+from weclick.proxy_labels.cam_classifier import OfClassifier
 from weclick.proxy_labels.cam_frames import STRIDE_PX
-from weclick.proxy_labels.cam_sources import OfClassifier, OfImageNet
+from weclick.proxy_labels.cam_imagenet import OfImageNet
 from weclick.proxy_labels.cams import cams_inputs, compute_cams, mapped_classes, quantised, read_maps
 from weclick.proxy_labels.merging import merged_values
 from weclick.store import DamagedEntryError, Store, entry_key, read_index, verify_entry
@@ -52,7 +53,7 @@ def classifier(street, tmp_path_factory):
 def tags(street):
     """Cars in the first clip, and none in the second."""
     first, second = (clip.id for clip in street.train.clips)
-    rows = {(first, ""): frozenset({0, CAR}), (second, ""): frozenset({0})}
+    rows = {(first, ""): frozenset({CAR}), (second, ""): frozenset()}
     return TagTable(street.train.classes.names, True, rows)
 
 
@@ -71,7 +72,7 @@ def refused(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("read again")
 
-    monkeypatch.setattr("weclick.proxy_labels.cam_sources.load_model", refuse)
+    monkeypatch.setattr("weclick.proxy_labels.cam_classifier.load_model", refuse)
     monkeypatch.setattr(cams, "read_clip", refuse)
 
 
@@ -98,9 +99,7 @@ class TestEntries:
             found, class_ids = read_maps(entry, t)
             assert (class_ids, found.shape, found.dtype) == ([CAR], (1, 16, 24), np.float32)
             np.testing.assert_allclose(found, expected.numpy(), atol=0.501 / 255)
-            scores = entry.array("scores")[t]
-            assert scores[0] == 0
-            np.testing.assert_allclose(scores[1:], score[1:], atol=1e-5)
+            np.testing.assert_allclose(entry.array("scores")[t], score, atol=1e-5)
             assert entry.array("peaks")[t][0] == pytest.approx(float(_merged(each).max()), rel=1e-4)
 
     def test_a_clip_without_a_tag_has_the_class_of_the_best_score(self, street, made):
@@ -126,10 +125,13 @@ def _merged(each):
 
 def test_classes_are_those_of_tags_and_of_high_scores():
     scores = np.array([[0.99, 0.1, 0.6, 0.2], [0, 0.3, 0.1, 0.2]], np.float32)
-    assert mapped_classes(scores, [3], 0.5) == [2, 3]
-    assert mapped_classes(scores, [], 0.5) == [2]
-    assert mapped_classes(scores, [], 0.9) == [2], "the best one where none is high"
-    assert mapped_classes(scores, [1], 0.6) == [1], "exceeds, and is not equal"
+    shown = range(1, 4)
+    assert mapped_classes(scores, [3], 0.5, shown) == [2, 3]
+    assert mapped_classes(scores, [], 0.5, shown) == [2]
+    assert mapped_classes(scores, [], 0.9, shown) == [2], "the best one where none is high"
+    assert mapped_classes(scores, [1], 0.6, shown) == [1], "exceeds, and is not equal"
+    assert mapped_classes(scores, [1], 0.6, range(4)) == [0, 1], "class 0 is no background"
+    assert mapped_classes(scores[1:], [], 0.6, range(4)) == [1]
 
 
 def test_maps_are_steps_of_their_own_maxima():
@@ -150,22 +152,30 @@ class TestKeys:
     def test_they_follow_all_that_decides_the_maps(self, street):
         clip, made_from = street.train.clips[0], {"classifier_sha256": "0" * 64}
 
-        def key(*, of=clip, ids=(CAR,), source=made_from, **changes):
-            return entry_key("cams", cams_inputs(of, ids, source, options(**changes)))
+        def key(*, of=clip, ids=(CAR,), source=made_from, names=CLASSES, **changes):
+            return entry_key("cams", cams_inputs(of, ids, source, options(**changes), names=names))
 
         frames = (dataclasses.replace(clip.frames[0], digest="1" * 64), *clip.frames[1:])
         others = {
             key(of=dataclasses.replace(clip, frames=frames)),
             key(ids=(CAR, PERSON)),
+            key(ids=(0, CAR)),
+            key(names=("background", *CLASSES[1:])),
             key(source={"classifier_sha256": "1" * 64}),
             key(scales=[1]),
             key(flip=False),
             key(merge="sum"),
             key(min_score=0.5),
         }
-        assert len({key(), *others}) == 8
+        assert len({key(), *others}) == 10
         renamed = dataclasses.replace(clip, id="other")
-        assert key() == key(of=renamed) == key(ids=(0, CAR)) == key(scales=[0.5, 1]), "these change no map"
+        assert key() == key(of=renamed) == key(scales=[0.5, 1]), "these change no map"
+
+    def test_a_tag_of_the_background_changes_no_key(self, street):
+        clip, names = street.train.clips[0], ("background", *CLASSES[1:])
+        given = [cams_inputs(clip, ids, {}, OPTIONS, names=names) for ids in ((CAR,), (0, CAR))]
+        assert given[0] == given[1]
+        assert "background" not in given[0], "keys of earlier entries stay"
 
     def test_what_imagenet_needs_is_in_them(self, street, tmp_path):
         names = street.train.classes.names
@@ -281,7 +291,8 @@ class TestImageNet:
         )
         mapper = OfImageNet.of(section, names).load(street.train, "cpu")
         said = capsys.readouterr().err
-        assert "cams.mapping: sidewalk, building, sky, vegetation, pole, traffic sign stand for none" in said
+        left = "road, sidewalk, building, sky, vegetation, pole, traffic sign"
+        assert f"cams.mapping: {left} stand for none" in said
         image = torch.randn(1, 3, 64, 96)
         with torch.no_grad():
             z = mapper.model.class_maps(image).relu()
@@ -308,7 +319,7 @@ class TestImageNet:
     @pytest.mark.parametrize(
         ("mapping", "told"),
         [
-            ({}, r"cams\.mapping is empty; say which of ImageNet's classes stand for"),
+            ({}, r"cams\.mapping is empty; say which of them stand for those of the data set"),
             ({"swan": [100]}, r"cams\.mapping names 'swan', expected some of"),
         ],
     )
@@ -316,10 +327,19 @@ class TestImageNet:
         with pytest.raises(InputError, match=told):
             OfImageNet.of(options(mapping=mapping), street.train.classes.names)
 
-    def test_the_background_has_no_index(self, street):
-        first = street.train.classes.names[0]
-        with pytest.raises(InputError, match=r"without its first, the background"):
-            OfImageNet.of(options(mapping={first: [1]}), street.train.classes.names)
+    def test_a_background_has_no_index(self):
+        section = options(mapping={"background": [1]})
+        with pytest.raises(InputError, match=r"'background', expected some of car, the classes .* without"):
+            OfImageNet.of(section, ("background", "car"))
+
+    def test_a_first_class_of_another_name_is_like_any_other(self, street, weights):
+        section = options(backbone="resnet18", pretrained=str(weights), mapping={"road": [1]})
+        mapper = OfImageNet.of(section, street.train.classes.names).load(street.train, "cpu")
+        image = torch.randn(1, 3, 64, 96)
+        with torch.no_grad():
+            assert mapper.scores(image)[0, 0] > 0
+            expected = mapper.model.class_maps(image)[:, 1].relu()
+            torch.testing.assert_close(mapper.maps(image, [0])[:, 0], expected)
 
 
 class TestVerb:
@@ -380,7 +400,7 @@ def test_maps_of_real_clips_show_their_objects(repository, tmp_path):
     words = ["benchmarks/cam_iou.py", "--every", "20", "--output", str(tmp_path / "iou.json")]
     subprocess.run([sys.executable, *words], cwd=repository, check=True)
     found = json.loads((tmp_path / "iou.json").read_text(encoding="utf-8"))["sources"]
-    assert found.keys() == {"imagenet", "classifier"}
+    assert found.keys() == {"imagenet", "tags"}
     for source in found.values():
         assert source["maximum"]["best"]["iou"] >= 38
         assert source["sum"]["best"]["iou"] > source["maximum"]["best"]["iou"]

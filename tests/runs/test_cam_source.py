@@ -1,17 +1,22 @@
 """What makes the class activation maps of a run, and what asks for them: explain, audit."""
 
+import shutil
+
 import pytest
 import torch
 
 from weclick.clicks.tags import make_tags, write_tags
-from weclick.common.config import complete_config
-from weclick.common.errors import InputError
+from weclick.common.config import ConfigError, complete_config
+from weclick.common.config_checks import check_cams
+from weclick.common.errors import InputError, MissingFileError
+from weclick.datasets.digests import file_digests
 from weclick.manifest import write_manifest
 from weclick.models import build_classifier
-from weclick.proxy_labels.cam_sources import OfClassifier, OfImageNet
+from weclick.proxy_labels.cam_classifier import OfClassifier
+from weclick.proxy_labels.cam_imagenet import OfImageNet
 from weclick.proxy_labels.cams import compute_cams
 from weclick.runs.audit import CLOSE, EQUAL, audit, entries_of_run
-from weclick.runs.cam_source import cam_source, maps_of_run
+from weclick.runs.cam_source import cam_source, iconic_listing, maps_of_run
 from weclick.runs.explain.explain import answer, clip_questions
 from weclick.runs.wanted import Wanted
 from weclick.store import Store, write_index
@@ -77,3 +82,40 @@ def test_the_source_is_what_the_configuration_says(run, street, tmp_path):
         cam_source(config, names, None)
     with pytest.raises(InputError, match="is given as a classifier; leave --classifier out"):
         cam_source({"cams": section}, names, weights)
+    some = {"cams": {**section, "sources": {"sky": "tags"}}}
+    assert set(cam_source(some, names, weights).parts) == {"imagenet", "tags"}
+    with pytest.raises(InputError, match=r"cams.sources {'sky': 'tags'}, but no classifier is given"):
+        cam_source(some, names, None)
+
+
+def test_a_folder_of_iconic_images_has_to_be_there(tmp_path):
+    section = {**complete_config({})["cams"], "source": "iconic"}
+    for iconic, told in ((None, "null"), (str(tmp_path / "none"), "there is no such folder")):
+        config = {"method": "f2f", "cams": {**section, "iconic": iconic}}
+        with pytest.raises(ConfigError, match=rf"iconic images make class maps, but cams.iconic is .*{told}"):
+            check_cams(config)
+        check_cams({**config, "method": "weclick"})
+    check_cams({"method": "f2f", "cams": {**section, "iconic": str(tmp_path)}})
+
+
+def test_what_the_folder_holds_decides_whether_the_stage_runs_again(tmp_path):
+    def listing(**changes):
+        section = {"source": "iconic", "iconic": str(tmp_path / "iconic"), **changes}
+        config = complete_config({"method": "f2f", "cams": section})
+        return iconic_listing(config, tmp_path / "memory.sqlite")
+
+    (tmp_path / "iconic/car").mkdir(parents=True)
+    with pytest.raises(MissingFileError, match="but there is no file that ends in"):
+        listing()
+    image = tmp_path / "iconic/car/a.png"
+    image.write_bytes(b"1")
+    file_digests([image], tmp_path / "memory.sqlite")
+    first = listing()
+    assert first == listing()
+    (tmp_path / "iconic/car/notes.txt").write_text("no image")
+    assert first == listing()
+    image.write_bytes(b"2")
+    edited = listing()
+    shutil.copy(image, image.with_name("b.png"))
+    assert len({first, edited, listing()}) == 3
+    assert listing(source="tags") == ""

@@ -67,6 +67,8 @@ def test_weights_of_imagenets_classes_are_needed_where_they_make_maps(hub):
     (download,) = needed_downloads(wanted)
     assert download.option == "cams.pretrained"
     assert download.path == hub / "tf_efficientnet_lite0-0aa007d2.pth"
+    some = config(method="f2f", cams={"sources": {"car": "iconic"}}, **networks)
+    assert [each.option for each in needed_downloads(some)] == ["cams.pretrained"]
     assert needed_downloads(config(cams=cams, **networks)) == [], "WeClick's method makes no maps"
     assert needed_downloads(config(method="f2f", **networks)) == [], "the run's classifier makes them"
 

@@ -111,8 +111,8 @@ def test_incomplete_tags_of_whole_clips(whole, tmp_path):
 
 def test_a_strip_of_maps_for_the_clip(page):
     section = part(page, "cams")
-    described = [alt for alt in alts(section) if alt.startswith("Where the classifier sees car in frame")]
-    assert [re.search(r"frame (\d+) of street: car 0\.\d\d$", alt)[1] for alt in described] == [
+    described = [alt for alt in alts(section) if alt.startswith("Where road and car are in frame")]
+    assert [re.search(r"(\d+) of street: road 0\.\d\d, car 0\.\d\d$", alt)[1] for alt in described] == [
         "00000",
         "00001",
         "00002",

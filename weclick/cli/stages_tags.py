@@ -95,7 +95,8 @@ def cams(
     manifest: OneManifest,
     tags: Annotated[Path, typer.Option(help="Table of tags (HDF5) of the training split.")],
     classifier: Annotated[
-        Path | None, typer.Option(help="The classifier's model.safetensors; none if cams.source is imagenet.")
+        Path | None,
+        typer.Option(help="The classifier's model.safetensors; none if no maps come from tags."),
     ] = None,
     allow_val: Annotated[
         bool, typer.Option("--allow-val", help="Make maps of another split than that of the training, too.")
@@ -116,6 +117,9 @@ def cams(
 
         weclick cams --manifest results/manifest/train/0.json --tags results/tags/train.h5
         --output results/cams/train/0.json --set cams.source=imagenet --set 'cams.mapping={swan: [99, 100]}'
+
+        weclick cams --manifest results/manifest/train/0.json --tags results/tags/train.h5
+        --output results/cams/train/0.json --set cams.source=iconic --set cams.iconic=data/iconic
     """
     from weclick.clicks.tags import read_tags
     from weclick.manifest import read_manifest
@@ -132,7 +136,8 @@ def cams(
         )
 
     def make(store: Store) -> dict[str, str]:
-        source, where = cam_source(chosen, listed.classes.names, classifier), choose_device(device)
+        remember, where = output.parent.parent / DIGESTS, choose_device(device)
+        source = cam_source(chosen, listed.classes.names, classifier, remember=remember)
         return compute_cams(
             listed, source, read_tags(tags), options=chosen["cams"], store=store, device=where
         )

@@ -79,6 +79,41 @@ def check_proxy_labels(config: Mapping[str, Any]) -> None:
         _check_given("saliency", section["saliency"], "background is 'saliency_file'")
 
 
+def map_sources(section: Mapping[str, Any]) -> frozenset[str]:
+    """What may make class activation maps: tags, imagenet, iconic.
+
+    Args:
+        section: `cams`, complete.
+    """
+    return frozenset({section["source"], *section["sources"].values()} - {"none"})
+
+
+def reads_weights(section: Mapping[str, Any]) -> bool:
+    """Whether `cams.pretrained` is read: some maps are made by another network than the run's classifier."""
+    return not map_sources(section) <= {"tags"}
+
+
+def check_cams(config: Mapping[str, Any]) -> None:
+    """Check that the folder of iconic images is named, and is there, if they make maps.
+
+    Args:
+        config: complete, or the part that the stage cams reads. A run that does not take that stage passes.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    section = config["cams"]
+    if (config.get("method") and not takes(config, "cams")) or "iconic" not in map_sources(section):
+        return
+    folder = section["iconic"]
+    if folder is None or not Path(folder).is_dir():
+        found = "null" if folder is None else f"{folder!r}, and there is no such folder"
+        raise ConfigError(
+            f"iconic images make class maps, but cams.iconic is {found}; name a folder there that holds "
+            "<class>/*.jpg or .png"
+        )
+
+
 def _check_given(key: str, path: str | None, why: str, what: str = "folder") -> None:
     if path is None or not (Path(path).is_dir() if what == "folder" else Path(path).is_file()):
         found = "null" if path is None else f"{path!r}, and there is no such {what}"

@@ -216,7 +216,9 @@ class StudentSection(NetworkSection):
 class CamsSection(TypedDict):
     """`cams`: where a classifier sees the classes."""
 
-    source: Literal["classifier", "imagenet"]
+    source: Literal["tags", "imagenet", "iconic"]
+    sources: dict[str, Literal["tags", "imagenet", "iconic", "none"]]
+    iconic: str | None
     scales: list[float]
     flip: bool
     merge: Literal["maximum", "sum"]

@@ -16,7 +16,8 @@ from weclick.common.spread import spread_to_ends
 from weclick.manifest import IGNORE, Manifest
 from weclick.manifest.read import read_label_of
 from weclick.proxy_labels.clip_flow import ClipFlow
-from weclick.proxy_labels.clip_maps import BACKGROUND, ClipMaps
+from weclick.proxy_labels.clip_maps import ClipMaps
+from weclick.proxy_labels.f2f import BACKGROUND
 from weclick.proxy_labels.gathering import Gathered, How, Leg, gather_legs
 from weclick.proxy_labels.grids import to_grid
 from weclick.proxy_labels.runs import Chain, chains

@@ -6,11 +6,14 @@ Every split and shard has one manifest. Later stages know nothing else of a data
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 IGNORE = 255
+
+BACKGROUND = "background"
+"""Name of a first class that shows none of the others."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,20 @@ class Classes:
     instance_classes: tuple[int, ...] = ()
     label_map: dict[str, dict[str, int]] | None = None
     numbered_objects: bool = False
+
+    @property
+    def has_background(self) -> bool:
+        """Whether class 0 shows none of the others, see `has_background`."""
+        return has_background(self.names)
+
+
+def has_background(names: Sequence[str]) -> bool:
+    """Whether class 0 shows none of the others: if it is called so. Else it is a class like any other.
+
+    Args:
+        names: of the classes of a data set, in the order of their ids.
+    """
+    return bool(names) and names[0] == BACKGROUND
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from weclick.geometry import grid_size
 from weclick.models import normalize
-from weclick.proxy_labels.cam_sources import Mapper
+from weclick.proxy_labels.cam_sources import BySeveral, Mapper
 from weclick.proxy_labels.merging import Merge, merged_values
 
 STRIDE_PX = 4
@@ -19,14 +19,14 @@ STRIDE_PX = 4
 
 
 @torch.inference_mode()
-def scores_of(mapper: Mapper, images: Iterable[np.ndarray], device: str) -> np.ndarray:
+def scores_of(mapper: Mapper | BySeveral, images: Iterable[np.ndarray], device: str) -> np.ndarray:
     """(T, K) float32 scores of frames (H, W, 3) uint8, each as it is, without scales and mirror images."""
-    found = [mapper.scores(normalize(_on(device, image)))[0] for image in images]
+    found = [mapper.scores(normalize(as_tensor(image, device)))[0] for image in images]
     return torch.stack(found).float().cpu().numpy()
 
 
 def maps_of(
-    mapper: Mapper,
+    mapper: Mapper | BySeveral,
     images: Iterable[np.ndarray],
     class_ids: Sequence[int],
     *,
@@ -38,7 +38,7 @@ def maps_of(
     """The merged maps of each frame, in the classifier's unit, one frame at a time.
 
     Args:
-        mapper: gives the maps of an image.
+        mapper: gives the maps of an image. Of several, each class has those of its own.
         images: (H, W, 3) uint8 RGB.
         class_ids: of the C classes.
         scales, flip, merge: as in the section `cams`.
@@ -49,20 +49,30 @@ def maps_of(
     """
     for image in images:
         with torch.inference_mode():
-            rgb = _on(device, image)
-            seen = (_scaled(rgb, scale) for scale in scales)
-            both = (torch.cat([scaled, scaled.flip(-1)]) if flip else scaled for scaled in seen)
-            found = [mapper.maps(normalize(each), class_ids) for each in both]
-            merged = merged_values(found, grid_size(image.shape, STRIDE_PX), merge)
-        yield merged
+            rgb, size = as_tensor(image, device), grid_size(image.shape, STRIDE_PX)
+            seen = (scaled(rgb, scale) for scale in scales)
+            both = [normalize(torch.cat([each, each.flip(-1)]) if flip else each) for each in seen]
+            found: dict[int, Tensor] = {}
+            for part, own in _shared_out(mapper, class_ids):
+                merged = merged_values([part.maps(each, own) for each in both], size, merge)
+                found |= zip(own, merged, strict=True)
+            empty = torch.zeros(size, device=device)
+            stacked = torch.stack([found.get(k, empty) for k in class_ids])
+        yield stacked
 
 
-def _on(device: str, image: np.ndarray) -> Tensor:
+def _shared_out(mapper: Mapper | BySeveral, class_ids: Sequence[int]) -> list[tuple[Mapper, list[int]]]:
+    if isinstance(mapper, BySeveral):
+        return mapper.shared_out(class_ids)
+    return [(mapper, list(class_ids))]
+
+
+def as_tensor(image: np.ndarray, device: str) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, H, W) float32, 0..255."""
     return torch.tensor(image, device=device).permute(2, 0, 1)[None].float()
 
 
-def _scaled(rgb: Tensor, scale: float) -> Tensor:
+def scaled(rgb: Tensor, scale: float) -> Tensor:
     """An image at another size; smaller ones are smoothed before."""
     if scale == 1:
         return rgb

@@ -5,6 +5,8 @@ An entry holds the class activation maps of one clip (Zhou et al. 2016), merged 
 - `maps` (T, C, h, w) uint8, 255 x map / its maximum, on the grid of STRIDE_PX;
 - `peaks` (T, C) float32, these maxima; 0 where a map is empty;
 - `scores` (T, K) float32 in 0..1, how sure the classifier is that a class occurs; 0 for background.
+
+Class 0 is the background if that is its name; else it has maps and scores like any other class.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from weclick.common.progress import Bar
 from weclick.common.sections import CamsSection
 from weclick.geometry import grid_size
 from weclick.manifest import Clip, Manifest
+from weclick.manifest.clips import has_background
 from weclick.manifest.read import read_clip
 from weclick.manifest.tag_table import TagTable
 from weclick.proxy_labels.cam_frames import STRIDE_PX, maps_of, scores_of
-from weclick.proxy_labels.cam_sources import BACKGROUND, CamSource, Mapper
+from weclick.proxy_labels.cam_sources import BySeveral, CamSource, Mapper, shown_classes
 from weclick.proxy_labels.merging import LEAST
 from weclick.store import Entry, EntryWriter, Store, check_attributes, damaged, entry_key
 from weclick.store.fill import fill
@@ -59,30 +62,35 @@ def compute_cams(
         `min_score` in some frame; if there are none, of the class of the best score.
 
     Raises:
-        InputError: tags and manifest have different classes, there is no class but the background, a frame
+        InputError: tags and manifest have different classes, there is no class but one, a frame
             changed since the manifest was made, or as the source says.
     """
     check_classes(manifest, tags)
     made_from = source.key_inputs()
-    asked = {clip.id: cams_inputs(clip, tags.of_clip(clip.id), made_from, options) for clip in manifest.clips}
+    names = manifest.classes.names
+    asked = {
+        clip.id: cams_inputs(clip, tags.of_clip(clip.id), made_from, options, names=names)
+        for clip in manifest.clips
+    }
 
     @cache
-    def load() -> Mapper:
+    def load() -> Mapper | BySeveral:
         return source.load(manifest, device)
 
     def map_some(clips: Iterator[Clip], bar: Bar) -> None:
         for clip in clips:
             scores = scores_of(load(), read_clip(manifest, clip), device)
-            class_ids = mapped_classes(scores, asked[clip.id]["tags"], options["min_score"])
+            tagged, shown = asked[clip.id]["tags"], shown_classes(names)
+            class_ids = mapped_classes(scores, tagged, options["min_score"], shown)
             images, merging = read_clip(manifest, clip), _merging(options)
             maps = maps_of(load(), images, class_ids, **merging, device=device)
             with store.create("cams", asked[clip.id]) as entry:
-                arrays = _allocate(entry, clip, len(class_ids), len(manifest.classes.names))
+                arrays = _allocate(entry, clip, len(class_ids), len(names))
                 for t, found in enumerate(maps):
                     arrays["scores"][t] = scores[t]
                     arrays["maps"][t], arrays["peaks"][t] = quantised(found)
                     bar.advance()
-                told = {"class_ids": class_ids, "classes": list(manifest.classes.names), **made_from}
+                told = {"class_ids": class_ids, "classes": list(names), **made_from}
                 entry.attributes.update(_attributes(clip, options) | told)
 
     fill(
@@ -99,7 +107,7 @@ def compute_cams(
 
 
 def check_classes(manifest: Manifest, tags: TagTable) -> None:
-    """Check that tags are of the classes of a manifest, and that it has one beside the background.
+    """Check that tags are of the classes of a manifest, and that it has two of them at least.
 
     Raises:
         InputError: they are not.
@@ -110,14 +118,20 @@ def check_classes(manifest: Manifest, tags: TagTable) -> None:
             f"the tags are of the classes {', '.join(tags.classes)}, but the data set has "
             f"{', '.join(names)}; run the tags stage again"
         )
-    if len(names) <= BACKGROUND + 1:
+    if len(names) < 2:
         raise InputError(
-            f"the data set has the one class {names[0]!r}, which is the background; name its other classes"
+            f"the data set has the one class {names[0]!r}, so there is nothing to tell it from; name its "
+            "other classes, or begin with one called background"
         )
 
 
 def cams_inputs(
-    clip: Clip, tags: Iterable[int], made_from: Mapping[str, Any], options: CamsSection
+    clip: Clip,
+    tags: Iterable[int],
+    made_from: Mapping[str, Any],
+    options: CamsSection,
+    *,
+    names: Sequence[str],
 ) -> Mapping[str, Any]:
     """What the maps of a clip are made from. Their key is its digest.
 
@@ -126,11 +140,13 @@ def cams_inputs(
         tags: ids of the clip's classes; background has no map.
         made_from: `key_inputs` of their source.
         options: the section `cams`.
+        names: of the data set's classes, which tell whether there is a background.
     """
     return {
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in clip.frames],
-        "tags": sorted(set(tags) - {BACKGROUND}),
+        "tags": sorted(set(tags) & set(shown_classes(names))),
+        **({} if has_background(names) else {"background": False}),
         **made_from,
         **_merging(options),
         "min_score": float(options["min_score"]),
@@ -144,12 +160,20 @@ def _merging(options: CamsSection) -> dict[str, Any]:
     return {"scales": scales, "flip": options["flip"], "merge": options["merge"]}
 
 
-def mapped_classes(scores: np.ndarray, tags: Sequence[int], min_score: float) -> list[int]:
-    """The classes of a clip that get maps, see `compute_cams`. Scores are (T, K)."""
+def mapped_classes(
+    scores: np.ndarray, tags: Iterable[int], min_score: float, shown: Sequence[int]
+) -> list[int]:
+    """The classes of a clip that get maps, see `compute_cams`.
+
+    Args:
+        scores: (T, K) in 0..1.
+        tags: ids of the clip's classes.
+        min_score: a class without a tag has to exceed it in some frame.
+        shown: ids of the classes that may have maps.
+    """
     best = scores.max(0)
-    best[BACKGROUND] = -1
-    seen = np.flatnonzero(best > min_score).tolist()
-    return sorted({*tags, *seen}) or [int(best.argmax())]
+    seen = [k for k in shown if best[k] > min_score]
+    return sorted({*tags, *seen}) or [max(shown, key=lambda k: best[k])]
 
 
 def quantised(maps: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from weclick.common.errors import InputError
 from weclick.geometry import grid_size
 from weclick.manifest import Clip
-from weclick.proxy_labels.cam_sources import BACKGROUND
+from weclick.manifest.clips import has_background
 from weclick.proxy_labels.cams import read_maps
 from weclick.store import Entry, check_attributes, damaged
 
@@ -68,10 +68,11 @@ class ClipMaps:
         return tuple(self.entry.attributes["class_ids"])
 
     def scores(self) -> np.ndarray:
-        """(T, K) float32 in 0..1. That of background is 0: the classifier has none."""
+        """(T, K) float32 in 0..1. That of a background is 0: no classifier tells it."""
         array = self.entry.array("scores")
         found = np.stack([array[t] for t in range(len(array))])
-        found[:, BACKGROUND] = 0
+        if has_background(self.classes):
+            found[:, 0] = 0
         return found
 
     def of(self, position: int, class_ids: Sequence[int]) -> Tensor:

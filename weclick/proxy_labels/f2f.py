@@ -18,11 +18,14 @@ from weclick.manifest.tag_table import TagTable
 from weclick.proxy_labels.background import Saliency, low_values, with_the_camera
 from weclick.proxy_labels.class_maps import class_map
 from weclick.proxy_labels.clip_flow import ClipFlow
-from weclick.proxy_labels.clip_maps import BACKGROUND, ClipMaps
+from weclick.proxy_labels.clip_maps import ClipMaps
 from weclick.proxy_labels.gathering import Leg, gather_legs
 from weclick.proxy_labels.grids import to_grid
 from weclick.proxy_labels.runs import Chain, Run, best_runs, chains, confident_runs
 from weclick.store import Store
+
+BACKGROUND = 0
+"""Class id of pixels where no class has a map, whatever its name."""
 
 VERSION = 1
 """Of what is computed here. It rises when the same inputs would give another label."""
@@ -86,7 +89,9 @@ class F2F:
         if not self._chains(clip):
             return []
         maps = ClipMaps(clip, self.store.get("cams", _key_of(self.cams, clip, "cams")), self.classes)
-        runs = self._runs(clip, maps.scores())
+        scores = maps.scores()
+        scores[:, BACKGROUND] = 0
+        runs = self._runs(clip, scores)
         flow = None
         if runs and self._reads_flow(clip):
             entry = self.store.get("flow", _key_of(self.flow, clip, "flow"))

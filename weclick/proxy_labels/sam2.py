@@ -16,6 +16,7 @@ from weclick.common.errors import InputError
 from weclick.common.sections import Sam2Section
 from weclick.manifest import IGNORE, Clip
 from weclick.manifest.click_table import ClickTable
+from weclick.manifest.clips import has_background
 from weclick.proxy_labels.sam2_frames import square_frames
 from weclick.proxy_labels.sam2_maps import SurestObjects
 from weclick.proxy_labels.sam2_model import load_sam2, model_files
@@ -24,8 +25,6 @@ from weclick.proxy_labels.sam2_tracking import track
 from weclick.proxy_labels.sources import Digests
 
 FORMAT_VERSION = 1
-BACKGROUND = "background"
-"""If the first class has this name, pixels on no object are of it; else they are ignored."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Sam2:
         if not prompts:
             return []
         positions = sorted({*range(0, len(clip.frames), self.options["every"]), *prompts})
-        beside = 0 if self.classes[0] == BACKGROUND else IGNORE
+        beside = 0 if has_background(self.classes) else IGNORE  # pixels on no object
         maps = {t: SurestObjects(clip.size, beside) for t in positions}
         class_of = classes_by_object(prompts)
         with square_frames(self.read(clip), self._model.config.image_size) as frames:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from weclick.common.config_checks import reads_weights
 from weclick.common.sections import TIMM, Config
 from weclick.common.stages import ROLES, takes
 from weclick.evaluate.crf_package import crf_fault
@@ -90,7 +91,7 @@ def _of_networks(config: Config) -> list[Download]:
         if takes(config, role) and config[role]["pretrained"] == "imagenet"
     }
     maps = config["cams"]
-    if takes(config, "cams") and (maps["source"], maps["pretrained"]) == ("imagenet", "imagenet"):
+    if takes(config, "cams") and reads_weights(maps) and maps["pretrained"] == "imagenet":
         asking["cams.pretrained"] = maps["backbone"]
     if not asking or _missing_timm(config):
         return []  # torchvision takes seconds to load

@@ -59,6 +59,11 @@ class Layout:
         return self.of("tags") / DIGESTS
 
     @property
+    def cam_digests(self) -> Path:
+        """The file in which the cams stage remembers the digests of iconic images."""
+        return self.of("cams") / DIGESTS
+
+    @property
     def proxy_digests(self) -> Path:
         """The file in which the proxy_labels stage remembers the digests of files that it was given."""
         return self.of("proxy_labels") / DIGESTS

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from weclick.common.config import ConfigError
-from weclick.common.config_checks import check_masks, check_proxy_labels, check_serves
+from weclick.common.config_checks import check_cams, check_masks, check_proxy_labels, check_serves
 from weclick.common.findings import Finding
 from weclick.common.sections import TIMM, ClassifierSection, Config, Role, TrainingSection
 from weclick.common.stages import METHODS, ROLES, takes
@@ -63,7 +63,7 @@ def check_config(config: Config) -> list[Finding]:
     from weclick.flow import estimator_digest
 
     findings = [_serves(config)]
-    for check in (check_masks, check_proxy_labels):
+    for check in (check_masks, check_cams, check_proxy_labels):
         try:
             check(config)
         except ConfigError as error:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from weclick.common.config import select
+from weclick.common.config_checks import map_sources
 from weclick.common.digest import canonical_json
 from weclick.common.flat import evenly
 from weclick.common.sections import Config, Role
@@ -126,7 +127,7 @@ def _distils(config: Config, stage: str) -> bool:
 
 _ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
     ("manifest", "toy"): lambda config: config["data"]["name"] == "toy",
-    ("cams", "classifier"): lambda config: config["cams"]["source"] == "classifier",
+    ("cams", "classifier"): lambda config: "tags" in map_sources(config["cams"]),
     ("soft_labels", "teacher"): lambda config: bool(trained_seeds(config)),
     ("soft_labels", "flow"): lambda config: config["soft_labels"]["fuse"]["neighbours"] > 0,
     ("proxy_labels", "tags"): lambda config: "tags" in given_to(config),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,12 @@ from weclick.store import Store
 
 STEPS = 5
 """Frames of a clip."""
+
+UNTRAINED = {
+    "imagenet": "Maps are those of a network that knows the classes of ImageNet; none was trained for them.",
+    "iconic": "Maps are those of heads that learned from images of each class; the features below did not.",
+}
+"""Part of an entry's attributes -> what it says of the maps."""
 
 WIDTH_PX = 320
 """Of a picture: five stand side by side."""
@@ -41,7 +47,7 @@ def cam_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any] 
     return {
         "rows": [_strip(results, clip, store) for clip in spread_over(clips, at_most)],
         "clips": words.plural(len(clips), "clip"),
-        "maker": _maker(results),
+        "maker": _maker(results, store.get("cams", results.cams[clips[0].id]).attributes),
         "loss": _loss(results),
     }
 
@@ -58,26 +64,26 @@ def _strip(results: Results, clip: Clip, store: Store) -> list[Captioned]:
         found = to_grid(maps.of(t, shown)[None], clip.size, maps.stride_px, 1)[0].numpy()
         drawn = heat(images[t], found, [palette[k] for k in shown])
         name, told = clip.frames[t].name, _told(names, scores[t], shown)
-        alt = f"Where the classifier sees {_classes(names, shown)} in frame {name} of {clip.id}: {told}"
+        alt = f"Where {_are(names, shown)} in frame {name} of {clip.id}: {told}"
         strip.append((picture(fit(drawn, width_px=WIDTH_PX), alt), f"{clip.id} · {name} · {told}"))
     return strip
 
 
-def _classes(names: Sequence[str], shown: Sequence[int]) -> str:
-    return " and ".join(names[k] for k in shown)
+def _are(names: Sequence[str], shown: Sequence[int]) -> str:
+    return f"{' and '.join(names[k] for k in shown)} {'is' if len(shown) == 1 else 'are'}"
 
 
 def _told(names: Sequence[str], scores: np.ndarray, shown: Sequence[int]) -> str:
     return ", ".join(f"{names[k]} {scores[k]:.2f}" for k in shown)
 
 
-def _maker(results: Results) -> str:
-    """What makes the maps, as a sentence."""
-    card = results.classifier
-    if card is None:
-        return (
-            "The maps are those of a network that knows the classes of ImageNet; none was trained for them."
-        )
+def _maker(results: Results, told: Mapping[str, Any]) -> str:
+    """What makes the maps, in a sentence for each source that an entry tells."""
+    by_tags = [] if results.classifier is None else [_of_classifier(results, results.classifier)]
+    return " ".join([*by_tags, *(sentence for name, sentence in UNTRAINED.items() if name in told)])
+
+
+def _of_classifier(results: Results, card: Mapping[str, Any]) -> str:
     precision = [line["validation"] for line in results.classifier_curve if "validation" in line]
     told = (
         f"A classifier ({card.get('options', {}).get('backbone', words.DASH)}) learned the tags in "
