@@ -7,6 +7,7 @@ full-resolution pixels, which is what `align_corners=False` means.
 Values outside an image repeat its border; a mask always marks them.
 """
 
+from weclick.geometry.camera import camera_flow, dominant_homography
 from weclick.geometry.crop import (
     Crop,
     crop_sampling_positions,
@@ -19,6 +20,7 @@ from weclick.geometry.crop import (
 from weclick.geometry.grid import downsample_flow, downsample_mask, grid_size, resize_flow
 from weclick.geometry.masks import LUMA, forward_backward_valid, photometric_valid
 from weclick.geometry.resample import BAND, Decode, Taps, sample_together
+from weclick.geometry.stack import StackOptions, motion_stack
 from weclick.geometry.warp import backward_warp, backward_warp_nearest
 
 __all__ = [
@@ -26,16 +28,20 @@ __all__ = [
     "LUMA",
     "Crop",
     "Decode",
+    "StackOptions",
     "Taps",
     "backward_warp",
     "backward_warp_nearest",
+    "camera_flow",
     "crop_sampling_positions",
     "crop_window",
+    "dominant_homography",
     "downsample_flow",
     "downsample_mask",
     "forward_backward_valid",
     "grid_size",
     "inside_image",
+    "motion_stack",
     "move_points",
     "photometric_valid",
     "resize_flow",

@@ -152,7 +152,9 @@ def sample_flow_crop(
     origin: Sequence[Sequence[int]] | np.ndarray | Tensor | None = None,
     decode: Decode | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`sample_crop` for flows (B, 2, h, w) in pixels of their own grid; returns pixels of the output grid.
+    """`sample_crop` for flows (B, 2 L, h, w) in pixels of their own grid; returns pixels of the output grid.
+
+    Channels are dx and dy of the first flow, then of the second, and so on.
 
     Warping a cropped neighbour by the cropped flow equals cropping the warped neighbour, if both frames went
     through the same crop: values scale by source_stride * scale / stride, and a flip negates dx.
@@ -167,7 +169,9 @@ def sample_flow_crop(
         decode=decode,
     )
     factor = out.new_tensor([[-crop.scale if crop.flip else crop.scale, crop.scale] for crop in crops])
-    return out * (factor * (source_stride / stride)).view(-1, 2, 1, 1), inside
+    flows_of = out.view(len(crops), -1, 2, *out.shape[-2:])
+    flows_of *= (factor * (source_stride / stride)).view(-1, 1, 2, 1, 1)
+    return out, inside
 
 
 def move_points(points: Tensor | np.ndarray, crop: Crop) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,87 @@
+"""The camera's part of a flow: the homography that most of a frame follows."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from weclick.geometry.crop import Crop, crop_sampling_positions
+from weclick.geometry.grid import grid_size
+
+WITHIN_CELLS = 0.25
+"""How far a cell may lie from the homography to count for it, in cells. At cells of 4 px that is 1 px."""
+
+MOST_CELLS = 4096
+"""Cells that are looked at, evenly spread. More find the same homography, and cost more time."""
+
+LEAST_CELLS = 4
+"""A homography has eight unknowns, and a cell tells two."""
+
+
+def dominant_homography(flow: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """The homography from a frame to the next that most of its cells follow, found by RANSAC.
+
+    Background moves so as long as the camera only turns and zooms, or the scene is flat or far. It draws no
+    random number of anybody else's: OpenCV begins each search with the same state.
+
+    Args:
+        flow: (2, h, w) px of its own grid, from the frame to the next one.
+        image_size: (H, W) of the frame, px; it has h x w cells.
+
+    Returns:
+        (3, 3) float64: takes positions (x, y, 1) of the frame to those of the next, in px of the image. The
+        identity where no homography is found.
+    """
+    height, width = flow.shape[1:]
+    stride = _stride(image_size, (height, width))
+    y, x = np.mgrid[:height, :width].reshape(2, -1)
+    step = max(1, -(-height * width // MOST_CELLS))
+    step += step > 1 and width % step == 0  # so that the cells taken do not stand in columns
+    at = np.stack([x, y], 1)[::step].astype(np.float64)
+    moved = flow.reshape(2, -1).T[::step].astype(np.float64)
+    if len(at) < LEAST_CELLS:
+        return np.eye(3)
+    cells, _ = cv2.findHomography(at, at + moved, cv2.RANSAC, WITHIN_CELLS, maxIters=500, confidence=0.999)
+    if cells is None or not np.isfinite(cells).all():
+        return np.eye(3)
+    to_px = np.array([[stride, 0, (stride - 1) / 2], [0, stride, (stride - 1) / 2], [0, 0, 1]])
+    return np.asarray(to_px @ cells @ np.linalg.inv(to_px))
+
+
+def _stride(image_size: tuple[int, int], cells: tuple[int, int]) -> int:
+    """The stride of a grid, px: the least that gives so many cells."""
+    stride = max(1, -(-image_size[0] // cells[0]), -(-image_size[1] // cells[1]))
+    if grid_size(image_size, stride) != cells:
+        raise ValueError(f"no stride brings an image of {image_size} px (H, W) to a grid of {cells} cells")
+    return stride
+
+
+def camera_flow(homographies: np.ndarray, crop: Crop) -> Tensor:
+    """How far the camera moves each pixel of a crop.
+
+    Args:
+        homographies: (N, 3, 3), see `dominant_homography`.
+        crop: of the frame.
+
+    Returns:
+        (N, 2, H, W) float32 (dx, dy), px of the crop.
+
+    Example:
+        A camera that pans by three pixels, and a crop twice as large and mirrored.
+
+        >>> pan = np.array([[[1, 0, 3], [0, 1, 0], [0, 0, 1]]])
+        >>> camera_flow(pan, Crop(top=0, left=0, scale=2, flip=True, size=(1, 1))).flatten().tolist()
+        [-6.0, 0.0]
+    """
+    y, x = (torch.from_numpy(at).float() for at in crop_sampling_positions(crop))
+    y, x = y[:, None], x[None]
+    sides = torch.from_numpy(np.asarray(homographies, np.float32))[..., None, None]
+    depth = sides[:, 2, 0] * x + (sides[:, 2, 1] * y + sides[:, 2, 2])
+    signs = (-1 if crop.flip else 1, 1)
+    moved = torch.empty((len(sides), 2, *crop.size))
+    for axis, at in enumerate((x, y)):
+        to = sides[:, axis, 0] * x + (sides[:, axis, 1] * y + sides[:, axis, 2])
+        torch.sub(to.div_(depth), at, out=moved[:, axis]).mul_(signs[axis] * crop.scale)
+    return moved
