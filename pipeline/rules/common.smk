@@ -16,17 +16,19 @@ from weclick.common.config_checks import (
     check_proxy_labels,
     check_serves,
     check_source,
+    check_stacks,
     map_sources,
     reads_weights,
 )
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
-from weclick.common.stages import takes
+from weclick.common.stages import looks_at_stacks, takes
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
 from weclick.runs.cam_source import iconic_listing, trains_classifier
 from weclick.runs.downloads import missing_packages, offline_words
+from weclick.runs.experiment.lineage import feeders
 from weclick.runs.label_source import label_listing
 from weclick.runs.layout import Layout
 from weclick.runs.proxy_source import given_to, proxy_listing
@@ -38,6 +40,7 @@ try:
     complete = load_configs(workflow.configfiles, workflow.config_settings.config)
     check_serves(complete)
     check_masks(complete)
+    check_stacks(complete)
     check_source(complete)
     check_cams(complete)
     check_proxy_labels(complete)
@@ -251,7 +254,9 @@ def training_data(wildcards, input):
             flags("--frames", input.frames),
             flags("--masks", input.get("masks", [])),
             flags("--proxy-labels", input.get("proxy_labels", [])),
+            flags("--cams", input.get("cams", [])),
             flags("--flow", input.get("flow", [])),
+            flags("--val-flow", input.get("val_flow", [])),
             flags("--soft-labels", input.get("soft_labels", [])),
             flags("--val-manifest", input.validation),
         ]
@@ -268,5 +273,6 @@ def scored_data(wildcards, input):
             flags("--teacher", input.get("teacher", [])),
             flags("--target-manifest", input.get("targets", [])),
             flags("--clicks", input.get("clicks", [])),
+            flags("--target-flow", input.get("target_flow", [])),
         ]
     )

@@ -6,6 +6,7 @@ rule evaluate:
         teacher=[rules.teacher.output.weights] if SCORES_TEACHER else [],
         targets=shards_of("manifest", TRAIN),
         clicks=[*rules.clicks.output],
+        target_flow=shards_of("flow", TRAIN) if looks_at_stacks(config) else [],
     output:
         f"{RESULTS}/evaluation/metrics.json",
     log:

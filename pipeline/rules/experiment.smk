@@ -79,6 +79,16 @@ def fed_shards(stage, split):
     ]
 
 
+def fed_stacks(split):
+    """The flow of a split, for a network that looks at stacks of it; none for others."""
+
+    def shards(wildcards):
+        looks = looks_at_stacks(job_of(wildcards.made).config)
+        return fed_shards("flow", split)(wildcards) if looks else []
+
+    return shards
+
+
 def fed_clicks(wildcards):
     """The click table of a training."""
     (job,) = fed(wildcards, "clicks")
@@ -303,7 +313,10 @@ use rule student as experiment_student with:
         frames=fed_shards("frames", "train"),
         masks=fed_shards("masks", "train"),
         proxy_labels=fed_shards("proxy_labels", "train"),
+        tags=fed_tag_tables,
+        cams=fed_shards("cams", "train"),
         flow=fed_shards("flow", "train"),
+        val_flow=fed_stacks("val"),
         soft_labels=fed_shards("soft_labels", "train"),
         online_teacher=ONLINE_TEACHER or [],
         validation=fed_shards("manifest", "val"),
@@ -327,6 +340,7 @@ use rule evaluate as experiment_evaluate with:
         student=fed_network("student", "teacher"),
         targets=fed_shards("manifest", "train"),
         clicks=lambda wildcards: [fed_clicks(wildcards)],
+        target_flow=fed_stacks("train"),
     output:
         f"{MADE}/evaluation/metrics.json",
     log:

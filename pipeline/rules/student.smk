@@ -1,4 +1,5 @@
 ONLINE_TEACHER = config["student"]["online"]["teacher"]
+FEEDS_STUDENT = feeders(config, "student")
 DISTILS = not ONLINE_TEACHER and takes(config, "soft_labels")
 STUDENT_CODE = [
     "weclick.train.stage",
@@ -15,7 +16,10 @@ rule student:
         frames=shards_of("frames", TRAIN),
         masks=taken_shards("masks", TRAIN),
         proxy_labels=taken_shards("proxy_labels", TRAIN),
-        flow=shards_of("flow", TRAIN) if DISTILS else [],
+        tags=rules.tags.output if "tags" in FEEDS_STUDENT else [],
+        cams=shards_of("cams", TRAIN) if "cams" in FEEDS_STUDENT else [],
+        flow=(shards_of("flow", TRAIN) if DISTILS or looks_at_stacks(config) else []),
+        val_flow=shards_of("flow", VAL) if looks_at_stacks(config) else [],
         soft_labels=shards_of("soft_labels", TRAIN) if DISTILS else [],
         online_teacher=ONLINE_TEACHER or [],
         validation=shards_of("manifest", VAL),

@@ -12,7 +12,7 @@ from weclick.common.config import (
     load_config,
     select,
 )
-from weclick.common.config_checks import check_serves
+from weclick.common.config_checks import check_serves, check_stacks
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ from weclick.common.config_checks import check_serves
         ({"method": "f2f"}, ["f2f"], "proxies"),
         ({"method": "f2f", "supervision": "proxies"}, ["f2f"], "proxies"),
         ({"supervision": "proxies"}, ["weclick"], "proxies"),
+        ({"method": "two_stream"}, ["two_stream"], "tags"),
+        ({"supervision": "tags"}, ["two_stream"], "tags"),
         ({"method": "maskconsist", "supervision": "masks"}, ["maskconsist"], "masks"),
         ({"serves": ["maskconsist", "f2f", "weclick", "f2f"]}, ["weclick", "f2f", "maskconsist"], "clicks"),
     ],
@@ -52,8 +54,8 @@ def test_the_method_has_to_be_served():
         check_serves(complete_config({"serves": ["weclick"], "method": "f2f"}))
 
 
-@pytest.mark.parametrize("method", ["two_stream", "maskconsist"])
-def test_networks_that_this_version_does_not_train_are_refused(method):
+def test_networks_that_this_version_does_not_train_are_refused():
+    method = "maskconsist"
     complete = complete_config({"method": method})
     for stage in ("manifest", "clicks", "frames", "masks", "flow"):
         assert "serves" in select(complete, stage) or stage not in ("manifest", "flow")
@@ -61,6 +63,49 @@ def test_networks_that_this_version_does_not_train_are_refused(method):
         with pytest.raises(ConfigError, match=f"method is '{method}', whose networks this version does not"):
             select(complete, stage)
     check_trained(complete_config({"method": "f2f"}))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"student": {"architecture": "two_stream"}},
+            r"student\.architecture is 'two_stream', but method is 'weclick', whose flow holds no stacks",
+        ),
+        (
+            {"method": "two_stream", "student": {"online": {"teacher": "a.safetensors"}}},
+            "method two_stream distils from none; set it null",
+        ),
+        (
+            {"method": "two_stream", "tag_loss": {"weight": 0}, "heatmap_loss": {"weight": 0}},
+            r"tag_loss\.weight and heatmap_loss\.weight are 0; set one of them",
+        ),
+    ],
+)
+def test_a_network_that_looks_at_flow_needs_its_method(given, message):
+    with pytest.raises(ConfigError, match=message):
+        check_stacks(complete_config(given))
+
+
+def test_two_streams_learn_from_tags_alone():
+    check_stacks(complete_config({"method": "two_stream", "student": {"architecture": "two_stream"}}))
+    check_stacks(complete_config({"method": "two_stream"}))
+    for wrong in (
+        {"method": "two_stream", "supervision": "clicks"},
+        {"method": "f2f", "supervision": "tags"},
+    ):
+        with pytest.raises(ConfigError, match="supervision is"):
+            complete_config(wrong)
+
+
+def test_a_student_sees_what_its_method_reads():
+    ours = select(complete_config({"method": "two_stream"}), "student")
+    assert ours["flow"] == {"motion": "raw"}
+    assert {"stack", "tag_loss", "heatmap_loss"} <= ours.keys()
+    assert select(load_config(json.dumps(ours)), "student") == ours
+    for method in ("weclick", "f2f"):
+        seen = select(complete_config({"method": method}), "student")
+        assert not {"stack", "flow", "tag_loss", "heatmap_loss"} & seen.keys()
 
 
 def test_a_change_of_the_method_decides_anew():

@@ -96,23 +96,21 @@ def test_masks_are_no_step_of_a_run_that_learns_from_clicks():
 def test_a_method_takes_its_own_stages():
     assert left_out({"method": "f2f"}) == {"masks", "teacher", "soft_labels"}
     networks = {"teacher", "soft_labels", "student", "evaluate"}
-    assert (
-        left_out({"method": "two_stream"})
-        == left_out({"method": "maskconsist"})
-        == {"masks", "proxy_labels"} | networks | TAGGED
-    )
+    assert left_out({"method": "two_stream"}) == {"masks", "proxy_labels", "teacher", "soft_labels"}
+    assert left_out({"method": "maskconsist"}) == {"masks", "proxy_labels"} | networks | TAGGED
     by_folder = {"method": "f2f", "proxy_labels": {"source": "folder"}}
     assert left_out(by_folder) == {"masks", "teacher", "soft_labels"} | TAGGED
     assert takes({"method": "weclick"}, "toy")
     assert takes({"method": "weclick"}, "teacher")
     assert not takes({"method": "f2f"}, "teacher")
-    assert TRAINED == ("weclick", "f2f")
+    assert TRAINED == ("weclick", "f2f", "two_stream")
 
 
 def test_losses_whose_food_no_stage_makes_are_off():
     online = {"online": {"teacher": None}}
-    assert losses_off({"method": "weclick", "student": online}) == frozenset()
+    assert losses_off({"method": "weclick", "student": online}) == {"heatmap_loss"}
     assert losses_off({"method": "f2f", "student": online}) == {"kd", "mfd"}
+    assert losses_off({"method": "two_stream", "student": online}) == {"kd", "mfd"}
     assert losses_off({"method": "f2f", "student": {"online": {"teacher": "a.safetensors"}}}) == frozenset()
 
 

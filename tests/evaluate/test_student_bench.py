@@ -76,6 +76,14 @@ def test_rows_tell_network_size_mode_and_speed():
     assert json.loads(json.dumps(result)) == result
 
 
+def test_a_network_of_two_streams_gets_a_stack_of_flow():
+    two = {**SMALL, "architecture": "two_stream", "stack_length": 2}
+    (row,) = bench_students({"two": two}, sizes=[(40, 48)], modes=("fused",), seconds=0)["table"]
+    assert row["rounds"] == FEWEST
+    still = {**SMALL, "architecture": "two_stream", "fusion": "none"}
+    assert row["multiply_adds"] > 1.5 * multiply_adds(still, (40, 48))
+
+
 def test_multiply_adds_are_those_of_the_convolutions():
     counted = 0
 
@@ -118,6 +126,11 @@ def test_the_configured_student_and_the_size_of_its_frames(street):
     assert size == street.val.clips[0].size
     assert (options["num_classes"], options["channels"]) == (9, 16)
     build_model(**options)
+    student = {**street.config["student"], "architecture": "two_stream", "late_fusion": "concat_conv"}
+    two = {**street.config, "student": student, "stack": {**street.config["stack"], "length": 3}}
+    assert build_model(**configured(two)[0]).stack_length == 3
+    still = {**two, "student": {**student, "fusion": "none"}}
+    assert build_model(**configured(still)[0]).stack_length == 0
     shrunk = {**street.config, "data": {**street.config["data"], "shrink": 2}}
     assert configured(shrunk)[1] == (32, 48)
 

@@ -37,7 +37,7 @@ def tag_loss(logits, present, pooling="lse", r=5.0, valid=None):
                 share = pooled([probs[b, k][at] for at in cells], pooling, r)
                 share = min(max(share, 1e-6), 1 - 1e-6)
                 (there if tags[k] else absent).append(-np.log(share if tags[k] else 1 - share))
-        images.append(sum(sum(part) / len(part) for part in (there, absent) if part) if there else 0.0)
+        images.append(sum(sum(part) / len(part) for part in (there, absent) if part))
     return sum(images) / len(images)
 
 

@@ -35,9 +35,13 @@ class Project:
         return {**os.environ, "PYTHONPATH": str(self.root), "PATH": path}
 
     def snakemake(self, *words: str) -> str:
-        done = subprocess.run(
-            self.command(*words), cwd=self.root, env=self.environment, text=True, capture_output=True
-        )
+        return self._run(self.command(*words))
+
+    def weclick(self, *words: str) -> str:
+        return self._run([str(Path(sys.executable).parent / "weclick"), *words])
+
+    def _run(self, command: list[str]) -> str:
+        done = subprocess.run(command, cwd=self.root, env=self.environment, text=True, capture_output=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -60,6 +60,12 @@ def test_background_padding_and_unknown_classes_have_no_gradient(maps, tags, ins
     )
 
 
+def test_a_data_set_without_background_learns_class_0_too(maps, tags, inside):
+    shifted = torch.cat([torch.zeros_like(maps[:, :1]), maps], 1), torch.cat([tags[:, :1], tags], 1)
+    found = multilabel_soft_margin(maps, tags, inside, background=False)
+    torch.testing.assert_close(found, multilabel_soft_margin(*shifted, inside))
+
+
 def test_without_anything_that_counts_it_is_zero(maps, inside):
     none = torch.zeros(B, K, dtype=torch.bool)
     loss = multilabel_soft_margin(maps.requires_grad_(), none, inside, complete=False)

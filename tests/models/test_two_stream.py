@@ -1,6 +1,7 @@
 """Networks of two streams: published sizes and names, how they look at flow, and how the streams meet."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from weclick.common.errors import InputError
+from weclick.geometry import StackOptions
 from weclick.manifest import Classes
 from weclick.models import BACKBONES, TwoStream, build_model, normalize, rebuild
 from weclick.models.inference import fused_for_inference, predict
 from weclick.models.two_stream import look_at_flow
-from weclick.store.model_file import load_model, model_bytes
+from weclick.store.model_file import Motion, load_model, model_bytes
 
 CLASSES = Classes(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
 MEETINGS = list(product(("early", "late"), ("sum", "concat_conv")))
@@ -123,12 +125,52 @@ def test_options_of_other_networks_stay_as_they_are():
 @torch.no_grad()
 def test_a_checkpoint_brings_all_back(tmp_path):
     model, path = compact(fusion="late", late_fusion="concat_conv", head_norm="group").eval(), tmp_path / "m"
-    path.write_bytes(model_bytes(model, CLASSES))
-    again, card = load_model(path)
+    motion = Motion(StackOptions(length=2, first=-1, motion="residual"), {"name": "dis"}, 4)
+    path.write_bytes(model_bytes(model, CLASSES, motion=motion))
+    again, card = load_model(path, with_motion=True)
     assert card.options == model.options
+    assert card.motion == motion
     assert isinstance(again, TwoStream)
     assert again.stack_length == 2
     assert torch.equal(again(*inputs()), model(*inputs()))
+
+
+def test_only_those_who_have_flow_load_a_network_that_looks_at_it(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model_bytes(compact(), CLASSES, motion=Motion(StackOptions(2), {"name": "dis"}, 4)))
+    with pytest.raises(InputError, match="looks at the flow around a frame"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stack": None},
+        {"stack": {"length": 3}},
+        {"stack": {"length": 2, "scale_px": 0}},
+        {"stack": {"length": 2, "scale_px": "8"}},
+        {"stack": {"length": 2, "edge": "mirror"}},
+        {"stack": {"length": 2, "first": -1000}},
+        {"stride_px": 0},
+        {"estimator": 5},
+    ],
+)
+def test_a_card_of_another_motion_is_refused(tmp_path, change):
+    path = tmp_path / "model.safetensors"
+    raw = {**Motion(StackOptions(2), {"name": "dis"}, 4).as_card(), **change}
+    motion = SimpleNamespace(as_card=lambda: raw)
+    path.write_bytes(model_bytes(compact(), CLASSES, motion=motion))
+    with pytest.raises(InputError, match="describes no network of this version"):
+        load_model(path, with_motion=True)
+
+
+def test_without_fusion_it_looks_at_images_alone(tmp_path):
+    model, path = compact(fusion="none").eval(), tmp_path / "model.safetensors"
+    assert (model.inputs, model.stack_length) == (("images",), 0)
+    assert model(inputs()[0]).shape == (2, 3, 5, 6)
+    path.write_bytes(model_bytes(model, CLASSES))
+    again, _ = load_model(path)
+    assert torch.equal(again(inputs()[0]), model(inputs()[0]))
 
 
 @pytest.mark.parametrize("length", [0, 1000, "2", None])

@@ -10,7 +10,7 @@ from helpers.places import ROOT
 from helpers.workflow import load_rules
 from weclick.common.config import ConfigError, complete_config, load_configs
 from weclick.common.stages import NEEDED_BY, STEPS
-from weclick.runs.ablation import ARMS
+from weclick.runs.ablation import WECLICK as ARMS
 from weclick.runs.experiment.gather import teacher_cards
 from weclick.runs.experiment.lineage import Jobs
 from weclick.runs.experiment.plan import make_plan
@@ -88,8 +88,8 @@ def test_arms_of_several_methods_share_what_serves_both():
     assert tags.fed_by.keys() == {"manifest", "clicks", "frames", "proxy_labels"}
     with pytest.raises(ConfigError, match="scores the teacher, but method f2f trains none; set scores: stu"):
         planned(arms={"tags": {"change": {"method": "f2f"}, "scores": "teacher"}})
-    with pytest.raises(ConfigError, match="method is 'two_stream', whose networks this version does not"):
-        planned(arms={"tags": {"change": {"method": "two_stream"}}})
+    with pytest.raises(ConfigError, match="method is 'maskconsist', whose networks this version does not"):
+        planned(arms={"tags": {"change": {"method": "maskconsist"}}})
     with pytest.raises(ConfigError, match=r"serves is \[weclick, maskconsist\]; set serves: "):
         make_plan(complete_config({**config, "serves": ["weclick", "maskconsist"]}))
 
@@ -195,6 +195,19 @@ def test_a_data_folder_gives_the_data_set_its_name(tmp_path, monkeypatch):
         data = {"name": "folder", "root": root}
         config = complete_config({"data": data, "experiment": {"name": "x", "arms": {"a": {}}}})
         assert make_plan(config).data == (name,), root
+
+
+def test_the_ablation_of_two_streams_has_the_rows_of_its_paper():
+    plan = make_plan(complete_config({"method": "two_stream"}), "ablation")
+    assert list(plan.arms) == ["tags", "foreground", "heat", "heat_crf", "two_stream_no_crf", "two_stream"]
+    students = {trial.arm: trial.network for trial in plan.trials}
+    assert {arm: job.config["student"]["fusion"] for arm, job in students.items()} == {
+        **dict.fromkeys(("tags", "foreground", "heat", "heat_crf"), "none"),
+        **dict.fromkeys(("two_stream_no_crf", "two_stream"), "early"),
+    }
+    assert {"cams", "flow"} & students["tags"].fed_by.keys() == set()
+    assert {"cams", "flow"} & students["heat"].fed_by.keys() == {"cams"}
+    assert {"cams", "flow", "tags"} <= students["two_stream"].fed_by.keys()
 
 
 def test_the_ablation_is_an_experiment():
@@ -364,6 +377,7 @@ def test_the_table_of_feeders_is_that_of_the_rules(monkeypatch):
     runs = (
         {"supervision": "both", "soft_labels": {"fuse": fuse}},
         {"supervision": "proxies", "proxy_labels": by_clicks},
+        {"method": "two_stream", "student": {"architecture": "two_stream"}},
     )
     loaded = [load_rules(ROOT, **config) for config in runs]
     folders = {step.folder: step.name for step in STEPS}

@@ -14,8 +14,9 @@ from weclick.common.errors import InputError
 from weclick.manifest import write_manifest
 from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
+from weclick.runs.explain.differences import differences
 from weclick.runs.label_source import label_source, stored_as
-from weclick.store import Store, write_index
+from weclick.store import Store, Summary, write_index
 
 
 @pytest.fixture
@@ -211,3 +212,20 @@ def test_masks_are_asked_for_where_they_are_learned_from(ask, street, clip, tmp_
         write_manifest(replace(other, clips=(replace(clip, frames=tuple(bare)),)), tmp_path / "other.json")
         told = ask(clip.id, *masks, "--manifest", tmp_path / "other.json")
         assert "masks: not asked for: the clip has no target with a label" in told
+
+
+def test_stacks_of_two_networks_are_compared_by_clip_and_by_what_makes_them():
+    def inputs(scale_px: float, **flow: str) -> dict:
+        stack = {"length": 2, "scale_px": scale_px, "flow": flow}
+        return {"role": "student", "stack": stack, "validation_stack": flow}
+
+    nearest = Summary("store", "models", "k", inputs(8, left="a", right="b"), {}, 1, "anna", 0)
+    assert list(differences(inputs(4, left="a", right="c"), {}, nearest)) == [
+        "stack.flow: the nearest network had others, or none, of 1 clips: right",
+        "validation_stack: the nearest network had others, or none, of 1 clips: right",
+        "stack.scale_px: asked 4, the nearest entry has 8",
+    ]
+    without = Summary("store", "models", "k", {"role": "student"}, {}, 1, "anna", 0)
+    told = list(differences(inputs(4, left="a"), {}, without))
+    assert told[0] == "stack.flow: the nearest network had others, or none, of 1 clips: left"
+    assert "stack.length: asked 2, the nearest entry has nothing" in told

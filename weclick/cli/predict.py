@@ -48,6 +48,13 @@ def predict(
         CRF | None,
         typer.Option(help="Let borders follow the frame's colours by a dense CRF; needs the extra [crf]."),
     ] = None,
+    flow: Annotated[
+        str | None,
+        typer.Option(
+            help="Estimator of the flow that a network of two streams looks at, e.g. dis or "
+            "raft:weights=raft.pth; that of its training if left out."
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Segment images, videos and folders of them with a trained network.
@@ -60,12 +67,16 @@ def predict(
         weclick predict monday/*.mp4 tuesday/
         weclick predict frames/ --save masks --output masks
         weclick predict photo.jpg --checkpoint results/teacher/model.safetensors
+
+    A network of two streams also looks at the flow around a frame, which is estimated on the way. Images of
+    one folder are a clip to it, in the order of their names.
     """
     chosen = choose_device(device)
     from rich.console import Console
     from rich.table import Table
 
     from weclick.evaluate.apply import predict_files
+    from weclick.flow.estimators import parse_estimator
 
     done = predict_files(
         source,
@@ -76,6 +87,7 @@ def predict(
         opacity=opacity,
         device=chosen,
         crf=crf,
+        flow=parse_estimator(flow, "--flow") if flow else None,
     )
     table = Table("class", "of all pixels", box=None)
     for name, color, share in zip(done.classes.names, done.classes.palette, done.share, strict=True):

@@ -247,8 +247,20 @@ def student(
     val_manifest: ValManifests,
     masks: MaskIndex = None,
     proxy_labels: ProxyLabelIndex = None,
+    tags: Annotated[
+        Path | None,
+        typer.Option(help="Table of tags (HDF5) of the training split; with supervision tags."),
+    ] = None,
+    cams: Annotated[
+        list[Path] | None,
+        typer.Option(help="Index of the cams stage; one per shard; with heatmap_loss.weight."),
+    ] = None,
     flow: Annotated[
         list[Path] | None, typer.Option(help="Index of the flow stage; one per shard; none if online.")
+    ] = None,
+    val_flow: Annotated[
+        list[Path] | None,
+        typer.Option(help="Index of the flow of the split to score on; one per shard; with two_stream."),
     ] = None,
     soft_labels: Annotated[
         list[Path] | None,
@@ -265,9 +277,10 @@ def student(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train the small net from the caches: clicks, masks or proxy labels, Gated CRF, and distillation.
+    """Train the small net from the caches: clicks, masks, proxy labels or tags, Gated CRF, and distillation.
 
     With student.online.teacher, teacher and flow estimator run in the loop instead, and no index is needed.
+    With student.architecture two_stream, the net also looks at flow, here and wherever it is used.
     """
     from weclick.runs.experiment.pace import steps_for_seconds
 
@@ -279,10 +292,13 @@ def student(
         "frames": frames,
         "masks": masks or [],
         "proxy_labels": proxy_labels or [],
+        "cams": cams or [],
         "flow": flow or [],
         "soft_labels": soft_labels or [],
     }
-    files = TrainingFiles(manifest, val_manifest, indexes, clicks=clicks)
+    files = TrainingFiles(
+        manifest, val_manifest, indexes, clicks=clicks, tags=tags, scored_flow=val_flow or []
+    )
     train_network("student", chosen, output, files, device, devices)
 
 
@@ -300,6 +316,10 @@ def evaluate(
     clicks: Annotated[
         Path | None, typer.Option(help="Clicks on these targets, to tell how many are hit.")
     ] = None,
+    target_flow: Annotated[
+        list[Path] | None,
+        typer.Option(help="Index of the flow of these targets; one per shard; with two_stream."),
+    ] = None,
     config: Config = DEFAULT,
     change: Set = None,
     device: Device = "auto",
@@ -313,7 +333,7 @@ def evaluate(
     from weclick.evaluate.targets import read_targets
     from weclick.manifest import read_manifests
     from weclick.runs.cost import stage_cost
-    from weclick.store import read_index
+    from weclick.store.index import STACK, read_index
 
     chosen = load(config, change, "evaluate")
     if clicks and not target_manifest:
@@ -324,11 +344,12 @@ def evaluate(
             read_manifests(manifest),
             store=open_store(chosen),
             flow=read_index(flow, "flow"),
+            stacks=read_index(flow, "flow", need=STACK),
             device=choose_device(device),
             folder=output,
             examples=chosen["evaluate"]["examples"],
             write_predictions=chosen["evaluate"]["write_predictions"],
-            targets=read_targets(target_manifest, clicks) if target_manifest else None,
+            targets=read_targets(target_manifest, clicks, target_flow or ()) if target_manifest else None,
             crf=chosen["evaluate"]["crf"],
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,9 @@ class TrainingFiles:
         manifests: of the training split, one per shard.
         scored: manifests of the split to score on.
         indexes: kind of store entries -> its indexes, one per shard.
-        clicks: the click table, for a network that learns from clicks or masks.
+        clicks: the click table, for a network that learns from clicks or masks, or counts them.
         tags: the table of tags, for one that learns from these.
+        scored_flow: indexes of the flow of the split to score on, for one that looks at it.
     """
 
     manifests: list[Path]
@@ -28,6 +29,7 @@ class TrainingFiles:
     indexes: Mapping[str, list[Path]]
     clicks: Path | None = None
     tags: Path | None = None
+    scored_flow: Sequence[Path] = ()
 
 
 def train_network(
@@ -46,19 +48,19 @@ def train_network(
     from weclick.runs.cost import stage_cost
     from weclick.runs.metered import MeteredStore
     from weclick.runs.wanted import Wanted
-    from weclick.store import read_index
+    from weclick.store.index import STACK, read_index, read_indexes
     from weclick.train.data.stream import Caches
     from weclick.train.stage import train_recipe
 
     store = MeteredStore(open_store(chosen), MODELS)
-    keys = {kind: read_index(paths, kind) for kind, paths in files.indexes.items()}
     recipe = Wanted(chosen).recipe(
         role,
         train=read_manifests(files.manifests),
         val=read_manifests(files.scored),
         clicks=read_clicks(files.clicks) if files.clicks else None,
         tags=read_tags(files.tags) if files.tags else None,
-        caches=Caches.of(store, keys),
+        caches=Caches.of(store, read_indexes(files.indexes)),
+        val_stacks=read_index(files.scored_flow, "flow", need=STACK),
     )
     keep_freed_memory()
     with stage_cost(output / CARD, store):

@@ -13,7 +13,14 @@ from weclick.common.config_faults import explain, leaves, not_finite
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import load_schema, validator
 from weclick.common.sections import Config, Selection
-from weclick.common.stages import METHODS, READ_FOR, STAGES, TRAINED, losses_off
+from weclick.common.stages import (
+    METHODS,
+    READ_FOR,
+    STAGES,
+    STUDENT_READS_WITH,
+    TRAINED,
+    losses_off,
+)
 from weclick.common.typed import typed, with_whole_paths
 from weclick.common.words import masked
 from weclick.common.yaml_files import NULLS, parse_yaml, read_yaml, resolved
@@ -66,6 +73,9 @@ def _checked(values: dict[str, Any], source: str) -> Config:
     ]
     if told:
         raise ConfigError(masked(f"{source}: " + "; ".join(told)))
+    if values.get("supervision") == "tags" and "method" not in values:
+        # no other method learns from tags, and a part of a configuration does not tell its method
+        values = {**values, "method": "two_stream"}
     config = _resolved(cast("Config", _fill(values, schema)), source)  # its types are those of the schema
     if config["data"]["name"] == "toy" and set("{}") & set(config["data"]["root"]):
         raise ConfigError(
@@ -224,7 +234,7 @@ def select(config: Mapping[str, Any], stage: str) -> Selection:
     """The part of a complete configuration, or of that part itself, that a stage may read (see SECTIONS).
 
     Losses that the run has nothing for have no weight, and their defaults: nothing of them is read. Sections
-    for methods that are not served are left out.
+    for methods that are not served, and for a student those of other methods, are left out.
 
     Raises:
         ConfigError: the stage comes after networks that this version does not train.
@@ -232,6 +242,8 @@ def select(config: Mapping[str, Any], stage: str) -> Selection:
     if stage in _BY_METHOD:
         check_trained(config)
     unserved = _unserved(config) if "serves" in SECTIONS[stage] else set()
+    if stage == "student":
+        unserved = _of_other_methods(config)
     chosen: dict[str, Any] = {}
     for path in SECTIONS[stage]:
         section, _, key = path.partition(".")
@@ -249,6 +261,12 @@ def select(config: Mapping[str, Any], stage: str) -> Selection:
 def _unserved(config: Mapping[str, Any]) -> set[str]:
     """The sections that are read for methods which manifest and flow do not serve."""
     return {section for section, method in READ_FOR.items() if method not in config["serves"]}
+
+
+def _of_other_methods(config: Mapping[str, Any]) -> set[str]:
+    """The sections that a student of this configuration, or of this part of one, does not read."""
+    method = "two_stream" if config["supervision"] == "tags" else config.get("method", "weclick")
+    return {section for section, of in STUDENT_READS_WITH.items() if of != method}
 
 
 def _fill(given: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

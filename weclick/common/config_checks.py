@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.common.config import ConfigError
-from weclick.common.sections import HUB, Config
+from weclick.common.sections import HUB, TWO_STREAM, Config
 from weclick.common.stages import takes
 
 
@@ -47,6 +47,32 @@ def check_masks(config: Config) -> None:
                 f"{section}.occlusion is {asked!r}, but flow.masks is {made}; "
                 f"set flow.masks: [{', '.join([*made, *missing])}], or another {section}.occlusion"
             )
+
+
+def check_stacks(config: Config) -> None:
+    """Check that a student that looks at stacks of flow gets them, and that others do not ask for them.
+
+    Raises:
+        ConfigError: `student.architecture` is two_stream with another method, or with a teacher in the loop,
+            which has no stacks. Or no loss would learn from tags.
+    """
+    student, method = config["student"], config["method"]
+    if student["architecture"] == TWO_STREAM and method != TWO_STREAM:
+        raise ConfigError(
+            f"student.architecture is {TWO_STREAM!r}, but method is {method!r}, whose flow holds no stacks; "
+            f"set method: {TWO_STREAM}, or another student.architecture, e.g. deeplabv3plus"
+        )
+    if method != TWO_STREAM:
+        return
+    if student["online"]["teacher"]:
+        raise ConfigError(
+            f"student.online.teacher names a network, but method {TWO_STREAM} distils from none; set it null"
+        )
+    if not (config["tag_loss"]["weight"] or config["heatmap_loss"]["weight"]):
+        raise ConfigError(
+            f"method {TWO_STREAM} learns from tags, but tag_loss.weight and heatmap_loss.weight are 0; set "
+            "one of them"
+        )
 
 
 def check_proxy_labels(config: Mapping[str, Any]) -> None:

@@ -16,13 +16,16 @@ Role = Literal["classifier", "teacher", "student"]
 TIMM = "timm/"
 """Names of timm's backbones begin so; also in `weclick.models.build`, which takes seconds to load."""
 
+TWO_STREAM = "two_stream"
+"""The architecture that looks at stacks of flow; also a name in `weclick.models.build`."""
+
 HUB = "hub:"
 """`proxy_labels.sam2.model` begins so if it names a model of Hugging Face's hub."""
 
 Estimator = Literal["dis", "flownet2", "raft"]
 Mask = Literal["forward_backward", "photometric"]
 Method = Literal["weclick", "f2f", "two_stream", "maskconsist"]
-Supervision = Literal["clicks", "masks", "both", "proxies"]
+Supervision = Literal["clicks", "masks", "both", "proxies", "tags"]
 CRFPreset = Literal["sec", "krahenbuhl_code", "nips2011_text", "deeplab_v1", "irn"]
 Mix = Literal["human", "masks", "human_else_masks"]
 
@@ -120,6 +123,8 @@ class StackSection(TypedDict):
 
     length: int
     first: int
+    edge: Literal["repeat", "zero"]
+    scale_px: float
 
 
 class FramesSection(TypedDict):
@@ -145,6 +150,7 @@ class FlowSection(TypedDict):
     on_overflow: Literal["error", "clip"]
     masks: list[Mask]
     batch_pairs: int
+    motion: Literal["raw", "residual"]
 
 
 class TrainingSection(TypedDict):
@@ -188,14 +194,19 @@ class ClassifierSection(TrainingSection):
 
 
 class NetworkSection(TrainingSection):
-    """`teacher`, and what `student` shares with it: a segmentation network and its training."""
+    """What `teacher` and `student` share: a segmentation network and its training."""
 
-    architecture: Literal["deeplabv3plus", "pspnet"]
     channels: int
     auxiliary_head: bool
     auxiliary_weight: float
     head_norm: Literal["batch", "group"]
     dropout: float | None
+
+
+class TeacherSection(NetworkSection):
+    """`teacher`: the large net."""
+
+    architecture: Literal["deeplabv3plus", "pspnet"]
 
 
 class OnlineSection(TypedDict):
@@ -209,6 +220,9 @@ class OnlineSection(TypedDict):
 class StudentSection(NetworkSection):
     """`student`: the small net."""
 
+    architecture: Literal["deeplabv3plus", "pspnet", "two_stream"]
+    fusion: Literal["early", "late", "none"]
+    late_fusion: Literal["sum", "concat_conv"]
     image_share: float | None
     online: OnlineSection
 
@@ -364,6 +378,23 @@ class ConstrainLossSection(TypedDict):
     iterations: int
 
 
+class TagLossSection(TypedDict):
+    """`tag_loss`: which classes an image shows, pooled over its cells."""
+
+    weight: float
+    pooling: Literal["lse", "max", "mean"]
+    r: float
+
+
+class HeatmapLossSection(TypedDict):
+    """`heatmap_loss`: where a classifier sees the classes of an image."""
+
+    weight: float
+    threshold: float
+    divisor: Literal["tags", "present"]
+    background: Literal["complement", "none"]
+
+
 class GatedCRFSection(TypedDict):
     """`gated_crf`: Gated CRF regularisation."""
 
@@ -451,7 +482,7 @@ class Config(TypedDict):
     classifier: ClassifierSection
     cams: CamsSection
     proxy_labels: ProxyLabelsSection
-    teacher: NetworkSection
+    teacher: TeacherSection
     soft_labels: SoftLabelsSection
     student: StudentSection
     supervision: Supervision
@@ -460,6 +491,8 @@ class Config(TypedDict):
     cross_entropy: CrossEntropySection
     seed_loss: SeedLossSection
     expand_loss: ExpandLossSection
+    tag_loss: TagLossSection
+    heatmap_loss: HeatmapLossSection
     constrain_loss: ConstrainLossSection
     gated_crf: GatedCRFSection
     mfd: MFDSection
@@ -491,7 +524,7 @@ class Selection(TypedDict, total=False):
     classifier: ClassifierSection
     cams: CamsSection
     proxy_labels: ProxyLabelsSection
-    teacher: NetworkSection
+    teacher: TeacherSection
     soft_labels: SoftLabelsSection
     student: StudentSection
     supervision: Supervision
@@ -500,6 +533,8 @@ class Selection(TypedDict, total=False):
     cross_entropy: CrossEntropySection
     seed_loss: SeedLossSection
     expand_loss: ExpandLossSection
+    tag_loss: TagLossSection
+    heatmap_loss: HeatmapLossSection
     constrain_loss: ConstrainLossSection
     gated_crf: GatedCRFSection
     mfd: MFDSection

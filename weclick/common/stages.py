@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from weclick.common.sections import Method, Role, Supervision
+from weclick.common.sections import TWO_STREAM, Method, Role, Supervision
 
 MODELS = "models"
 """Kind of the store entries that hold a trained network."""
@@ -25,16 +25,23 @@ class MethodStages:
     last: tuple[Role, ...] = ()
 
 
+PLACED: tuple[Supervision, ...] = ("clicks", "masks", "both", "proxies")
+"""Kinds of `supervision` that tell where a class is. Tags do not."""
+
 METHODS: dict[Method, MethodStages] = {
-    "weclick": MethodStages(get_args(Supervision), last=("student",)),
+    "weclick": MethodStages(PLACED, last=("student",)),
     "f2f": MethodStages(("proxies",), last=("student",)),
-    "two_stream": MethodStages(get_args(Supervision)),
-    "maskconsist": MethodStages(get_args(Supervision)),
+    "two_stream": MethodStages(("tags",), last=("student",)),
+    "maskconsist": MethodStages(PLACED),
 }
 """The methods, in the order in which `serves` lists them."""
 
 TRAINED: tuple[Method, ...] = tuple(name for name, method in METHODS.items() if method.last)
 """The methods that this version trains. Of the others it makes what comes before any network."""
+
+
+FLOW_KEYS = ("estimator", "options", "stride_px", "on_overflow", "masks", "batch_pairs")
+"""Of the section `flow`: what the stage reads. `motion` says how a network looks at what is stored."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ STAGES = (
         folder="tags",
         splits=("train",),
         fed_by=("manifest",),
-        methods=("f2f",),
+        methods=("f2f", "two_stream"),
     ),
     Stage(
         "frames",
@@ -125,7 +132,7 @@ STAGES = (
         reads=(
             "cache",
             "serves",
-            "flow",
+            *(f"flow.{key}" for key in FLOW_KEYS),
             "window",
             "proxy_labels.gap_frames",
             "proxy_labels.target",
@@ -147,7 +154,7 @@ STAGES = (
         splits=("train",),
         kind=MODELS,
         fed_by=("manifest", "tags", "frames"),
-        methods=("f2f",),
+        methods=("f2f", "two_stream"),
     ),
     Stage(
         "cams",
@@ -157,7 +164,7 @@ STAGES = (
         sharded=True,
         kind="cams",
         fed_by=("manifest", "tags", "classifier"),
-        methods=("f2f",),
+        methods=("f2f", "two_stream"),
     ),
     Stage(
         "proxy_labels",
@@ -207,12 +214,16 @@ STAGES = (
             "seed",
             "student",
             "window",
+            "stack",
+            "flow.motion",
             "supervision",
             "annotation",
             "partial_cross_entropy",
             "cross_entropy",
             "seed_loss",
             "expand_loss",
+            "tag_loss",
+            "heatmap_loss",
             "constrain_loss",
             "gated_crf",
             "mfd",
@@ -221,7 +232,17 @@ STAGES = (
         folder="student",
         splits=("train",),
         kind=MODELS,
-        fed_by=("manifest", "clicks", "frames", "masks", "proxy_labels", "flow", "soft_labels"),
+        fed_by=(
+            "manifest",
+            "clicks",
+            "tags",
+            "frames",
+            "masks",
+            "proxy_labels",
+            "cams",
+            "flow",
+            "soft_labels",
+        ),
         methods=TRAINED,
     ),
     Stage(
@@ -238,8 +259,9 @@ STAGES = (
     Stage("ablation"),
 )
 
-NEEDED_BY = {"flow": ("mfd",), "soft_labels": ("kd", "mfd")}
-"""Stage -> the losses that need it. A student whose losses have no weight is not fed by it."""
+NEEDED_BY = {"flow": ("mfd",), "soft_labels": ("kd", "mfd"), "cams": ("heatmap_loss",)}
+"""Stage -> the losses that need it. A student whose losses have no weight is not fed by it; see also
+`looks_at_stacks`."""
 
 READ_FOR: dict[str, Method] = {
     "window": "weclick",
@@ -249,8 +271,16 @@ READ_FOR: dict[str, Method] = {
 }
 """Sections that stages which read `serves` read for one method alone, if that is served."""
 
+STUDENT_READS_WITH: dict[str, Method] = dict.fromkeys(
+    ("stack", "flow", "tag_loss", "heatmap_loss"), "two_stream"
+)
+"""Sections that a student reads with one method alone."""
+
 MADE_FOR: dict[str, str] = {"tags": "f2f", "classifier": "f2f", "cams": "f2f"}
 """Stages that a run of the method f2f takes only with one `proxy_labels.source`."""
+
+MAPPED = ("classifier", "cams")
+"""Stages that a run of the method two_stream takes only if `heatmap_loss` has a weight."""
 
 STEPS = tuple(stage for stage in STAGES if stage.folder)
 """The stages that lead from the data to the scores. A plan covers them, and a lock pins their code down."""
@@ -279,24 +309,38 @@ def taken_by(config: Mapping[str, Any], stages: Iterable[Stage] = STEPS) -> tupl
 
     Args:
         config: of the run; one that knows no `method` or `supervision` yet is WeClick's, and learns from
-            clicks. One that knows no `proxy_labels` has the default source, f2f.
+            clicks. One that knows no `proxy_labels` has the default source, f2f, and one that knows no
+            `heatmap_loss` learns from maps.
         stages: in the order of the data.
     """
     method = config.get("method", "weclick")
     supervision = config.get("supervision") or METHODS[method].supervisions[0]
     source = config.get("proxy_labels", {}).get("source", "f2f") if method == "f2f" else None
+    mapped = method != "two_stream" or config.get("heatmap_loss", {"weight": 1})["weight"]
     return tuple(
         stage
         for stage in stages
         if method in (stage.methods or METHODS)
         and supervision in (stage.supervisions or (supervision,))
         and (source is None or MADE_FOR.get(stage.name, source) == source)
+        and (mapped or stage.name not in MAPPED)
     )
 
 
 def takes(config: Mapping[str, Any], name: str) -> bool:
     """Whether a run takes the stage of a name, see `taken_by`."""
     return name in {stage.name for stage in taken_by(config, STAGES)}
+
+
+def looks_at_stacks(config: Mapping[str, Any]) -> bool:
+    """Whether the student of a run looks at stacks of flow."""
+    student = config.get("student", {})
+    return student.get("architecture") == TWO_STREAM and student["fusion"] != "none"
+
+
+def looks_at_maps(config: Mapping[str, Any]) -> bool:
+    """Whether the student of a run learns from class activation maps themselves, not from labels of these."""
+    return config.get("supervision") == "tags" and bool(config["heatmap_loss"]["weight"])
 
 
 def losses_off(config: Mapping[str, Any]) -> frozenset[str]:

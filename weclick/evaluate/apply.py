@@ -18,6 +18,7 @@ from weclick.common.progress import progress_bar
 from weclick.common.short_names import short_path
 from weclick.evaluate.crf_package import require_crf
 from weclick.evaluate.dense_crf import refined_classes
+from weclick.evaluate.flow_in_loop import Estimator, InLoop, clips_of, estimator_of
 from weclick.evaluate.overlay import overlay_classes
 from weclick.evaluate.own_files import MADE_BY, is_own, save_class_map, save_overlay
 from weclick.evaluate.sources import Source, find_sources
@@ -64,6 +65,7 @@ def predict_files(
     opacity: float,
     device: str,
     crf: str | None = None,
+    flow: Estimator | None = None,
 ) -> Predicted:
     """Predict every frame of one or several sources, one at a time, and write what is asked for.
 
@@ -79,12 +81,15 @@ def predict_files(
         opacity: of the colours, 0..1.
         device: cpu or cuda.
         crf: a preset of `weclick.losses.mean_field`; post-process the class maps by this dense CRF.
+        flow: for a network of two streams, the estimator of the flow that it looks at; None: that of its
+            training. Images of one folder that follow each other there, all of one size, are a clip.
 
     Raises:
         MissingFileError: there is no such source or checkpoint.
         InputError: a source has no frames or cannot be read, two would have results of one name, the file is
             no checkpoint or that of a classifier, the name of a file leads out of the folder, a file there
-            is not predict's own, or the CRF's package is missing.
+            is not predict's own, the CRF's package is missing, or the network looks at no flow, or at one
+            whose weights nobody gave.
         DiskFullError: there is no room.
     """
     if crf:
@@ -95,7 +100,10 @@ def predict_files(
     sources = find_sources(given, is_own=is_own, leave_out=both)
     count = sum(video_info(each.path).frames if each.is_video else 1 for each in sources)
     _check_not_in_use(sources, places)
-    model, card = load_model(checkpoint, device)
+    model, card = load_model(checkpoint, device, with_motion=True)
+    if flow and not card.motion:
+        raise InputError(f"{checkpoint}: its network looks at images alone; leave --flow out")
+    look = InLoop(card.motion, estimator_of(card.motion, flow), card.shrink, device) if card.motion else None
     if card.options["architecture"] == CLASSIFIER:
         raise InputError(
             f"{checkpoint}: is a classifier, whose maps are no class maps; give the model.safetensors of a "
@@ -107,17 +115,17 @@ def predict_files(
     began = time.perf_counter()
     told = sources[0].path.name if len(sources) == 1 else f"{len(sources)} files"
     with room_to_write(folder), progress_bar(f"predict {told}", count, "frames") as bar:
-        for each in sources:
+        for clip in clips_of(sources) if look else ([each] for each in sources):
             with ExitStack() as open_files:
                 writers: list[Write] = []
                 if masks:
                     writers.append(_mask_writer(folder / MASKS, card.classes))
                 if overlay:
-                    writers.append(_overlay_writer(folder / OVERLAY, each, paint, open_files))
-                for name, image in _frames(each):
+                    writers.append(_overlay_writer(folder / OVERLAY, clip[0], paint, open_files))
+                for name, image, stack in _with_stacks(clip, look):
                     began_network = time.perf_counter()
                     small = shrink_image(image, card.shrink)  # the network learned from frames of this size
-                    logits = class_logits(model, small, device, size=image.shape[:2])
+                    logits = class_logits(model, small, device, size=image.shape[:2], stack=stack)
                     class_ids = class_of(logits).cpu().numpy()
                     network_seconds += time.perf_counter() - began_network
                     if crf:
@@ -131,6 +139,14 @@ def predict_files(
         raise InputError(f"{given[0]}: holds no frame; give an image, a folder of images, or a video")
     share = pixels[: len(card.classes.names)] / pixels.sum()
     return Predicted(done, time.perf_counter() - began, network_seconds, share, card.classes)
+
+
+def _with_stacks(
+    clip: Sequence[Source], look: InLoop | None
+) -> Iterator[tuple[str, np.ndarray, torch.Tensor | None]]:
+    """The frames of a clip, each with the flow around it if the network looks at that."""
+    frames = itertools.chain.from_iterable(_frames(source) for source in clip)
+    return look(frames) if look else ((*frame, None) for frame in frames)
 
 
 def _frames(source: Source) -> Iterator[tuple[str, np.ndarray]]:

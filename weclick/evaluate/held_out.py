@@ -11,6 +11,7 @@ from torch import nn
 
 from weclick.clicks.people import Points, import_clicks
 from weclick.common.spread import spread_to_ends
+from weclick.evaluate.motion import Stacks, no_stacks
 from weclick.evaluate.shares import wilson
 from weclick.manifest import Manifest
 from weclick.manifest.read import read_clip
@@ -74,7 +75,13 @@ def _share(hits: int, clicks: int) -> dict[str, Any]:
 
 
 def score_clicks(
-    model: nn.Module, manifest: Manifest, clicks: Points, *, at_most: int, device: torch.device | str = "cpu"
+    model: nn.Module,
+    manifest: Manifest,
+    clicks: Points,
+    *,
+    at_most: int,
+    device: torch.device | str = "cpu",
+    stacks: Stacks = no_stacks,
 ) -> Mapping[str, float]:
     """The share of held-out clicks that a network hits, on at most `at_most` of their frames, evenly chosen.
 
@@ -86,7 +93,8 @@ def score_clicks(
     for clip in manifest.clips:
         kept = clip.restrict(t for t, frame in enumerate(clip.frames) if (clip.id, frame.name) in chosen)
         images = read_clip(manifest, kept) if kept.frames else ()
-        for frame, image in zip(kept.frames, images, strict=True):
-            tally.add(clip.id, frame.name, predict(model, image, device).cpu().numpy())
+        for t, (frame, image) in enumerate(zip(kept.frames, images, strict=True)):
+            class_ids = predict(model, image, device, stack=stacks(kept, t)).cpu().numpy()
+            tally.add(clip.id, frame.name, class_ids)
     figures = tally.figures()
     return {"click_accuracy": figures["click_accuracy"]} if figures else {}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from weclick.common.spread import spread_to_ends
+from weclick.evaluate.motion import Stacks, no_stacks
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip, read_label
 from weclick.metrics import ConfusionMatrix
@@ -17,14 +18,20 @@ from weclick.models.inference import predict
 
 
 def score_frames(
-    model: nn.Module, manifest: Manifest, *, at_most: int | None = None, device: torch.device | str = "cpu"
+    model: nn.Module,
+    manifest: Manifest,
+    *,
+    at_most: int | None = None,
+    device: torch.device | str = "cpu",
+    stacks: Stacks = no_stacks,
 ) -> ConfusionMatrix:
     """The confusion matrix over a split's scored frames, or over `at_most` of them, evenly chosen."""
     matrix = ConfusionMatrix(manifest.num_classes)
     for clip in thinned(manifest.clips, at_most):
         for t, image in enumerate(read_clip(manifest, clip)):
             if t in clip.scored:
-                matrix.update(predict(model, image, device).cpu(), read_label(manifest, clip.frames[t]))
+                class_ids = predict(model, image, device, stack=stacks(clip, t)).cpu()
+                matrix.update(class_ids, read_label(manifest, clip.frames[t]))
     return matrix
 
 

@@ -27,6 +27,7 @@ from weclick.evaluate.consistency import add_consistency
 from weclick.evaluate.crf_package import require_crf
 from weclick.evaluate.dense_crf import RefinedScores
 from weclick.evaluate.held_out import ClickTally, held_out_clicks
+from weclick.evaluate.motion import Stacks, no_stacks, stored_stacks
 from weclick.evaluate.own_files import save_class_map
 from weclick.evaluate.scored import (
     check_scored_pixels,
@@ -58,6 +59,7 @@ def evaluate_models(
     write_predictions: bool,
     targets: Targets | None = None,
     crf: str | None = None,
+    stacks: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Score checkpoints and write metrics.json, the student's figures at its top.
 
@@ -75,6 +77,7 @@ def evaluate_models(
         write_predictions: keep the predictions of all scored frames.
         targets: score these too, see `score_targets`.
         crf: score the class maps after this dense CRF too, see `RefinedScores`.
+        stacks: clip id -> key of its flow, of the need `stack`.
 
     Raises:
         InputError: no pixel can be scored, a checkpoint knows other classes, or the CRF's package is missing.
@@ -86,7 +89,7 @@ def evaluate_models(
     chosen = choose_examples(manifest, examples)
     metrics: dict[str, Any] = {}
     for role, path in models.items():
-        model, _ = load_model(path, device, classes=manifest.classes.names)
+        model, card = load_model(path, device, classes=manifest.classes.names, with_motion=True)
         keep = {frame: [file_inside(folder, _example(frame, role))] for frame in chosen}
         if write_predictions:
             for clip, name in scored_frames(manifest):
@@ -102,8 +105,11 @@ def evaluate_models(
             clicks=clicks,
             watch=partial(agreement.add, role),
             crf=crf,
+            stacks=stored_stacks(card.motion, store, stacks, manifest.clips),
         )
-        figures |= score_targets(model, targets, device) if targets else {}
+        if targets:
+            seen = stored_stacks(card.motion, store, targets.stacks, targets.manifest.clips)
+            figures |= score_targets(model, targets, device, seen)
         metrics |= figures if role == "student" else {role: figures}
         print(told(role, figures), file=sys.stderr)
     metrics |= agreement.figures("teacher")
@@ -126,6 +132,7 @@ def evaluate(
     clicks: Points | None = None,
     watch: Callable[[tuple[str, str], np.ndarray], None] = lambda *_: None,
     crf: str | None = None,
+    stacks: Stacks = no_stacks,
 ) -> dict[str, Any]:
     """All scores of a network on a split, run with its batch norms folded (see `fused_for_inference`).
 
@@ -142,6 +149,7 @@ def evaluate(
         clicks: by people, on scored frames.
         watch: gets (clip id, frame name) and the (H, W) uint8 class ids of each scored frame.
         crf: a preset of `weclick.losses.mean_field`; score the class maps after this dense CRF too.
+        stacks: of flow, for a network that looks at them.
 
     Returns:
         miou, mean_accuracy, pixel_accuracy, per_class_iou, confusion_matrix, of the frames with a label;
@@ -158,7 +166,7 @@ def evaluate(
         for clip in manifest.clips:
             predictions = {}
             for t, image in enumerate(read_clip(manifest, clip)):
-                logits = class_logits(fast, image, device)
+                logits = class_logits(fast, image, device, stack=stacks(clip, t))
                 predictions[t] = class_of(logits)
                 if refined and t in clip.scored:
                     refined.add(clip, t, logits, image)

@@ -28,7 +28,7 @@ def score_tags(
 
     Returns:
         mean_average_precision over the classes that occur, 0..1, NaN without any; and per_class_ap, name ->
-        0..1 or None where the class does not occur. Class 0 is background and left out.
+        0..1 or None where the class does not occur. A background is left out.
     """
     found, there = [], []
     for clip in thinned(manifest.clips, at_most):
@@ -37,9 +37,10 @@ def score_tags(
             found.append(class_scores(model, image, device).cpu().numpy())
             there.append(np.isin(np.arange(manifest.num_classes), classes))
     shape = (-1, manifest.num_classes)
-    per_class = average_precision(np.reshape(found, shape), np.reshape(there, shape).astype(bool))[1:]
+    first = int(manifest.classes.has_background)
+    per_class = average_precision(np.reshape(found, shape), np.reshape(there, shape).astype(bool))[first:]
     known = per_class[~np.isnan(per_class)]
-    named = zip(manifest.classes.names[1:], per_class, strict=True)
+    named = zip(manifest.classes.names[first:], per_class, strict=True)
     return {
         "mean_average_precision": float(known.mean()) if known.size else float("nan"),
         "per_class_ap": {name: None if np.isnan(value) else float(value) for name, value in named},

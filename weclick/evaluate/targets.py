@@ -6,8 +6,8 @@ knows more than its student.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from weclick.clicks.table import read_clicks
 from weclick.common.errors import InputError
 from weclick.common.progress import progress_bar
 from weclick.common.spread import spread_to_ends
+from weclick.evaluate.motion import Stacks, no_stacks
 from weclick.evaluate.scores import scores
 from weclick.manifest import Manifest, read_manifests
 from weclick.manifest.click_table import ClickTable
 from weclick.manifest.read import read_clip, read_label
 from weclick.metrics import ConfusionMatrix
 from weclick.models.inference import fused_for_inference, predict
+from weclick.store.index import STACK, read_index
 
 AT_MOST = 200
 """Target frames that are looked at, spread over the split; more would take long and say hardly more."""
@@ -36,10 +38,12 @@ class Targets:
     Attributes:
         manifest: the training split.
         clicks: on its targets; None if nobody wants to know how many are hit.
+        stacks: clip id -> key of its flow, of the need `stack`.
     """
 
     manifest: Manifest
     clicks: ClickTable | None = None
+    stacks: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self) -> list[tuple[int, int]]:
         """(position of the clip, of the frame in it) of at most AT_MOST targets with a label or a click."""
@@ -52,12 +56,13 @@ class Targets:
         return spread_to_ends(told, AT_MOST)
 
 
-def read_targets(manifests: Sequence[Path], clicks: Path | None = None) -> Targets:
+def read_targets(manifests: Sequence[Path], clicks: Path | None = None, flow: Sequence[Path] = ()) -> Targets:
     """The targets of a training split.
 
     Args:
         manifests: of its shards.
         clicks: its click table.
+        flow: indexes of its flow, for networks that look at stacks of it.
 
     Raises:
         InputError: the clicks are of other classes; or as in `read_manifests` and `read_clicks`.
@@ -68,11 +73,11 @@ def read_targets(manifests: Sequence[Path], clicks: Path | None = None) -> Targe
             f"{clicks}: knows the classes {', '.join(table.classes)}, but the targets are of "
             f"{', '.join(manifest.classes.names)}; give the clicks that the stage `clicks` made of this split"
         )
-    return Targets(manifest, table)
+    return Targets(manifest, table, read_index(flow, "flow", need=STACK))
 
 
 def score_targets(
-    model: nn.Module, targets: Targets, device: torch.device | str = "cpu"
+    model: nn.Module, targets: Targets, device: torch.device | str = "cpu", stacks: Stacks = no_stacks
 ) -> dict[str, dict[str, Any]]:
     """Scores of a network on target frames, and the share of clicks that it hits.
 
@@ -80,6 +85,7 @@ def score_targets(
         model: in eval mode, on `device`.
         targets: at most AT_MOST of their frames are predicted.
         device: where the network is.
+        stacks: of flow, for a network that looks at them.
 
     Returns:
         on_targets: miou, mean_accuracy, pixel_accuracy, per_class_iou, frames, clips; left out if no label of
@@ -92,8 +98,8 @@ def score_targets(
     with progress_bar("evaluate targets", len(chosen), "frames") as bar:
         for i in dict.fromkeys(i for i, _ in chosen):
             clip = manifest.clips[i].restrict(t for other, t in chosen if other == i)
-            for frame, image in zip(clip.frames, read_clip(manifest, clip), strict=True):
-                class_ids = predict(fast, image, device).cpu()
+            for t, (frame, image) in enumerate(zip(clip.frames, read_clip(manifest, clip), strict=True)):
+                class_ids = predict(fast, image, device, stack=stacks(clip, t)).cpu()
                 if frame.label:
                     matrix.update(class_ids, read_label(manifest, frame))
                     labelled.append(clip.id)

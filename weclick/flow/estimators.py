@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from weclick.common.errors import InputError
+from weclick.common.yaml_files import parse_yaml, resolved
+
 
 class FlowEstimator(Protocol):
     """Estimates where every pixel of a target lies in a neighbour.
@@ -79,6 +82,26 @@ def estimator_digest(name: str, **options: Any) -> dict[str, Any]:
         FileNotFoundError: the weights are not there.
     """
     return _find(name, options).describe(**options)
+
+
+def parse_estimator(spec: str, option: str) -> tuple[str, dict[str, Any]]:
+    """'raft:model=large' -> ("raft", {"model": "large"}), the values read as YAML.
+
+    Args:
+        spec: as people write it on a command line.
+        option: of the command line, for errors.
+
+    Raises:
+        InputError: the text is not of that form.
+    """
+    name, _, text = spec.partition(":")
+    parts = [part.partition("=") for part in text.split(",") if part]
+    if not name or not all(key and sign for key, sign, _ in parts):
+        raise InputError(
+            f"{option} {spec!r} is not of the form name:option=value,option=value; "
+            "expected e.g. dis or dis:preset=fast"
+        )
+    return name, {key: resolved(parse_yaml(value, f"{option} {spec!r}")) for key, _, value in parts}
 
 
 def _dis() -> type:

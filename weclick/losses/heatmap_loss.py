@@ -47,7 +47,7 @@ def heatmap_loss(
         >>> heatmap_loss(torch.zeros(1, 2, 1, 1), masks, torch.tensor([[True, True]]))
         tensor(0.3466)
     """
-    classes, cells = tagged_cells(logits, present, valid)
+    classes, cells, _ = tagged_cells(logits, present, valid)
     check_shape("masks", masks, logits.shape, "one flag for each class and cell of the logits")
     check_choice("divisor", divisor, DIVISORS)
     counted = masks.detach().to(logits.device).bool() & cells & classes[:, :, None, None]

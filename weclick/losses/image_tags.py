@@ -7,11 +7,11 @@ from torch import Tensor
 from weclick.losses.shapes import check_four_axes, check_shape
 
 
-def tagged_cells(logits: Tensor, present: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The classes of each image (B, K) bool, and the cells that show it (B, 1, h, w) bool.
+def tagged_cells(logits: Tensor, present: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The classes of each image (B, K) bool, the cells that show it (B, 1, h, w), and if any does (B,).
 
-    An image without a tag, or without a cell that shows it, tells nothing. Such an image has no class here.
-    Its cells are all of its grid then, so that nothing is divided by 0.
+    An image without a cell that shows it tells nothing. Such an image has no class here. Its cells are all of
+    its grid then, so that nothing is divided by 0.
 
     Args:
         logits: (B, K, h, w).
@@ -26,7 +26,7 @@ def tagged_cells(logits: Tensor, present: Tensor, valid: Tensor | None) -> tuple
 
         >>> import torch
         >>> present, valid = torch.ones(2, 3).bool(), torch.tensor([True, False]).view(2, 1, 1, 1)
-        >>> classes, cells = tagged_cells(torch.zeros(2, 3, 1, 1), present, valid)
+        >>> classes, cells, _ = tagged_cells(torch.zeros(2, 3, 1, 1), present, valid)
         >>> classes.tolist(), cells.flatten().tolist()
         ([[True, True, True], [False, False, False]], [True, True])
     """
@@ -34,8 +34,9 @@ def tagged_cells(logits: Tensor, present: Tensor, valid: Tensor | None) -> tuple
     check_shape("present", present, logits.shape[:2], "one flag for each image and class")
     classes = present.detach().to(logits.device).bool()
     if valid is None:
-        return classes, classes.new_ones((len(logits), 1, *logits.shape[2:]))
+        cells = classes.new_ones((len(logits), 1, *logits.shape[2:]))
+        return classes, cells, cells.flatten(1).any(1)
     check_shape("valid", valid, (len(logits), 1, *logits.shape[2:]), "one flag for each image and cell")
     cells = valid.detach().to(logits.device).bool()
     shown = cells.flatten(1).any(1)
-    return classes & shown[:, None], cells | ~shown[:, None, None, None]
+    return classes & shown[:, None], cells | ~shown[:, None, None, None], shown

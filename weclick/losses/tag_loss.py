@@ -32,8 +32,8 @@ def tag_loss(
 
         P_k = 1/r log(1/|I| sum_{u in I} exp(r S_k(u)))
 
-    (Saleh et al. 2017, Eqs. 2 and 3). The mean over no class is 0. An image without any tag costs 0, as a
-    softmax cannot rule out every class.
+    (Saleh et al. 2017, Eqs. 2 and 3). The mean over no class is 0. An image
+    without a cell that shows it costs 0.
 
     Args:
         logits: (B, K, h, w) floating point. Half precision is counted in single.
@@ -54,14 +54,14 @@ def tag_loss(
         >>> tag_loss(torch.zeros(1, 2, 2, 2), torch.tensor([[True, False]]))
         tensor(1.3863)
     """
-    classes, cells = tagged_cells(logits, present, valid)
+    classes, cells, shown = tagged_cells(logits, present, valid)
     check_choice("pooling", pooling, tuple(POOLINGS))
     if not r > 0:
         raise ValueError(f"r is {r}, expected a number above 0: a large one pools nearly by maximum")
     probs = torch.softmax(logits.to(wide_dtype(logits)), 1)
     pooled = POOLINGS[pooling](probs, cells, r).clamp(NEAREST, 1 - NEAREST)
-    images = _mean_over(-pooled.log(), classes) + _mean_over(-(1 - pooled).log(), ~classes)
-    return (images * classes.any(1)).sum() / max(1, len(images))
+    images = _mean_of_chosen(-pooled.log(), classes) + _mean_of_chosen(-(1 - pooled).log(), ~classes)
+    return (images * shown).sum() / max(1, len(images))
 
 
 def _log_sum_exp(probs: Tensor, cells: Tensor, r: float) -> Tensor:
@@ -85,6 +85,6 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 """Name -> what pools (B, K, h, w) over the cells (B, 1, h, w) to (B, K)."""
 
 
-def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+def _mean_of_chosen(values: Tensor, chosen: Tensor) -> Tensor:
     """Each image's mean over its chosen classes (B,); 0 where none is chosen."""
     return (values * chosen).sum(1) / chosen.sum(1).clamp(min=1)

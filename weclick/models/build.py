@@ -52,7 +52,7 @@ def build_model(
     auxiliary_head: bool = False,
     dropout: bool | float | None = True,
     stack_length: int = 10,
-    fusion: Literal["early", "late"] = "early",
+    fusion: Literal["early", "late", "none"] = "early",
     late_fusion: Literal["sum", "concat_conv"] = "sum",
 ) -> SegmentationNetwork:
     """Builds a network: (B, 3, H, W) ImageNet-normalised -> logits (B, K, ceil(H/stride), ceil(W/stride)).
@@ -94,8 +94,12 @@ def build_model(
     head: dict[str, Any] = {"channels": channels, "norm": head_norm, "dropout": dropout}
     model: SegmentationNetwork
     if architecture == TWO_STREAM:
-        motion = look_at_flow(_build_backbone(backbone, output_stride, pretrained), stack_length)
-        motion.set_batch_norm(batch_norm)
+        motion = None
+        if fusion == "none":
+            flow["stack_length"] = 0
+        else:
+            motion = look_at_flow(_build_backbone(backbone, output_stride, pretrained), stack_length)
+            motion.set_batch_norm(batch_norm)
         model = TwoStream(features, motion, num_classes, **head, **flow)
     else:
         model = ARCHITECTURES[architecture](features, num_classes, **head)

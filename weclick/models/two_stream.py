@@ -9,7 +9,7 @@ from weclick.models.backbones import Backbone
 from weclick.models.layers import DropoutOption, check_name, conv_norm_relu, init_xavier, make_dropout
 from weclick.models.network import SegmentationNetwork
 
-FUSIONS = ("early", "late")
+FUSIONS = ("early", "late", "none")
 LATE_FUSIONS = ("sum", "concat_conv")
 
 
@@ -18,17 +18,18 @@ class TwoStream(SegmentationNetwork):
 
     Two heads give a score map each, on the grid of the deepest features. One looks at the appearance. The
     other looks at both streams (early fusion: they are concatenated, and a 1x1 convolution brings them back
-    to the backbone's width), or at the motion alone (late fusion).
+    to the backbone's width), or at the motion alone (late fusion). Without fusion there is one stream and one
+    head, to compare with.
 
     Keys of the state: `backbone.*` (appearance) and `motion.*` under the names of those who published the
     backbone, `fuse.*`, `heads.*`, `merge.*` and `auxiliary.*`.
 
     Args:
         backbone: looks at images.
-        motion: looks at stacks of flow, see `look_at_flow`; else it is the same.
+        motion: looks at stacks of flow, see `look_at_flow`; else it is the same. None with fusion none.
         num_classes: K.
-        stack_length: L, flows in a stack.
-        fusion: early or late.
+        stack_length: L, flows in a stack; 0 with fusion none.
+        fusion: early, late or none.
         late_fusion: how the two score maps become one: their sum, or a 1x1 convolution of both.
         channels: width of both heads.
         norm: of the heads and the fusion, batch or group.
@@ -38,12 +39,10 @@ class TwoStream(SegmentationNetwork):
         ValueError: for an unknown name.
     """
 
-    inputs = ("images", "stack")
-
     def __init__(
         self,
         backbone: Backbone,
-        motion: Backbone,
+        motion: Backbone | None,
         num_classes: int,
         *,
         stack_length: int = 10,
@@ -57,13 +56,16 @@ class TwoStream(SegmentationNetwork):
         check_name("fusion", fusion, FUSIONS)
         check_name("late_fusion", late_fusion, LATE_FUSIONS)
         self.motion, self.stack_length, self.stride = motion, stack_length, backbone.stride
+        self.inputs = ("images",) if motion is None else ("images", "stack")
         width = backbone.channels
         self.fuse = conv_norm_relu(2 * width, width, 1, norm=norm) if fusion == "early" else None
-        names = ("appearance", "fused" if fusion == "early" else "motion")
+        second = {"early": ["fused"], "late": ["motion"], "none": []}
+        names = ("appearance", *second[fusion])
         self.heads = nn.ModuleDict(
             {name: _head(width, channels, num_classes, norm=norm, dropout=dropout) for name in names}
         )
-        self.merge = nn.Conv2d(2 * num_classes, num_classes, 1) if late_fusion == "concat_conv" else None
+        joined = motion is not None and late_fusion == "concat_conv"
+        self.merge = nn.Conv2d(2 * num_classes, num_classes, 1) if joined else None
         init_xavier(*(part for part in (self.fuse, self.heads, self.merge) if part is not None))
 
     def forward(self, images: Tensor, stack: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
@@ -71,7 +73,8 @@ class TwoStream(SegmentationNetwork):
 
         Args:
             images: (B, 3, H, W) ImageNet-normalised.
-            stack: (B, 2L, H, W), u and v of each flow, in the order and scale of the training.
+            stack: (B, 2L, H, W), u and v of each flow, in the order and scale of the training. None with
+                fusion none.
 
         Returns:
             (B, K, ceil(H/stride), ceil(W/stride)); with auxiliary logits as in `SegmentationNetwork`.
@@ -81,6 +84,8 @@ class TwoStream(SegmentationNetwork):
         """
         self._check_stack(images, stack)
         _, middle, seen = self.backbone(images)
+        if self.motion is None:
+            return self._with_auxiliary(self.heads["appearance"](seen), middle)
         *_, moved = self.motion(stack)
         other = moved if self.fuse is None else self.fuse(torch.cat([seen, moved], 1))
         appearance, second = (
@@ -91,6 +96,8 @@ class TwoStream(SegmentationNetwork):
         return self._with_auxiliary(self.merge(torch.cat([appearance, second], 1)), middle)
 
     def _check_stack(self, images: Tensor, stack: Tensor | None) -> None:
+        if self.motion is None and stack is None:
+            return
         batch, _, height, width = images.shape  # len() would fix the batch size of an exported graph
         expected = (batch, 2 * self.stack_length, height, width)
         if stack is None or tuple(stack.shape) != expected:

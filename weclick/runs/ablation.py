@@ -1,4 +1,4 @@
-"""The ablation in the paper's Table 4, small: an experiment that is always there, on what each loss adds."""
+"""The experiment that is always there: what each part of a method adds, the tables of its paper in small."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from weclick.common import stages
 from weclick.common.errors import InputError
 from weclick.common.files import write_text
-from weclick.common.sections import Config, ExperimentSection
+from weclick.common.sections import Config, ExperimentSection, Method
 from weclick.common.strict_json import strict_json
 from weclick.runs.layout import SUMMARY
 
 ABLATION = "ablation"
 """Name of the experiment."""
 
-ARMS: dict[str, dict[str, Any]] = {
+WECLICK: dict[str, dict[str, Any]] = {
     "teacher": {"description": "the large net on clicks", "scores": "teacher"},
     "weakly": {
         "description": "clicks and Gated CRF alone",
@@ -30,20 +30,74 @@ ARMS: dict[str, dict[str, Any]] = {
     "kd": {"description": "plus the teacher's soft labels", "change": {"mfd": {"weight": 0.0}}},
     "kd_mfd": {"description": "plus memory-flow distillation: the whole of Eq. 5"},
 }
-"""Its arms, as a configuration would name them."""
+"""Table 4 of WeClick, and the same time without a teacher."""
+
+_ONE_STREAM = {"architecture": "two_stream", "fusion": "none"}
+
+TWO_STREAM: dict[str, dict[str, Any]] = {
+    "tags": {
+        "description": "tags alone",
+        "change": {
+            "student": _ONE_STREAM,
+            "heatmap_loss": {"weight": 0.0},
+            "constrain_loss": {"weight": 0.0},
+        },
+    },
+    "foreground": {
+        "description": "plus the heatmaps of objects",
+        "change": {
+            "student": _ONE_STREAM,
+            "heatmap_loss": {"background": "none"},
+            "constrain_loss": {"weight": 0.0},
+        },
+    },
+    "heat": {
+        "description": "plus those of the background",
+        "change": {"student": _ONE_STREAM, "constrain_loss": {"weight": 0.0}},
+    },
+    "heat_crf": {"description": "plus the divergence from a dense CRF", "change": {"student": _ONE_STREAM}},
+    "two_stream_no_crf": {
+        "description": "two streams without the dense CRF",
+        "change": {"student": {"architecture": "two_stream"}, "constrain_loss": {"weight": 0.0}},
+    },
+    "two_stream": {
+        "description": "two streams, the whole method",
+        "change": {"student": {"architecture": "two_stream"}},
+    },
+}
+"""Tables 2 and 3 of Saleh et al. (2017). Where class 0 is no background, heatmaps are of all classes."""
+
+ARMS: dict[Method, tuple[dict[str, dict[str, Any]], list[list[str]]]] = {
+    "weclick": (
+        WECLICK,
+        [["kd", "weakly"], ["kd_mfd", "kd"], ["kd_mfd", "weakly"], ["kd_mfd", "weakly_same_time"]],
+    ),
+    "two_stream": (
+        TWO_STREAM,
+        [
+            ["heat", "tags"],
+            ["heat", "foreground"],
+            ["heat_crf", "heat"],
+            ["two_stream", "heat_crf"],
+            ["two_stream", "two_stream_no_crf"],
+        ],
+    ),
+}
+"""Method -> the arms, as a configuration would name them, and what is compared. Others have the first."""
 
 SCORES = ("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency", "train_seconds", "steps")
 
 
 def ablation_section(config: Config) -> ExperimentSection:
     """The ablation as an experiment."""
+    arms, compared = ARMS.get(config["method"], ARMS["weclick"])
     return {
         "name": ABLATION,
-        "question": "What does each loss add?",
+        "question": "What does each part of the method add?",
         "protocol": "",
         "seeds": config["ablation"]["seeds"],
-        "arms": ARMS,
-        "compare": [["kd", "weakly"], ["kd_mfd", "kd"], ["kd_mfd", "weakly"], ["kd_mfd", "weakly_same_time"]],
+        "arms": arms,
+        "compare": compared,
         "choose": {},
         "wanted_effect": config["experiment"]["wanted_effect"],
         "over": None,

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from weclick.common.config import select
-from weclick.common.stages import INDEXED, taken_by, takes
+from weclick.common.stages import INDEXED, looks_at_maps, looks_at_stacks, taken_by, takes
 from weclick.manifest import Classes, Clip, Manifest
 from weclick.manifest.needs import Needs, Pairs
 from weclick.manifest.window import Window
@@ -141,20 +141,23 @@ class Wanted:
         clicks: ClickTable | None = None,
         tags: TagTable | None = None,
         caches: Caches,
+        val_stacks: Mapping[str, str] | None = None,
     ) -> Recipe:
         """The recipe of a network.
 
         Args:
             role: classifier, teacher or student.
             train, val: manifests of the splits.
-            clicks: on the targets of `train`; a classifier needs none.
-            tags: of the targets of `train`, for a classifier.
+            clicks: on the targets of `train`; a training from tags needs none.
+            tags: of the targets of `train`, for a training from these.
             caches: the entries that the indexes of `caches_of` name.
+            val_stacks: clip id of `val` -> key of its flow, of the need `stack`.
 
         Raises:
             InputError: a target lacks a label, and `supervision` wants one; the minutes of `annotation` pay
                 for no frame; or no target has a tag, and the role learns from these.
         """
+        from weclick.common.errors import InputError
         from weclick.manifest.annotation import annotated
         from weclick.manifest.click_table import ClickTable
         from weclick.manifest.tagged import tagged
@@ -164,21 +167,35 @@ class Wanted:
         from weclick.train.roles import ROLE_NEEDS
         from weclick.train.terms import needs
 
-        chosen = select(self.config, role)
+        chosen, none = select(self.config, role), ClickTable(train.split, train.classes.names, {})
         if ROLE_NEEDS[role].tags:
             assert tags is not None, f"a {role} learns from tags"
-            none = ClickTable(train.split, tags.classes, {})
             return Recipe(role, chosen, tagged(train, tags), none, caches, val, tags=tags)
+        if chosen["supervision"] == "tags":
+            if tags is None:
+                raise InputError(
+                    f"supervision is 'tags', but the {role} has no tags; give the table of the tags stage"
+                )
+            kept = tagged(train, tags)
+            return Recipe(
+                role,
+                chosen,
+                kept,
+                clicks or none,
+                caches,
+                val,
+                tags=tags,
+                validation_stacks=val_stacks or {},
+            )
         if chosen["supervision"] == "proxies":
-            none = ClickTable(train.split, train.classes.names, {})
             proxied = with_proxy_targets(train, caches, among_targets="flow" in needs(chosen))
             return Recipe(role, chosen, proxied, clicks or none, caches, val, OnlineSection.of(chosen))
         assert clicks is not None, f"a {role} learns from clicks, or counts them"
-        kept = annotated(
+        paid = annotated(
             train, clicks, chosen["annotation"], chosen["supervision"], keep_targets=bool(needs(chosen))
         )
-        chosen["supervision"] = kept.supervision
-        return Recipe(role, chosen, kept.manifest, kept.clicks, caches, val, OnlineSection.of(chosen))
+        chosen["supervision"] = paid.supervision
+        return Recipe(role, chosen, paid.manifest, paid.clicks, caches, val, OnlineSection.of(chosen))
 
     def caches_of(self, role: str) -> tuple[str, ...]:
         """The stages whose indexes a training reads."""
@@ -187,11 +204,14 @@ class Wanted:
         needed = ROLE_NEEDS[role]
         in_loop = needed.neighbours and self.config["student"]["online"]["teacher"]
         taught = takes(self.config, "soft_labels") and not in_loop
-        computed = () if taught else ("flow", "soft_labels")
+        left = set() if taught else {"flow", "soft_labels"}
+        left |= set() if looks_at_maps(self.config) else {"cams"}
+        if looks_at_stacks(self.config):
+            left.discard("flow")
         return tuple(
             stage.name
             for stage in taken_by(self.config, INDEXED)
-            if stage.name in needed.caches and stage.name not in computed
+            if stage.name in needed.caches and stage.name not in left
         )
 
     @cached_property

@@ -18,6 +18,9 @@ from weclick.common.files import read_json, write_text
 WINDOW = "window"
 """The need of which an index of version 1 tells."""
 
+STACK = "stack"
+"""The need of a network that looks at stacks of flow."""
+
 Entries = Mapping[str, str | Mapping[str, str]]
 """Clip -> key, or clip -> need -> key."""
 
@@ -46,6 +49,22 @@ def read_index(paths: Sequence[Path], kind: str, need: str = WINDOW) -> dict[str
     """
     found = read_needs(paths, kind)
     return {clip: keys[need] for clip, keys in found.items() if need in keys}
+
+
+def read_indexes(paths: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, str]]:
+    """Read the index files that a training is given.
+
+    Args:
+        paths: kind -> index files, one per shard.
+
+    Returns:
+        Kind -> clip -> key; of flow, those of the need `window`, and under `stack` those of that need.
+
+    Raises:
+        InputError: a file is not an index of its kind.
+    """
+    found = {kind: read_index(files, kind) for kind, files in paths.items()}
+    return {**found, STACK: read_index(paths.get("flow", []), "flow", need=STACK)}
 
 
 def read_needs(paths: Sequence[Path], kind: str) -> dict[str, dict[str, str]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import schema_fault
+from weclick.geometry import StackOptions
 from weclick.manifest import Classes, class_list, read_class_list
 from weclick.models import rebuild
 from weclick.models.build import MissingPackageError
@@ -25,6 +27,9 @@ Shape = tuple[int, ...]
 
 MAX_CHANNELS, MAX_SHRINK = 4096, 1024
 """What a model card may claim. A network of this width takes a gigabyte."""
+
+MAX_FLOWS = 256
+"""The longest stack of flow that a model card may claim."""
 
 MODEL_BYTES = 2**32
 """The largest file that is opened."""
@@ -38,22 +43,62 @@ class ModelCard:
         options: those of `rebuild`.
         classes: the label space.
         shrink: the network was trained on frames at 1/shrink of their size.
+        motion: for a network that looks at stacks of flow, how these are made.
     """
 
     options: dict[str, Any]
     classes: Classes
     shrink: int = 1
+    motion: Motion | None = None
 
 
-def model_bytes(model: nn.Module, classes: Classes, *, shrink: int = 1) -> bytes:
+@dataclass(frozen=True)
+class Motion:
+    """The motion that a network of two streams has learned from.
+
+    Attributes:
+        stack: how stacks are made.
+        estimator: the digest of the flow's estimator: its name, and its options.
+        stride_px: of the grid on which the flow was kept.
+    """
+
+    stack: StackOptions
+    estimator: dict[str, Any]
+    stride_px: int
+
+    def as_card(self) -> dict[str, Any]:
+        """As plain values, for a model card."""
+        return {**asdict(self), "stack": self.stack._asdict()}
+
+    @classmethod
+    def from_card(cls, raw: Any) -> Motion:
+        """The inverse of `as_card`.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not such.
+        """
+        stack = StackOptions(**raw["stack"])
+        told = stack.length, stack.first, raw["stride_px"]
+        named = stack.edge in ("repeat", "zero") and stack.motion in ("raw", "residual")
+        if any(type(value) is not int for value in told) or not (named and 0 < stack.scale_px < math.inf):
+            raise ValueError(f"its motion is {raw!r}")
+        if not (1 <= stack.length <= MAX_FLOWS and abs(stack.first) <= MAX_FLOWS and raw["stride_px"] >= 1):
+            raise ValueError(f"stack {stack.length} from {stack.first}, or stride_px, is out of range")
+        return cls(stack, dict(raw["estimator"]), raw["stride_px"])
+
+
+def model_bytes(
+    model: nn.Module, classes: Classes, *, shrink: int = 1, motion: Motion | None = None
+) -> bytes:
     """A network's weights and its card as the content of a .safetensors file."""
     card = {"options": model.options, "classes": class_list(classes), "shrink": shrink}
+    card |= {"motion": motion.as_card()} if motion else {}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return save(state, metadata={"weclick": json.dumps(card, sort_keys=True)})
 
 
 def load_model(
-    path: Path, device: str = "cpu", *, classes: Sequence[str] | None = None
+    path: Path, device: str = "cpu", *, classes: Sequence[str] | None = None, with_motion: bool = False
 ) -> tuple[nn.Module, ModelCard]:
     """Build the network that a checkpoint describes, load its weights, and put it in eval mode.
 
@@ -63,10 +108,12 @@ def load_model(
         path: of a model.safetensors.
         device: cpu or cuda.
         classes: names, in order, that the network must have; None takes any.
+        with_motion: whether the caller has stacks of flow for a network that looks at them.
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is no weclick checkpoint, is damaged, or has other classes.
+        InputError: the file is no weclick checkpoint, is damaged, has other classes, or holds a network that
+            looks at flow, which the caller has not.
     """
     if not Path(path).exists():
         raise MissingFileError(
@@ -79,6 +126,11 @@ def load_model(
             raise InputError(
                 f"{path}: was trained for the classes {', '.join(card.classes.names)}, but the data set has "
                 f"{', '.join(classes)}; name a network of these classes, or train one on this data set"
+            )
+        if card.motion and not with_motion:
+            raise InputError(
+                f"{path}: its network looks at the flow around a frame, and here it would see single images; "
+                "name a network of another architecture"
             )
         names = list(file.keys())
         own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -119,12 +171,18 @@ def _described(path: Path, text: str | None) -> tuple[nn.Module, ModelCard]:
         ]
         if any(faults) or type(raw.get("shrink", 1)) is not int:
             raise ValueError("; ".join(filter(None, faults)) or f"shrink is {raw['shrink']!r}")
-        card = ModelCard(raw["options"], read_class_list(raw["classes"]), raw.get("shrink", 1))
+        motion = Motion.from_card(raw["motion"]) if "motion" in raw else None
+        card = ModelCard(raw["options"], read_class_list(raw["classes"]), raw.get("shrink", 1), motion)
         width = max(card.options.get(name, 0) for name in ("channels", "hidden"))
         if not 1 <= card.shrink <= MAX_SHRINK or width > MAX_CHANNELS:
             raise ValueError(f"shrink {card.shrink} or channels {width} is out of range")
         with torch.device("meta"):  # takes no memory, whatever sizes the card claims
-            return rebuild(card.options), card
+            model = rebuild(card.options)
+        if model.stack_length != (card.motion.stack.length if card.motion else 0):
+            raise ValueError(
+                f"the network looks at {model.stack_length} flows, but its motion says otherwise"
+            )
+        return model, card
     except MissingPackageError as error:
         raise InputError(f"{path}: cannot be used here: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -74,7 +74,8 @@ def begin(recipe: Recipe, fabric: Fabric) -> Begun:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
     recipe.check_needs()
     torch.manual_seed(seed)
-    model = recipe.needs.build(options, manifest.num_classes, options["pretrained"])
+    looks = {"stack_length": recipe.stack.length} if recipe.stack else {}
+    model = recipe.needs.build(options, manifest.num_classes, options["pretrained"], **looks)
     occlusion = recipe.config["mfd"]["occlusion"] if "mfd" in recipe.config else "none"
     complete = None
     if recipe.online:
@@ -96,6 +97,7 @@ def begin(recipe: Recipe, fabric: Fabric) -> Begun:
         rank=fabric.global_rank,
         world=fabric.world_size,
         tags=recipe.tags,
+        stack=recipe.stack,
     )
     objective = make_objective(recipe)
     return Begun(model, stream, objective, make_losses(recipe, objective), complete)

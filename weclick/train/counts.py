@@ -49,12 +49,14 @@ COUNTS: dict[str, Callable[[Batch, Tensor | None], Tensor]] = {
     "flow_cells": lambda batch, _: warp_neighbours(batch)[1],
     "tags": lambda batch, _: tags_of(batch)[:, 1:],
     "classes": lambda batch, _: torch.ones_like(tags_of(batch)[:, 1:]),
+    "all_tags": lambda batch, _: tags_of(batch),
+    "all_classes": lambda batch, _: torch.ones_like(tags_of(batch)),
 }
 """The items that terms are means over, as values whose sum is their count.
 
 `targets`, `frames` and `neighbours` come on top. Clicks count by the weights of their classes (N,), points of
 a scribble also by their share of it; labelled pixels are bool (B, H, W), cells bool (.., 1, h, w). Tags and
-classes are bool (B, K - 1), without background.
+classes are bool (B, K - 1), without background; all of them (B, K).
 """
 
 

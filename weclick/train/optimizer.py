@@ -8,13 +8,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from weclick.common.sections import TrainingSection
 
+LIKE_BACKBONE = ("backbone.", "motion.")
+"""Parameters of backbones begin so; all others are the head's."""
+
 
 def make_optimizer(model: nn.Module, options: TrainingSection) -> torch.optim.Optimizer:
     """SGD or AdamW over the trainable parameters, the head's learning rate scaled by its factor."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            factor = 1.0 if name.startswith("backbone.") else options["head_learning_rate_factor"]
+            factor = 1.0 if name.startswith(LIKE_BACKBONE) else options["head_learning_rate_factor"]
             groups.setdefault(factor, []).append(parameter)
     parameters = [{"params": params, "factor": factor} for factor, params in groups.items()]
     rate, decay = options["learning_rate"], options["weight_decay"]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import torch
 
 from weclick.clicks import clicks_digest
 from weclick.common.errors import InputError
-from weclick.common.sections import TIMM, Selection, TrainingSection
+from weclick.common.sections import TIMM, TWO_STREAM, Selection, TrainingSection
+from weclick.geometry import StackOptions
 from weclick.manifest import Manifest
 from weclick.manifest.click_table import ClickTable
 from weclick.manifest.tag_table import TagTable, tags_digest
 from weclick.manifest.window import Window
 from weclick.store import file_digest
+from weclick.store.model_file import Motion
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Caches
 from weclick.train.network_code import network_code
@@ -46,8 +48,10 @@ _OFF = {
     "clip_gradient_norm": None,
     "deterministic": False,
     "dropout": None,
+    "fusion": "early",
     "image_share": None,
     "keep": "last",
+    "late_fusion": "sum",
 }
 """Options that a key leaves out if they have these values, which change nothing."""
 
@@ -75,11 +79,12 @@ class Recipe:
         role: of ROLE_NEEDS; also the name of its section of the configuration.
         config: the sections that the role may read.
         manifest: the training split.
-        clicks: on the targets of that split; none for a role that learns from tags.
+        clicks: on the targets of that split; none for a training that learns from tags.
         caches: those of the role, see `RoleNeeds`.
         validation: the split to score during training.
         in_loop: computes teacher and flow in the loop, for a training that wants that.
-        tags: of the targets, for a role that learns from tags.
+        tags: of the targets, for a training that learns from tags.
+        validation_stacks: clip id of the split to score -> key of its flow, of the need `stack`.
     """
 
     role: str
@@ -90,6 +95,7 @@ class Recipe:
     validation: Manifest
     in_loop: Online | None = None
     tags: TagTable | None = None
+    validation_stacks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs(self) -> RoleNeeds:
@@ -103,15 +109,25 @@ class Recipe:
 
     @property
     def losses(self) -> Mapping[str, Any]:
-        """The sections of the losses, as terms read them. With tags there is one, which needs no settings."""
+        """The sections of the losses, as terms read them.
+
+        A classifier has one, which needs no settings. Where class 0 is no background, there is no complement.
+        """
         if self.tags is None:
             return self.config
-        return {"supervision": "tags", self.role: {"weight": 1.0, "complete": self.tags.complete}}
+        if self.needs.tags:
+            learns = {"weight": 1.0, "complete": self.tags.complete}
+            learns |= {} if self.manifest.classes.has_background else {"background": False}
+            return {"supervision": "tags", self.role: learns}
+        heatmaps = self.config["heatmap_loss"]
+        if not self.manifest.classes.has_background:
+            heatmaps = {**heatmaps, "background": "none"}
+        return {**self.config, "heatmap_loss": heatmaps}
 
     @property
     def distils(self) -> bool:
         """Whether any loss uses neighbours of the target, or the teacher."""
-        return bool(needs(self.losses))
+        return bool(needs(self.losses) - {"cams"})
 
     @property
     def online(self) -> Online | None:
@@ -122,6 +138,13 @@ class Recipe:
     def uses_flow(self) -> bool:
         """Whether a loss uses flow."""
         return "flow" in needs(self.losses) and self.window.frames > 1
+
+    @property
+    def stack(self) -> StackOptions | None:
+        """How the network's stacks of flow are made; None if it looks at none."""
+        if self.options.get("architecture") != TWO_STREAM or self.options.get("fusion") == "none":
+            return None
+        return StackOptions(**self.config["stack"], motion=self.config["flow"]["motion"])
 
     @property
     def uses_soft_labels(self) -> bool:
@@ -144,6 +167,14 @@ class Recipe:
         labelled = {clip.id: [t for t in clip.targets if clip.frames[t].label] for clip in clips}
         return {clip: targets for clip, targets in labelled.items() if targets}
 
+    def motion(self) -> Motion | None:
+        """The motion that the network looks at, for its model card."""
+        if not self.stack:
+            return None
+        key = next(iter(self.caches.stack.values()))
+        told = self.caches.store.get("flow", key).attributes
+        return Motion(self.stack, dict(told["estimator"]), int(told["stride_px"]))
+
     def used_caches(self) -> Caches:
         """The caches that losses read, without those that are computed online."""
         stored, masked = self.online is None, self.masked
@@ -153,6 +184,8 @@ class Recipe:
             proxy_labels=self.caches.proxy_labels if learns_from("proxies", self.config) else {},
             flow=self.caches.flow if stored and self.uses_flow else {},
             soft_labels=self.caches.soft_labels if stored and self.uses_soft_labels else {},
+            stack=self.caches.stack if self.stack else {},
+            cams=self.caches.cams if "cams" in needs(self.losses) else {},
         )
 
     def check_needs(self) -> None:
@@ -167,7 +200,7 @@ class Recipe:
                 f"the {self.role} has no loss, since all weights are 0; set one of them, e.g. "
                 "partial_cross_entropy.weight"
             )
-        asking = [section for section, needed in on.items() if needed]
+        asking = [section for section, needed in on.items() if needed - {"cams"}]
         if asking and not self.needs.neighbours:
             raise InputError(
                 f"{asking[0]}.weight is not 0, but that loss needs soft labels or flow, which a {self.role} "
@@ -183,6 +216,16 @@ class Recipe:
             raise InputError(
                 f"supervision is 'proxies', but the {self.role} has no proxy labels; give the index of the "
                 "proxy_labels stage, or set another supervision"
+            )
+        if "cams" in needs(self.losses) and not self.caches.cams:
+            raise InputError(
+                f"heatmap_loss.weight is not 0, but the {self.role} has no class activation maps; give the "
+                "index of the cams stage, or set heatmap_loss.weight: 0"
+            )
+        if self.stack and not self.caches.stack:
+            raise InputError(
+                f"{self.role}.architecture is {TWO_STREAM!r}, but there are no flows of stacks; give the "
+                "index of the flow stage, made with method two_stream or with it in serves"
             )
         if self.masked and not self.used_caches().masks:
             raise InputError(
@@ -223,6 +266,8 @@ class Recipe:
                 clip.id: [(clip.frames[t].digest, clip.frames[t].label_digest) for t in clip.scored]
                 for clip in self.validation.clips
             }
+            if self.stack:
+                more["validation_stack"] = dict(self.validation_stacks)
         if self.tags:
             more["tags"] = tags_digest(self.tags)
         elif self.config.get("supervision") not in ("masks", "proxies"):
@@ -231,6 +276,10 @@ class Recipe:
             more["proxy_labels"] = dict(caches.proxy_labels)
         if self.masked:
             more["masks"], more["masked"] = dict(caches.masks), self.masked
+        if caches.cams:
+            more["cams"] = dict(caches.cams)
+        if self.stack:
+            more["stack"] = {**self.stack._asdict(), "flow": dict(caches.stack)}
         return {
             "format": FORMAT_VERSION,
             "code": network_code(*self.code_modules()),

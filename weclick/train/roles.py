@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from weclick.common.sections import ClassifierSection, NetworkSection
+from weclick.common.sections import TWO_STREAM, ClassifierSection, StudentSection, TeacherSection
+from weclick.geometry import StackOptions
 from weclick.models import SegmentationNetwork, build_classifier, build_model
 
 
@@ -16,15 +17,16 @@ class RoleNeeds:
 
     Attributes:
         build: gives the network of the role's section of the configuration, a number of classes K, and what
-            the backbone begins with (`pretrained` of `build_model`).
+            the backbone begins with (`pretrained` of `build_model`); of a network of two streams also
+            `stack_length`.
         caches: kinds of the store entries that it may read. Losses and `supervision` say which it reads.
         neighbours: whether its losses may use the neighbours of a target, with flow and soft labels.
-        tags: whether it learns from tags, instead of clicks and masks.
+        tags: whether it learns from tags alone, whatever `supervision` says.
         figure: the score by which validations find the best weights.
         scoring: modules that compute this score.
     """
 
-    build: Callable[[Any, int, str | None], SegmentationNetwork]
+    build: Callable[..., SegmentationNetwork]
     caches: tuple[str, ...]
     neighbours: bool = False
     tags: bool = False
@@ -33,7 +35,11 @@ class RoleNeeds:
 
 
 def build_network(
-    options: NetworkSection, num_classes: int, pretrained: str | None = None
+    options: TeacherSection | StudentSection,
+    num_classes: int,
+    pretrained: str | None = None,
+    *,
+    stack_length: int = StackOptions().length,
 ) -> SegmentationNetwork:
     """The network that a section of the configuration describes, with random or pretrained weights.
 
@@ -41,7 +47,13 @@ def build_network(
         options: the section `teacher` or `student`.
         num_classes: K.
         pretrained: see `build_model`.
+        stack_length: flows that a network of two streams looks at.
     """
+    more: dict[str, Any] = {}
+    if options["architecture"] == TWO_STREAM:
+        section = cast("StudentSection", options)
+        more = {name: section[name] for name in ("fusion", "late_fusion")}
+        more |= {} if section["fusion"] == "none" else {"stack_length": stack_length}
     return build_model(
         options["architecture"],
         options["backbone"],
@@ -53,6 +65,7 @@ def build_network(
         output_stride=options["output_stride"],
         auxiliary_head=options["auxiliary_head"],
         dropout=options["dropout"],
+        **more,
     )
 
 
@@ -82,7 +95,7 @@ ROLE_NEEDS: dict[str, RoleNeeds] = {
     "teacher": RoleNeeds(build=build_network, caches=("frames", "masks", "proxy_labels")),
     "student": RoleNeeds(
         build=build_network,
-        caches=("frames", "masks", "proxy_labels", "flow", "soft_labels"),
+        caches=("frames", "masks", "proxy_labels", "cams", "flow", "soft_labels"),
         neighbours=True,
     ),
 }

@@ -90,7 +90,9 @@ def _train(
     model.drop_auxiliary()
     if fabric.is_global_zero:
         with recipe.caches.store.create("models", inputs) as entry:
-            entry.write_file(WEIGHTS, model_bytes(model, manifest.classes, shrink=manifest.shrink))
+            motion = recipe.motion()
+            content = model_bytes(model, manifest.classes, shrink=manifest.shrink, motion=motion)
+            entry.write_file(WEIGHTS, content)
             _copy(folder / METRICS, entry.path / METRICS)
             entry.attributes.update(
                 {

@@ -23,11 +23,13 @@ from weclick.losses import (
     expand_loss,
     gated_crf,
     grow_cues,
+    heatmap_loss,
     knowledge_distillation,
     memory_flow_distillation,
     multilabel_soft_margin,
     partial_cross_entropy,
     seed_loss,
+    tag_loss,
 )
 from weclick.manifest import IGNORE
 from weclick.train.counts import number, tags_of, warp_neighbours
@@ -73,7 +75,8 @@ class Term:
             the share of the training after which the term begins.
         value: gives the unweighted mean over a batch, a scalar.
         mean: gives, from the section, the items of that mean.
-        needs: which of `soft_labels` and `flow` the term uses, beside the targets and what people annotated.
+        needs: which of `soft_labels`, `flow` and `cams` the term uses, beside the targets and what people
+            annotated.
         annotation: which of `clicks`, `masks`, `proxies` and `tags` the term learns from, if from any. It is
             off unless the configuration's `supervision` is one of them.
         key_when_off: whether a network's key holds the section even if its weight is 0. False for new terms,
@@ -132,6 +135,19 @@ def _by_presence(view: View, section: Section) -> Tensor:
     )
 
 
+def _which_classes(view: View, section: Section) -> Tensor:
+    inside = view.batch.inside[: view.batch.targets]
+    return tag_loss(
+        view.targets, view.tagged, pooling=section["pooling"], r=float(section["r"]), valid=inside
+    )
+
+
+def _where_heated(view: View, section: Section) -> Tensor:
+    seen = view.heated(section["threshold"], section["background"])
+    inside = view.batch.inside[: view.batch.targets]
+    return heatmap_loss(view.targets, seen, view.tagged, divisor=section["divisor"], valid=inside)
+
+
 def _towards_crf(view: View, section: Section) -> Tensor:
     return constrain_loss(view.targets, view.refined(section["preset"], section["iterations"]))
 
@@ -176,7 +192,10 @@ def _along_flow(view: View, section: Section) -> Tensor:
 def _of_tags(view: View, section: Section) -> Tensor:
     batch = view.batch
     inside = batch.inside[: batch.targets]
-    return multilabel_soft_margin(view.targets, tags_of(batch), inside, complete=section["complete"])
+    has_background = section.get("background", True)
+    return multilabel_soft_margin(
+        view.targets, tags_of(batch), inside, complete=section["complete"], background=has_background
+    )
 
 
 TERMS: tuple[Term, ...] = (
@@ -212,6 +231,23 @@ TERMS: tuple[Term, ...] = (
         value=_by_presence,
         mean=lambda section: Mean("targets"),
         annotation=frozenset({"masks", "proxies"}),
+    ),
+    Term(
+        name="tag",
+        title="Tags",
+        section="tag_loss",
+        value=_which_classes,
+        mean=lambda section: Mean("targets"),
+        annotation=frozenset({"tags"}),
+    ),
+    Term(
+        name="heatmap",
+        title="Heatmaps",
+        section="heatmap_loss",
+        value=_where_heated,
+        mean=lambda section: Mean("targets"),
+        needs=frozenset({"cams"}),
+        annotation=frozenset({"tags"}),
     ),
     Term(
         name="constrain",
@@ -253,7 +289,10 @@ TERMS: tuple[Term, ...] = (
         title="Multilabel soft margin",
         section="classifier",
         value=_of_tags,
-        mean=lambda section: Mean("classes" if section["complete"] else "tags"),
+        mean=lambda section: Mean(
+            ("" if section.get("background", True) else "all_")
+            + ("classes" if section["complete"] else "tags")
+        ),
         annotation=frozenset({"tags"}),
     ),
 )
@@ -273,7 +312,7 @@ def active(sections: Mapping[str, Any]) -> Iterator[tuple[Term, Section]]:
 
 
 def needs(sections: Mapping[str, Any]) -> frozenset[str]:
-    """Which of `soft_labels` and `flow` the active terms use."""
+    """Which of `soft_labels`, `flow` and `cams` the active terms use."""
     return frozenset().union(*(term.needs for term, _ in active(sections)))
 
 

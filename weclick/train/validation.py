@@ -10,6 +10,7 @@ from torch import nn
 
 from weclick.common.findings import Finding, tell
 from weclick.evaluate.held_out import held_out_clicks, score_clicks
+from weclick.evaluate.motion import stored_stacks
 from weclick.evaluate.scored import labelled_part
 from weclick.evaluate.scores import score_frames, scores
 from weclick.evaluate.tagged import score_tags
@@ -28,13 +29,17 @@ def validator(recipe: Recipe, device: torch.device) -> Callable[[nn.Module], Map
     """
     labelled, clicks = labelled_part(recipe.validation), held_out_clicks(recipe.validation)
     few: Any = {"at_most": recipe.options["validate_frames"], "device": device}
+    stacks = stored_stacks(
+        recipe.motion(), recipe.caches.store, recipe.validation_stacks, recipe.validation.clips
+    )
     by_label = any(clip.scored for clip in labelled.clips)
     if recipe.options["keep"] == "best" and not by_label and (clicks or recipe.needs.tags):
         tell([_nothing_is_best(recipe)])
 
     def by_pixels(network: nn.Module) -> dict[str, Any]:
-        by_clicks = score_clicks(network, recipe.validation, clicks, **few)
-        return {**scores(score_frames(network, labelled, **few), labelled), **by_clicks}
+        by_clicks = score_clicks(network, recipe.validation, clicks, stacks=stacks, **few)
+        by_labels = score_frames(network, labelled, stacks=stacks, **few)
+        return {**scores(by_labels, labelled), **by_clicks}
 
     return (lambda network: score_tags(network, labelled, **few)) if recipe.needs.tags else by_pixels
 

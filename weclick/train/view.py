@@ -58,6 +58,26 @@ class View:
         found[:, 0] = True
         return found
 
+    @property
+    def tagged(self) -> Tensor:
+        """(B, K) bool, the classes that occur in the targets."""
+        assert self.batch.tags is not None, "a term that learns from tags got a batch without"
+        return self.batch.tags
+
+    def heated(self, threshold: float, background: str) -> Tensor:
+        """(B, K, h, w) bool, the cells where each class of an image is seen.
+
+        Args:
+            threshold: part of a map's maximum that counts as seen.
+            background: complement: class 0 is where no other class of the image is seen. none: it is seen by
+                its own map.
+        """
+        assert self.batch.heat is not None, "a term that learns from maps got a batch without"
+        seen = (self.batch.heat > threshold) & self.tagged[:, :, None, None]
+        if background == "complement":
+            seen[:, 0] = ~seen[:, 1:].any(1)
+        return seen
+
     def refined(self, preset: str, iterations: int) -> Tensor:
         """(B, K, h, w) probabilities of the targets after a dense CRF on the logit grid, a constant."""
         if (preset, iterations) not in self._refined:

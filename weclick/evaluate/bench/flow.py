@@ -26,9 +26,9 @@ from torch import Tensor
 from weclick.common.errors import InputError
 from weclick.common.machine import machine, versions
 from weclick.common.progress import progress_bar
-from weclick.common.yaml_files import parse_yaml, resolved
 from weclick.evaluate.bench.flow_data import Truth, Video
 from weclick.flow import build_estimator, estimator_digest
+from weclick.flow.estimators import parse_estimator
 from weclick.geometry import backward_warp, backward_warp_nearest, forward_backward_valid, photometric_valid
 from weclick.metrics import ConfusionMatrix
 from weclick.store.flow_entries import MASK_BITS
@@ -142,7 +142,7 @@ def check_estimator(spec: str) -> None:
         InputError: it is unknown, or has no such option.
         FileNotFoundError: its weights are not there.
     """
-    name, options = _parse(spec)
+    name, options = parse_estimator(spec, "--estimator")
     if name != "zero":
         try:
             estimator_digest(name, **options)
@@ -152,7 +152,7 @@ def check_estimator(spec: str) -> None:
 
 def open_estimator(spec: str, device: str) -> tuple[str, Estimate]:
     """'dis:preset=fast' -> its name in a table, without folders, and its `estimate`."""
-    name, options = _parse(spec)
+    name, options = parse_estimator(spec, "--estimator")
     if name == "zero":
         return "zero flow", lambda target, _: torch.zeros_like(target[:, :2], dtype=torch.float32)
     estimator = build_estimator(name, device=device, **options)
@@ -227,18 +227,6 @@ def judge(estimate: Estimate, target: Tensor, neighbour: Tensor) -> Judged:
     alike = photometric_valid(target, neighbour, flow)
     valid = (torch.ones_like(consistent), consistent, alike, consistent & alike)
     return Judged(flow, dict(zip(MASKS, valid, strict=True)), seconds)
-
-
-def _parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """'raft:model=large' -> ("raft", {"model": "large"}), the values read as YAML."""
-    name, _, text = spec.partition(":")
-    parts = [part.partition("=") for part in text.split(",") if part]
-    if not name or not all(key and sign for key, sign, _ in parts):
-        raise InputError(
-            f"--estimator {spec!r} is not of the form name:option=value,option=value; "
-            "expected e.g. zero, dis or dis:preset=fast"
-        )
-    return name, {key: resolved(parse_yaml(value, f"--estimator {spec!r}")) for key, _, value in parts}
 
 
 def _no_pairs(video: Video, gaps: Sequence[int]) -> InputError:

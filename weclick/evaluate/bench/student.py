@@ -24,13 +24,14 @@ from weclick.common.errors import InputError
 from weclick.common.load import watched_load
 from weclick.common.machine import machine, versions
 from weclick.common.progress import progress_bar
-from weclick.common.sections import Config
+from weclick.common.sections import TWO_STREAM, Config
+from weclick.common.stages import looks_at_stacks
 from weclick.datasets import open_dataset
 from weclick.evaluate.bench.student_table import spell_size
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import shrunk_size
 from weclick.models import build_model
-from weclick.models.inference import fused_for_inference
+from weclick.models.inference import fused_for_inference, stack_length
 
 Size = tuple[int, int]
 """(H, W) px."""
@@ -90,15 +91,15 @@ FEWEST, MOST = 3, 100
 
 
 class ClassMap(nn.Module):
-    """A network that gives class ids at the size of the image."""
+    """A network that gives class ids at the size of the image, which a stack of flow may follow."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, *stack: Tensor) -> Tensor:
         """(1, 3, H, W) ImageNet-normalised -> class ids (1, H, W) uint8."""
-        logits = self.network(image).float()
+        logits = self.network(image, *stack).float()
         logits = interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
         return logits.argmax(1).byte()
 
@@ -179,6 +180,10 @@ def configured(config: Config) -> tuple[dict[str, Any], Size]:
         "output_stride": student["output_stride"],
         "num_classes": len(dataset.classes.names),
     }
+    if student["architecture"] == TWO_STREAM:
+        options |= {"fusion": student["fusion"], "late_fusion": student["late_fusion"]}
+    if looks_at_stacks(config):
+        options["stack_length"] = config["stack"]["length"]
     return options, shrunk_size(size, dataset.shrink)
 
 
@@ -204,13 +209,14 @@ def check_mode(mode: str, device: str) -> None:
         raise InputError(f"--mode {mode}: needs a C++ compiler, but finds no g++; install it, or set CXX")
 
 
-def prepare(network: nn.Module, mode: Mode, image: Tensor) -> Callable[[], Tensor]:
+def prepare(network: nn.Module, mode: Mode, *inputs: Tensor) -> Callable[[], Tensor]:
     """A call that runs one frame in a mode; the network stays as it is.
 
     Args:
         network: in float32.
         mode: one of the values of `MODES`.
-        image: (1, 3, H, W) ImageNet-normalised, on the device to run on.
+        inputs: (1, 3, H, W) ImageNet-normalised, on the device to run on; and (1, 2L, H, W) for a network
+            that looks at stacks of flow.
 
     Returns:
         It gives the class ids (1, H, W) uint8 of the image.
@@ -218,13 +224,13 @@ def prepare(network: nn.Module, mode: Mode, image: Tensor) -> Callable[[], Tenso
     model = fused_for_inference(network) if mode.fused else deepcopy(network).eval()
     dtype = torch.bfloat16 if mode.bf16 else torch.float32
     layout = torch.channels_last if mode.channels_last else torch.contiguous_format
-    run: Any = ClassMap(model).requires_grad_(False).to(image.device, dtype).to(memory_format=layout)
-    image = image.to(dtype).contiguous(memory_format=layout)
+    run: Any = ClassMap(model).requires_grad_(False).to(inputs[0].device, dtype).to(memory_format=layout)
+    seen = tuple(each.to(dtype).contiguous(memory_format=layout) for each in inputs)
     if mode.compiled:
         run = torch.compile(run, dynamic=False)
     if mode.graph:
-        run = torch.cuda.make_graphed_callables(run, (image,))
-    return lambda: run(image)
+        run = torch.cuda.make_graphed_callables(run, seen)
+    return lambda: run(*seen)
 
 
 @torch.no_grad()
@@ -250,8 +256,9 @@ def measure(
     """
     torch.manual_seed(0)
     torch.compiler.reset()  # else torch.compile gives up after some networks, and runs them eagerly
-    network, image = build_model(**options), torch.randn(1, 3, *size).to(device)
-    runs = {mode: prepare(network, MODES[mode], image) for mode in modes}
+    network = build_model(**options)
+    inputs = [each.to(device) for each in _inputs(network, size)]
+    runs = {mode: prepare(network, MODES[mode], *inputs) for mode in modes}
     for run in runs.values():
         run()
     times: dict[str, list[float]] = {mode: [] for mode in modes}
@@ -271,8 +278,15 @@ def measure(
 def multiply_adds(options: Mapping[str, Any], size: Size) -> int:
     """Multiply-adds of a network's convolutions for one frame; nothing is run."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        build_model(**options).eval()(torch.empty(1, 3, *size))
+        network = build_model(**options).eval()
+        network(*_inputs(network, size))
     return counter.get_total_flops() // 2
+
+
+def _inputs(network: nn.Module, size: Size) -> list[Tensor]:
+    """Noise in the place of an image, and of a stack of flow if the network looks at one."""
+    length = stack_length(network)
+    return [torch.randn(1, channels, *size) for channels in (3, 2 * length) if channels]
 
 
 def _facts(name: str, options: Mapping[str, Any], size: Size) -> dict[str, Any]:

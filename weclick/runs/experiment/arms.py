@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weclick.common.config import ConfigError, changed_config, check_trained
-from weclick.common.config_checks import check_masks, check_proxy_labels, check_serves, check_source
+from weclick.common.config_checks import (
+    check_masks,
+    check_proxy_labels,
+    check_serves,
+    check_source,
+    check_stacks,
+)
 from weclick.common.flat import flatten, is_number, spell
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ExperimentSection, Role
@@ -89,6 +95,7 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
         check_trained(made)
         check_serves(made)
         check_masks(made)
+        check_stacks(made)
         check_source(made)
         check_proxy_labels(made)
     except ConfigError as error:

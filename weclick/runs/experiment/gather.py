@@ -127,7 +127,7 @@ class Gathered:
             job.config["supervision"],
             keep_targets=False,
         )
-        used = 0 if kept.supervision == "masks" else len(kept.clicks)
+        used = 0 if kept.supervision in ("masks", "tags") else len(kept.clicks)
         return {"targets": _counts(kept.manifest)["targets"], "clicks": used}
 
     def _clicks(self, job: Job) -> ClickTable:

@@ -17,7 +17,15 @@ from weclick.common.config_checks import map_sources
 from weclick.common.digest import canonical_json
 from weclick.common.flat import evenly
 from weclick.common.sections import Config, Role
-from weclick.common.stages import NEEDED_BY, ROLES, STAGES, losses_off, takes
+from weclick.common.stages import (
+    NEEDED_BY,
+    ROLES,
+    STAGES,
+    looks_at_maps,
+    looks_at_stacks,
+    losses_off,
+    takes,
+)
 from weclick.runs.proxy_source import given_to
 from weclick.runs.teachers import trained_seeds
 
@@ -134,7 +142,9 @@ _ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
     ("proxy_labels", "cams"): lambda config: "cams" in given_to(config),
     ("proxy_labels", "flow"): lambda config: "flow" in given_to(config),
     ("proxy_labels", "clicks"): lambda config: "clicks" in given_to(config),
-    ("student", "flow"): lambda config: _distils(config, "flow"),
+    ("student", "tags"): lambda config: config["supervision"] == "tags",
+    ("student", "cams"): looks_at_maps,
+    ("student", "flow"): lambda config: _distils(config, "flow") or looks_at_stacks(config),
     ("student", "soft_labels"): lambda config: _distils(config, "soft_labels"),
 }
 """(a stage, one that may feed it) -> whether it does. Those that are not listed do if the run takes them."""

@@ -13,8 +13,15 @@ from weclick.store import Summary
 AT_MOST = 4
 """Number of frames, pairs or clips that are listed one by one; the rest are counted."""
 
-_BY_CLIP = (*(stage.kind for stage in INDEXED), "targets", "masked", "validation")
-"""Inputs of a network that are compared clip by clip."""
+_BY_CLIP = (
+    *(stage.kind for stage in INDEXED),
+    "targets",
+    "masked",
+    "stack.flow",
+    "validation",
+    "validation_stack",
+)
+"""Inputs of a network that are compared clip by clip. A dot leads into one that holds others too."""
 
 _DIGEST = re.compile("'[0-9a-f]{64}'")
 
@@ -85,10 +92,18 @@ def _pair_differences(inputs: Mapping[str, Any], names: Mapping[str, str], entry
 def _clip_differences(asked: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
     """List the clips that only one of two networks has, or whose entries differ."""
     for part in _BY_CLIP:
-        ours, theirs = asked.get(part, {}), other.get(part, {})
+        ours, theirs = (_at(each, part) for each in (asked, other))
         differ = [clip for clip in sorted({*ours, *theirs}) if ours.get(clip) != theirs.get(clip)]
         if differ:
             yield f"{part}: the nearest network had others, or none, of {len(differ)} clips: {_first(differ)}"
+
+
+def _at(inputs: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An input by its dotted name; empty if there is none."""
+    found: Any = inputs
+    for part in name.split("."):
+        found = found.get(part, {})
+    return found
 
 
 def _digests(inputs: Mapping[str, Any]) -> list[str]:
@@ -104,11 +119,13 @@ def _names(entry: Summary) -> list[str]:
 def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted name and value of all inputs but lists of frames, labels or pairs and those compared by clip."""
     for name, value in values.items():
-        if path or name not in ("pairs", "labels", *_BY_CLIP):
-            if isinstance(value, Mapping):
-                yield from _leaves(value, f"{path}{name}.")
-            else:
-                yield f"{path}{name}", value
+        dotted = f"{path}{name}"
+        if dotted in ("pairs", "labels", *_BY_CLIP):
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{dotted}.")
+        else:
+            yield dotted, value
 
 
 def _spell(values: Mapping[str, Any], name: str) -> str:

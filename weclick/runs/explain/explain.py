@@ -14,7 +14,7 @@ from typing import Any
 from weclick.clicks import read_clicks
 from weclick.clicks.tags import read_tags
 from weclick.common.errors import InputError
-from weclick.common.stages import INDEXED, MODELS, Stage, taken_by, takes
+from weclick.common.stages import INDEXED, MODELS, Stage, looks_at_stacks, taken_by, takes
 from weclick.manifest import Clip, Manifest, read_manifests
 from weclick.runs.cam_source import maps_of_run
 from weclick.runs.explain.differences import AT_MOST, differences
@@ -22,8 +22,8 @@ from weclick.runs.label_source import label_source
 from weclick.runs.layout import Layout
 from weclick.runs.proxy_source import proxies_of_run
 from weclick.runs.wanted import Wanted
-from weclick.store import Store, Summary, entry_key, look_up, read_index, read_ledger
-from weclick.store.index import WINDOW
+from weclick.store import Store, Summary, entry_key, look_up, read_ledger
+from weclick.store.index import STACK, WINDOW, read_index, read_indexes
 from weclick.train.data.stream import Caches
 from weclick.train.roles import ROLE_NEEDS
 
@@ -153,22 +153,24 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
         return layout.shards(stage, split, data["shards"])
 
     train, val = data["train"], data["val"]
-    indexes = {stage: read_index(shards(stage, train), stage) for stage in wanted.caches_of(role)}
+    indexes = read_indexes({stage: shards(stage, train) for stage in wanted.caches_of(role)})
     recipe = wanted.recipe(
         role,
         train=read_manifests(shards("manifest", train)),
         val=read_manifests(shards("manifest", val)),
-        **_annotation(role, layout, train),
+        **_annotation(role, config, layout),
         caches=Caches.of(store, indexes),
+        val_stacks=read_index(shards("flow", val), "flow", STACK) if looks_at_stacks(config) else {},
     )
     return Question(MODELS, recipe.inputs())
 
 
-def _annotation(role: str, layout: Layout, split: str) -> dict[str, Any]:
+def _annotation(role: str, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     """What a network learns from, by its name in a recipe."""
-    if ROLE_NEEDS[role].tags:
-        return {"tags": read_tags(layout.tags(split))}
-    return {"clicks": read_clicks(layout.clicks(split))}
+    split = config["data"]["train"]
+    by_tags = ROLE_NEEDS[role].tags or config["supervision"] == "tags"
+    found: dict[str, Any] = {"tags": read_tags(layout.tags(split))} if by_tags else {}
+    return found if ROLE_NEEDS[role].tags else {**found, "clicks": read_clicks(layout.clicks(split))}
 
 
 def answer(questions: Iterable[Question], store: Store) -> list[Answer]:

@@ -6,7 +6,7 @@ Windows go to the device as small as they are on the disk; they are decoded, res
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,11 @@ from torch import Tensor
 from weclick.common.errors import InputError
 from weclick.geometry import (
     LUMA,
+    StackOptions,
+    camera_flow,
     grid_size,
     inside_image,
+    motion_stack,
     move_points,
     sample_crop,
     sample_flow_crop,
@@ -29,6 +32,9 @@ from weclick.store import decode_soft_labels
 from weclick.store.codecs import FLOW_SCALE
 from weclick.train.data.batch import Batch
 from weclick.train.data.sample import NO_JITTER, Jitter, Sample
+
+MAP_STEPS = 255
+"""Steps of a stored map of a class, from 0 to its maximum."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ class Part:
 class Read:
     """A sample and the windows read for it: frames and soft labels target first, flow by neighbour.
 
-    The part `masks` is the target's class map. A sample that has none is not labelled.
+    The part `masks` is the target's class map. A sample that has none is not labelled. The part `stack` holds
+    the flows of the target's stack, each once; its attribute `slots` says which of them come in which order,
+    and `cameras` holds the homographies to take away. A sample that has none stands still.
     """
 
     sample: Sample
@@ -60,7 +68,14 @@ class Read:
 
 
 def assemble(
-    reads: list[Read], *, stride_px: int, mask_bits: int, device: torch.device, masked: bool = False
+    reads: list[Read],
+    *,
+    stride_px: int,
+    mask_bits: int,
+    device: torch.device,
+    masked: bool = False,
+    stack: StackOptions | None = None,
+    mapped: int = 0,
 ) -> Batch:
     """Decode the windows of a batch and resample them by their samples' crops, on `device`.
 
@@ -70,6 +85,8 @@ def assemble(
         mask_bits: cached validity bits that a flow needs to count; 0 asks for none.
         device: where the batch is wanted.
         masked: whether the run learns from masks.
+        stack: how the network's stacks of flow are made; None if it looks at none.
+        mapped: K of a run that learns from maps of the classes; 0 if it does not.
 
     Raises:
         InputError: soft labels of several codecs or strides.
@@ -92,6 +109,8 @@ def assemble(
         labels=_labels(reads, device) if masked else None,
         point_weights=weights,
         tags=_tags(reads, device),
+        stack=_stacks(reads, stack, device) if stack else None,
+        heat=_heat(reads, mapped, stride_px, device) if mapped else None,
     )
 
 
@@ -231,6 +250,35 @@ def _labels(reads: list[Read], device: torch.device) -> Tensor:
         inside = _inside([sample for sample, _, _ in windows], 1).to(device)
         labels[masked] = classes.masked_fill_(~inside, IGNORE)[:, 0]
     return labels
+
+
+def _stacks(reads: list[Read], options: StackOptions, device: torch.device) -> Tensor:
+    """(B, 2 L, H, W), see `motion_stack`. The flows of a sample are resampled together, as one image."""
+    size = reads[0].sample.crop.size
+    stacks = torch.zeros((len(reads), 2 * options.length, *size), device=device)
+    for stack, read in zip(stacks, reads, strict=True):
+        if part := read.parts.get("stack"):
+            joined = replace(part, data=part.data.flatten(0, 1)[None])
+            windows = [(read.sample, joined, 0)]
+            flows = _resample(sample_flow_crop, windows, 1, device, decode=lambda steps: steps / FLOW_SCALE)
+            flows = flows.view(-1, 2, *size)
+            if (cameras := part.attributes["cameras"]) is not None:
+                flows -= camera_flow(cameras, read.sample.crop).to(device)
+            stack.copy_(motion_stack(flows, part.attributes["slots"], options.scale_px))
+    inside = _inside([read.sample for read in reads], 1)
+    return stacks if inside.all() else stacks.mul_(inside.to(device))
+
+
+def _heat(reads: list[Read], classes: int, stride_px: int, device: torch.device) -> Tensor:
+    grid = grid_size(reads[0].sample.crop.size, stride_px)
+    heat = torch.zeros((len(reads), classes, *grid), device=device)
+    for own, read in zip(heat, reads, strict=True):
+        part = read.parts["cams"]
+        found = _resample(
+            sample_crop, [(read.sample, part, 0)], stride_px, device, decode=lambda steps: steps / MAP_STEPS
+        )
+        own[part.attributes["class_ids"]] = found[0]
+    return heat
 
 
 def _resample(

@@ -27,6 +27,10 @@ class Batch:
         teacher_known: (S, 1, h, w) bool, cells that have a soft label; None if all have.
         point_weights: (N,) float32, what each point counts; None if all are clicks, which count 1.
         tags: (B, K) bool, the classes that occur in the targets; None where a run learns from no tags.
+        stack: (B, 2 L, H, W) float32 motion of the targets, see `weclick.geometry.motion_stack`; 0 outside
+            the image. None where the network looks at none.
+        heat: (B, K, h, w) float32, 0..1 of the maximum of its map in the frame, where each class is seen; 0
+            for classes without a map. None where a run learns from no maps.
     """
 
     images: Tensor
@@ -41,6 +45,8 @@ class Batch:
     teacher_known: Tensor | None = None
     point_weights: Tensor | None = None
     tags: Tensor | None = None
+    stack: Tensor | None = None
+    heat: Tensor | None = None
 
     def select(self, names: Sequence[str]) -> tuple[Tensor, ...]:
         """Some fields in the order of their names, e.g. a network's `inputs`; channels last where four axes.

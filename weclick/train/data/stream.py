@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from typing import Any, cast
 
@@ -22,13 +22,14 @@ import torch
 from weclick.common.errors import InputError
 from weclick.common.sections import TrainingSection
 from weclick.datasets.frames import unpacked_key
-from weclick.geometry import Crop, crop_window
+from weclick.geometry import Crop, StackOptions, crop_window
 from weclick.manifest import IGNORE, Manifest
 from weclick.manifest.click_table import ClickTable
 from weclick.manifest.tag_table import TagTable
 from weclick.manifest.window import Window
 from weclick.store import Entry, Store, damaged
 from weclick.store.flow_entries import MASK_BITS
+from weclick.store.stacks import StackPlan
 from weclick.train.data.assemble import Part, Read, assemble
 from weclick.train.data.batch import Batch
 from weclick.train.data.image_files import FileReader, FileReading
@@ -36,7 +37,7 @@ from weclick.train.data.sample import Sample, draw_crop, draw_jitter
 from weclick.train.data.turns import Turns
 from weclick.train.data.windows import Reading, WindowReader
 
-CHANNELS_FIRST = ("flow", "probabilities")
+CHANNELS_FIRST = ("flow", "maps", "probabilities")
 """Arrays whose windows have an axis before rows and columns."""
 
 
@@ -57,6 +58,8 @@ class Caches:
     soft_labels: Mapping[str, str]
     masks: Mapping[str, str] = field(default_factory=dict)
     proxy_labels: Mapping[str, str] = field(default_factory=dict)
+    stack: Mapping[str, str] = field(default_factory=dict)
+    cams: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def class_maps(self) -> str:
@@ -85,6 +88,7 @@ class Stream:
         seed: of samples and crops.
         rank, world: this process' share of every batch.
         tags: of the targets, for a training that learns from these.
+        stack: how the stacks of flow are made that the network looks at; None if it looks at none.
 
     Raises:
         InputError: the split has no target, the batch does not divide among the processes, or the flow was
@@ -105,6 +109,7 @@ class Stream:
         rank: int = 0,
         world: int = 1,
         tags: TagTable | None = None,
+        stack: StackOptions | None = None,
     ):
         self._targets = [(clip, target) for clip in manifest.clips for target in clip.targets]
         if not self._targets:
@@ -124,7 +129,8 @@ class Stream:
             image_share=cast("float | None", options.get("image_share")),  # a student's alone
         )
         self._clicks, self._tags, self._caches, self._window = clicks, tags, caches, window
-        self._num_classes = manifest.num_classes
+        self._num_classes, self._background = manifest.num_classes, manifest.classes.has_background
+        self._stack = StackPlan(stack) if stack else None
         self._options, self._stride, self._seed = options, stride_px, seed
         self._mask_bits = MASK_BITS[occlusion]
         self._rank, self._world = rank, world
@@ -220,7 +226,9 @@ class Stream:
     def _tag_row(self, clip: str, frame: str) -> np.ndarray | None:
         if self._tags is None:
             return None
-        return np.isin(np.arange(self._num_classes), [*self._tags.of(clip, frame)])
+        row = np.isin(np.arange(self._num_classes), [*self._tags.of(clip, frame)])
+        row[:1] |= self._background  # it occurs in every image, whether or not anybody says so
+        return row
 
     def _begin(self, sample: Sample) -> dict[str, _Pending]:
         positions = (sample.target, *sample.neighbours)
@@ -239,18 +247,33 @@ class Stream:
             begun["flow"] = self._begin_array("flow", "flow", sample, pairs)
             if self._mask_bits:
                 begun["valid"] = self._begin_array("flow", "valid", sample, pairs)
+        if self._caches.cams:
+            begun["cams"] = self._begin_array("cams", "maps", sample, frames[:1])
+        if self._stack and sample.clip.id in self._caches.stack:
+            begun |= self._begin_stack(self._stack, sample)
         return begun
+
+    def _begin_stack(self, plan: StackPlan, sample: Sample) -> dict[str, _Pending]:
+        """The flows of the target's stack, each read once; nothing if there is none of them."""
+        entry = self._reader.entry("flow", self._key("stack", sample))
+        pairs, told = plan.of(entry, sample.clip, sample.target)
+        if not pairs:
+            return {}
+        pending = self._begin_array("flow", "flow", sample, pairs, key=entry.key)
+        return {"stack": replace(pending, attributes={**pending.attributes, **told})}
 
     def _has_class_map(self, sample: Sample) -> bool:
         """Whether the target has one: of masks those have that have a label, of proxy labels all."""
         return bool(self._caches.proxy_labels or sample.clip.frames[sample.target].label)
 
-    def _begin_array(self, kind: str, array: str, sample: Sample, wanted: list) -> _Pending:
+    def _begin_array(
+        self, kind: str, array: str, sample: Sample, wanted: list, *, key: str | None = None
+    ) -> _Pending:
         """Begin to read the sample's window of one array at all the wanted frames or pairs.
 
         Frames are found by content: the entry may be a colleague's, with other file names.
         """
-        key = self._key(kind, sample)
+        key = key or self._key(kind, sample)
         entry = self._reader.entry(kind, key)
         listed = listed_in(entry, kind)
         if any(item not in listed for item in wanted):
@@ -274,6 +297,8 @@ class Stream:
             mask_bits=self._mask_bits,
             device=device,
             masked=bool(self._caches.class_maps),
+            stack=self._stack.options if self._stack else None,
+            mapped=self._num_classes if self._caches.cams else 0,
         )
         if side is None:
             return make
