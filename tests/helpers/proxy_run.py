@@ -41,9 +41,9 @@ def make_proxy_run(root: Path) -> Run:
     path.write_text(json.dumps(metrics), encoding="utf-8")
     manifest = train_of(run)
     write_tags(make_tags(manifest, run.config["tags"]), Layout(run.folder).tags("train"))
-    _classifier(run)
+    add_classifier(run)
     _chain(run, manifest)
-    _cams(run, manifest)
+    add_cams(run, manifest)
     label(run)
     return run
 
@@ -76,7 +76,8 @@ def label(run: Run) -> None:
     write_quality(index, proxy_quality(manifest, keys, run.store))
 
 
-def _classifier(run: Run) -> None:
+def add_classifier(run: Run) -> None:
+    """An untrained classifier, as its stage leaves it."""
     layout = Layout(run.folder)
     torch.manual_seed(1)
     model = build_classifier("mobilenetv2_compact", len(CLASSES.names), output_stride=8)
@@ -93,7 +94,8 @@ def _chain(run: Run, manifest: Manifest) -> None:
     write_index(index, "flow", {clip.id: {"window": read_index([index], "flow")[clip.id], "chain": chain}})
 
 
-def _cams(run: Run, manifest: Manifest) -> None:
+def add_cams(run: Run, manifest: Manifest) -> None:
+    """The maps of its classifier."""
     layout = Layout(run.folder)
     source = OfClassifier.of(layout.weights("classifier"))
     tags = make_tags(manifest, run.config["tags"])

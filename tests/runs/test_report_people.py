@@ -114,13 +114,13 @@ def test_places_are_counted_where_they_lie(run):
     shown = where_picture(clicks)
     assert (shown.width_px / shown.height_px) == pytest.approx(64 / 48, rel=0.1)
     made = replace(results, train=replace(results.train, click_file=None))
-    assert people.section(made) is None
+    assert people.section(made, run.store) is None
 
 
 def test_marks_lie_along_the_clip(run):
     from weclick.runs.report.results import read_results
 
-    told = people.section(read_results(run.folder, run.config))
+    told = people.section(read_results(run.folder, run.config), run.store)
     assert told["clip_rows"]["rows"][0]["marks"] == ["0", "33.3", "66.7", "100"]
     assert json.dumps(told["classes"])
     assert np.isfinite(float(told["review"]["agreed"]))

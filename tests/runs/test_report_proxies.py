@@ -2,11 +2,11 @@
 
 import json
 import re
-from html import unescape
 
 import numpy as np
 import pytest
 
+from helpers.html import alts, part, told
 from helpers.proxy_run import copied, label, make_proxy_run
 from helpers.report_run import CLASSES, Run
 from weclick.clicks.tags import SourcedTags, write_tags
@@ -26,22 +26,6 @@ def whole(tmp_path_factory) -> Run:
 @pytest.fixture(scope="module")
 def page(whole) -> str:
     return whole.page()
-
-
-def part(page: str, anchor: str) -> str:
-    """A section of the page."""
-    found = re.search(rf'<section id="{anchor}">.*?</section>', page, re.DOTALL)
-    assert found, anchor
-    return found[0]
-
-
-def told(html: str) -> str:
-    """What a reader sees."""
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
-
-
-def alts(html: str) -> list[str]:
-    return [unescape(alt) for alt in re.findall('<img[^>]*alt="([^"]*)"', html)]
 
 
 def table_rows(html: str) -> list[str]:

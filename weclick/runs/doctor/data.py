@@ -30,6 +30,7 @@ from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
 from weclick.runs.doctor.people import check_clicks, check_held_out
 from weclick.runs.doctor.tags import check_tags
+from weclick.runs.doctor.two_stream import check_two_stream
 from weclick.runs.wanted import Wanted
 
 SAMPLE = 64
@@ -70,6 +71,7 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
         findings += _check_labels(dataset, split, clips, quick, masked=takes(config, "masks"))
     findings += _check_masks(config, splits[data["train"]])
     findings += check_tags(config, dataset, splits[data["train"]])
+    findings += check_two_stream(config, dataset, splits[data["train"]], splits[data["val"]])
     if dataset.click_file:
         findings += check_clicks(dataset, data["train"], splits[data["train"]])
         findings += check_held_out(dataset, data["val"], splits[data["val"]])

@@ -19,6 +19,7 @@ from weclick.manifest import Manifest, read_manifest
 from weclick.runs.inspect.description import Description, Table, cut
 from weclick.runs.inspect.kind import kind_of
 from weclick.runs.inspect.tags import describe_tags
+from weclick.runs.stack_words import stack_words
 from weclick.store import Store, file_digest, open_entry, read_needs, verify_entry
 from weclick.store.index import WINDOW
 from weclick.store.model_file import load_model
@@ -202,7 +203,7 @@ def _array_row(entry: Any, name: str) -> tuple[str, ...]:
 
 
 def _checkpoint(path: Path) -> Description:
-    model, card = load_model(path)
+    model, card = load_model(path, with_motion=True)
     beside = path.with_suffix(".json")
     raw = read_json(beside, "teacher or student") if beside.is_file() else {}
     facts = {name: str(value) for name, value in card.options.items()} | {
@@ -211,6 +212,11 @@ def _checkpoint(path: Path) -> Description:
         "learned at": "full size" if card.shrink == 1 else f"1/{card.shrink} of the frames' size",
         "file": f"{count_bytes(path.stat().st_size)}, SHA-256 {file_digest(path)}",
     }
+    if card.motion:
+        facts["looks at"] = stack_words(card.motion.stack)
+        facts["flow learned from"] = (
+            f"{_spell(card.motion.estimator)}, kept on a grid of {card.motion.stride_px} px"
+        )
     facts |= {
         name: str(raw[name]) for name in ("key", "role", "steps", "train_seconds", "seed") if name in raw
     }

@@ -203,7 +203,7 @@ def _draw(pictures: Sequence[Named], output: Path) -> None:
 
 
 def _draw_checkpoint(path: Path, output: Path) -> None:
-    model, card = load_model(path)
+    model, card = load_model(path, with_motion=True)
     sizes: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         layer = ".".join(name.split(".")[:2])

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from weclick.common import words
+from weclick.common.config_checks import map_sources
+from weclick.common.sections import CamsSection, Config
 from weclick.common.spread import spread_over
 from weclick.manifest import Clip
 from weclick.proxy_labels.clip_maps import ClipMaps
@@ -21,17 +23,17 @@ from weclick.store import Store
 STEPS = 5
 """Frames of a clip."""
 
-UNTRAINED = {
-    "imagenet": "Maps are those of a network that knows the classes of ImageNet; none was trained for them.",
-    "iconic": "Maps are those of heads that learned from images of each class; the features below did not.",
+MAKERS = {
+    "imagenet": "The maps are those of a network that knows ImageNet's classes; none was trained for them.",
+    "iconic": "The maps are those of a frozen network that tells images of one class each apart.",
 }
-"""Part of an entry's attributes -> what it says of the maps."""
+"""`cams.source` -> what makes the maps, where it is not the run's classifier."""
 
 WIDTH_PX = 320
 """Of a picture: five stand side by side."""
 
 
-def cam_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any] | None:
+def cam_gallery(results: Results, config: Config, store: Store, at_most: int) -> dict[str, Any] | None:
     """A strip for each of some clips: frames under the maps of their tagged classes.
 
     Returns:
@@ -47,7 +49,8 @@ def cam_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any] 
     return {
         "rows": [_strip(results, clip, store) for clip in spread_over(clips, at_most)],
         "clips": words.plural(len(clips), "clip"),
-        "maker": _maker(results, store.get("cams", results.cams[clips[0].id]).attributes),
+        "maker": _maker(results, config["cams"]),
+        "first": int(results.train.classes.has_background),
         "loss": _loss(results),
     }
 
@@ -61,29 +64,42 @@ def _strip(results: Results, clip: Clip, store: Store) -> list[Captioned]:
     images = frames_of(results.train, clip, *steps)
     strip = []
     for t in steps:
-        found = to_grid(maps.of(t, shown)[None], clip.size, maps.stride_px, 1)[0].numpy()
-        drawn = heat(images[t], found, [palette[k] for k in shown])
+        drawn = heat(images[t], _full(maps, t, shown), [palette[k] for k in shown])
         name, told = clip.frames[t].name, _told(names, scores[t], shown)
         alt = f"Where {_are(names, shown)} in frame {name} of {clip.id}: {told}"
         strip.append((picture(fit(drawn, width_px=WIDTH_PX), alt), f"{clip.id} · {name} · {told}"))
     return strip
 
 
+def _full(maps: ClipMaps, position: int, shown: Sequence[int]) -> np.ndarray:
+    """(C, H, W) maps of a frame at its size."""
+    if not shown:
+        return np.zeros((0, *maps.clip.size), np.float32)
+    return to_grid(maps.of(position, shown)[None], maps.clip.size, maps.stride_px, 1)[0].numpy()
+
+
 def _are(names: Sequence[str], shown: Sequence[int]) -> str:
+    if not shown:
+        return "no class is seen"
     return f"{' and '.join(names[k] for k in shown)} {'is' if len(shown) == 1 else 'are'}"
 
 
 def _told(names: Sequence[str], scores: np.ndarray, shown: Sequence[int]) -> str:
-    return ", ".join(f"{names[k]} {scores[k]:.2f}" for k in shown)
+    return ", ".join(f"{names[k]} {scores[k]:.2f}" for k in shown) or "no class has a map"
 
 
-def _maker(results: Results, told: Mapping[str, Any]) -> str:
-    """What makes the maps, in a sentence for each source that an entry tells."""
-    by_tags = [] if results.classifier is None else [_of_classifier(results, results.classifier)]
-    return " ".join([*by_tags, *(sentence for name, sentence in UNTRAINED.items() if name in told)])
+def _maker(results: Results, section: CamsSection) -> str:
+    """What makes the maps, as sentences."""
+    makers, own = map_sources(section), section["sources"]
+    told = [_learned(results, results.classifier)] if results.classifier else []
+    told += [sentence for source, sentence in MAKERS.items() if source in makers]
+    if own:
+        told.append(f"By class: {', '.join(f'{name} {source}' for name, source in own.items())}.")
+        told.append(f"The other classes: {section['source']}.")
+    return " ".join(told)
 
 
-def _of_classifier(results: Results, card: Mapping[str, Any]) -> str:
+def _learned(results: Results, card: Mapping[str, Any]) -> str:
     precision = [line["validation"] for line in results.classifier_curve if "validation" in line]
     told = (
         f"A classifier ({card.get('options', {}).get('backbone', words.DASH)}) learned the tags in "

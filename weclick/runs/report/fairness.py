@@ -8,6 +8,7 @@ from typing import Any
 from weclick.common import words
 from weclick.common.load import busy_words
 from weclick.common.sections import Config
+from weclick.common.stages import FLOW_KEYS
 from weclick.evaluate.scored import classes_words, one_class_words
 from weclick.runs.report.results import Results
 
@@ -62,7 +63,7 @@ class Fairness:
                 yield text, every
 
     def _of_consistency(self) -> Iterator[tuple[str, Sequence[str]]]:
-        flows = [(config["flow"], config["evaluate"]["max_gap_frames"]) for config, _ in self._runs.values()]
+        flows = [_flow_of(config) for config, _ in self._runs.values()]
         if any(flow != flows[0] for flow in flows[1:]):
             text = "The runs measure temporal consistency along other flow (flow, evaluate.max_gap_frames)"
             yield f"{text}: do not compare it.", (CONSISTENCY,)
@@ -93,6 +94,12 @@ class Fairness:
             return ""
         told = "; ".join(f"{label}: {tell(run)}" for label, (_, run) in self._runs.items())
         return f"The runs {what} ({told}): do not compare their scores."
+
+
+def _flow_of(config: Config) -> tuple[Any, ...]:
+    """What temporal consistency is measured along; how a network looks at flow does not change that."""
+    own: Mapping[str, Any] = config["flow"]
+    return *(own[key] for key in FLOW_KEYS), config["evaluate"]["max_gap_frames"]
 
 
 def _size(run: Results) -> tuple[int, ...]:

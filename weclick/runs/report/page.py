@@ -18,6 +18,7 @@ from weclick.runs.report.paper import beside_paper
 from weclick.runs.report.results import read_results
 from weclick.runs.report.strip_gallery import strip_gallery
 from weclick.runs.report.supervised import supervised, uses_clicks
+from weclick.runs.report.target_gallery import target_gallery
 from weclick.store import Store
 
 
@@ -54,10 +55,11 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
             data=sections.data(gathered),
             supervised=supervised(gathered, config),
             clicks=gallery.click_gallery(gathered, examples),
-            people=people.section(gathered),
+            people=people.section(gathered, store),
             tags=tags.section(gathered),
             flow=gallery.flow_gallery(gathered, store, examples),
-            cams=cam_gallery(gathered, store, examples),
+            cams=cam_gallery(gathered, config, store, examples),
+            targets=target_gallery(gathered, config, store, examples),
             proxies=proxies.section(gathered, config, store, examples),
             gathering=gathering(gathered, config, store, examples),
             predictions=gallery.prediction_gallery(gathered),

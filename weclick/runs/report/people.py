@@ -18,6 +18,7 @@ from weclick.manifest.read import read_clip
 from weclick.runs.report.figures import MAX_RUNS, Curve, curve_chart
 from weclick.runs.report.people_pictures import suspect_gallery, where_picture
 from weclick.runs.report.results import Results, require
+from weclick.store import Store
 
 SHOWN_CLIPS = 100
 """Rows of clips at most."""
@@ -26,8 +27,12 @@ MARKS = 200
 """Marks on a clip's line of time at most; more would cover each other."""
 
 
-def section(results: Results) -> dict[str, Any] | None:
+def section(results: Results, store: Store) -> dict[str, Any] | None:
     """What the template shows; None if people made no click.
+
+    Args:
+        results: of the run.
+        store: holds the flow of a student that looks at it.
 
     Raises:
         ValueError: clicks or frames cannot be read.
@@ -51,7 +56,7 @@ def section(results: Results) -> dict[str, Any] | None:
         "classes": _classes(results, clicks, found),
         "clip_rows": _clips(clicks),
         "where": where_picture(clicks),
-        "agreement": _agreement(results, clicks),
+        "agreement": _agreement(results, store, clicks),
         "review": _review(found),
     }
 
@@ -163,19 +168,27 @@ def _marks(clicks: Sequence[PlacedClick]) -> list[str]:
     return [f"{place:g}" for place in at[:: -(-len(at) // MARKS)]]
 
 
-def _agreement(results: Results, clicks: Sequence[PlacedClick]) -> list[dict[str, str]]:
+def _agreement(results: Results, store: Store, clicks: Sequence[PlacedClick]) -> list[dict[str, str]]:
     """Every two people who clicked on the same frames; the student's prediction makes the segments."""
     people = {each.origin.who for each in clicks}
     if len(people) < 2:
         return []
+    from weclick.evaluate.motion import stored_stacks
     from weclick.models.inference import fused_for_inference, predict
     from weclick.store.model_file import load_model
 
-    model = fused_for_inference(load_model(require(results.layout.weights("student"), "student"))[0])
+    student, card = load_model(require(results.layout.weights("student"), "student"), with_motion=True)
+    model = fused_for_inference(student)
+    stacks = {
+        manifest.split: stored_stacks(
+            card.motion, store, results.stack.get(manifest.split, {}), manifest.clips
+        )
+        for manifest in (results.train, results.val)
+    }
 
     def segments(click: PlacedClick) -> np.ndarray:
         (image,) = read_clip(click.manifest, click.clip.restrict([click.position]))
-        return predict(model, image).numpy()
+        return predict(model, image, stack=stacks[click.manifest.split](click.clip, click.position)).numpy()
 
     return [_agreement_row(each) for each in agreements(clicks, segments)]
 

@@ -118,6 +118,23 @@ def heat(image: np.ndarray, maps: np.ndarray, palette: Sequence[Sequence[int]]) 
     return ((1 - opacity) * _grey(image) + opacity * colors).round().astype(np.uint8)
 
 
+def tinted(image: np.ndarray, masks: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Class colours over a grey copy of the frame. A pixel of several classes has the mean of their colours.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        masks: (K, H, W) bool; a pixel of no class stays grey.
+        palette: K colours (R, G, B), 0..255.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    number = masks.sum(0)[..., None]
+    colors = np.einsum("khw,kc->hwc", masks, np.array(palette, float)) / np.maximum(number, 1)
+    opacity = OPACITY * (number > 0)
+    return ((1 - opacity) * _grey(image) + opacity * colors).round().astype(np.uint8)
+
+
 def _grey(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 

@@ -13,7 +13,7 @@ from weclick.common import stages
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import is_inside, read_json
 from weclick.common.sections import Config
-from weclick.common.stages import CARD, SCORES, takes
+from weclick.common.stages import CARD, SCORES, looks_at_stacks, takes
 from weclick.evaluate.proxy_quality import read_quality
 from weclick.manifest import Manifest, read_manifests
 from weclick.manifest.click_table import ClickTable
@@ -21,6 +21,7 @@ from weclick.runs.cam_source import trains_classifier
 from weclick.runs.layout import SUMMARY, Layout
 from weclick.runs.teachers import trains_teacher
 from weclick.store import read_index
+from weclick.store.index import STACK
 from weclick.train.log import read_metrics
 
 ROLES = stages.SCORED[::-1]
@@ -47,6 +48,7 @@ class Results:
         classifier: its model.json; None if the run trains none.
         classifier_curve: lines of its metrics.jsonl.
         chain: clip id of `train` -> key of its flow along runs of frames; empty if no label is made of it.
+        stack: split -> clip id -> key of the flow that a student of two streams looks at; empty without one.
         cams: clip id of `train` -> key of its class activation maps; empty if the run takes none.
         proxy_labels: clip id of `train` -> key of its proxy labels; empty if the run takes none.
         quality: of the proxy labels, a row for each class, see `proxy_quality`; empty where no truth is.
@@ -67,6 +69,7 @@ class Results:
     classifier: Mapping[str, Any] | None = None
     classifier_curve: Sequence[Mapping[str, Any]] = ()
     chain: Mapping[str, str] = field(default_factory=dict)
+    stack: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     cams: Mapping[str, str] = field(default_factory=dict)
     proxy_labels: Mapping[str, str] = field(default_factory=dict)
     quality: Sequence[Mapping[str, Any]] = ()
@@ -117,7 +120,7 @@ def read_results(folder: Path, config: Config) -> Results:
 
 
 def _of_proxies(layout: Layout, config: Config) -> dict[str, Any]:
-    """The attributes of `Results` from the stages tags to proxy_labels, as far as the run takes these."""
+    """The attributes of `Results` of methods that begin with tags, as far as the run takes these."""
     data, found = config["data"], dict[str, Any]()
 
     def indexes(stage: str) -> list[Path]:
@@ -131,7 +134,13 @@ def _of_proxies(layout: Layout, config: Config) -> dict[str, Any]:
         found["classifier_curve"] = [*read_metrics(curve)]
     if takes(config, "cams"):
         found["cams"] = read_index(indexes("cams"), "cams")
+    if takes(config, "cams") and takes(config, "proxy_labels"):
         found["chain"] = read_index(layout.found("flow", data["train"]), "flow", need="chain")
+    if looks_at_stacks(config):
+        found["stack"] = {
+            split: read_index(layout.found("flow", split), "flow", need=STACK)
+            for split in dict.fromkeys((data["train"], data["val"]))
+        }
     if takes(config, "proxy_labels"):
         found["proxy_labels"] = read_index(indexes("proxy_labels"), "proxy_labels")
         found["quality"] = read_quality(indexes("proxy_labels"))

@@ -25,6 +25,7 @@ from weclick.manifest import Manifest
 from weclick.runs.report import held_out, provenance
 from weclick.runs.report.figures import Curve, confusion_chart, curve_chart, dots_chart
 from weclick.runs.report.results import ROLES, Results
+from weclick.runs.report.target_gallery import motion_rows
 from weclick.runs.teachers import labels_words
 from weclick.store import Store
 from weclick.train import terms as loss_terms
@@ -89,6 +90,7 @@ def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
         "Waited for data": {
             role: f"{words.percent(_mean_wait(results.curves[role]))} %" for role in results.models
         },
+        **motion_rows(config),
         **_on_targets(results),
         **_after_crf(results),
         "Seed": _of_cards(results, "seed", words.count),

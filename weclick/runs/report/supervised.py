@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from weclick.common import words
 from weclick.common.sections import Config
+from weclick.common.stages import looks_at_maps
 from weclick.manifest.annotation import MASKED, Annotated, annotated
+from weclick.manifest.tagged import tagged
 from weclick.runs.report.results import Results
 
 PROXIES = {"f2f": "made of tags", "sam2": "made of clicks", "folder": "that were given"}
@@ -13,7 +15,9 @@ PROXIES = {"f2f": "made of tags", "sam2": "made of clicks", "folder": "that were
 
 def uses_clicks(config: Config) -> bool:
     """Whether clicks decide what a network of the run learns."""
-    return config["supervision"] != "proxies" or config["proxy_labels"]["source"] == "sam2"
+    if config["supervision"] == "proxies":
+        return config["proxy_labels"]["source"] == "sam2"
+    return config["supervision"] != "tags"
 
 
 def supervised(results: Results, config: Config) -> dict[str, str]:
@@ -24,6 +28,8 @@ def supervised(results: Results, config: Config) -> dict[str, str]:
         labelled: a sentence on what is labelled in training beside clicks.
         budget: a sentence on the time that people take for it; empty without a budget.
     """
+    if config["supervision"] == "tags":
+        return _by_tags(results, config)
     options = config["annotation"]
     used = annotated(results.train, results.clicks, options, config["supervision"], keep_targets=True)
     minutes, budget = options["minutes"], ""
@@ -42,6 +48,21 @@ def supervised(results: Results, config: Config) -> dict[str, str]:
     parts = {"clicks": [clicks], "masks": [masks], "both": [masks, clicks], "proxies": [_proxies(config)]}
     learned = " and ".join(parts[used.supervision])
     return {"learned": learned, "labelled": _labelled(used, config), "budget": budget}
+
+
+def _by_tags(results: Results, config: Config) -> dict[str, str]:
+    """Tags take no time by the clicks that they would have taken, so no budget holds for them."""
+    assert results.tags is not None, "a run that learns from tags has read them"
+    targets = sum(len(clip.targets) for clip in tagged(results.train, results.tags).clips)
+    tags = f"the tags of {words.plural(targets, 'frame')}"
+    maps = looks_at_maps(config)
+    what = f"which classes occur from {tags}" if config["tag_loss"]["weight"] else f"from {tags}"
+    where = ", and where they are from class activation maps" if maps else ""
+    return {
+        "learned": f"{tags} and from class activation maps" if maps else tags,
+        "labelled": f"The networks learn {what}{where}, not from clicks.",
+        "budget": "",
+    }
 
 
 def _proxies(config: Config) -> str:
