@@ -117,6 +117,7 @@ class Started:
         self.epoch = -(-targets // recipe.options["batch_size"])
 
     def batch(self, step: int) -> Batch:
+        """The batch of a step."""
         return next(iter(self._stream.batches(step, step + 1, torch.device("cpu"))))
 
 
