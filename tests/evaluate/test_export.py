@@ -12,10 +12,11 @@ import weclick.evaluate.export
 from weclick.cli import app
 from weclick.common.errors import InputError
 from weclick.evaluate.export import FromPixels, export_model
+from weclick.geometry import StackOptions
 from weclick.manifest import Classes
 from weclick.models import build_model
 from weclick.models.inference import predict
-from weclick.store.model_file import load_model, model_bytes
+from weclick.store.model_file import Motion, load_model, model_bytes
 
 CLASSES = Classes(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
 
@@ -76,7 +77,8 @@ def test_a_network_that_looks_at_flow_takes_two_inputs(tmp_path, form):
     path = tmp_path / "model.safetensors"
     options = {"channels": 16, "stack_length": 2, "late_fusion": "concat_conv"}
     model = build_model("two_stream", "mobilenetv2_compact", 3, **options)
-    path.write_bytes(model_bytes(model, CLASSES))
+    motion = Motion(StackOptions(length=2, first=-1), {"name": "dis"}, 4)
+    path.write_bytes(model_bytes(model, CLASSES, motion=motion))
     if form == "onnx":
         pytest.importorskip("onnxscript", reason="ONNX needs the extra [export]")
     (done,) = export_model(path, tmp_path / "out", formats=(form,))  # compared at sizes odd and even

@@ -14,7 +14,7 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def export_model(
     """
     if "onnx" in formats:
         _check_onnx_is_there()
-    model, card = load_model(checkpoint)
+    model, card = load_model(checkpoint, with_motion=True)
     _check_size(card, size)
     network, batches = FromPixels(model).eval(), list(check_inputs(check, size, stack_length(model)))
     program = _traced(FromPixels(fused_for_inference(model)).eval(), card, size)
@@ -103,6 +103,13 @@ def export_model(
     return [
         _write(name, folder / f"model{SUFFIXES[name]}", network, program, told, batches) for name in formats
     ]
+
+
+def _card(card: ModelCard) -> dict[str, Any]:
+    """A model card as plain values; of a network of images without its motion, as ever."""
+    plain = asdict(replace(card, motion=None))
+    del plain["motion"]
+    return plain | ({"motion": card.motion.as_card()} if card.motion else {})
 
 
 def describe(card: ModelCard, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def describe(card: ModelCard, size: tuple[int, int] | None) -> dict[str, Any]:
             "dtype": "float32",
             "class_ids": "arg-max over axis 1",
         },
-        "card": asdict(card),
+        "card": _card(card),
     }
 
 
