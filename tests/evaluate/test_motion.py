@@ -1,5 +1,6 @@
 """The flow that a network of two streams looks at where it is used: stored, or estimated on the way."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -88,9 +89,16 @@ def test_a_part_of_a_clip_has_the_stacks_of_the_whole(clip):
     torch.testing.assert_close(stored(whole.restrict([3]), 0), stored(whole, 3))
 
 
-def test_a_clip_without_flow_stands_still(clip):
-    manifest, store, _ = clip
-    assert not stored_stacks(motion(), store, {}, manifest.clips)(manifest.clips[0], 2).any()
+def test_flow_that_is_missing_is_told(clip):
+    manifest, store, keys = clip
+    whole = manifest.clips[0]
+    with pytest.raises(InputError, match="has no flow in the index for the stack of frame 00002"):
+        stored_stacks(motion(), store, {}, [whole])(whole, 2)
+    apart = replace(whole, frames=tuple(replace(each, number=2 * each.number) for each in whole.frames))
+    assert not stored_stacks(motion(), store, {}, [apart])(apart, 2).any()
+    raft = replace(motion(), estimator={"name": "raft"})
+    with pytest.raises(InputError, match="holds flow of dis, but the network has learned from flow of raft"):
+        stored_stacks(raft, store, keys, [whole])(whole, 2)
 
 
 def test_a_network_of_images_gets_no_stack(clip):
@@ -171,6 +179,13 @@ def test_a_video_is_predicted_without_any_cache(clip, tmp_path):
         expected = predict(model, image, stack=stored(manifest.clips[0], t)).numpy()
         assert (ids == expected).mean() > 0.99
         assert len(np.unique(expected)) == 2
+
+
+def test_images_are_taken_in_the_order_of_their_numbers(tmp_path):
+    for t in range(12):
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / f"{t}.png")
+    named = [Source(tmp_path / f"{t}.png", str(t), False) for t in sorted(map(str, range(12)))]
+    assert [source.name for source in next(clips_of(named))] == [str(t) for t in range(12)]
 
 
 def test_a_network_of_images_takes_no_flow(tmp_path):

@@ -100,6 +100,12 @@ def test_no_camera_is_no_motion(flow):
         np.testing.assert_allclose(found, np.eye(3), atol=1e-6)
 
 
+def test_noise_has_no_camera():
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        assert np.array_equal(dominant_homography(5 * rng.normal(size=(2, 15, 23)), SIZE), np.eye(3))
+
+
 def test_it_is_found_the_same_every_time():
     flow = flow_of(turned_and_zoomed()) + np.random.default_rng(1).normal(0, 0.05, (2, 15, 23))
     assert np.array_equal(dominant_homography(flow, SIZE), dominant_homography(flow, SIZE))

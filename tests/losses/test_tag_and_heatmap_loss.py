@@ -162,6 +162,23 @@ def test_an_image_without_tags_is_one_of_the_mean():
     torch.testing.assert_close(heatmap_loss(logits, masks, present), alone / 2)
 
 
+def test_incomplete_tags_say_nothing_of_other_classes():
+    logits, _, present, _ = random_case(**USUAL)
+    alone = tag_loss(logits, present, complete=False)
+    assert 0 < alone < tag_loss(logits, present)
+    none = torch.zeros_like(present)
+    value, gradient = value_and_gradients(lambda z: tag_loss(z, none, complete=False), logits)
+    assert value == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("r", [1e-7, 1e-5, 1e5])
+def test_log_sum_exp_lies_between_mean_and_maximum_in_single_precision_too(r):
+    logits, _, present, _ = random_case(**USUAL)
+    near = tag_loss(logits.float(), present, pooling="mean" if r < 1 else "max")
+    torch.testing.assert_close(tag_loss(logits.float(), present, r=r), near, atol=1e-3, rtol=0)
+
+
 def test_no_tag_says_that_every_class_is_absent():
     absent = torch.zeros(1, 2, dtype=torch.bool)
     assert tag_loss(torch.zeros(1, 2, 2, 2), absent).item() == pytest.approx(log(2))

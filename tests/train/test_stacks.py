@@ -20,8 +20,11 @@ from weclick.manifest.window import Window
 from weclick.proxy_labels.cams import compute_cams
 from weclick.runs.wanted import Wanted
 from weclick.store import Store, entry_key
+from weclick.store.cam_entries import check_maps
 from weclick.store.flow_entries import read_flow
 from weclick.store.model_file import load_model
+from weclick.store.stacks import StackPlan
+from weclick.train.build import make_losses, make_objective
 from weclick.train.data.assemble import assemble
 from weclick.train.data.sample import Sample
 from weclick.train.data.stream import Caches, Stream
@@ -198,9 +201,74 @@ def test_residual_motion_is_what_the_camera_does_not_explain(moving):
     assert residual.abs().mean() * SCALE_PX < 0.2 < raw.abs().mean() * SCALE_PX
 
 
-def test_a_clip_without_flow_stands_still(moving):
-    assert next(moving.stream().batches(0, 1, CPU)).stack.any()
-    assert not next(moving.stream(stored={}).batches(0, 1, CPU)).stack.any()
+def test_flow_that_is_missing_is_told(moving):
+    left = {"left": moving.stack["left"]}
+    with pytest.raises(InputError, match="clip 'right' has no flow in the index for the stack of frame"):
+        list(moving.stream(stored=left).batches(0, 4, CPU))
+
+
+def apart(clip):
+    """The same frames, every second one of a video."""
+    return replace(clip, frames=tuple(replace(each, number=2 * each.number) for each in clip.frames))
+
+
+def test_frames_that_do_not_follow_each_other_stand_still(moving):
+    plan, clip = StackPlan(StackOptions(length=4, first=-2)), moving.manifest.clips[0]
+    entry = moving.store.get("flow", moving.stack["left"])
+    other = replace(apart(clip), id="other")  # of the same content, so of the same entry
+    assert plan.slots(entry, clip, 2) != [None] * 4
+    assert plan.slots(entry, other, 2) == [None] * 4
+    plan.check_none(other)
+    with pytest.raises(InputError, match="though frames follow each other there"):
+        plan.check_none(clip)
+
+
+def test_a_flow_that_an_entry_lacks_is_told(moving):
+    clip, entry = moving.manifest.clips[0], moving.store.get("flow", moving.stack["left"])
+    longer = replace(clip, frames=(*clip.frames, replace(clip.frames[0], number=5, name="00005")))
+    with pytest.raises(InputError, match=r"lacks the flow from frame 4 of clip 'left' to the next"):
+        StackPlan(StackOptions(length=4, first=-2)).slots(entry, longer, 4)
+
+
+def test_numbers_of_frames_are_in_the_key(moving):
+    clips = tuple(map(apart, moving.manifest.clips))
+    keys = [
+        entry_key("models", moving.recipe(train=manifest).inputs())
+        for manifest in (moving.manifest, replace(moving.manifest, clips=clips))
+    ]
+    assert keys[0] != keys[1]
+
+
+def test_tags_that_are_not_complete_say_nothing_of_other_classes(moving):
+    some = replace(moving.tags, complete=False)
+    assert moving.recipe(tags=some).losses["tag_loss"]["complete"] is False
+    keys = [entry_key("models", moving.recipe(tags=tags).inputs()) for tags in (moving.tags, some)]
+    assert keys[0] != keys[1]
+
+
+def test_an_auxiliary_head_does_not_learn_from_tags(moving):
+    student = {**moving.config["student"], "auxiliary_head": True}
+    recipe = moving.recipe(complete_config({**moving.config, "student": student}))
+    with pytest.raises(InputError, match="supervision is 'tags', and that head learns from clicks, masks"):
+        make_losses(recipe, make_objective(recipe))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["background", "other", "thing"]}, "holds maps of the classes background, other, thing"),
+        ({"class_ids": [1, 9]}, r"class_ids is \[1, 9\]"),
+        ({"class_ids": [-1, 1]}, r"class_ids is \[-1, 1\]"),
+        ({"stride_px": 8}, "maps is uint8 of shape"),
+        ({"stride_px": 0}, "stride_px 0"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(moving, change, message):
+    entry = moving.store.get("cams", moving.cams["left"])
+    forged = replace(entry, meta={**entry.meta, "attributes": {**entry.attributes, **change}})
+    check_maps(entry, SIZE, NAMES)
+    with pytest.raises(ValueError, match=message):
+        check_maps(forged, SIZE, NAMES)
 
 
 # --- heat -------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,7 +94,7 @@ def clips_of(sources: Sequence[Source]) -> Iterator[list[Source]]:
     """
     clip: list[Source] = []
     key: Any = None
-    for source in sources:
+    for source in _in_time(sources):
         own = (source.path.parent, None if source.is_video else image_size(source.path))
         if clip and (source.is_video or own != key):
             yield clip
@@ -100,6 +102,24 @@ def clips_of(sources: Sequence[Source]) -> Iterator[list[Source]]:
         clip, key = [*clip, source], None if source.is_video else own
     if clip:
         yield clip
+
+
+def _in_time(sources: Sequence[Source]) -> list[Source]:
+    """The same sources, images of one folder by the numbers in their names: 2 comes before 10."""
+    folders: dict[Path, list[Source]] = {}
+    for source in sources:
+        if not source.is_video:
+            folders.setdefault(source.path.parent, []).append(source)
+    ordered = {
+        folder: iter(sorted(images, key=lambda each: _digits(each.path.stem)))
+        for folder, images in folders.items()
+    }
+    return [each if each.is_video else next(ordered[each.path.parent]) for each in sources]
+
+
+def _digits(stem: str) -> list[tuple[int, str]]:
+    """A name cut into texts and numbers, so that it sorts as people count."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", stem)]
 
 
 def estimator_of(motion: Motion, given: Estimator | None) -> Estimator:
@@ -112,6 +132,11 @@ def estimator_of(motion: Motion, given: Estimator | None) -> Estimator:
         return given
     digest = motion.estimator
     name = str(digest["name"])
+    if name == "imported":
+        raise InputError(
+            "the network has learned from flow that was imported, which nobody can estimate here; name an "
+            "estimator that is near it, e.g. --flow dis"
+        )
     if name != "dis":
         raise InputError(
             f"the network has learned from flow of {name}, whose weights are in a file of their own; give "

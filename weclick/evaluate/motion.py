@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weclick.common.errors import InputError
 from weclick.geometry import (
     Crop,
     camera_flow,
@@ -15,7 +16,7 @@ from weclick.geometry import (
     sample_flow_crop,
 )
 from weclick.manifest import Clip
-from weclick.store import Store
+from weclick.store import Entry, Store
 from weclick.store.flow_entries import read_flow
 from weclick.store.model_file import Motion
 from weclick.store.stacks import StackPlan
@@ -47,10 +48,14 @@ def stored_stacks(
     plan, whole = StackPlan(motion.stack), {clip.id: clip for clip in clips}
 
     def stack(clip: Clip, position: int) -> Tensor:
+        own = whole[clip.id]
         if clip.id not in keys:
+            plan.check_none(own)
             return torch.zeros(2 * plan.options.length, *clip.size)
         entry = store.get("flow", keys[clip.id])
-        found = plan.options.slots(plan.known(entry, whole[clip.id]), clip.frames[position].number)
+        _check_estimator(entry, motion)
+        numbers = [frame.number for frame in own.frames]
+        found = plan.slots(entry, own, numbers.index(clip.frames[position].number))
         used = list(dict.fromkeys(index for index in found if index is not None))
         residual = plan.options.motion == "residual"
         full = [
@@ -67,6 +72,16 @@ def stored_stacks(
         return motion_stack(flows, slots, plan.options.scale_px)
 
     return stack
+
+
+def _check_estimator(entry: Entry, motion: Motion) -> None:
+    """Raises InputError if a network would see flow of another estimator than in its training."""
+    made, learned = (str(told.get("name")) for told in (entry.attributes["estimator"], motion.estimator))
+    if made != learned:
+        raise InputError(
+            f"{entry.path}: holds flow of {made}, but the network has learned from flow of {learned}; set "
+            f"flow.estimator: {learned} and run the flow stage, or train the network again"
+        )
 
 
 def full_flow(

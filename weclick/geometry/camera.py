@@ -16,6 +16,9 @@ WITHIN_CELLS = 0.25
 MOST_CELLS = 4096
 """Cells that are looked at, evenly spread. More find the same homography, and cost more time."""
 
+LEAST_SHARE = 0.1
+"""Of the cells that a homography has to explain. Any four cells of noise have one."""
+
 LEAST_CELLS = 4
 """A homography has eight unknowns, and a cell tells two."""
 
@@ -32,7 +35,7 @@ def dominant_homography(flow: np.ndarray, image_size: tuple[int, int]) -> np.nda
 
     Returns:
         (3, 3) float64: takes positions (x, y, 1) of the frame to those of the next, in px of the image. The
-        identity where no homography is found.
+        identity where no homography explains a tenth of the cells.
     """
     height, width = flow.shape[1:]
     stride = _stride(image_size, (height, width))
@@ -43,8 +46,9 @@ def dominant_homography(flow: np.ndarray, image_size: tuple[int, int]) -> np.nda
     moved = flow.reshape(2, -1).T[::step].astype(np.float64)
     if len(at) < LEAST_CELLS:
         return np.eye(3)
-    cells, _ = cv2.findHomography(at, at + moved, cv2.RANSAC, WITHIN_CELLS, maxIters=500, confidence=0.999)
-    if cells is None or not np.isfinite(cells).all():
+    search = {"method": cv2.RANSAC, "ransacReprojThreshold": WITHIN_CELLS}
+    cells, followed = cv2.findHomography(at, at + moved, **search, maxIters=500, confidence=0.999)
+    if cells is None or not np.isfinite(cells).all() or followed.mean() < LEAST_SHARE:
         return np.eye(3)
     to_px = np.array([[stride, 0, (stride - 1) / 2], [0, stride, (stride - 1) / 2], [0, 0, 1]])
     return np.asarray(to_px @ cells @ np.linalg.inv(to_px))

@@ -11,6 +11,9 @@ from weclick.losses.blockwise import wide_dtype
 from weclick.losses.image_tags import tagged_cells
 from weclick.losses.shapes import check_choice
 
+MOST_R = 1e6
+"""Log-sum-exp of probabilities is their maximum long before."""
+
 NEAREST = 1e-6
 """How near to 0 and 1 a pooled probability comes, so that its logarithms stay finite."""
 
@@ -22,6 +25,7 @@ def tag_loss(
     pooling: str = "lse",
     r: float = 5.0,
     valid: Tensor | None = None,
+    complete: bool = True,
 ) -> Tensor:
     """Mean over images of the cross-entropy of pooled probabilities with the image's tags.
 
@@ -41,12 +45,13 @@ def tag_loss(
         pooling: lse, max or mean.
         r: > 0, how near to the maximum log-sum-exp comes. 5 is the paper's.
         valid: (B, 1, h, w) bool, cells that show the image; padding does not count. None: all.
+        complete: whether a class without a tag is absent. If not, the second mean is left out.
 
     Returns:
         Scalar >= 0, float32 or float64. A clamped P_k has no gradient.
 
     Raises:
-        ValueError: shapes disagree, there is no such pooling, or r is not positive.
+        ValueError: shapes disagree, there is no such pooling, or r is not positive or too large.
 
     Example:
         Class 0 is there, class 1 is not, and the network cannot decide: 2 log 2.
@@ -56,17 +61,20 @@ def tag_loss(
     """
     classes, cells, shown = tagged_cells(logits, present, valid)
     check_choice("pooling", pooling, tuple(POOLINGS))
-    if not r > 0:
-        raise ValueError(f"r is {r}, expected a number above 0: a large one pools nearly by maximum")
+    if not 0 < r <= MOST_R:
+        raise ValueError(f"r is {r}, expected a number above 0 and at most {MOST_R}: 5 is the paper's")
     probs = torch.softmax(logits.to(wide_dtype(logits)), 1)
     pooled = POOLINGS[pooling](probs, cells, r).clamp(NEAREST, 1 - NEAREST)
-    images = _mean_of_chosen(-pooled.log(), classes) + _mean_of_chosen(-(1 - pooled).log(), ~classes)
+    images = _mean_of_chosen(-pooled.log(), classes)
+    if complete:
+        images = images + _mean_of_chosen(-(1 - pooled).log(), ~classes)
     return (images * shown).sum() / max(1, len(images))
 
 
 def _log_sum_exp(probs: Tensor, cells: Tensor, r: float) -> Tensor:
-    inside = (r * probs).masked_fill(~cells, -torch.inf)
-    return (inside.logsumexp((2, 3)) - cells.sum((2, 3)).to(probs.dtype).log()) / r
+    # In double precision: of a small r, the two logarithms are nearly equal.
+    inside = (r * probs.double()).masked_fill(~cells, -torch.inf)
+    return ((inside.logsumexp((2, 3)) - cells.sum((2, 3)).double().log()) / r).to(probs.dtype)
 
 
 def _maximum(probs: Tensor, cells: Tensor, r: float) -> Tensor:

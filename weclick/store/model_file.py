@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,8 +27,8 @@ Shape = tuple[int, ...]
 MAX_CHANNELS, MAX_SHRINK = 4096, 1024
 """What a model card may claim. A network of this width takes a gigabyte."""
 
-MAX_FLOWS = 256
-"""The longest stack of flow that a model card may claim."""
+MAX_FLOWS, MAX_STRIDE_PX, MIN_SCALE_PX = 256, 1024, 1e-3
+"""What a model card may claim of its stacks of flow."""
 
 MODEL_BYTES = 2**32
 """The largest file that is opened."""
@@ -80,11 +79,17 @@ class Motion:
         stack = StackOptions(**raw["stack"])
         told = stack.length, stack.first, raw["stride_px"]
         named = stack.edge in ("repeat", "zero") and stack.motion in ("raw", "residual")
-        if any(type(value) is not int for value in told) or not (named and 0 < stack.scale_px < math.inf):
+        scaled = type(stack.scale_px) in (int, float) and MIN_SCALE_PX <= stack.scale_px <= 1 / MIN_SCALE_PX
+        if any(type(value) is not int for value in told) or not (named and scaled):
             raise ValueError(f"its motion is {raw!r}")
-        if not (1 <= stack.length <= MAX_FLOWS and abs(stack.first) <= MAX_FLOWS and raw["stride_px"] >= 1):
+        near = 1 <= stack.length <= MAX_FLOWS and abs(stack.first) <= MAX_FLOWS
+        if not (near and 1 <= raw["stride_px"] <= MAX_STRIDE_PX):
             raise ValueError(f"stack {stack.length} from {stack.first}, or stride_px, is out of range")
-        return cls(stack, dict(raw["estimator"]), raw["stride_px"])
+        estimator = dict(raw["estimator"])
+        plain = all(isinstance(value, str | int | float | None) for value in estimator.values())
+        if not plain or not isinstance(estimator.get("name"), str):
+            raise ValueError(f"its flow is of {raw['estimator']!r}")
+        return cls(stack, estimator, raw["stride_px"])
 
 
 def model_bytes(

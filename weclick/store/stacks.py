@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from weclick.common.errors import InputError
 from weclick.geometry import StackOptions, dominant_homography
 from weclick.manifest import Clip
 from weclick.store.entries import Entry
 from weclick.store.flow_entries import checked_stride, read_flow, stored_pairs
+
+AGAIN = (
+    "run the flow stage again with method two_stream, or with it in serves, and give the index of every shard"
+)
 
 
 class StackPlan:
@@ -25,7 +30,7 @@ class StackPlan:
 
     def __init__(self, options: StackOptions):
         self.options = options
-        self._known: dict[str, dict[int, int]] = {}
+        self._known: dict[tuple[str, str], dict[int, int]] = {}
         self._cameras: dict[tuple[str, int], np.ndarray] = {}
 
     def of(self, entry: Entry, clip: Clip, target: int) -> tuple[list[list[str]], Mapping[str, Any]]:
@@ -42,10 +47,10 @@ class StackPlan:
             (n, 3, 3), a homography of each pair, or None if the motion is wanted as it is.
 
         Raises:
-            InputError: the entry is of other frames.
+            InputError: the entry is of other frames, or lacks a flow for a target or a scored frame.
             DamagedEntryError: it is not what was committed.
         """
-        found = self.options.slots(self.known(entry, clip), clip.frames[target].number)
+        found = self.slots(entry, clip, target)
         used = list(dict.fromkeys(index for index in found if index is not None))
         slots = [None if index is None else used.index(index) for index in found]
         listed = entry.meta["inputs"]["pairs"]
@@ -54,17 +59,30 @@ class StackPlan:
             cameras = np.stack([self.camera(entry, index) for index in used])
         return [list(listed[index]) for index in used], {"slots": slots, "cameras": cameras}
 
-    def known(self, entry: Entry, clip: Clip) -> Mapping[int, int]:
-        """Number of a frame -> position in the entry of its flow to the next frame."""
-        if entry.key not in self._known:
-            checked_stride(entry, clip.size)
-            numbers = [frame.number for frame in clip.frames]
-            self._known[entry.key] = {
-                numbers[a]: index
-                for index, (a, b) in enumerate(stored_pairs(entry, clip))
-                if numbers[b] == numbers[a] + 1
-            }
-        return self._known[entry.key]
+    def slots(self, entry: Entry, clip: Clip, position: int) -> list[int | None]:
+        """For each flow of a frame's stack its position in the entry, or None for zeros; see `of`."""
+        known, number = self._of_frames(entry, clip), clip.frames[position].number
+        if position in {*clip.targets, *clip.scored}:
+            lacking = [each for each in self._wanted(clip, number) if each not in known]
+            if lacking:
+                raise InputError(
+                    f"{entry.path}: lacks the flow from frame {lacking[0]} of clip {clip.id!r} to the next, "
+                    f"which belongs to the stack of frame {clip.frames[position].name}; {AGAIN}"
+                )
+        return self.options.slots(known, number)
+
+    def check_none(self, clip: Clip) -> None:
+        """Check that a clip needs no entry: no stack of its targets and scored frames holds a flow.
+
+        Raises:
+            InputError: one does.
+        """
+        for position in (*clip.targets, *clip.scored):
+            if self._wanted(clip, clip.frames[position].number):
+                raise InputError(
+                    f"clip {clip.id!r} has no flow in the index for the stack of frame "
+                    f"{clip.frames[position].name}, though frames follow each other there; {AGAIN}"
+                )
 
     def camera(self, entry: Entry, index: int) -> np.ndarray:
         """The homography of a stored flow, (3, 3)."""
@@ -73,3 +91,24 @@ class StackPlan:
             flow, _ = read_flow(entry, index)
             self._cameras[at] = dominant_homography(flow, tuple(entry.attributes["image_size"]))
         return self._cameras[at]
+
+    def _of_frames(self, entry: Entry, clip: Clip) -> Mapping[int, int]:
+        """Number of a frame -> position in the entry of its flow to the next frame.
+
+        Pairs are found by content, since frames of one content have one flow, whatever their numbers are.
+        """
+        at = entry.key, clip.id
+        if at not in self._known:
+            checked_stride(entry, clip.size)
+            stored_pairs(entry, clip)  # the entry is of these frames
+            listed = {tuple(pair): i for i, pair in reversed([*enumerate(entry.meta["inputs"]["pairs"])])}
+            digest = {frame.number: frame.digest for frame in clip.frames}
+            pairs = {n: (digest[n], digest[n + 1]) for n in digest if n + 1 in digest}
+            self._known[at] = {n: listed[pair] for n, pair in pairs.items() if pair in listed}
+        return self._known[at]
+
+    def _wanted(self, clip: Clip, number: int) -> list[int]:
+        """The numbers of frames in reach of a frame's stack that the next frame of the video follows."""
+        numbers = {frame.number for frame in clip.frames}
+        reach = range(number + self.options.first, number + self.options.last)
+        return [each for each in reach if each in numbers and each + 1 in numbers]

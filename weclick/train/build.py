@@ -122,12 +122,13 @@ def make_losses(recipe: Recipe, objective: Objective) -> Losses:
     config = recipe.config
     if not options.get("auxiliary_head"):
         return objective
-    annotated = {term.section: section for term, section in active(config) if term.annotation}
+    annotated = {term.section: section for term, section in active(config) if term.annotation - {"tags"}}
     if not annotated:
-        off = [f"{each.section}.weight is 0" for each in TERMS if each.annotation and each.may_learn(config)]
+        may = [each for each in TERMS if each.annotation - {"tags"} and each.may_learn(config)]
+        off = " and ".join(f"{each.section}.weight is 0" for each in may) or "supervision is 'tags'"
         raise InputError(
-            f"{recipe.role}.auxiliary_head is true, but {' and '.join(off)}, and that head learns from "
-            f"clicks and masks alone; set a weight, or {recipe.role}.auxiliary_head: false"
+            f"{recipe.role}.auxiliary_head is true, but {off}, and that head learns from clicks, masks and "
+            f"proxy labels alone; set {'a weight, or ' if may else ''}{recipe.role}.auxiliary_head: false"
         )
     sections = {"supervision": config.get("supervision", "clicks"), **annotated}
     auxiliary = Objective(sections, steps=options["steps"], class_weights=objective.class_weights)

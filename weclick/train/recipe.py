@@ -112,6 +112,7 @@ class Recipe:
         """The sections of the losses, as terms read them.
 
         A classifier has one, which needs no settings. Where class 0 is no background, there is no complement.
+        Where tags are not complete, nothing is known of classes without one.
         """
         if self.tags is None:
             return self.config
@@ -119,10 +120,12 @@ class Recipe:
             learns = {"weight": 1.0, "complete": self.tags.complete}
             learns |= {} if self.manifest.classes.has_background else {"background": False}
             return {"supervision": "tags", self.role: learns}
-        heatmaps = self.config["heatmap_loss"]
+        own: dict[str, Any] = dict(self.config)
         if not self.manifest.classes.has_background:
-            heatmaps = {**heatmaps, "background": "none"}
-        return {**self.config, "heatmap_loss": heatmaps}
+            own["heatmap_loss"] = {**own["heatmap_loss"], "background": "none"}
+        if not self.tags.complete:
+            own["tag_loss"] = {**own["tag_loss"], "complete": False}
+        return own
 
     @property
     def distils(self) -> bool:
@@ -144,7 +147,9 @@ class Recipe:
         """How the network's stacks of flow are made; None if it looks at none."""
         if self.options.get("architecture") != TWO_STREAM or self.options.get("fusion") == "none":
             return None
-        return StackOptions(**self.config["stack"], motion=self.config["flow"]["motion"])
+        section = self.config["stack"]
+        scale_px = float(section["scale_px"])  # 8 and 8.0 are one network
+        return StackOptions(**{**section, "scale_px": scale_px}, motion=self.config["flow"]["motion"])
 
     @property
     def uses_soft_labels(self) -> bool:
@@ -225,7 +230,8 @@ class Recipe:
         if self.stack and not self.caches.stack:
             raise InputError(
                 f"{self.role}.architecture is {TWO_STREAM!r}, but there are no flows of stacks; give the "
-                "index of the flow stage, made with method two_stream or with it in serves"
+                "index of the flow stage, made with method two_stream or with it in serves. If no two frames "
+                "of the clips follow each other, set student.fusion: none"
             )
         if self.masked and not self.used_caches().masks:
             raise InputError(
@@ -279,7 +285,8 @@ class Recipe:
         if caches.cams:
             more["cams"] = dict(caches.cams)
         if self.stack:
-            more["stack"] = {**self.stack._asdict(), "flow": dict(caches.stack)}
+            numbers = {clip.id: [frame.number for frame in clip.frames] for clip in self.manifest.clips}
+            more["stack"] = {**self.stack._asdict(), "flow": dict(caches.stack), "numbers": numbers}
         return {
             "format": FORMAT_VERSION,
             "code": network_code(*self.code_modules()),

@@ -138,7 +138,12 @@ def _by_presence(view: View, section: Section) -> Tensor:
 def _which_classes(view: View, section: Section) -> Tensor:
     inside = view.batch.inside[: view.batch.targets]
     return tag_loss(
-        view.targets, view.tagged, pooling=section["pooling"], r=float(section["r"]), valid=inside
+        view.targets,
+        view.tagged,
+        pooling=section["pooling"],
+        r=float(section["r"]),
+        valid=inside,
+        complete=section.get("complete", True),
     )
 
 

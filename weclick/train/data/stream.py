@@ -28,6 +28,7 @@ from weclick.manifest.click_table import ClickTable
 from weclick.manifest.tag_table import TagTable
 from weclick.manifest.window import Window
 from weclick.store import Entry, Store, damaged
+from weclick.store.cam_entries import check_maps
 from weclick.store.flow_entries import MASK_BITS
 from weclick.store.stacks import StackPlan
 from weclick.train.data.assemble import Part, Read, assemble
@@ -129,7 +130,8 @@ class Stream:
             image_share=cast("float | None", options.get("image_share")),  # a student's alone
         )
         self._clicks, self._tags, self._caches, self._window = clicks, tags, caches, window
-        self._num_classes, self._background = manifest.num_classes, manifest.classes.has_background
+        self._classes, self._background = manifest.classes.names, manifest.classes.has_background
+        self._num_classes = manifest.num_classes
         self._stack = StackPlan(stack) if stack else None
         self._options, self._stride, self._seed = options, stride_px, seed
         self._mask_bits = MASK_BITS[occlusion]
@@ -248,14 +250,19 @@ class Stream:
             if self._mask_bits:
                 begun["valid"] = self._begin_array("flow", "valid", sample, pairs)
         if self._caches.cams:
+            entry = self._reader.entry("cams", self._key("cams", sample))
+            check_maps(entry, sample.clip.size, self._classes)
             begun["cams"] = self._begin_array("cams", "maps", sample, frames[:1])
-        if self._stack and sample.clip.id in self._caches.stack:
+        if self._stack:
             begun |= self._begin_stack(self._stack, sample)
         return begun
 
     def _begin_stack(self, plan: StackPlan, sample: Sample) -> dict[str, _Pending]:
         """The flows of the target's stack, each read once; nothing if there is none of them."""
-        entry = self._reader.entry("flow", self._key("stack", sample))
+        if sample.clip.id not in self._caches.stack:
+            plan.check_none(sample.clip)
+            return {}
+        entry = self._reader.entry("flow", self._caches.stack[sample.clip.id])
         pairs, told = plan.of(entry, sample.clip, sample.target)
         if not pairs:
             return {}
