@@ -49,8 +49,8 @@ def walk(maps: Any, edge: Any, *, radius: int = 5, beta: float = 10, exp_times: 
     Example:
         An edge parts three cells. What lies on one side stays there; what lies on the edge is lost.
 
-        >>> walk(np.array([[[1.0, 1, 0]]]), np.array([[0.0, 1, 0]]))
-        array([[[1., 0., 0.]]])
+        >>> walk(torch.tensor([[[1.0, 1, 0]]]), torch.tensor([[0.0, 1, 0]]))
+        tensor([[[1., 0., 0.]]])
     """
     found, between = torch.as_tensor(maps), torch.as_tensor(edge)
     _check(found, between, radius, beta, exp_times)
