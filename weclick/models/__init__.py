@@ -1,12 +1,13 @@
 """Networks: an architecture on a backbone, by name."""
 
 from weclick.models.backbones import BACKBONES
-from weclick.models.build import ARCHITECTURES, build_classifier, build_model, rebuild
+from weclick.models.build import ARCHITECTURES, build_classifier, build_model, build_relation, rebuild
 from weclick.models.classifier import Classifier
 from weclick.models.deeplabv3plus import DeepLabV3Plus
 from weclick.models.network import SegmentationNetwork
 from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize
 from weclick.models.pspnet import PSPNet
+from weclick.models.relation import Relation
 from weclick.models.two_stream import TwoStream
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "Classifier",
     "DeepLabV3Plus",
     "PSPNet",
+    "Relation",
     "SegmentationNetwork",
     "TwoStream",
     "build_classifier",
     "build_model",
+    "build_relation",
     "normalize",
     "rebuild",
 ]

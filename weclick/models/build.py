@@ -14,6 +14,7 @@ from weclick.models.deeplabv3plus import DeepLabV3Plus
 from weclick.models.layers import check_name, fcn_head
 from weclick.models.network import SegmentationNetwork
 from weclick.models.pspnet import PSPNet
+from weclick.models.relation import Relation
 from weclick.models.two_stream import TwoStream, look_at_flow
 from weclick.models.weights import imagenet_weights, load_backbone_weights
 
@@ -30,6 +31,9 @@ FLOW_DEFAULTS = {"stack_length": 10, "fusion": "early", "late_fusion": "sum"}
 
 CLASSIFIER = "classifier"
 """The architecture of a classifier, in its options."""
+
+RELATION = "relation"
+"""The architecture of a network of relations, in its options."""
 
 TIMM = "timm/"
 """Backbones whose names begin so are timm's."""
@@ -157,6 +161,23 @@ def build_classifier(
         "dropout": float(dropout),
         "freeze": freeze,
     }
+    return model
+
+
+def build_relation(backbone: str, *, pretrained: str | Path | None = None) -> Relation:
+    """Builds IRN's network of relations (Ahn et al., CVPR 2019) on any backbone, which does not learn.
+
+    (B, 3, H, W) ImageNet-normalised -> logits of edges (B, 1, ceil(H/4), ceil(W/4)) and displacements (B, 2,
+    ..) in cells. IRN has resnet50.
+
+    Args:
+        backbone, pretrained: as in `build_model`. The branches start at random.
+
+    Raises:
+        ValueError, MissingPackageError: as in `build_model`.
+    """
+    model = Relation(_build_backbone(backbone, 16, pretrained))
+    model.options = {"architecture": RELATION, "backbone": backbone}
     return model
 
 

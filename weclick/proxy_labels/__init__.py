@@ -7,12 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weclick.proxy_labels.aggregation import aggregate
+    from weclick.proxy_labels.amplification import amplify
+    from weclick.proxy_labels.centres import centroids, group
+    from weclick.proxy_labels.detecting import detections
     from weclick.proxy_labels.merging import merge_maps
+    from weclick.proxy_labels.random_walk import walk
     from weclick.proxy_labels.runs import filter_runs
 
-__all__ = ["aggregate", "filter_runs", "merge_maps"]
+__all__ = [
+    "aggregate",
+    "amplify",
+    "centroids",
+    "detections",
+    "filter_runs",
+    "group",
+    "merge_maps",
+    "walk",
+]
 
-_HOMES = {"aggregate": "aggregation", "filter_runs": "runs", "merge_maps": "merging"}
+_HOMES = {
+    "aggregate": "aggregation",
+    "amplify": "amplification",
+    "centroids": "centres",
+    "detections": "detecting",
+    "filter_runs": "runs",
+    "group": "centres",
+    "merge_maps": "merging",
+    "walk": "random_walk",
+}
 """Public name -> its module here. It is loaded when the name is asked for, since most of them need torch."""
 
 
