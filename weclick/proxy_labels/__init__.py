@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weclick.proxy_labels.aggregation import aggregate
+    from weclick.proxy_labels.maskconsist import maskconsist_labels
+    from weclick.proxy_labels.matching import iom_nms, match
     from weclick.proxy_labels.merging import merge_maps
     from weclick.proxy_labels.runs import filter_runs
 
-__all__ = ["aggregate", "filter_runs", "merge_maps"]
+__all__ = ["aggregate", "filter_runs", "iom_nms", "maskconsist_labels", "match", "merge_maps"]
 
-_HOMES = {"aggregate": "aggregation", "filter_runs": "runs", "merge_maps": "merging"}
+_HOMES = {
+    "aggregate": "aggregation",
+    "filter_runs": "runs",
+    "iom_nms": "matching",
+    "maskconsist_labels": "maskconsist",
+    "match": "matching",
+    "merge_maps": "merging",
+}
 """Public name -> its module here. It is loaded when the name is asked for, since most of them need torch."""
 
 
