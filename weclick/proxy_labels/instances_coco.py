@@ -90,7 +90,7 @@ def coco_json(images: Sequence[ImageInstances], classes: Sequence[str]) -> dict[
     Raises:
         InputError: an instance has no mask of the image's size, no class of the list, or a strange score.
     """
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(images, FIRST_ID):
         for number, code, where in _instances(image, len(classes)):
             area, box = area_and_box(code)

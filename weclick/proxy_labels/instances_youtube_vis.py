@@ -75,7 +75,7 @@ def youtube_vis_json(videos: Sequence[VideoInstances], classes: Sequence[str]) -
         InputError: an instance has not a mask or None for each frame, a mask is not of the video's size, a
             class is none of the list, or a score is strange.
     """
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for video_id, video, track, codes, where in _tracks(videos, len(classes)):
         measured = [None if code is None else area_and_box(code) for code in codes]
         score = {} if track.score is None else {"score": check_score(track.score, where)}
