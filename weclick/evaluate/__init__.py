@@ -1,10 +1,15 @@
 """Networks at work: scores, speed, predictions, exports."""
 
+from weclick.evaluate.instances.consistency import instance_consistency
 from weclick.evaluate.instances.images import instance_ap
+from weclick.evaluate.instances.semantic import semantic_from_instances, semantic_iou
 from weclick.evaluate.instances.video import video_ap
 
 __all__ = [
     "instance_ap",
+    "instance_consistency",
+    "semantic_from_instances",
+    "semantic_iou",
     "track_predictions",
     "video_ap",
 ]
