@@ -67,6 +67,7 @@ def test_no_masks_have_no_codes():
         ([[0, 0, 1, 1, 2, float("nan")]], "a polygon is"),
         ([[0, 0, 1, 1, 2, 500]], "far outside the image"),
         (["000000"], "a polygon is"),
+        ([[0, 0, 7, 5] * 10**5], "its polygons have edges of 2400000 px; expected at most 1048576"),
     ],
 )
 def test_what_is_no_mask_of_the_image_is_refused(segmentation, told):

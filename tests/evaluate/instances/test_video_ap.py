@@ -276,3 +276,56 @@ def test_a_wrong_ground_truth_is_refused(change, told):
 def test_a_list_is_no_ground_truth():
     with pytest.raises(InputError, match="the ground truth is a list, expected an object with videos"):
         video_ap([], [])
+
+
+JUNK = (
+    None,
+    True,
+    -1,
+    0,
+    2,
+    10**30,
+    0.5,
+    float("inf"),
+    "x",
+    b"x",
+    [],
+    [[]],
+    {},
+    [None, None],
+    {"size": [8, 8]},
+)
+
+
+def places(value, path=()):
+    """Every place in a structure, as the keys that lead there."""
+    if path:
+        yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield from places(part, (*path, key))
+
+
+def test_whatever_is_damaged_is_scored_or_refused():
+    square = [[0, 0, 4, 0, 4, 4, 0, 4]]
+    known = [
+        {
+            **track(HERE, THERE, areas=[9.0, None], iscrowd=0),
+            "segmentations": [square, GOOD["segmentations"][1]],
+        }
+    ]
+    whole = {"truth": data_set(known), "found": [GOOD]}
+    rng, outcomes = np.random.default_rng(0), set()
+    for path in places(whole):
+        for junk in rng.permutation(len(JUNK))[:6]:
+            damaged = copy.deepcopy(whole)
+            part = damaged
+            for key in path[:-1]:
+                part = part[key]
+            part[path[-1]] = JUNK[junk]
+            try:
+                video_ap(damaged["truth"], damaged["found"])
+                outcomes.add("scored")
+            except InputError:
+                outcomes.add("refused")
+    assert outcomes == {"scored", "refused"}

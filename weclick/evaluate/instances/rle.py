@@ -19,6 +19,9 @@ _DIGITS = 7
 _FAR = 1e9
 """No coordinate is as large."""
 
+_LONGEST_PX = 2**20
+"""All edges of a mask's polygons together. pycocotools takes about 100 bytes for each px of an edge."""
+
 
 def encoded(masks: np.ndarray) -> list[Rle]:
     """The codes of masks (N, H, W) bool."""
@@ -98,6 +101,7 @@ def _check_filled(lengths: np.ndarray, pixels: int, where: str) -> None:
 def _from_polygons(polygons: list[Any], size: tuple[int, int], where: str) -> Rle:
     """The union of polygons. Their points may lie outside the image, but by no more than its size."""
     height, width = size
+    length = 0.0
     for polygon in polygons:
         points = np.asarray(polygon, np.float64) if _numbers(polygon) else np.empty(0)
         if len(points) < 6 or len(points) % 2:
@@ -105,6 +109,9 @@ def _from_polygons(polygons: list[Any], size: tuple[int, int], where: str) -> Rl
         across, down = np.abs(points[::2] - width / 2), np.abs(points[1::2] - height / 2)
         if not (across.max() <= 1.5 * width and down.max() <= 1.5 * height):
             _refuse(where, "a polygon lies far outside the image", f"points in px of {height} x {width}")
+        length += sum(np.abs(xs - np.roll(xs, 1)).sum() for xs in (points[::2], points[1::2]))
+    if length > _LONGEST_PX:
+        _refuse(where, f"its polygons have edges of {length:.0f} px", f"at most {_LONGEST_PX} in all")
     return coco_mask.merge(coco_mask.frPyObjects([list(polygon) for polygon in polygons], height, width))
 
 

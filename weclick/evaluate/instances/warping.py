@@ -33,10 +33,11 @@ def warp_masks(masks: np.ndarray, flow: Any, where: str) -> np.ndarray:
     from weclick.proxy_labels.aggregation import HALF, carry
 
     along = np.array(as_array(flow))
-    if along.shape != (2, *masks.shape[1:]) or not np.issubdtype(along.dtype, np.floating):
+    wanted = (2, *masks.shape[1:])
+    if along.shape != wanted or not np.issubdtype(along.dtype, np.floating):
         raise InputError(
-            f"{where}: the flow is {along.shape} {along.dtype}, expected floating point {(2, *masks.shape[1:])}, "
-            "(dx, dy) on the grid of the masks; bring it there with weclick.geometry.resize_flow"
+            f"{where}: the flow is {along.shape} {along.dtype}, expected floating point {wanted}, (dx, dy) "
+            "on the grid of the masks; bring it there with weclick.geometry.resize_flow"
         )
     field = torch.from_numpy(np.ascontiguousarray(along, np.float32))
     warped = [
