@@ -46,9 +46,10 @@ def dominant_homography(flow: np.ndarray, image_size: tuple[int, int]) -> np.nda
     moved = flow.reshape(2, -1).T[::step].astype(np.float64)
     if len(at) < LEAST_CELLS:
         return np.eye(3)
-    search = {"method": cv2.RANSAC, "ransacReprojThreshold": WITHIN_CELLS}
-    cells, followed = cv2.findHomography(at, at + moved, **search, maxIters=500, confidence=0.999)
-    if cells is None or not np.isfinite(cells).all() or followed.mean() < LEAST_SHARE:
+    cells, followed = cv2.findHomography(
+        at, at + moved, cv2.RANSAC, WITHIN_CELLS, maxIters=500, confidence=0.999
+    )
+    if cells is None or not np.isfinite(cells).all() or np.mean(followed) < LEAST_SHARE:
         return np.eye(3)
     to_px = np.array([[stride, 0, (stride - 1) / 2], [0, stride, (stride - 1) / 2], [0, 0, 1]])
     return np.asarray(to_px @ cells @ np.linalg.inv(to_px))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from weclick.common.errors import InputError
 from weclick.geometry import grid_size
@@ -29,7 +30,8 @@ def check_maps(entry: Entry, size: tuple[int, int], classes: Sequence[str]) -> N
             f"{entry.path}: holds maps of the classes {found}, but the data set has {', '.join(classes)}; "
             "run the cams stage again"
         )
-    ids, stride_px = told.get("class_ids"), told.get("stride_px")
+    ids: Any = told.get("class_ids")
+    stride_px: Any = told.get("stride_px")
     known = isinstance(ids, list) and all(type(k) is int and 0 <= k < len(classes) for k in ids)
     if not known or len(set(ids)) != len(ids) or type(stride_px) is not int or stride_px < 1:
         raise damaged(entry.path, f"class_ids is {ids!r} and stride_px {stride_px!r}")

@@ -147,9 +147,8 @@ class Recipe:
         """How the network's stacks of flow are made; None if it looks at none."""
         if self.options.get("architecture") != TWO_STREAM or self.options.get("fusion") == "none":
             return None
-        section = self.config["stack"]
-        scale_px = float(section["scale_px"])  # 8 and 8.0 are one network
-        return StackOptions(**{**section, "scale_px": scale_px}, motion=self.config["flow"]["motion"])
+        stack = StackOptions(**self.config["stack"], motion=self.config["flow"]["motion"])
+        return stack._replace(scale_px=float(stack.scale_px))  # 8 and 8.0 are one network
 
     @property
     def uses_soft_labels(self) -> bool:
