@@ -76,7 +76,8 @@ def plan(
     if probe:
         table.add_section()
         about = "≈ " * any(stage.estimated for stage in made.stages)
-        table.add_row("total", "", "", "", "", about + spell_seconds(made.seconds))
+        rest = f" without the stages after {made.last}" if made.last else ""
+        table.add_row(f"total{rest}", "", "", "", "", about + spell_seconds(made.seconds))
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(f"results folder: {count_bytes(made.results_bytes)} for networks and a checkpoint")
