@@ -64,8 +64,7 @@ def _missing_timm(config: Config) -> list[str]:
         f"{role}.backbone is {backbone}, which needs timm, but that is not installed; run "
         "`pip install 'weclick[timm]'`, or take another backbone"
         for role in trained_roles(config)
-        if (backbone := config[role]["backbone"]).startswith(TIMM)
-        and find_spec("timm") is None
+        if (backbone := config[role]["backbone"]).startswith(TIMM) and find_spec("timm") is None
     ]
 
 

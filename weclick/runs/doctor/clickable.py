@@ -38,8 +38,8 @@ def check_clickable(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> 
         return []
     clip, name = bare[0]
     found = (
-        f"{len(bare)} of {len(targets)} targets have a tag, but neither label nor click, e.g. frame {name} of "
-        f"clip {clip}; method {config['method']} learns from {config['supervision']}"
+        f"{len(bare)} of {len(targets)} targets have a tag, but neither label nor click, e.g. frame {name} "
+        f"of clip {clip}; method {config['method']} learns from {config['supervision']}"
     )
     todo = "click in these clips or label them, or take a method that learns from tags, e.g. two_stream"
     return [Finding("error", "clicks", found, todo)]

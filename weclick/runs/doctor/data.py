@@ -69,7 +69,9 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     for split, clips in splits.items():
         findings += _check_frames(dataset, split, clips, quick)
         findings += unscored_findings(dataset, split) + far[split]
-        findings += _check_labels(dataset, split, clips, quick, masked=takes(config, "masks"), clicked=by_clicks)
+        findings += _check_labels(
+            dataset, split, clips, quick, masked=takes(config, "masks"), clicked=by_clicks
+        )
     findings += _check_masks(config, splits[data["train"]])
     findings += check_clickable(config, dataset, splits[data["train"]])
     findings += check_tags(config, dataset, splits[data["train"]])

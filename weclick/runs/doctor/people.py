@@ -17,9 +17,7 @@ from weclick.manifest import Clip
 from weclick.runs.doctor.sized import sized_manifest
 
 
-def check_clicks(
-    dataset: Dataset, split: str, clips: Sequence[Clip], *, few: bool = True
-) -> list[Finding]:
+def check_clicks(dataset: Dataset, split: str, clips: Sequence[Clip], *, few: bool = True) -> list[Finding]:
     """Read people's clicks as the clicks stage does; with `few`, also name classes that have few of them."""
     what = f"clicks of {split}"
     try:
