@@ -26,7 +26,7 @@ ONLINE = {"student": {"online": {"teacher": "a teacher.safetensors"}}}
 OF_CLICKS = {"weclick.manifest.annotation"}
 OF_TAGS = {"weclick.clicks.tags", "weclick.manifest.tagged"}
 """What a training imports to learn from clicks and masks, or from tags."""
-QUOTED = {"params.data", "params.manifests", "params.made_from"}
+QUOTED = {"params.data", "params.manifests", "params.made_from", "params.optional"}
 """Texts of many words, whose words are quoted already."""
 
 

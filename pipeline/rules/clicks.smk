@@ -10,5 +10,7 @@ rule clicks:
         config=stage_config("clicks"),
         code=code_digest("weclick.clicks", "weclick.manifest.manifest_file"),
         manifests=lambda wildcards, input: flags("--manifest", input.manifests),
+        optional=optional_clicks,
     shell:
-        "weclick --log {log:q} clicks --config {params.config:q} {params.manifests} --output {output:q}"
+        "weclick --log {log:q} clicks --config {params.config:q} {params.manifests}"
+        " {params.optional} --output {output:q}"

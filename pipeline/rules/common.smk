@@ -23,7 +23,7 @@ from weclick.common.config_checks import (
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
-from weclick.common.stages import looks_at_stacks, takes
+from weclick.common.stages import does_without_clicks, looks_at_stacks, takes
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
 from weclick.runs.cam_source import iconic_listing, trains_classifier
@@ -121,6 +121,11 @@ def config_of(wildcards):
     if made:
         return job_of(made).config
     return {**config, "seed": int(seed)} if seed else config
+
+
+def optional_clicks(wildcards):
+    """The option by which targets need no click; empty if networks learn from clicks, or all may have one."""
+    return "--optional" if does_without_clicks(config_of(wildcards)) else ""
 
 
 def flags(option, files):

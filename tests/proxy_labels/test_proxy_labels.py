@@ -16,6 +16,7 @@ from weclick.manifest.tag_table import TagTable
 from weclick.proxy_labels.background import Saliency
 from weclick.proxy_labels.f2f import F2F
 from weclick.proxy_labels.proxy_labels import make_proxy_labels, proxy_labels_inputs, read_proxy_labels
+from weclick.proxy_labels.unlabelled import unlabelled
 from weclick.store import DamagedEntryError, Store, verify_entry
 from weclick.store.flow_entries import MASKS
 
@@ -361,3 +362,25 @@ def test_an_entry_of_another_clip_is_told(store):
         list(read_proxy_labels(entry, clip_of(name="yard")))
     with pytest.raises(DamagedEntryError, match=r"classes is of shape \(1, 32, 48\), expected"):
         list(read_proxy_labels(entry, dataclasses.replace(CLIP, height_px=40)))
+
+
+def test_tags_that_led_to_no_label_are_told_once(store):
+    both = TagTable(NAMES, True, {("park", ""): frozenset({0, DOG, SWAN})})
+    manifest = manifest_of(CLIP)
+
+    def told(tags, **changes):
+        source = source_of(store, tags=tags, **changes)
+        keys = make_proxy_labels(manifest, source, chunk_px=32, store=store)
+        return unlabelled(manifest, keys, tags, source.options, store)
+
+    assert told(SURE) == []
+    assert told(TagTable(NAMES, True)) == []
+    unsure = {"scores": np.full((6, 3), 0.4, np.float32), "tau": 0.7}
+    (finding,) = told(both, **unsure)
+    dog, swan = NAMES[DOG], NAMES[SWAN]
+    expected = f"no label at all on 1 of 1 clips with a tag (park) and of the tagged classes {dog}, {swan}"
+    assert (finding.level, finding.found) == ("warning", expected)
+    assert finding.todo == "lower proxy_labels.tau, which is 0.7, or set proxy_labels.filter: false"
+    (finding,) = told(both, filter=False, maps=parts())
+    assert finding.found == f"no label at all of the tagged class {swan}"
+    assert "proxy_labels.threshold" in finding.todo

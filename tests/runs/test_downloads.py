@@ -141,3 +141,12 @@ def test_only_networks_that_the_run_trains_are_asked_for(hub):
     }
     assert asked["weclick"] == {"teacher.pretrained", "student.pretrained"}
     assert asked["f2f"] == {"classifier.pretrained", "student.pretrained"}
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [("tags", ["classifier.pretrained"]), ("iconic", ["cams.pretrained"]), ("imagenet", ["cams.pretrained"])],
+)
+def test_a_classifier_that_is_not_trained_needs_no_weights(hub, source, wanted):
+    given = config(method="f2f", cams={"source": source, "iconic": "."}, classifier={"backbone": "resnet18"})
+    assert [each.option for each in needed_downloads(given)] == wanted

@@ -34,8 +34,9 @@ def plan(
 
     Sizes come from samples that the stages themselves write into a temporary folder. Times come from a short
     probe at the configured size. Where a step of that size would take too long, a smaller one is timed and
-    its time scaled up; such times begin with a ≈. The last row adds up what is known. Nothing is written to
-    the store. Exit status 1 if the disk has no room.
+    its time scaled up; such times begin with a ≈. The last row adds up what is known; of a run without a
+    teacher, that is without the stages after flow. Nothing is written to the store. Exit status 1 if the disk
+    has no room.
 
     If an experiment is configured, a last table tells how many networks it trains, and how long those take
     that the results folder lacks.
@@ -76,7 +77,9 @@ def plan(
     if probe:
         table.add_section()
         about = "≈ " * any(stage.estimated for stage in made.stages)
-        table.add_row("total", "", "", "", "", about + spell_seconds(made.seconds))
+        name = f"up to {made.last}" if made.last else "total"
+        rest = "without the stages after it" if made.last else ""
+        table.add_row(name, rest, "", "", "", about + spell_seconds(made.seconds))
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(f"results folder: {count_bytes(made.results_bytes)} for networks and a checkpoint")
@@ -122,14 +125,14 @@ def hints(plan: Plan, device: str, *, probed: bool) -> list[str]:
     """What the total leaves out, which stage takes most of it, and how to shorten that."""
     if not probed:
         return ["times were not asked for; leave out --no-probe to time a few frames, pairs and steps"]
-    told = []
+    told, whole = [], "sum" if plan.last else "total"
     if any(stage.estimated for stage in plan.stages):
         told.append("≈ is scaled up from a smaller batch and crop; larger ones may take less or more")
     if plan.untimed:
-        told.append(f"the total is without {', '.join(plan.untimed)}")
+        told.append(f"the {whole} is without {', '.join(plan.untimed)}")
     most = max(plan.stages, key=lambda stage: stage.seconds or 0)
     if (most.seconds or 0) >= LONG_S:
-        told.append(f"most of the total is {most.stage}; {_shorten(most.stage, device)}")
+        told.append(f"most of the {whole} is {most.stage}; {_shorten(most.stage, device)}")
     return told
 
 

@@ -46,7 +46,7 @@ def predict(
     ] = 0.5,
     crf: Annotated[
         CRF | None,
-        typer.Option(help="Let borders follow the frame's colours by a dense CRF; needs the extra [crf]."),
+        typer.Option(help="Let borders follow the frame's colours by a dense CRF; needs the extra \\[crf]."),
     ] = None,
     flow: Annotated[
         str | None,

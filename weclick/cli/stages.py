@@ -96,6 +96,14 @@ def clicks(
     device: Annotated[
         str, typer.Option(help="auto (the one that is known to be faster), cpu or cuda.")
     ] = "auto",
+    optional: Annotated[
+        bool,
+        typer.Option(
+            "--optional",
+            help="Let targets without a label or click be, and write an empty table if there is no click: "
+            "for networks that learn from tags or proxy labels. Others learn nothing without clicks.",
+        ),
+    ] = False,
 ) -> None:
     """Put one click on every object of every target frame: components, or instance masks."""
     from weclick.clicks import generate_clicks, write_clicks, write_json
@@ -109,7 +117,11 @@ def clicks(
         device = choose_device(device)
     with stage_cost(output):
         table = generate_clicks(
-            read_manifests(manifest), options=chosen["clicks"], seed=chosen["seed"], device=device
+            read_manifests(manifest),
+            options=chosen["clicks"],
+            seed=chosen["seed"],
+            device=device,
+            optional=optional,
         )
         write_clicks(table, output)
     if json_output:

@@ -180,9 +180,12 @@ def proxy_labels(
         --output results/proxy_labels/train/0.json --set proxy_labels.source=folder
         --set proxy_labels.folder.path=masks
     """
+    from weclick.clicks.tags import read_tags
+    from weclick.common.findings import tell
     from weclick.evaluate.proxy_quality import proxy_quality, write_quality
     from weclick.manifest import read_manifest
     from weclick.proxy_labels.proxy_labels import make_proxy_labels
+    from weclick.proxy_labels.unlabelled import unlabelled
     from weclick.runs.metered import make_index
     from weclick.runs.proxy_source import Given, proxy_source
 
@@ -198,3 +201,5 @@ def proxy_labels(
 
     made = make_index("proxy_labels", output, store, make)
     write_quality(output, proxy_quality(listed, made, store))
+    if tags:
+        tell(unlabelled(listed, made, read_tags(tags), chosen["proxy_labels"], store))

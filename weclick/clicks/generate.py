@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,7 +22,7 @@ from weclick.manifest.read import read_instances, read_label_of
 
 
 def generate_clicks(
-    manifest: Manifest, *, options: ClicksSection, seed: int, device: str = "cpu"
+    manifest: Manifest, *, options: ClicksSection, seed: int, device: str = "cpu", optional: bool = False
 ) -> SourcedClicks:
     """Clicks of every target of a split, with their origins.
 
@@ -34,22 +34,26 @@ def generate_clicks(
         options: the config section `clicks`: min_pixels, min_pixels_at, point, mix.
         seed: of the random points; every image derives its own.
         device: where to find the objects, cpu or cuda; the clicks are the same.
+        optional: whether networks do without clicks. Targets without a label then get none, and there may
+            be no click at all.
 
     Raises:
-        ValueError: a target has no label, a label or the click file is malformed, or there is not one click.
+        ValueError: a label or the click file is malformed; or, unless clicks are optional, a target has no
+            label, or there is not one click.
     """
     people = import_clicks(manifest) if manifest.click_file else Imported({}, {}, [])
     tell(people.findings)
     masked = not manifest.click_file or options.get("mix") == "human_else_masks"
-    made = _make(manifest, options, seed, device, without=people.points) if masked else {}
+    listed = _targets(manifest, without=people.points, labelled=optional) if masked else []
+    made = _make(manifest, listed, options, seed, device)
     frames = people.points | made
-    if not frames:
+    if not frames and not optional:
         targets = sum(len(clip.targets) for clip in manifest.clips)
         raise InputError(
             f"split {manifest.split!r} of {manifest.root} has {targets} targets, but not one click; "
             "lower clicks.min_pixels, add labels, or check data.clicks"
         )
-    tell(empty_classes(manifest, frames))
+    tell([] if optional else empty_classes(manifest, frames))
     told = {name: value for name, value in options.items() if name != "mix"} if masked else {}
     made_by = {"click_file": manifest.click_file} if manifest.click_file else {}
     origins = people.origins | {frame: (MASK,) * len(points) for frame, points in made.items()}
@@ -70,19 +74,32 @@ def empty_classes(manifest: Manifest, frames: Points) -> list[Finding]:
     empty = [name for class_id, name in enumerate(manifest.classes.names) if class_id not in clicked]
     if not empty:
         return []
-    found = (
-        f"has no click of {', '.join(empty)}; a network cannot learn {'it' if len(empty) == 1 else 'them'}"
-    )
+    which = "it" if len(empty) == 1 else "them"
+    found = f"has no click of {', '.join(empty)}; a network cannot learn {which} from clicks"
     todo = "add labels or clicks, or lower clicks.min_pixels"
     return [Finding("warning", f"split {manifest.split!r} of {manifest.root}", found, todo)]
 
 
-def _make(
-    manifest: Manifest, options: ClicksSection, seed: int, device: str, *, without: Container[tuple[str, str]]
-) -> Points:
-    """Clicks made from the labels of targets, without those of frames that have clicks."""
+def _targets(
+    manifest: Manifest, *, without: Container[tuple[str, str]], labelled: bool
+) -> list[tuple[Clip, Frame]]:
+    """The targets of a split without those of some frames; only the labelled ones, if that is asked."""
     listed = [(clip, clip.frames[i]) for clip in manifest.clips for i in clip.targets]
-    targets = [(clip, frame) for clip, frame in listed if (clip.id, frame.name) not in without]
+    return [
+        (clip, frame)
+        for clip, frame in listed
+        if (clip.id, frame.name) not in without and (frame.label or not labelled)
+    ]
+
+
+def _make(
+    manifest: Manifest,
+    targets: Sequence[tuple[Clip, Frame]],
+    options: ClicksSection,
+    seed: int,
+    device: str,
+) -> Points:
+    """Clicks made from the labels of targets."""
     with progress_bar("clicks", len(targets), "frames") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def click(target: tuple[Clip, Frame]) -> np.ndarray:

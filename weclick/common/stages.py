@@ -332,6 +332,26 @@ def takes(config: Mapping[str, Any], name: str) -> bool:
     return name in {stage.name for stage in taken_by(config, STAGES)}
 
 
+def learns_from_clicks(config: Mapping[str, Any]) -> bool:
+    """Whether clicks teach a run's networks, or make the proxy labels that do.
+
+    Args:
+        config: complete.
+    """
+    if config["supervision"] == "proxies":
+        return bool(config["proxy_labels"]["source"] == "sam2")
+    return bool(config["supervision"] != "tags")
+
+
+def does_without_clicks(config: Mapping[str, Any]) -> bool:
+    """Whether a run may have targets without a click: tags made them, and no network learns from clicks.
+
+    Args:
+        config: complete.
+    """
+    return config["tags"]["source"] != "labels" and not learns_from_clicks(config)
+
+
 def looks_at_stacks(config: Mapping[str, Any]) -> bool:
     """Whether the student of a run looks at stacks of flow."""
     student = config.get("student", {})

@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from weclick.common.config_checks import reads_weights
-from weclick.common.sections import TIMM, Config
+from weclick.common.sections import TIMM, Config, Role
 from weclick.common.stages import ROLES, takes
 from weclick.evaluate.crf_package import crf_fault
+from weclick.runs.cam_source import trains_classifier
 
 TIMEOUT_S = 5.0
 """How long a server is waited for."""
@@ -33,6 +34,12 @@ class Download:
     option: str
     url: str
     path: Path | None
+
+
+def trained_roles(config: Config) -> list[Role]:
+    """The networks that a run trains; no classifier, if all its maps are made without."""
+    taken = [role for role in ROLES if takes(config, role)]
+    return [role for role in taken if role != "classifier" or trains_classifier(config)]
 
 
 def needed_downloads(config: Config) -> list[Download]:
@@ -56,10 +63,8 @@ def _missing_timm(config: Config) -> list[str]:
     return [
         f"{role}.backbone is {backbone}, which needs timm, but that is not installed; run "
         "`pip install 'weclick[timm]'`, or take another backbone"
-        for role in ROLES
-        if takes(config, role)
-        and (backbone := config[role]["backbone"]).startswith(TIMM)
-        and find_spec("timm") is None
+        for role in trained_roles(config)
+        if (backbone := config[role]["backbone"]).startswith(TIMM) and find_spec("timm") is None
     ]
 
 
@@ -87,8 +92,8 @@ def offline_words(config: Config) -> list[str]:
 def _of_networks(config: Config) -> list[Download]:
     asking = {
         f"{role}.pretrained": config[role]["backbone"]
-        for role in ROLES
-        if takes(config, role) and config[role]["pretrained"] == "imagenet"
+        for role in trained_roles(config)
+        if config[role]["pretrained"] == "imagenet"
     }
     maps = config["cams"]
     if takes(config, "cams") and reads_weights(maps) and maps["pretrained"] == "imagenet":

@@ -15,7 +15,7 @@ from weclick.common.findings import Finding, many
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config
 from weclick.common.spread import spread_to_ends
-from weclick.common.stages import takes
+from weclick.common.stages import learns_from_clicks, takes
 from weclick.datasets import Dataset, open_dataset
 from weclick.datasets.base import trim
 from weclick.datasets.digests import file_digests
@@ -28,6 +28,7 @@ from weclick.manifest.annotation import check_labelled
 from weclick.manifest.images import image_size, read_image
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
+from weclick.runs.doctor.clickable import check_clickable
 from weclick.runs.doctor.people import check_clicks, check_held_out
 from weclick.runs.doctor.tags import check_tags
 from weclick.runs.doctor.two_stream import check_two_stream
@@ -48,7 +49,7 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     if data["name"] == "toy" and not Path(data["root"]).is_dir():
         todo = "nothing: the workflow draws it; `weclick toy` draws it now"
         return [Finding("warning", "data set", f"the toy street is not yet drawn at {data['root']}", todo)]
-    needs = Wanted(config).needs
+    needs, by_clicks = Wanted(config).needs, learns_from_clicks(config)
     try:
         dataset = open_dataset(data, config["clicks"]["mix"], config["tags"])
         splits = {
@@ -68,12 +69,15 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
     for split, clips in splits.items():
         findings += _check_frames(dataset, split, clips, quick)
         findings += unscored_findings(dataset, split) + far[split]
-        findings += _check_labels(dataset, split, clips, quick, masked=takes(config, "masks"))
+        findings += _check_labels(
+            dataset, split, clips, quick, masked=takes(config, "masks"), clicked=by_clicks
+        )
     findings += _check_masks(config, splits[data["train"]])
+    findings += check_clickable(config, dataset, splits[data["train"]])
     findings += check_tags(config, dataset, splits[data["train"]])
     findings += check_two_stream(config, dataset, splits[data["train"]], splits[data["val"]])
     if dataset.click_file:
-        findings += check_clicks(dataset, data["train"], splits[data["train"]])
+        findings += check_clicks(dataset, data["train"], splits[data["train"]], few=by_clicks)
         findings += check_held_out(dataset, data["val"], splits[data["val"]])
     if data["train"] != data["val"]:
         intended = data.get("held_out") == "other_frames"
@@ -183,7 +187,7 @@ def _check_masks(config: Config, clips: Sequence[Clip]) -> list[Finding]:
 
 
 def _check_labels(
-    dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool, *, masked: bool
+    dataset: Dataset, split: str, clips: Sequence[Clip], quick: bool, *, masked: bool, clicked: bool
 ) -> list[Finding]:
     used = labelled_frames(dataset, clips, masked=masked)
     if not used:
@@ -199,10 +203,10 @@ def _check_labels(
     never = [name for name, count in zip(dataset.classes.names, seen, strict=True) if not count]
     if len(never) == len(seen) and len(chosen) == len(used) and not faults:
         # what is scored has an error of its own
-        clicked = not dataset.click_file and any(clip.targets for clip in clips)
+        lacking = clicked and not dataset.click_file and any(clip.targets for clip in clips)
         told = f"not one pixel of all {len(used)} has a class, so there is nothing to click on"
         todo = "correct the labels or the list of classes, or name a click table in data.clicks"
-        findings += [Finding("error", what, told, todo)] if clicked else []
+        findings += [Finding("error", what, told, todo)] if lacking else []
     elif never and not faults:  # of a label with a fault nothing is known
         todo = "drop these classes, or add labels that show them; a network cannot learn what it never sees"
         occur = "never occurs" if len(never) == 1 else "never occur"

@@ -12,9 +12,10 @@ from weclick.common.config import ConfigError
 from weclick.common.config_checks import check_cams, check_masks, check_proxy_labels, check_serves
 from weclick.common.findings import Finding
 from weclick.common.sections import TIMM, ClassifierSection, Config, Role, TrainingSection
-from weclick.common.stages import METHODS, ROLES, takes
+from weclick.common.stages import METHODS
 from weclick.common.words import count_bytes
-from weclick.runs.downloads import evaluation_fault, needed_downloads, offline_words
+from weclick.runs.cam_source import trains_classifier
+from weclick.runs.downloads import evaluation_fault, needed_downloads, offline_words, trained_roles
 from weclick.store import Bucket, Store, UnreachableRootError
 
 PACKAGES = (
@@ -68,13 +69,13 @@ def check_config(config: Config) -> list[Finding]:
             check(config)
         except ConfigError as error:
             findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
-    for role in (role for role in ROLES if takes(config, role)):
+    for role in trained_roles(config):
         findings += _timm(role, config[role])
         weights = config[role]["pretrained"]
         if weights not in (None, "imagenet") and not Path(weights).is_file():
             todo = f"correct {role}.pretrained, or set it to imagenet or null"
             findings.append(Finding("error", f"{role}.pretrained", f"there is no file {weights}", todo))
-    if takes(config, "classifier"):
+    if trains_classifier(config):
         findings += _frozen(config["classifier"])
     if fault := evaluation_fault(config):
         findings.append(

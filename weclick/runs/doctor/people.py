@@ -17,8 +17,8 @@ from weclick.manifest import Clip
 from weclick.runs.doctor.sized import sized_manifest
 
 
-def check_clicks(dataset: Dataset, split: str, clips: Sequence[Clip]) -> list[Finding]:
-    """Read people's clicks as the clicks stage does."""
+def check_clicks(dataset: Dataset, split: str, clips: Sequence[Clip], *, few: bool = True) -> list[Finding]:
+    """Read people's clicks as the clicks stage does; with `few`, also name classes that have few of them."""
     what = f"clicks of {split}"
     try:
         manifest = sized_manifest(dataset, split, clips)
@@ -27,8 +27,8 @@ def check_clicks(dataset: Dataset, split: str, clips: Sequence[Clip]) -> list[Fi
     except (ValueError, OSError) as error:
         return [Finding("error", what, str(error), f"correct {dataset.click_file}")]
     told = f"{_count(people.points)} clicks on {len(people.points)} frames"
-    few = _few(what, dataset, placed) if dataset.mix == "human" else []
-    return [Finding("ok", what, told), *people.findings, *_doubles(what, placed), *few]
+    rare = _few(what, dataset, placed) if few and dataset.mix == "human" else []
+    return [Finding("ok", what, told), *people.findings, *_doubles(what, placed), *rare]
 
 
 def check_held_out(dataset: Dataset, split: str, clips: Sequence[Clip]) -> list[Finding]:

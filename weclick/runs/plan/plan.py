@@ -17,7 +17,7 @@ from weclick.clicks import ClickTable, generate_clicks
 from weclick.common.config_checks import check_masks, check_proxy_labels, check_serves, check_source
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config, Role
-from weclick.common.stages import MODELS, SCORED, WEIGHTS, takes
+from weclick.common.stages import MODELS, SCORED, WEIGHTS, does_without_clicks, takes
 from weclick.datasets import build_manifest, open_dataset
 from weclick.datasets.frames import pack_frames, unpacked_key
 from weclick.flow.stage import compute_flow
@@ -151,7 +151,7 @@ def _plan_of_data(run: Facts, stages: tuple[StagePlan, ...]) -> Plan:
     run.notes.append(f"stages of method {run.config['method']} after flow are neither counted nor timed")
     root = run.store.local.path
     trained = trainings.plan_experiment(run.experiment, {}) if run.experiment else None
-    return Plan(stages, 0, str(root), free_bytes(root), (*run.notes,), trained)
+    return Plan(stages, 0, str(root), free_bytes(root), (*run.notes,), trained, last="flow")
 
 
 def free_bytes(root: Path) -> int:
@@ -175,7 +175,8 @@ def _clicks(run: Facts) -> tuple[StagePlan, ClickTable | None]:
         run.notes.append(f"{targets} targets are too many to make clicks here, so networks are not looked up")
         return StagePlan("clicks", f"{targets} targets"), None
     began = time.perf_counter()
-    table = generate_clicks(run.train, options=run.config["clicks"], seed=run.config["seed"])
+    options, optional = run.config["clicks"], does_without_clicks(run.config)
+    table = generate_clicks(run.train, options=options, seed=run.config["seed"], optional=optional)
     seconds = run.seconds(time.perf_counter() - began)
     return StagePlan("clicks", f"{targets} targets, {len(table)} clicks", seconds=seconds), table
 

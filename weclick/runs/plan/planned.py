@@ -78,6 +78,7 @@ class Plan:
         free_bytes: on its disk.
         notes: the assumptions behind the figures.
         experiment: what the configured experiment trains; None if there is none.
+        last: the stage after which nothing is planned; empty if the plan is of the whole run.
     """
 
     stages: tuple[StagePlan, ...]
@@ -86,6 +87,7 @@ class Plan:
     free_bytes: int
     notes: tuple[str, ...] = ()
     experiment: ExperimentPlan | None = None
+    last: str = ""
 
     @property
     def needed_bytes(self) -> int:

@@ -19,7 +19,7 @@ from weclick.clicks import generate_clicks
 from weclick.common.config import select
 from weclick.common.sections import Config, Role
 from weclick.common.spread import spread_over
-from weclick.common.stages import METRICS
+from weclick.common.stages import METRICS, does_without_clicks
 from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Manifest
@@ -281,7 +281,12 @@ def _train(
         role=role,
         config=chosen,
         manifest=part,
-        clicks=generate_clicks(part, options=config["clicks"], seed=config["seed"]),
+        clicks=generate_clicks(
+            part,
+            options=config["clicks"],
+            seed=config["seed"],
+            optional=does_without_clicks(config),
+        ),
         caches=Caches.of(store, caches),
         validation=replace(part, clips=tuple(_scored(clip) for clip in part.clips[:1])),
     )
