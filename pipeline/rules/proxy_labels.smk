@@ -38,6 +38,7 @@ rule proxy_labels_shard:
         config=stage_config("proxy_labels"),
         code=code_digest(
             "weclick.proxy_labels.proxy_labels",
+            "weclick.proxy_labels.unlabelled",
             "weclick.runs.proxy_source",
             "weclick.evaluate.proxy_quality",
             "weclick.manifest.manifest_file",
