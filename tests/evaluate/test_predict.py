@@ -237,3 +237,8 @@ def test_a_classifier_is_refused(tmp_path):
     wanted = {"masks": True, "overlay": False, "opacity": 0.5, "device": "cpu"}
     with pytest.raises(InputError, match=r"is a classifier, whose maps are no class maps; give the"):
         predict_files(tmp_path / "frame.png", path, tmp_path / "out", **wanted)
+
+
+def test_the_help_names_the_extra_in_brackets():
+    told = " ".join(CliRunner().invoke(app, ["predict", "--help"], env={"COLUMNS": "200"}).output.split())
+    assert "needs the extra [crf]." in told

@@ -381,6 +381,8 @@ def test_tags_that_led_to_no_label_are_told_once(store):
     expected = f"no label at all on 1 of 1 clips with a tag (park) and of the tagged classes {dog}, {swan}"
     assert (finding.level, finding.found) == ("warning", expected)
     assert finding.todo == "lower proxy_labels.tau, which is 0.7, or set proxy_labels.filter: false"
-    (finding,) = told(both, filter=False, maps=parts())
+    (finding,) = told(
+        both, filter=False, maps={**parts(), SWAN: [np.zeros_like(each) for each in parts()[DOG]]}
+    )
     assert finding.found == f"no label at all of the tagged class {swan}"
     assert "proxy_labels.threshold" in finding.todo
