@@ -61,7 +61,7 @@ def encode_masks(masks: Any) -> list[Rle]:
         )
     check_size(found.shape[1:], "masks to encode")
     columns = np.asfortranarray(found.transpose(1, 2, 0).astype(np.uint8))
-    return [_as_text(code) for code in coco.encode(columns)]
+    return [as_text(code) for code in coco.encode(columns)]
 
 
 def decode_mask(code: Mapping[str, Any], size: Sequence[int], where: str = "mask") -> np.ndarray:
@@ -107,8 +107,8 @@ def checked(code: Mapping[str, Any], size: Sequence[int], where: str = "mask") -
     """
     lengths = run_lengths(code, size, where)
     if isinstance(code["counts"], list):
-        return _as_text(coco.frPyObjects({"size": list(size), "counts": lengths.tolist()}, *size))
-    return _as_text(code)
+        return as_text(coco.frPyObjects({"size": list(size), "counts": lengths.tolist()}, *size))
+    return as_text(code)
 
 
 def area_and_box(code: Rle) -> tuple[int, list[float]]:
@@ -194,7 +194,8 @@ def _unpacked(counts: str) -> np.ndarray:
     return numbers
 
 
-def _as_text(code: Mapping[str, Any]) -> Rle:
+def as_text(code: Mapping[str, Any]) -> Rle:
+    """A code of pycocotools, whose counts may be bytes, with counts as a text."""
     counts = code["counts"]
     return {
         "size": [int(side) for side in code["size"]],

@@ -82,7 +82,7 @@ def test_it_prints_nothing_and_changes_nothing(capsys):
         ({"category_id": 3}, "category_id is 3, expected one of 1, 2"),
         ({"score": "high"}, "score is 'high', expected a finite number"),
         ({"segmentation": None}, "detections, entry 0: the mask cannot be read: it is None"),
-        ({"segmentation": {"size": [40, 40], "counts": [5]}}, "have 5 pixels in all"),
+        ({"segmentation": {"size": [40, 40], "counts": [5]}}, "has runs of 5 in all"),
     ],
 )
 def test_a_wrong_detection_is_refused(change, told):

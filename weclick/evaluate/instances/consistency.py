@@ -10,8 +10,8 @@ import numpy as np
 from weclick.common.errors import InputError
 from weclick.evaluate.instances.found import Instances, as_array, instances
 from weclick.evaluate.instances.images import instance_ap
-from weclick.evaluate.instances.rle import encoded
 from weclick.evaluate.instances.warping import warp_masks
+from weclick.store.rle import encode_masks
 
 
 class Step(NamedTuple):
@@ -82,6 +82,6 @@ def _entries(shown: Instances, image: int) -> list[dict[str, Any]]:
     return [
         {"image_id": image, "category_id": class_id, "score": score, "segmentation": mask}
         for class_id, score, mask in zip(
-            shown.classes.tolist(), shown.scores.tolist(), encoded(shown.masks), strict=True
+            shown.classes.tolist(), shown.scores.tolist(), encode_masks(shown.masks), strict=True
         )
     ]

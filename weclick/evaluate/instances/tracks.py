@@ -11,8 +11,8 @@ from pycocotools import mask as coco_mask
 
 from weclick.common.errors import InputError
 from weclick.evaluate.instances.found import Instances, instances
-from weclick.evaluate.instances.rle import Rle, encoded
 from weclick.evaluate.instances.warping import warp_masks
+from weclick.store.rle import Rle, encode_masks
 
 
 class Track(NamedTuple):
@@ -74,12 +74,12 @@ def link_tracks(
     owners: list[_Open] = []
     for t, (given, flow) in enumerate(zip(frames, flows_to_previous, strict=True)):
         now = instances(given, f"frame {t}", None if before is None else before.size)
-        codes = encoded(now.masks)
+        codes = encode_masks(now.masks)
         kept = _without_overlaps(now.scores, codes, max_overlap)
         now, codes = now.chosen(kept), [codes[i] for i in kept]
         follows: dict[int, int] = {}
         if before is not None:
-            warped = encoded(warp_masks(before.masks, flow, f"frame {t}"))
+            warped = encode_masks(warp_masks(before.masks, flow, f"frame {t}"))
             follows = {j: i for i, j in _best_pairs(_iou(warped, codes), min_iou)}
         owners = [
             owners[follows[j]] if j in follows else _begun(tracks, len(frames)) for j in range(len(codes))
