@@ -139,7 +139,7 @@ def raw(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def by_opencv(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return without(flow, dominant_homography(flow, size), STRIDE_PX)
+    return without(flow, dominant_homography(flow, STRIDE_PX), STRIDE_PX)
 
 
 def by_scikit_image(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,9 @@ import re
 import pytest
 
 from weclick import cli
+from weclick.common.sections import FlowSection
 from weclick.common.stages import (
+    FLOW_KEYS,
     INDEXED,
     KINDS,
     MODELS,
@@ -104,6 +106,10 @@ def test_a_method_takes_its_own_stages():
     assert takes({"method": "weclick"}, "teacher")
     assert not takes({"method": "f2f"}, "teacher")
     assert TRAINED == ("weclick", "f2f", "two_stream")
+
+
+def test_the_stage_flow_reads_all_of_its_section_but_how_networks_look_at_it():
+    assert {*FLOW_KEYS, "motion"} == FlowSection.__required_keys__
 
 
 def test_losses_whose_food_no_stage_makes_are_off():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ import torch
 from torch import Tensor
 
 from weclick.common.errors import InputError
+from weclick.datasets.file_names import natural
 from weclick.evaluate.motion import full_flow
 from weclick.evaluate.sources import Source
 from weclick.flow import build_estimator
 from weclick.flow.pairs import BatchEstimator, PairImages
-from weclick.geometry import dominant_homography, motion_stack
+from weclick.geometry import dominant_homography, each_once, motion_stack
 from weclick.manifest.images import image_size, shrink_image
 from weclick.store.model_file import Motion
 
@@ -73,15 +73,13 @@ class InLoop:
     def _flow(self, target: np.ndarray, neighbour: np.ndarray) -> Tensor:
         ((flow, _),) = self._estimate([PairImages(0, target, neighbour)])
         grid, size = flow[0].cpu().numpy(), (target.shape[0], target.shape[1])
-        camera = dominant_homography(grid, size) if self._options.motion == "residual" else None
+        camera = dominant_homography(grid, self._stride_px) if self._options.motion == "residual" else None
         return full_flow(grid, size, self._stride_px, camera)
 
     def _with_stack(
         self, name: str, image: np.ndarray, at: int, flows: Mapping[int, Tensor], size: Sequence[int]
     ) -> tuple[str, np.ndarray, Tensor]:
-        found = self._options.slots({number: number for number in flows}, at)
-        used = list(dict.fromkeys(number for number in found if number is not None))
-        slots = [None if number is None else used.index(number) for number in found]
+        used, slots = each_once(self._options.slots({number: number for number in flows}, at))
         full = torch.stack([flows[n] for n in used]) if used else torch.zeros(0, 2, size[0], size[1])
         return name, image, motion_stack(full, slots, self._options.scale_px)
 
@@ -111,15 +109,10 @@ def _in_time(sources: Sequence[Source]) -> list[Source]:
         if not source.is_video:
             folders.setdefault(source.path.parent, []).append(source)
     ordered = {
-        folder: iter(sorted(images, key=lambda each: _digits(each.path.stem)))
+        folder: iter(sorted(images, key=lambda each: natural(each.path.stem)))
         for folder, images in folders.items()
     }
     return [each if each.is_video else next(ordered[each.path.parent]) for each in sources]
-
-
-def _digits(stem: str) -> list[tuple[int, str]]:
-    """A name cut into texts and numbers, so that it sorts as people count."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", stem)]
 
 
 def estimator_of(motion: Motion, given: Estimator | None) -> Estimator:

@@ -12,6 +12,7 @@ from weclick.common.errors import InputError
 from weclick.geometry import (
     Crop,
     camera_flow,
+    each_once,
     motion_stack,
     sample_flow_crop,
 )
@@ -55,8 +56,7 @@ def stored_stacks(
         entry = store.get("flow", keys[clip.id])
         _check_estimator(entry, motion)
         numbers = [frame.number for frame in own.frames]
-        found = plan.slots(entry, own, numbers.index(clip.frames[position].number))
-        used = list(dict.fromkeys(index for index in found if index is not None))
+        used, slots = each_once(plan.slots(entry, own, numbers.index(clip.frames[position].number)))
         residual = plan.options.motion == "residual"
         full = [
             full_flow(
@@ -68,7 +68,6 @@ def stored_stacks(
             for index in used
         ]
         flows = torch.stack(full) if full else torch.zeros(0, 2, *clip.size)
-        slots = [None if index is None else used.index(index) for index in found]
         return motion_stack(flows, slots, plan.options.scale_px)
 
     return stack

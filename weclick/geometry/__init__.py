@@ -20,7 +20,7 @@ from weclick.geometry.crop import (
 from weclick.geometry.grid import downsample_flow, downsample_mask, grid_size, resize_flow
 from weclick.geometry.masks import LUMA, forward_backward_valid, photometric_valid
 from weclick.geometry.resample import BAND, Decode, Taps, sample_together
-from weclick.geometry.stack import StackOptions, motion_stack
+from weclick.geometry.stack import StackOptions, each_once, motion_stack
 from weclick.geometry.warp import backward_warp, backward_warp_nearest
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "dominant_homography",
     "downsample_flow",
     "downsample_mask",
+    "each_once",
     "forward_backward_valid",
     "grid_size",
     "inside_image",

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from weclick.geometry.crop import Crop, crop_sampling_positions
-from weclick.geometry.grid import grid_size
 
 WITHIN_CELLS = 0.25
 """How far a cell may lie from the homography to count for it, in cells. At cells of 4 px that is 1 px."""
@@ -23,7 +22,7 @@ LEAST_CELLS = 4
 """A homography has eight unknowns, and a cell tells two."""
 
 
-def dominant_homography(flow: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+def dominant_homography(flow: np.ndarray, stride_px: int = 1) -> np.ndarray:
     """The homography from a frame to the next that most of its cells follow, found by RANSAC.
 
     Background moves so as long as the camera only turns and zooms, or the scene is flat or far. It draws no
@@ -31,14 +30,13 @@ def dominant_homography(flow: np.ndarray, image_size: tuple[int, int]) -> np.nda
 
     Args:
         flow: (2, h, w) px of its own grid, from the frame to the next one.
-        image_size: (H, W) of the frame, px; it has h x w cells.
+        stride_px: px of the image per cell of that grid.
 
     Returns:
         (3, 3) float64: takes positions (x, y, 1) of the frame to those of the next, in px of the image. The
         identity where no homography explains a tenth of the cells.
     """
     height, width = flow.shape[1:]
-    stride = _stride(image_size, (height, width))
     y, x = np.mgrid[:height, :width].reshape(2, -1)
     step = max(1, -(-height * width // MOST_CELLS))
     step += step > 1 and width % step == 0  # so that the cells taken do not stand in columns
@@ -51,16 +49,9 @@ def dominant_homography(flow: np.ndarray, image_size: tuple[int, int]) -> np.nda
     )
     if cells is None or not np.isfinite(cells).all() or np.mean(followed) < LEAST_SHARE:
         return np.eye(3)
-    to_px = np.array([[stride, 0, (stride - 1) / 2], [0, stride, (stride - 1) / 2], [0, 0, 1]])
+    middle = (stride_px - 1) / 2
+    to_px = np.array([[stride_px, 0, middle], [0, stride_px, middle], [0, 0, 1]])
     return np.asarray(to_px @ cells @ np.linalg.inv(to_px))
-
-
-def _stride(image_size: tuple[int, int], cells: tuple[int, int]) -> int:
-    """The stride of a grid, px: the least that gives so many cells."""
-    stride = max(1, -(-image_size[0] // cells[0]), -(-image_size[1] // cells[1]))
-    if grid_size(image_size, stride) != cells:
-        raise ValueError(f"no stride brings an image of {image_size} px (H, W) to a grid of {cells} cells")
-    return stride
 
 
 def camera_flow(homographies: np.ndarray, crop: Crop) -> Tensor:

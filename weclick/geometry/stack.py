@@ -54,6 +54,17 @@ class StackOptions(NamedTuple):
         return [known[min(there, key=lambda other: abs(other - number))] for number in wanted]
 
 
+def each_once(found: Sequence[Flow | None]) -> tuple[list[Flow], list[int | None]]:
+    """The flows of a stack without repetition, in order; and for each slot its position among these, or None.
+
+    Example:
+        >>> each_once(["a", "a", None, "b"])
+        (['a', 'b'], [0, 0, None, 1])
+    """
+    used = list(dict.fromkeys(flow for flow in found if flow is not None))
+    return used, [None if flow is None else used.index(flow) for flow in found]
+
+
 def motion_stack(flows: Tensor, slots: Sequence[int | None], scale_px: float) -> Tensor:
     """Flows as the channels of one image: u and v of each step, in order.
 

@@ -70,6 +70,6 @@ def _beside_the_camera(flow: np.ndarray) -> np.ndarray:
     """How far each cell moves from where the dominant homography takes it (h, w)."""
     size = (flow.shape[1], flow.shape[2])
     whole = Crop(top=0, left=0, scale=1, flip=False, size=size)
-    camera = camera_flow(dominant_homography(flow, size)[None], whole)[0].numpy()
+    camera = camera_flow(dominant_homography(flow)[None], whole)[0].numpy()
     speed = np.hypot(*(flow - camera))
     return np.where(speed < LEAST_CELLS, 0, speed)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from weclick.common.errors import InputError
-from weclick.geometry import StackOptions, dominant_homography
+from weclick.geometry import StackOptions, dominant_homography, each_once
 from weclick.manifest import Clip
 from weclick.store.entries import Entry
 from weclick.store.flow_entries import checked_stride, read_flow, stored_pairs
@@ -50,9 +50,7 @@ class StackPlan:
             InputError: the entry is of other frames, or lacks a flow for a target or a scored frame.
             DamagedEntryError: it is not what was committed.
         """
-        found = self.slots(entry, clip, target)
-        used = list(dict.fromkeys(index for index in found if index is not None))
-        slots = [None if index is None else used.index(index) for index in found]
+        used, slots = each_once(self.slots(entry, clip, target))
         listed = entry.meta["inputs"]["pairs"]
         cameras = None
         if self.options.motion == "residual" and used:
@@ -89,7 +87,7 @@ class StackPlan:
         at = entry.key, index
         if at not in self._cameras:
             flow, _ = read_flow(entry, index)
-            self._cameras[at] = dominant_homography(flow, tuple(entry.attributes["image_size"]))
+            self._cameras[at] = dominant_homography(flow, int(entry.attributes["stride_px"]))
         return self._cameras[at]
 
     def _of_frames(self, entry: Entry, clip: Clip) -> Mapping[int, int]:

@@ -117,12 +117,9 @@ def _without_overlaps(scores: np.ndarray, codes: list[Rle], max_overlap: float) 
 
 def _best_pairs(iou: np.ndarray, min_iou: float) -> list[tuple[int, int]]:
     """Pairs above `min_iou`, each row and column at most once, with the largest sum."""
-    from scipy.optimize import linear_sum_assignment  # here, since few who score need it
+    from weclick.proxy_labels import match  # here, since few who score need it, and it loads torch
 
-    worth = np.where(iou > min_iou, iou, 0)
-    return [
-        (i, j) for i, j in zip(*linear_sum_assignment(worth, maximize=True), strict=True) if worth[i, j] > 0
-    ]
+    return [(int(i), int(j)) for i, j in match(np.where(iou > min_iou, iou, 0))]
 
 
 def _iou(first: list[Rle], second: list[Rle]) -> np.ndarray:

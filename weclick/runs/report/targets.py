@@ -97,7 +97,7 @@ def _recipe(results: Results, config: Config, store: Store) -> Recipe:
 def _target(recipe: Recipe, stream: Stream, stride_px: int, clip: Clip, position: int) -> Target:
     whole = Crop(0.0, 0.0, 1.0, False, padded_size(clip.size))
     frame, clicks = clip.frames[position].name, recipe.clicks.of(clip.id, clip.frames[position].name)
-    reads = stream.read([Sample(clip, position, (), whole, clicks, tags=_tags(recipe, clip.id, frame))])
+    reads = stream.read([Sample(clip, position, (), whole, clicks, tags=stream.tag_row(clip.id, frame))])
     batch = assemble(
         reads,
         stride_px=stride_px,
@@ -117,11 +117,3 @@ def _target(recipe: Recipe, stream: Stream, stride_px: int, clip: Clip, position
         stack = batch.stack[0, :, :height, :width] * recipe.stack.scale_px
         flows = stack.unflatten(0, (recipe.stack.length, 2)).numpy()
     return Target(clip, position, stride_px, seen, flows)
-
-
-def _tags(recipe: Recipe, clip: str, frame: str) -> np.ndarray:
-    """(K,) bool, the classes of a frame; a background occurs in every one."""
-    assert recipe.tags is not None, "a student that learns from maps has tags"
-    row = np.isin(np.arange(recipe.manifest.num_classes), [*recipe.tags.of(clip, frame)])
-    row[:1] |= recipe.manifest.classes.has_background
-    return row

@@ -133,6 +133,7 @@ class Stream:
         self._classes, self._background = manifest.classes.names, manifest.classes.has_background
         self._num_classes = manifest.num_classes
         self._stack = StackPlan(stack) if stack else None
+        self._checked: set[str] = set()
         self._options, self._stride, self._seed = options, stride_px, seed
         self._mask_bits = MASK_BITS[occlusion]
         self._rank, self._world = rank, world
@@ -222,10 +223,11 @@ class Stream:
             clicks=self._clicks.of(*name),
             jitter=draw_jitter(self._options.get("colour_jitter", 0), rng),
             weights=self._clicks.weights(*name),
-            tags=self._tag_row(*name),
+            tags=self.tag_row(*name),
         )
 
-    def _tag_row(self, clip: str, frame: str) -> np.ndarray | None:
+    def tag_row(self, clip: str, frame: str) -> np.ndarray | None:
+        """(K,) bool, the classes that occur in a frame; None if the training asks for none."""
         if self._tags is None:
             return None
         row = np.isin(np.arange(self._num_classes), [*self._tags.of(clip, frame)])
@@ -250,12 +252,18 @@ class Stream:
             if self._mask_bits:
                 begun["valid"] = self._begin_array("flow", "valid", sample, pairs)
         if self._caches.cams:
-            entry = self._reader.entry("cams", self._key("cams", sample))
-            check_maps(entry, sample.clip.size, self._classes)
+            self._check_maps(sample)
             begun["cams"] = self._begin_array("cams", "maps", sample, frames[:1])
         if self._stack:
             begun |= self._begin_stack(self._stack, sample)
         return begun
+
+    def _check_maps(self, sample: Sample) -> None:
+        """Check the maps of a sample's clip once."""
+        key = self._key("cams", sample)
+        if key not in self._checked:
+            check_maps(self._reader.entry("cams", key), sample.clip.size, self._classes)
+            self._checked.add(key)
 
     def _begin_stack(self, plan: StackPlan, sample: Sample) -> dict[str, _Pending]:
         """The flows of the target's stack, each read once; nothing if there is none of them."""
