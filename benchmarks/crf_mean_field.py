@@ -27,12 +27,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from weclick.common.crf_package import require_crf
 from weclick.common.machine import machine, versions
-from weclick.evaluate.crf_package import require_crf
-from weclick.evaluate.dense_crf import lattice_mean_field
 from weclick.losses import mean_field
 from weclick.losses.mean_field import PRESETS
 from weclick.manifest.images import read_image
+from weclick.proxy_labels.lattice_crf import lattice_mean_field
 
 HERE = Path(__file__).resolve().parent
 ACCEPTED_S = 0.3
