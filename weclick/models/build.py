@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from weclick.models.backbones import BACKBONES, Backbone
 from weclick.models.classifier import Classifier
 from weclick.models.deeplabv3plus import DeepLabV3Plus
+from weclick.models.detector import Detector
 from weclick.models.layers import check_name, fcn_head
 from weclick.models.network import SegmentationNetwork
 from weclick.models.pspnet import PSPNet
@@ -35,8 +36,15 @@ CLASSIFIER = "classifier"
 RELATION = "relation"
 """The architecture of a network of relations, in its options."""
 
+DETECTOR = "detector"
+"""The architecture of a detector, in its options."""
+
 TIMM = "timm/"
 """Backbones whose names begin so are timm's."""
+
+
+ENDS_AT_16 = ("vgg16", "mobilenetv2_compact")
+"""Backbones whose deepest features are at stride 16 as they are published; those of the others are at 32."""
 
 
 class MissingPackageError(ValueError):
@@ -181,7 +189,67 @@ def build_relation(backbone: str, *, pretrained: str | Path | None = None) -> Re
     return model
 
 
-def rebuild(options: Mapping[str, Any]) -> SegmentationNetwork:
+def build_detector(
+    backbone: str,
+    num_classes: int,
+    *,
+    pretrained: str | Path | None = None,
+    channels: int = 256,
+    batch_norm: Literal["train", "frozen", "sync"] = "frozen",
+    output_stride: int | None = None,
+    min_score: float = 0.05,
+    nms: float = 0.5,
+    detections: int = 100,
+    proposals: Sequence[int] = (2000, 1000),
+    anchors_px: Sequence[float] = (32, 64, 128, 256, 512),
+    rois: int = 512,
+) -> Detector:
+    """Builds a Mask R-CNN (He et al. 2017): (S, 3, H, W) ImageNet-normalised -> objects, see `Detector`.
+
+    The defaults are torchvision's, which are published, but for `proposals`.
+
+    Args:
+        backbone, num_classes, pretrained, batch_norm: as in `build_model`.
+        channels: of the feature pyramid. At 256 the heads are as wide as the published ones.
+        output_stride: of the deepest features, px; None: 32, or 16 where the backbone ends there.
+        min_score: 0..1, an object has a higher score.
+        nms: 0..1, of two boxes of one class that overlap more than that, the worse one is dropped.
+        detections: at most so many objects a frame.
+        proposals: boxes that a training keeps of each map before, and of each frame after those that overlap
+            are dropped. Else at most 1000 are kept.
+        anchors_px: side of the anchors of each map, one for each level of the backbone from stride 4 on. Each
+            further one is of a map of half the size.
+        rois: boxes of a frame that a step learns from, at most a quarter of them with an object.
+
+    Raises:
+        ValueError, MissingPackageError: as in `build_model`, and for an option out of its range.
+    """
+    if output_stride is None:
+        output_stride = 16 if backbone in ENDS_AT_16 else 32
+    head: dict[str, Any] = {
+        "channels": channels,
+        "min_score": min_score,
+        "nms": nms,
+        "detections": detections,
+        "proposals": [*proposals],
+        "anchors_px": [*anchors_px],
+        "rois": rois,
+    }
+    features = _build_backbone(backbone, output_stride, pretrained)
+    features.set_batch_norm(batch_norm)
+    model = Detector(features, num_classes, **head)
+    model.options = {
+        "architecture": DETECTOR,
+        "backbone": backbone,
+        "num_classes": num_classes,
+        "batch_norm": batch_norm,
+        "output_stride": output_stride,
+        **head,
+    }
+    return model
+
+
+def rebuild(options: Mapping[str, Any]) -> SegmentationNetwork | Relation | Detector:
     """The structure of a network again, with random weights.
 
     Args:
@@ -190,10 +258,14 @@ def rebuild(options: Mapping[str, Any]) -> SegmentationNetwork:
     Raises:
         ValueError, MissingPackageError: as in `build_model`.
     """
+    builders: dict[str, Callable[..., SegmentationNetwork | Relation | Detector]] = {
+        CLASSIFIER: build_classifier,
+        RELATION: build_relation,
+        DETECTOR: build_detector,
+    }
     options = {**options, "pretrained": None}
-    if options["architecture"] == CLASSIFIER:
-        del options["architecture"]
-        return build_classifier(**options)
+    if options["architecture"] in builders:
+        return builders[options.pop("architecture")](**options)
     return build_model(**options)
 
 

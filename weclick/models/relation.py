@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from weclick.models.backbones import Backbone
-
-PROBE_PX = 64
-"""Side of the image that a backbone's levels are looked up with."""
+from weclick.models.levels import look_up_levels
 
 STRIDE, COARSE_STRIDE = 4, 8
 
@@ -32,18 +31,23 @@ class Relation(nn.Module):
     Attributes:
         stride: input pixels per cell.
         inputs: see `SegmentationNetwork`.
-        edge, displacement: the branches. IRN's displacement learns ten times as fast.
+        stack_length: it looks at no flow.
+        faster_parts: beginning of a parameter's name -> the option of a training that says how much faster
+            than the rest these learn. In IRN the displacement learns ten times as fast.
+        edge, displacement: the branches.
         options: that it was built with.
     """
 
     stride = STRIDE
-    inputs: tuple[str, ...] = ("images",)
+    inputs: tuple[str, ...] = ("target_images",)
+    stack_length = 0
+    faster_parts: Mapping[str, str] = MappingProxyType({"displacement.": "displacement_learning_rate_factor"})
     mean_shift: Tensor
 
     def __init__(self, backbone: Backbone):
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
-        levels = _looked_up(backbone)
+        levels = look_up_levels(backbone)
         self.edge, self.displacement = _Edge(levels), _Displacement(levels)
         self.register_buffer("mean_shift", torch.zeros(2))
         self.options: dict[str, Any] = {}
@@ -63,6 +67,9 @@ class Relation(nn.Module):
         height, width = (-(-side // STRIDE) for side in images.shape[-2:])
         edge, moved = self.edge(levels, height, width), self.displacement(levels, height, width)
         return edge, moved if self.training else moved - self.mean_shift.view(1, 2, 1, 1)
+
+    def drop_auxiliary(self) -> None:
+        """Nothing in it serves the training alone."""
 
     def train(self, mode: bool = True) -> Relation:
         """As for any module, but the backbone stays in eval mode."""
@@ -109,14 +116,6 @@ class _Displacement(nn.Module):
         fine, coarse = found[: len(self.fine)], found[len(self.fine) :]
         joined = self.join(_joined(coarse, -(-height // 2), -(-width // 2)))
         return self.vector(_joined([*fine, joined], height, width))
-
-
-def _looked_up(backbone: Backbone) -> list[tuple[int, int]]:
-    """(channels, stride) of each level."""
-    like = next(backbone.parameters())
-    with torch.no_grad():
-        levels = backbone.eval().levels(torch.zeros(1, 3, PROBE_PX, PROBE_PX).to(like))
-        return [(level.shape[1], PROBE_PX // level.shape[-1]) for level in levels]
 
 
 def _reduced(channels_in: int, channels_out: int, groups: int, stride: int, wanted: int) -> nn.Sequential:
