@@ -198,6 +198,21 @@ class TestCityscapes:
         assert read_instances(manifest, target)[0, 0] == 26001
         assert [frame.label is None for frame in first.frames].count(False) == 1
 
+    def test_annotated_frames_of_both_splits_tell_their_objects_apart(self, tmp_path):
+        cityscapes(tmp_path)
+        dataset = open_dataset({"name": "cityscapes", "root": tmp_path})
+        for split, value in (("train", 26001), ("val", 3001)):
+            manifest = build_manifest(dataset, split, 0, 1, reach_frames=4)
+            for clip in manifest.clips:
+                annotated = {*clip.targets, *clip.scored}
+                for t, frame in enumerate(clip.frames):
+                    assert (frame.instances is not None) == (t in annotated) == (frame.label is not None)
+                    assert bool(frame.instances_digest) == (t in annotated)
+            clip = manifest.clips[0]
+            (t,) = (*clip.targets, *clip.scored)
+            assert clip.frames[t].instances == clip.frames[t].label.replace("labelIds", "instanceIds")
+            assert (read_instances(manifest, clip.frames[t]) == value).all()
+
     def test_a_label_needs_its_frame(self, tmp_path):
         cityscapes(tmp_path)
         (tmp_path / "leftImg8bit/val/bochum/bochum_000000_016125_leftImg8bit.png").unlink()
@@ -208,6 +223,22 @@ class TestCityscapes:
 
 
 class TestToy:
+    def test_every_frame_of_both_splits_tells_its_objects_apart(self, street):
+        for manifest in (street.train, street.val):
+            classes = manifest.classes
+            assert [classes.names[i] for i in classes.instance_classes] == ["person", "car"]
+            assert not classes.numbered_objects
+            seen = set()
+            for frame in (frame for clip in manifest.clips for frame in clip.frames):
+                assert frame.instances
+                assert frame.instances_digest
+                label, instances = read_label(manifest, frame), read_instances(manifest, frame)
+                shown = np.isin(label, classes.instance_classes)
+                assert np.array_equal(instances[shown] // 1000, label[shown])
+                assert not instances[~shown].any()
+                seen |= {*np.unique(instances)} - {0}
+            assert seen
+
     def test_targets_every_nth_frame_of_train(self, tmp_path):
         for split in ("train", "val"):
             for number in range(5):

@@ -69,6 +69,22 @@ def test_same_parameters_give_the_same_clip_and_others_another():
         assert not np.array_equal(first.labels, toy.render_clip(**other, **given).labels)
 
 
+def test_some_clips_show_nobody_or_no_car_and_else_stay_as_they_are():
+    given = {**SIZE, "frames": 1, "seed": 0, "split": "train"}
+    whole = [toy.render_clip(**given, clip_index=i) for i in range(8)]
+    some = [toy.render_clip(**given, clip_index=i, absent=0.5) for i in range(8)]
+    shown = [
+        {*np.unique(clip.labels)} & {toy.CLASSES.index(name) for name in ("person", "car")} for clip in some
+    ]
+    assert all(len(numbers) == 2 for numbers in ({*np.unique(clip.labels)} & {7, 8} for clip in whole))
+    assert len({frozenset(each) for each in shown}) > 2
+    for before, after, seen in zip(whole, some, shown, strict=True):
+        same = np.isin(after.labels, [*seen]) & (after.labels == before.labels)
+        assert np.array_equal(after.instances[same], before.instances[same])
+        if len(seen) == 2:
+            assert np.array_equal(before.images, after.images)
+
+
 def test_flow_of_a_frame_to_itself_is_zero_and_all_is_visible(clip):
     flow, visible = clip.flow(2, 2)
     assert np.abs(flow).max() < 1e-4

@@ -15,6 +15,7 @@ from weclick.datasets.folder import open_folder
 from weclick.datasets.tagged import with_tagged_targets
 from weclick.datasets.voc import open_voc
 from weclick.datasets.youtube_objects import open_youtube_objects
+from weclick.datasets.youtube_vis import open_youtube_vis
 
 __all__ = ["Dataset", "build_manifest", "listing_digest", "open_dataset"]
 
@@ -26,6 +27,7 @@ ADAPTERS = {
     "voc": open_voc,
     "youtube_objects": open_youtube_objects,
     "davis": open_davis,
+    "youtube_vis": open_youtube_vis,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from weclick.manifest import (
     read_manifest,
     shard_of,
 )
+from weclick.manifest.addresses import address_of, file_of
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import IMAGE_SUFFIXES, image_size, shrunk_size
 from weclick.manifest.people import people_digest
@@ -121,9 +122,10 @@ def build_manifest(
     """
     clips = [trim(clip, reach_frames, whole=whole) for clip in _shard(dataset, split, shard, shards)]
     clips = [clip for clip in clips if clip.frames]
-    files = {name for clip in clips for name in _files(clip)}
-    digests = file_digests([dataset.root / name for name in sorted(files)], remember)
-    by_name = {name: digests[dataset.root / name] for name in files}
+    names = {name for clip in clips for name in _names(clip)}
+    files = sorted({*map(file_of, names)})
+    digests = file_digests([dataset.root / name for name in files], remember)
+    by_name = {name: _content_digest(dataset.root, name, digests) for name in sorted(names)}
     images = dict.fromkeys(frame.image for clip in clips for frame in clip.frames)
     orientations = file_orientations(dataset.root, {name: by_name[name] for name in images}, remember)
     return Manifest(
@@ -164,7 +166,7 @@ def listing_digest(
         ValueError, FileNotFoundError: as in `build_manifest`.
     """
     clips = _shard(dataset, split, shard, shards)
-    names = sorted({name for clip in clips for name in _files(clip)})
+    names = sorted({file_of(name) for clip in clips for name in _names(clip)})
     root = os.path.abspath(dataset.root)  # noqa: PTH100 (the memory's names have no `..`)
     files = edited_files(
         [f"{root}/{name}" for name in names],
@@ -247,9 +249,20 @@ def _shard(dataset: Dataset, split: str, shard: int, shards: int) -> list[Clip]:
     return [clip for clip in dataset.clips(split) if shard_of(clip.id, shards) == shard]
 
 
-def _files(clip: Clip) -> list[str]:
+def _names(clip: Clip) -> list[str]:
+    """Its images, labels and instances: files, or addresses in files."""
     named = (name for frame in clip.frames for name in (frame.image, frame.label, frame.instances))
     return [name for name in named if name is not None]
+
+
+def _content_digest(root: Path, name: str, digests: Mapping[Path, str]) -> str:
+    """The digest of what a name stands for: of its file, or of what a file says of one frame."""
+    address = address_of(name)
+    if address is None:
+        return digests[root / name]
+    from weclick.manifest.video_truth import truth_digest  # here, since it loads pycocotools
+
+    return truth_digest(root / address.file, address)
 
 
 def _complete(clip: Clip, dataset: Dataset, digests: dict[str, str], orientations: dict[str, int]) -> Clip:
@@ -284,9 +297,18 @@ def _with_digests(frame: Frame, digests: dict[str, str], shrink: int, orientatio
 def _check_label_sizes(clip: Clip, root: Path, expected: tuple[int, int]) -> None:
     named = [name for frame in clip.frames for name in (frame.label, frame.instances) if name]
     for name in named:
-        height, width = image_size(root / name)
+        height, width = _label_size(root, name)
         if (height, width) != expected:
             raise InputError(
                 f"{root / name}: is {height}x{width} px (HxW), its frame {expected[0]}x{expected[1]}; a "
                 "label needs the size of its frame: resize it by nearest neighbour, or restore it"
             )
+
+
+def _label_size(root: Path, name: str) -> tuple[int, int]:
+    address = address_of(name)
+    if address is None:
+        return image_size(root / name)
+    from weclick.manifest.video_truth import truth_size  # as in _content_digest
+
+    return truth_size(root / address.file, address)

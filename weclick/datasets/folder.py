@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from weclick.common.yaml_files import NULLS, Plain, number, read_yaml
 from weclick.datasets.base import Dataset
 from weclick.datasets.file_names import CONTROLS
 from weclick.datasets.folder_clips import list_clips
+from weclick.datasets.lists import named_by
 from weclick.datasets.roles import Roles, clicked_frames
 from weclick.manifest import Classes, Clip
 from weclick.manifest.click_log import CLICK_LOG
@@ -65,7 +65,7 @@ class _Folder:
         roles = Roles(self.target_every, self.mix, clicked)
         training = split == self.train
         if self.held_out == "clips":
-            names = _matching(clips, self.val_clips)
+            names = _held_out(clips, self.val_clips)
             clips = [clip for clip in clips if (clip.id in names) != training]
             scored = roles.of_held_out_clip
         else:
@@ -213,22 +213,10 @@ def _relative(path: Path, root: Path) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def _matching(clips: Iterable[Clip], patterns: Iterable[str]) -> set[str]:
-    """Ids of the clips that `data.val_clips` names, as they are or by patterns; each must match one.
-
-    The name of a clip is that clip and no pattern, so `run[1]` holds out `run[1]` and not `run1`.
-    """
+def _held_out(clips: Iterable[Clip], patterns: Iterable[str]) -> set[str]:
+    """Ids of the clips that `data.val_clips` names."""
     names = [clip.id for clip in clips]
-    held_out: set[str] = set()
-    for pattern in patterns:
-        exact = same_name(pattern, names)
-        matched = {exact} if exact else {name for name in names if fnmatchcase(plain(name), plain(pattern))}
-        if not matched:
-            raise InputError(
-                f"data.val_clips: {pattern!r} matches none of the clips {', '.join(sorted(names)[:20])}"
-                f"{nearest(pattern, names)}"
-            )
-        held_out |= matched
+    held_out = named_by(patterns, names)
     if not held_out:
         raise InputError(
             f"data.val_clips is empty, so no clip is held out; name some of {', '.join(sorted(names)[:20])}, "

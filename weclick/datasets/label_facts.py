@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,7 @@ from weclick.common.errors import InputError
 from weclick.common.progress import progress_bar
 from weclick.datasets.base import Dataset
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
+from weclick.manifest.addresses import address_of
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import read_ids
 from weclick.manifest.read import read_instances, read_label
@@ -80,15 +82,16 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
     path = manifest.path(frame.label or "")
     nothing = np.zeros(manifest.num_classes, np.int64)
     try:
-        values = None if "masks" in (manifest.classes.label_map or {}) else read_ids(path)
+        listed = address_of(frame.label or "") is not None
+        plain = not listed and "masks" not in (manifest.classes.label_map or {})
+        values = read_ids(path) if plain else None
         counts = None if values is None else _counts_of_ids(values, manifest)
         classes = read_label(manifest, frame) if values is None or counts is None else values
         values = classes if values is None or values.ndim != 2 else values
         instances = read_instances(manifest, frame) if manifest.classes.instance_classes else None
         if fault := _size_fault(manifest, frame, classes, instances):
             return LabelFacts(clip.id, str(path), nothing, fault=fault)
-        with Image.open(path) as image:
-            palette = image.getpalette() if image.mode == "P" else None
+        palette = None if listed else _palette(path)
     except (OSError, ValueError) as error:
         return LabelFacts(clip.id, str(path), nothing, fault=str(error))
     if counts is None:
@@ -107,6 +110,11 @@ def _look(manifest: Manifest, clip: Clip, frame: Frame) -> LabelFacts:
         instances=strange,
         objects=None if frame.instances is None else _numbers_any(instances),
     )
+
+
+def _palette(path: Path) -> list[int] | None:
+    with Image.open(path) as image:
+        return image.getpalette() if image.mode == "P" else None
 
 
 def _values_in(array: np.ndarray) -> set[int]:

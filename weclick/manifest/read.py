@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from weclick.common.content import check_content
 from weclick.common.errors import InputError
 from weclick.manifest import IGNORE, Clip, Frame, Manifest
+from weclick.manifest.addresses import address_of
 from weclick.manifest.images import (
     IMAGE_SUFFIXES,
     check_orientation,
@@ -25,6 +27,9 @@ from weclick.manifest.images import (
 from weclick.manifest.label_colors import classes_of_colors, classes_of_listed_colors
 from weclick.manifest.object_masks import class_of_mask, classes_of_mask
 from weclick.manifest.video import VIDEO_SUFFIXES, decode_video, video_info
+
+if TYPE_CHECKING:
+    from weclick.manifest.video_truth import Truth
 
 
 def file_orientation(path: Path) -> int:
@@ -47,7 +52,9 @@ def read_label(manifest: Manifest, frame: Frame) -> np.ndarray:
         )
     path = manifest.path(frame.label)
     masks = (manifest.classes.label_map or {}).get("masks")
-    if masks:
+    if truth := _truth_in_json(manifest, frame.label, frame.label_digest):
+        classes = truth.classes
+    elif masks:
         class_id = class_of_mask(frame.label, masks)
         classes = classes_of_mask(read_object_mask(path, frame.label_digest), class_id)
     else:
@@ -77,6 +84,8 @@ def read_instances(manifest: Manifest, frame: Frame) -> np.ndarray | None:
     """
     if frame.instances is None:
         return None
+    if truth := _truth_in_json(manifest, frame.instances, frame.instances_digest):
+        return shrink_array(truth.instances, manifest.shrink, Image.Resampling.NEAREST)
     path, numbered = manifest.path(frame.instances), manifest.classes.numbered_objects
     instances = read_ids(path, frame.instances_digest).astype(np.int32)
     if instances.ndim != 2:
@@ -85,6 +94,16 @@ def read_instances(manifest: Manifest, frame: Frame) -> np.ndarray | None:
     if numbered:
         instances = np.where((instances > 0) & (instances < IGNORE), 1000 + instances, 0).astype(np.int32)
     return shrink_array(instances, manifest.shrink, Image.Resampling.NEAREST)
+
+
+def _truth_in_json(manifest: Manifest, name: str, digest: str | None) -> Truth | None:
+    """What a JSON file says of a frame; None if `name` is that of an image file."""
+    address = address_of(name)
+    if address is None:
+        return None
+    from weclick.manifest.video_truth import read_truth  # here, since it loads pycocotools
+
+    return read_truth(manifest.path(address.file), address, digest, manifest.classes.names)
 
 
 def read_clip(manifest: Manifest, clip: Clip) -> Iterator[np.ndarray]:

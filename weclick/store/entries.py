@@ -23,6 +23,8 @@ from weclick.store.zarr_json import check_zarr_json
 if TYPE_CHECKING:
     import zarr
 
+    from weclick.store.array_writes import ArrayWrites
+
 __all__ = ["KINDS", "META", "Entry", "EntryWriter", "open_entry"]
 
 COMPRESSORS: dict[str, dict[str, Any]] = {
@@ -86,6 +88,12 @@ class EntryWriter:
 
     path: Path
     attributes: dict[str, Any] = field(default_factory=dict)
+    _writes: ArrayWrites | None = field(default=None, init=False, repr=False)
+
+    def close(self) -> None:
+        """Wait for writes of arrays that an error left under way. No array can be written from now on."""
+        if self._writes is not None:
+            self._writes.settle()
 
     def create_array(
         self,
@@ -113,9 +121,12 @@ class EntryWriter:
         import zarr  # its import takes as long as that of the rest of the store
         from zarr.codecs import BloscCodec
 
+        from weclick.store.array_writes import ArrayWrites
+
         chunks = tuple(min(c, s) for c, s in zip(chunks, shape, strict=True))
         shards = (1, *(-(-s // c) * c for s, c in zip(shape[1:], chunks[1:], strict=True)))
-        group = zarr.open_group(self.path, mode="a")
+        self._writes = self._writes or ArrayWrites(self.path)
+        group = zarr.open_group(self._writes, mode="a")
         array = group.create_array(
             name,
             shape=tuple(shape),

@@ -51,19 +51,22 @@ def read_index(paths: Sequence[Path], kind: str, need: str = WINDOW) -> dict[str
     return {clip: keys[need] for clip, keys in found.items() if need in keys}
 
 
-def read_indexes(paths: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, str]]:
+def read_indexes(paths: Mapping[str, Sequence[Path]], need: str = WINDOW) -> dict[str, dict[str, str]]:
     """Read the index files that a training is given.
 
     Args:
         paths: kind -> index files, one per shard.
+        need: of flow, that the training asks for.
 
     Returns:
-        Kind -> clip -> key; of flow, those of the need `window`, and under `stack` those of that need.
+        Kind -> clip -> key; of flow, those of the need, and under `stack` those that stacks need.
 
     Raises:
         InputError: a file is not an index of its kind.
     """
-    found = {kind: read_index(files, kind) for kind, files in paths.items()}
+    found = {
+        kind: read_index(files, kind, need if kind == "flow" else WINDOW) for kind, files in paths.items()
+    }
     return {**found, STACK: read_index(paths.get("flow", []), "flow", need=STACK)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from weclick.common.schemas import schema_fault
 from weclick.geometry import StackOptions
 from weclick.manifest import Classes, class_list, read_class_list
 from weclick.models import rebuild
-from weclick.models.build import MissingPackageError
+from weclick.models.build import ARCHITECTURES, CLASSIFIER, TWO_STREAM, MissingPackageError
 
 Shape = tuple[int, ...]
 
@@ -29,6 +29,9 @@ MAX_CHANNELS, MAX_SHRINK = 4096, 1024
 
 MAX_FLOWS, MAX_STRIDE_PX, MIN_SCALE_PX = 256, 1024, 1e-3
 """What a model card may claim of its stacks of flow."""
+
+OF_CLASSES = (*ARCHITECTURES, TWO_STREAM, CLASSIFIER)
+"""Architectures that give maps of classes. Those of relations and detectors answer otherwise."""
 
 MODEL_BYTES = 2**32
 """The largest file that is opened."""
@@ -103,7 +106,12 @@ def model_bytes(
 
 
 def load_model(
-    path: Path, device: str = "cpu", *, classes: Sequence[str] | None = None, with_motion: bool = False
+    path: Path,
+    device: str = "cpu",
+    *,
+    classes: Sequence[str] | None = None,
+    with_motion: bool = False,
+    architectures: Collection[str] | None = OF_CLASSES,
 ) -> tuple[nn.Module, ModelCard]:
     """Build the network that a checkpoint describes, load its weights, and put it in eval mode.
 
@@ -114,11 +122,13 @@ def load_model(
         device: cpu or cuda.
         classes: names, in order, that the network must have; None takes any.
         with_motion: whether the caller has stacks of flow for a network that looks at them.
+        architectures: those whose answers the caller understands; by default all that give maps of classes;
+            None takes any.
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is no weclick checkpoint, is damaged, has other classes, or holds a network that
-            looks at flow, which the caller has not.
+        InputError: the file is no weclick checkpoint, is damaged, has other classes, or holds a network of
+            another architecture, or one that looks at flow, which the caller has not.
     """
     if not Path(path).exists():
         raise MissingFileError(
@@ -131,6 +141,11 @@ def load_model(
             raise InputError(
                 f"{path}: was trained for the classes {', '.join(card.classes.names)}, but the data set has "
                 f"{', '.join(classes)}; name a network of these classes, or train one on this data set"
+            )
+        if architectures is not None and card.options["architecture"] not in architectures:
+            raise InputError(
+                f"{path}: its network is of the architecture {card.options['architecture']}, expected "
+                f"{' or '.join(architectures)}; give the model.safetensors of a stage that makes such a one"
             )
         if card.motion and not with_motion:
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -196,8 +196,8 @@ class Store:
         key = entry_key(kind, inputs)
         try:
             with self.local.workspace(kind, key) as folder:
-                writer = EntryWriter(folder)
-                yield writer
+                with closing(EntryWriter(folder)) as writer:
+                    yield writer
                 meta = describe_entry(folder, kind, key, inputs, writer.attributes)
                 (folder / META).write_bytes(spell_meta(meta))
                 self.local.commit(folder, kind, key)

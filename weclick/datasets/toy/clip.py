@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weclick.datasets.toy.geometry import Planes, flow_between
+from weclick.datasets.toy.classes import CLASSES, INSTANCE_CLASSES
+from weclick.datasets.toy.geometry import Planes, Surface, flow_between
 from weclick.datasets.toy.render import add_haze, paint
 from weclick.datasets.toy.scene import build_street
 
@@ -55,7 +56,9 @@ class Clip:
         return flow_between(ids[t], ids[s], projections[t], projections[s], self.bodies)
 
 
-def render_clip(*, seed: int, split: str, clip_index: int, height: int, width: int, frames: int) -> Clip:
+def render_clip(
+    *, seed: int, split: str, clip_index: int, height: int, width: int, frames: int, absent: float = 0.0
+) -> Clip:
     """Render one clip; the same arguments give the same clip.
 
     Args:
@@ -65,6 +68,8 @@ def render_clip(*, seed: int, split: str, clip_index: int, height: int, width: i
         height: rows, at least 32.
         width: columns, at least 32.
         frames: length, at least 1.
+        absent: probability that the clip shows nobody, and likewise that it shows no car. All else stays
+            where it is.
 
     Raises:
         ValueError: a number is below its least value.
@@ -74,7 +79,8 @@ def render_clip(*, seed: int, split: str, clip_index: int, height: int, width: i
     )
     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), clip_index])
     street = build_street(rng, height=height, width=width, frames=frames)
-    surfaces, planes = street.surfaces, Planes.of(street.surfaces)
+    surfaces = _without(street.surfaces, absent, (seed, zlib.crc32(split.encode()), clip_index))
+    planes = Planes.of(surfaces)
     exposure, warmth = rng.uniform(0.92, 1.1), rng.uniform(-0.03, 0.03)
     gain = np.array([exposure * (1 + warmth), exposure, exposure * (1 - warmth)], np.float32)
     classes = np.array([max(s.class_id, 0) for s in surfaces], np.uint8)
@@ -90,6 +96,14 @@ def render_clip(*, seed: int, split: str, clip_index: int, height: int, width: i
     shown = np.stack(ids)
     bodies = planes.order[:, 1]
     return Clip(np.stack(images), classes[shown], numbers[shown], shown, np.stack(projections), bodies)
+
+
+def _without(surfaces: list[Surface], absent: float, clip: tuple[int, int, int]) -> list[Surface]:
+    """The surfaces without those of people or cars, and their shadows, where chance leaves them out."""
+    drawn = np.random.default_rng([*clip, 1]).random(len(INSTANCE_CLASSES)) < absent
+    left = {CLASSES.index(name) for name, out in zip(INSTANCE_CLASSES, drawn, strict=True) if out}
+    bodies = {surface.body for surface in surfaces if surface.class_id in left}
+    return [surface for surface in surfaces if surface.body not in bodies] if left else surfaces
 
 
 def check_parameters(**numbers: tuple[int, int]) -> None:

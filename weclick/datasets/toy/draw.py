@@ -32,7 +32,14 @@ _MARK = "clip.json"  # written last; a clip without it, or with other parameters
 
 
 def generate(
-    root: Path, *, seed: int, height: int, width: int, clips: dict[str, int], frames: int
+    root: Path,
+    *,
+    seed: int,
+    height: int,
+    width: int,
+    clips: dict[str, int],
+    frames: int,
+    absent: float = 0.0,
 ) -> dict[str, list[str]]:
     """Write the data set, or the part of it that is missing.
 
@@ -53,6 +60,7 @@ def generate(
         width: columns, at least 32.
         clips: number of clips of each split, for example {"train": 12, "val": 4}.
         frames: length of each clip, at least 1.
+        absent: share of the clips that show nobody, and of those without a car, 0 to below 1.
 
     Returns:
         The clip names of each split.
@@ -68,7 +76,8 @@ def generate(
         )
     names = {split: [clip_name(split, index) for index in range(count)] for split, count in clips.items()}
     _remove_surplus(Path(root), names)
-    size = {"height": height, "width": width, "frames": frames}
+    size: dict[str, float] = {"height": height, "width": width, "frames": frames}
+    size |= {"absent": absent} if absent else {}  # so that clips drawn before have the same mark
     recipes = [
         {"format_version": FORMAT_VERSION, "seed": seed, "split": split, "clip_index": index, **size}
         for split, count in clips.items()
