@@ -98,7 +98,7 @@ def test_receives_no_gradient():
     ("change", "message"),
     [
         ({"preset": "best"}, "preset is 'best', expected one of 'krahenbuhl_code', 'nips2011_text'"),
-        ({"probs": torch.zeros(1, 2, 3, 3)}, r"probs has shape \(1, 2, 3, 3\), expected three axes"),
+        ({"probs": torch.zeros(1, 1, 2, 3, 3)}, r"probs has shape \(1, 1, 2, 3, 3\), expected three axes"),
         (
             {"image": torch.zeros(3, 3, 3).byte()},
             r"image has shape \(3, 3, 3\), expected \(3, 4, 3\): \(h, w, 3\)",
@@ -111,3 +111,22 @@ def test_errors_teach(change, message):
     arguments = {"probs": torch.ones(2, 3, 4), "image": torch.zeros(3, 4, 3).byte(), "preset": "sec"}
     with pytest.raises(ValueError, match=message):
         mean_field(**{**arguments, **change})
+
+
+def test_several_fields_of_an_image_are_counted_at_once_as_each_alone():
+    torch.manual_seed(0)
+    probs = torch.rand(3, 2, 5, 7, dtype=torch.float64)
+    image = torch.randint(256, (5, 7, 3), dtype=torch.uint8)
+    together = mean_field(probs, image, "sec")
+    for each, alone in zip(together, probs, strict=True):
+        torch.testing.assert_close(each, mean_field(alone, image, "sec"))
+
+
+def test_kernels_may_be_given_by_their_sizes_on_a_grid():
+    torch.manual_seed(0)
+    probs, image = torch.rand(2, 5, 7), torch.randint(256, (5, 7, 3), dtype=torch.uint8)
+    kernels = MODULE.PRESETS["irn"].on_grid(4)
+    assert (kernels.position_px, kernels.smooth_px, kernels.color) == (12.5, 0.75, 5)
+    same = mean_field(probs, image, MODULE.PRESETS["irn"])
+    torch.testing.assert_close(same, mean_field(probs, image, "irn"))
+    assert not torch.allclose(mean_field(probs, image, kernels), same)

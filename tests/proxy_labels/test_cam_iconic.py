@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from unicodedata import normalize as normalize_name
 
 import numpy as np
 import pytest
@@ -168,6 +169,14 @@ class TestKeys:
         (copy / "blue/z.png").unlink()
         assert len({first, moved, key(copy), key(backbone="resnet34")}) == 4
 
+    @pytest.mark.parametrize("form", ["NFC", "NFD"])
+    def test_a_folder_may_spell_its_accents_as_a_mac_does(self, section, copy, form):
+        named = ("background", "gr\u00fcn", "blue")
+        first = iconic(section(iconic=str(copy))).key_inputs()
+        (copy / "red").rename(copy / normalize_name(form, named[RED]))
+        for names in (named, [normalize_name("NFD", name) for name in named]):
+            assert iconic(section(iconic=str(copy)), names).key_inputs() == first
+
     def test_only_what_is_used_goes_into_them(self, section, weights):
         names, options = CLASSES, section(source="imagenet", mapping={"red": [1], "blue": [2]})
         alone = cam_source({"cams": options}, names, None).key_inputs()
@@ -250,6 +259,14 @@ class TestFaults:
         change(copy)
         with pytest.raises(InputError, match=told):
             iconic(section(iconic=str(copy)))
+
+    def test_two_folders_of_one_class_are_told(self, section, copy):
+        named = ("background", "gr\u00fcn", "blue")
+        for form in ("NFC", "NFD"):
+            shutil.copytree(copy / "red", copy / normalize_name(form, named[RED]))
+        shutil.rmtree(copy / "red")
+        with pytest.raises(InputError, match="both are named as the class 'gr\u00fcn', in two forms of Uni"):
+            iconic(section(iconic=str(copy)), named)
 
     def test_one_class_alone_cannot_be_told(self, section, copy):
         for name in ("background", "blue"):

@@ -11,9 +11,9 @@ from pycocotools.cocoeval import COCOeval
 
 from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError
+from weclick.common.rle import run_lengths
 from weclick.common.strict_json import strict_json
 from weclick.proxy_labels import ImageInstances, coco_json, coco_results, read_coco_json
-from weclick.store.rle import run_lengths
 
 SIZE = (12, 20)
 CLASSES = ("road", "person", "car")

@@ -6,6 +6,7 @@ from pycocotools import mask as coco
 
 from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError
+from weclick.common.rle import encode_masks
 from weclick.common.schemas import load_schema
 from weclick.common.strict_json import strict_json
 from weclick.proxy_labels import (
@@ -15,7 +16,6 @@ from weclick.proxy_labels import (
     youtube_vis_json,
     youtube_vis_results,
 )
-from weclick.store.rle import encode_masks
 
 SIZE = (6, 9)
 CLASSES = ("person", "car")

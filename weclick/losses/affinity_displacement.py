@@ -52,7 +52,7 @@ def affinity_displacement(
         >>> {name: round(value.item(), 2) for name, value in losses.items()}
         {'positive': 0.35, 'negative': 0.0, 'foreground': 0.5, 'background': 0.0}
     """
-    _check(edge, displacement, labels)
+    _check_relations(edge, displacement, labels)
     dtype = wide_dtype(edge)
     affinity = affinities(edge[:, 0].to(dtype).sigmoid(), radius)
     moved = displacement.to(dtype)
@@ -61,10 +61,10 @@ def affinity_displacement(
     background, foreground, other = _pairs(labels.to(edge.device), radius)
     near, far = -(affinity + LEAST).log(), -(1 + LEAST - affinity).log()
     return {
-        "positive": (_mean(near, background) + _mean(near, foreground)) / 2,
-        "negative": _mean(far, other),
-        "foreground": _mean((apart - to_target).abs(), foreground[:, None].expand(apart.shape)),
-        "background": _mean(apart.abs(), background[:, None].expand(apart.shape)),
+        "positive": (_mean_of_pairs(near, background) + _mean_of_pairs(near, foreground)) / 2,
+        "negative": _mean_of_pairs(far, other),
+        "foreground": _mean_of_pairs((apart - to_target).abs(), foreground[:, None].expand(apart.shape)),
+        "background": _mean_of_pairs(apart.abs(), background[:, None].expand(apart.shape)),
     }
 
 
@@ -76,11 +76,11 @@ def _pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     return same & (here == 0), same & (here != 0), known & (here != there)
 
 
-def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+def _mean_of_pairs(values: Tensor, chosen: Tensor) -> Tensor:
     return values.where(chosen, 0).sum() / (chosen.sum().to(values) + LEAST)
 
 
-def _check(edge: Tensor, displacement: Tensor, labels: Tensor) -> None:
+def _check_relations(edge: Tensor, displacement: Tensor, labels: Tensor) -> None:
     check_four_axes("edge", edge, "(B, 1, h, w)")
     batch, _, *grid = edge.shape
     check_shape("edge", edge, (batch, 1, *grid), "one logit a cell")

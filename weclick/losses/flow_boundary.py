@@ -61,7 +61,7 @@ def flow_boundary(
         >>> flow_boundary(torch.zeros(1, 1, 2, 3), torch.ones(1, 2, 2, 3), radius=2)
         tensor(1.)
     """
-    _check(edge, flow, valid)
+    _check_moved(edge, flow, valid)
     check_choice("unit", unit, UNITS)
     check_choice("signal", signal, SIGNALS)
     if components not in COMPONENTS:
@@ -70,7 +70,7 @@ def flow_boundary(
     affinity = affinities(edge[:, 0].to(dtype).sigmoid(), radius)
     with torch.no_grad():
         moved = flow.to(affinity) * (stride if unit == "image_px" else 1)
-        told = moved if signal == "flow" else _gradient(moved, components)
+        told = moved if signal == "flow" else _derivatives(moved, components)
         held = told.isfinite().all(1)
         if valid is not None:
             held &= valid[:, 0].to(held)
@@ -80,7 +80,7 @@ def flow_boundary(
     return each.where(counted, 0).sum() / counted.sum().clamp(min=1)
 
 
-def _gradient(flow: Tensor, components: int) -> Tensor:
+def _derivatives(flow: Tensor, components: int) -> Tensor:
     """The partial derivatives of a flow (B, components, h, w), in its unit per cell."""
     x, y = flow.unbind(1)
     along = [_derivative(x, 2), _derivative(y, 1)]
@@ -95,7 +95,7 @@ def _derivative(values: Tensor, axis: int) -> Tensor:
     return derivative
 
 
-def _check(edge: Tensor, flow: Tensor, valid: Tensor | None) -> None:
+def _check_moved(edge: Tensor, flow: Tensor, valid: Tensor | None) -> None:
     check_four_axes("edge", edge, "(B, 1, h, w)")
     batch, _, *grid = edge.shape
     check_shape("edge", edge, (batch, 1, *grid), "one logit a cell")

@@ -14,7 +14,7 @@ itself among them, as in the lattice. The smooth kernel is a product of one kern
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -56,6 +56,10 @@ class DenseCRF:
     smooth: float
     smooth_px: float
 
+    def on_grid(self, stride_px: int) -> DenseCRF:
+        """The same kernels on a grid of cells of `stride_px` px: their sizes in cells."""
+        return replace(self, position_px=self.position_px / stride_px, smooth_px=self.smooth_px / stride_px)
+
 
 PRESETS = {
     "krahenbuhl_code": DenseCRF(10, 60, 20, 3, 3),
@@ -73,19 +77,20 @@ PRESETS = {
 """
 
 
-def mean_field(probs: Tensor, image: Tensor, preset: str, *, iterations: int = 10) -> Tensor:
+def mean_field(probs: Tensor, image: Tensor, preset: str | DenseCRF, *, iterations: int = 10) -> Tensor:
     """What a dense CRF makes of the probabilities of one image.
 
     The kernel of all pairs has (h w)^2 values. It costs time, but never more memory than `KEPT_VALUES`.
 
     Args:
-        probs: (K, h, w), non-negative; receives no gradient. Zeros count as the least normal number.
+        probs: (K, h, w), non-negative; receives no gradient. Zeros count as the least normal number. Or
+            (S, K, h, w), several fields of this image, which share the time that its kernel takes.
         image: (h, w, 3) uint8 RGB on the same grid.
-        preset: a name in `PRESETS`.
+        preset: a name in `PRESETS`, or kernels.
         iterations: 0 gives the probabilities themselves, normalised.
 
     Returns:
-        (K, h, w) probabilities, float64 for float64, else float32.
+        Probabilities in the shape of `probs`, float64 for float64, else float32.
 
     Raises:
         ValueError: shapes disagree, the image is not uint8, or preset or iterations are unknown.
@@ -99,15 +104,15 @@ def mean_field(probs: Tensor, image: Tensor, preset: str, *, iterations: int = 1
         tensor([[1., 1., 0.]])
     """
     _check_field(probs, image, preset, iterations)
-    crf, dtype = PRESETS[preset], wide_dtype(probs)
+    crf, dtype = PRESETS[preset] if isinstance(preset, str) else preset, wide_dtype(probs)
     with torch.no_grad():
         log_probs = probs.to(dtype).clamp(min=torch.finfo(dtype).tiny).log()
         bilateral = _Bilateral(image.to(probs.device), crf, dtype)
-        rows, columns = (_smooth_kernel(side, crf.smooth_px, log_probs) for side in log_probs.shape[1:])
-        q = torch.softmax(log_probs, 0)
+        rows, columns = (_smooth_kernel(side, crf.smooth_px, log_probs) for side in log_probs.shape[-2:])
+        q = torch.softmax(log_probs, -3)
         for _ in range(iterations):
             smooth = rows @ q @ columns
-            q = torch.softmax(log_probs + crf.smooth * smooth + crf.bilateral * bilateral(q), 0)
+            q = torch.softmax(log_probs + crf.smooth * smooth + crf.bilateral * bilateral(q), -3)
     return q
 
 
@@ -133,7 +138,7 @@ class _Bilateral:
         self._scale = self._sums(torch.ones_like(self._positions[:, :1]).T)[0].rsqrt()
 
     def __call__(self, q: Tensor) -> Tensor:
-        return self._sums(q.flatten(1) * self._scale).mul_(self._scale).view(q.shape)
+        return self._sums(q.reshape(-1, len(self._scale)) * self._scale).mul_(self._scale).view(q.shape)
 
     def _sums(self, values: Tensor) -> Tensor:
         """What each pixel gathers from all pixels, sum_j k(i, j) values_j (K, h w)."""
@@ -159,11 +164,14 @@ def _squared_distances(points: Tensor, block: slice) -> Tensor:
     return torch.addmm(squares, points[block], points.T, alpha=-2).add_(squares[block, None])
 
 
-def _check_field(probs: Tensor, image: Tensor, preset: str, iterations: int) -> None:
-    check_choice("preset", preset, tuple(PRESETS))
-    if probs.ndim != 3:
-        raise ValueError(f"probs has shape {tuple(probs.shape)}, expected three axes (K, h, w)")
-    check_shape("image", image, (*probs.shape[1:], 3), "(h, w, 3), on the grid of probs")
+def _check_field(probs: Tensor, image: Tensor, preset: str | DenseCRF, iterations: int) -> None:
+    if isinstance(preset, str):
+        check_choice("preset", preset, tuple(PRESETS))
+    if probs.ndim not in (3, 4):
+        raise ValueError(
+            f"probs has shape {tuple(probs.shape)}, expected three axes (K, h, w), or (S, K, h, w)"
+        )
+    check_shape("image", image, (*probs.shape[-2:], 3), "(h, w, 3), on the grid of probs")
     if image.dtype != torch.uint8:
         raise ValueError(f"image is {image.dtype}, expected uint8: colours of 0..255, rounded")
     if iterations < 0:

@@ -22,7 +22,7 @@ Offset = tuple[int, int]
 SOURCE = 0, 0
 
 
-class Direction(NamedTuple):
+class PairPath(NamedTuple):
     """Where a target lies, and which cells the path to it meets.
 
     Attributes:
@@ -31,7 +31,7 @@ class Direction(NamedTuple):
 
     Example:
         >>> directions(2)[0]
-        Direction(step=(0, 1), path=((0, 0), (0, 1)))
+        PairPath(step=(0, 1), path=((0, 0), (0, 1)))
     """
 
     step: Offset
@@ -39,7 +39,7 @@ class Direction(NamedTuple):
 
 
 @cache
-def directions(radius: int) -> tuple[Direction, ...]:
+def directions(radius: int) -> tuple[PairPath, ...]:
     """All directions with dy^2 + dx^2 < radius^2, sorted by their step.
 
     Args:
@@ -58,7 +58,7 @@ def directions(radius: int) -> tuple[Direction, ...]:
         raise ValueError(
             f"radius is {radius!r}, expected a whole number of cells from 2: nearer are no pairs"
         )
-    return tuple(Direction(step, tuple(_path(*step))) for step in _steps(radius))
+    return tuple(PairPath(step, tuple(_path(*step))) for step in _steps(radius))
 
 
 def _steps(radius: int) -> Iterator[Offset]:

@@ -18,6 +18,7 @@ from weclick.common.progress import progress_bar
 from weclick.common.sections import CamsSection
 from weclick.manifest import Manifest
 from weclick.manifest.images import IMAGE_SUFFIXES, read_image
+from weclick.manifest.names import same_name
 from weclick.models import normalize
 from weclick.models.build import build_classifier
 from weclick.models.classifier import Classifier
@@ -140,8 +141,18 @@ def _digest_of(images: Sequence[tuple[Path, str]]) -> str:
 
 def _files(folder: Path, names: Sequence[str], class_ids: Sequence[int]) -> dict[int, list[Path]]:
     """Class id -> its images, of every folder of a class."""
-    held = {each.name: each for each in sorted(folder.iterdir()) if each.is_dir() and each.name[0] != "."}
-    if unknown := sorted(held.keys() - set(names)):
+    held: dict[str, Path] = {}
+    unknown = []
+    for each in (path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."):
+        name = same_name(each.name, names)
+        if name is None:
+            unknown.append(each.name)
+        elif (other := held.setdefault(name, each)) != each:
+            raise InputError(
+                f"{each} and {other}: both are named as the class {name!r}, in two forms of Unicode, "
+                "expected one folder for each class; put the images of both into one"
+            )
+    if unknown:
         raise InputError(
             f"{folder}: has a folder {', '.join(map(repr, unknown))}, expected some of {', '.join(names)}, "
             "the classes of the data set; rename it, or take it out of cams.iconic"

@@ -63,7 +63,7 @@ def detections(
     _check(found, numbers, size, background, min_share, normalise)
     maps, class_of = _apart(found, numbers.to(found.device))
     walked = walk(maps, torch.as_tensor(edge), radius=radius, beta=beta, exp_times=exp_times)
-    strongest, winner = _strongest(walked, size, normalise)
+    strongest, winner = strongest_map(walked, size, normalise)
     regions = winner.where(strongest > background, -1) + 1
     masks, kinds = _components(regions.cpu().numpy())
     scores = strongest.new_tensor([float(strongest[mask].max()) for mask in masks])
@@ -81,10 +81,20 @@ def _apart(cams: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
     return maps[filled], class_of[filled]
 
 
-def _strongest(maps: Iterable[Tensor], size: tuple[int, int], normalise: Normalise) -> tuple[Tensor, Tensor]:
-    """The value of the strongest map at each pixel, 0..1, and its position: (H, W) each.
+def strongest_map(
+    maps: Iterable[Tensor], size: tuple[int, int], normalise: Normalise
+) -> tuple[Tensor, Tensor]:
+    """The strongest of several maps at each pixel of a frame.
 
     Maps are brought to the frame's size one by one, since all of them together may not fit into memory.
+
+    Args:
+        maps: (h, w) each, at least 0, on the grid of stride 4.
+        size: (H, W) of the frame, px.
+        normalise: see `detections`.
+
+    Returns:
+        (H, W) its value, 0..1, and (H, W) int64 its position in `maps`, 0 where all are 0.
     """
     strongest, winner = torch.zeros(size), torch.zeros(size, dtype=torch.long)
     for i, each in enumerate(maps):

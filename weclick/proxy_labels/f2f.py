@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from weclick.common.errors import InputError
 from weclick.common.sections import ProxyLabelsSection
 from weclick.manifest import Clip
 from weclick.manifest.tag_table import TagTable
@@ -21,6 +20,7 @@ from weclick.proxy_labels.clip_flow import ClipFlow
 from weclick.proxy_labels.clip_maps import ClipMaps
 from weclick.proxy_labels.gathering import Leg, gather_legs
 from weclick.proxy_labels.grids import to_grid
+from weclick.proxy_labels.proxy_sources import key_of
 from weclick.proxy_labels.runs import Chain, Run, best_runs, chains, confident_runs
 from weclick.store import Store
 
@@ -68,12 +68,12 @@ class F2F:
             return {"f2f": None}
         made_from = {
             "version": VERSION,
-            "cams": _key_of(self.cams, clip, "cams"),
+            "cams": key_of(self.cams, clip, "cams"),
             "tags": [sorted(self._tagged(clip, t)) for t in range(len(clip.frames))],
             "options": options_that_count(self.options),
         }
         if self._reads_flow(clip):
-            made_from["flow"] = _key_of(self.flow, clip, "flow")
+            made_from["flow"] = key_of(self.flow, clip, "flow")
         if self.saliency:
             made_from |= self.saliency.key_inputs(clip)
         return {"f2f": made_from}
@@ -88,13 +88,13 @@ class F2F:
         """
         if not self._chains(clip):
             return []
-        maps = ClipMaps(clip, self.store.get("cams", _key_of(self.cams, clip, "cams")), self.classes)
+        maps = ClipMaps(clip, self.store.get("cams", key_of(self.cams, clip, "cams")), self.classes)
         scores = maps.scores()
         scores[:, BACKGROUND] = 0
         runs = self._runs(clip, scores)
         flow = None
         if runs and self._reads_flow(clip):
-            entry = self.store.get("flow", _key_of(self.flow, clip, "flow"))
+            entry = self.store.get("flow", key_of(self.flow, clip, "flow"))
             flow = ClipFlow(clip, entry, self.options["occlusion"], "proxy_labels.occlusion")
         return [(run.chain.target, self._label(clip, run, maps, flow)) for run in runs]
 
@@ -175,12 +175,3 @@ def _leg(positions: Sequence[int], class_ids: Sequence[int], maps: ClipMaps, flo
         flows.append(found[0])
         held.append(valid[0, 0])
     return Leg([maps.of(t, class_ids) for t in positions], flows, held)
-
-
-def _key_of(index: Mapping[str, str], clip: Clip, stage: str) -> str:
-    if clip.id not in index:
-        raise InputError(
-            f"clip {clip.id!r} has no entry in the index of {stage}, which its proxy labels are made from; "
-            f"give the index of its shard, or run the {stage} stage again"
-        )
-    return index[clip.id]

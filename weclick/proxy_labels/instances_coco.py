@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from weclick.common.errors import InputError
-from weclick.proxy_labels.instance_files import (
+from weclick.common.rle import Rle, area_and_box, checked, decode_masks, encode_masks
+from weclick.manifest.instance_files import (
     FIRST_ID,
     SURE,
     by_id,
@@ -21,8 +22,7 @@ from weclick.proxy_labels.instance_files import (
     read_categories,
     read_score,
 )
-from weclick.proxy_labels.outlines import read_segmentation
-from weclick.store.rle import Rle, area_and_box, checked, decode_masks, encode_masks
+from weclick.manifest.outlines import read_segmentation
 
 SCHEMA = "instances_coco"
 

@@ -8,7 +8,7 @@ out in an experiment.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from weclick.common.errors import InputError
 from weclick.proxy_labels.aggregation import HALF, carry
 from weclick.proxy_labels.instance_arrays import Instances, alike, as_flow, as_instances
-from weclick.proxy_labels.matching import match, outermost_instances
+from weclick.proxy_labels.matching import match, outermost
 from weclick.proxy_labels.overlaps import box_iou, mask_iou
 
 Overlap = Literal["box", "mask"]
@@ -30,6 +30,18 @@ WARPED_AT_ONCE = 16
 """Masks of one warp. It bounds the memory of frames at full size."""
 
 
+class Completed(NamedTuple):
+    """What becomes of the labels of a frame.
+
+    Attributes:
+        kept: (K,) int64, ascending: which of the given labels stay.
+        new: labels that come after these.
+    """
+
+    kept: Tensor
+    new: Instances
+
+
 @torch.no_grad()
 def maskconsist_labels(
     predicted_t: Any,
@@ -38,12 +50,7 @@ def maskconsist_labels(
     labels_u: Any,
     flow_t_to_u: Any,
     flow_u_to_t: Any,
-    *,
-    overlap: Overlap = "box",
-    matching: Matching = "each",
-    min_iou: float = 0.0,
-    iom_across_classes: bool = False,
-    iom_order: IomOrder = "area",
+    **options: Any,
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """The labels of two frames t and u, with those that consistent predictions add.
 
@@ -63,12 +70,7 @@ def maskconsist_labels(
         labels_u: as `labels_t`, of frame u.
         flow_t_to_u: (2, H, W) floating point (dx, dy) px, on the grid of t.
         flow_u_to_t: likewise, on the grid of u.
-        overlap: what has to overlap a label in step 3. The paper's algorithm says boxes, its text masks.
-        matching: each matches for both frames, since IoU differs with the warp. shared takes the pairs that
-            were found on u for t, too.
-        min_iou: pairs have a larger IoU than this. The paper has no threshold.
-        iom_across_classes: step 4 compares masks of different classes, too.
-        iom_order: step 4 begins with the largest masks, or with the labels (the largest first).
+        options: those of `completed_labels`.
 
     Returns:
         The labels of t and those of u, each a pair of masks (N, H, W) bool and classes (N,) int64: first the
@@ -77,9 +79,6 @@ def maskconsist_labels(
     Raises:
         InputError: shapes or types do not fit, or a choice is unknown.
     """
-    _check_choices(overlap=(overlap, Overlap), matching=(matching, Matching), iom_order=(iom_order, IomOrder))
-    if not 0 <= min_iou < 1:
-        raise InputError(f"min_iou is {min_iou}, expected 0 or more, and less than 1")
     given = {
         "predicted_t": predicted_t,
         "labels_t": labels_t,
@@ -87,22 +86,85 @@ def maskconsist_labels(
         "labels_u": labels_u,
     }
     found = {name: as_instances(value, name) for name, value in given.items()}
-    _check_one_grid(found)
-    old_t, old_u = found["labels_t"], found["labels_u"]
-    shown_t, shown_u = expanded(found["predicted_t"], old_t), expanded(found["predicted_u"], old_u)
-    from_t = warped(shown_t, as_flow(flow_u_to_t, old_u.masks, "flow_u_to_t"))
-    from_u = warped(shown_u, as_flow(flow_t_to_u, old_t.masks, "flow_t_to_u"))
-    pairs_u = consistent(from_t, shown_u, min_iou=min_iou)
-    pairs_t = pairs_u.flip(1) if matching == "shared" else consistent(from_u, shown_t, min_iou=min_iou)
-    new_u = transferred(from_t, shown_u, pairs_u, belonging(shown_t, old_t, overlap))
-    new_t = transferred(from_u, shown_t, pairs_t, belonging(shown_u, old_u, overlap))
+    told: list[Any] = [*found.values(), flow_t_to_u, flow_u_to_t]
+    completed = completed_labels(*told, **options)
 
-    def result(old: Instances, new: Instances) -> tuple[Any, Any]:
-        first = len(old.masks) if iom_order == "labels_first" else 0
-        kept = outermost_instances(old.and_also(new), across_classes=iom_across_classes, first=first)
-        return alike(kept.masks, labels_t[0]), alike(kept.classes, labels_t[0])
+    def result(name: str, one: Completed) -> tuple[Any, Any]:
+        labels = found[name].of(one.kept).and_also(one.new)
+        return alike(labels.masks, given[name][0]), alike(labels.classes, given[name][0])
 
-    return result(old_t, new_t), result(old_u, new_u)
+    return result("labels_t", completed[0]), result("labels_u", completed[1])
+
+
+@torch.no_grad()
+def completed_labels(
+    predicted_t: Instances,
+    labels_t: Instances,
+    predicted_u: Instances,
+    labels_u: Instances,
+    flow_t_to_u: Any,
+    flow_u_to_t: Any,
+    *,
+    intra: bool = True,
+    inter: bool = True,
+    iom: bool = True,
+    overlap: Overlap = "box",
+    matching: Matching = "each",
+    min_iou: float = 0.0,
+    iom_across_classes: bool = False,
+    iom_order: IomOrder = "area",
+) -> tuple[Completed, Completed]:
+    """As `maskconsist_labels`, of instances of torch; tells which labels stay.
+
+    Args:
+        predicted_t, labels_t, predicted_u, labels_u, flow_t_to_u, flow_u_to_t: as there.
+        intra: whether step 1 is taken.
+        inter: whether steps 2 and 3 are taken. Without them, the unions of step 1 are new labels of their own
+            frame. The paper leaves steps out in its table 5, and does not say what remains.
+        iom: whether step 4 is taken.
+        overlap: what has to overlap a label in step 3. The paper's algorithm says boxes, its text masks.
+        matching: each matches for both frames, since IoU differs with the warp. shared takes the pairs that
+            were found on u for t, too.
+        min_iou: pairs have a larger IoU than this. The paper has no threshold.
+        iom_across_classes: step 4 compares masks of different classes, too.
+        iom_order: step 4 begins with the largest masks, or with the labels (the largest first).
+
+    Returns:
+        For t and u, which labels stay, and the new ones.
+
+    Raises:
+        InputError: as there.
+    """
+    _check_choices(overlap=(overlap, Overlap), matching=(matching, Matching), iom_order=(iom_order, IomOrder))
+    if not 0 <= min_iou < 1:
+        raise InputError(f"min_iou is {min_iou}, expected 0 or more, and less than 1")
+    _check_one_grid(predicted_t=predicted_t, labels_t=labels_t, predicted_u=predicted_u, labels_u=labels_u)
+    to_t = as_flow(flow_t_to_u, labels_t.masks, "flow_t_to_u")
+    to_u = as_flow(flow_u_to_t, labels_u.masks, "flow_u_to_t")
+    shown_t = expanded(predicted_t, labels_t) if intra else predicted_t
+    shown_u = expanded(predicted_u, labels_u) if intra else predicted_u
+    if inter:
+        from_t, from_u = warped(shown_t, to_u), warped(shown_u, to_t)
+        pairs_u = consistent(from_t, shown_u, min_iou=min_iou)
+        pairs_t = pairs_u.flip(1) if matching == "shared" else consistent(from_u, shown_t, min_iou=min_iou)
+        new_u = transferred(from_t, shown_u, pairs_u, belonging(shown_t, labels_t, overlap))
+        new_t = transferred(from_u, shown_t, pairs_t, belonging(shown_u, labels_u, overlap))
+    else:
+        new_t, new_u = (
+            Instances(shown.masks[len(before.masks) :], shown.classes[len(before.masks) :])
+            for shown, before in ((shown_t, predicted_t), (shown_u, predicted_u))
+        )
+
+    def result(old: Instances, new: Instances) -> Completed:
+        count = len(old.masks)
+        if not iom:
+            return Completed(torch.arange(count, device=old.masks.device), new)
+        both = old.and_also(new)
+        classes = None if iom_across_classes else both.classes
+        kept = outermost(both.masks, classes, first=count if iom_order == "labels_first" else 0)
+        return Completed(kept[kept < count], both.of(kept[kept >= count]))
+
+    return result(labels_t, new_t), result(labels_u, new_u)
 
 
 def expanded(predictions: Instances, labels: Instances) -> Instances:
@@ -171,7 +233,7 @@ def _check_choices(**choices: tuple[str, Any]) -> None:
             raise InputError(f"{name} is {found!r}, expected {' or '.join(get_args(known))}")
 
 
-def _check_one_grid(found: dict[str, Instances]) -> None:
+def _check_one_grid(**found: Instances) -> None:
     grids = {name: tuple(each.masks.shape[1:]) for name, each in found.items()}
     if len(set(grids.values())) > 1:
         told = ", ".join(f"{name} {height} x {width}" for name, (height, width) in grids.items())

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from weclick.common.errors import InputError
-from weclick.proxy_labels.instance_arrays import Instances, alike, as_classes, as_masks
+from weclick.proxy_labels.instance_arrays import alike, as_classes, as_masks
 from weclick.proxy_labels.overlaps import areas, mask_iom
 
 SMALLER_SHARE = 0.5
@@ -89,9 +89,3 @@ def outermost(
         if not covered[index, kept].any():
             kept.append(int(index))
     return torch.tensor(sorted(kept), dtype=torch.int64, device=masks.device)
-
-
-def outermost_instances(instances: Instances, *, across_classes: bool = False, first: int = 0) -> Instances:
-    """The instances whose masks `outermost` keeps, in their order."""
-    classes = None if across_classes else instances.classes
-    return instances.of(outermost(instances.masks, classes, first=first))

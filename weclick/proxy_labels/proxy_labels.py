@@ -14,7 +14,7 @@ from weclick.common.errors import InputError
 from weclick.common.progress import Bar
 from weclick.manifest import Clip, Manifest
 from weclick.proxy_labels.proxy_sources import ProxySource
-from weclick.store import Entry, Store, check_attributes, damaged, entry_key
+from weclick.store import Entry, EntryWriter, Store, check_attributes, damaged, entry_key
 from weclick.store.fill import fill
 
 FORMAT_VERSION = 1
@@ -52,7 +52,7 @@ def make_proxy_labels(
         for clip in clips:
             labels = source.make(clip)
             with store.create("proxy_labels", asked[clip.id]) as entry:
-                _write(entry, manifest, clip, labels, source.name, chunk_px)
+                write_class_maps(entry, manifest, clip, labels, source=source.name, chunk_px=chunk_px)
             bar.advance()
 
     fill(
@@ -68,8 +68,13 @@ def make_proxy_labels(
     return {clip: entry_key("proxy_labels", inputs) for clip, inputs in asked.items()}
 
 
-def check_split(manifest: Manifest, *, allow_val: bool) -> None:
+def check_split(manifest: Manifest, *, allow_val: bool, what: str = "proxy labels") -> None:
     """Refuse clips whose frames are scored: such labels are made with tags, which no test may use.
+
+    Args:
+        manifest: one shard of a split.
+        allow_val: whether scored frames may have such labels.
+        what: would be made, for the error.
 
     Raises:
         InputError: a clip has scored frames, and nobody allowed it.
@@ -78,7 +83,7 @@ def check_split(manifest: Manifest, *, allow_val: bool) -> None:
     if scored and not allow_val:
         raise InputError(
             f"{len(scored)} clips of the split {manifest.split!r} have frames that are scored, e.g. "
-            f"{scored[0]!r}; proxy labels are made of the training split, since they use tags: give its "
+            f"{scored[0]!r}; {what} are made of the training split, since they use tags: give its "
             "manifest, or add --allow-val if nothing will be scored on these clips"
         )
 
@@ -108,7 +113,7 @@ def read_proxy_labels(entry: Entry, clip: Clip) -> Iterator[tuple[int, np.ndarra
     """The labels of a clip's entry.
 
     Args:
-        entry: of the kind "proxy_labels".
+        entry: of the kind "proxy_labels" or "confident_labels".
         clip: of a manifest. Frames are matched by content.
 
     Yields:
@@ -129,19 +134,30 @@ def read_proxy_labels(entry: Entry, clip: Clip) -> Iterator[tuple[int, np.ndarra
         if digest not in position:
             raise InputError(
                 f"{entry.path}: holds the label of a frame that clip {clip.id!r} has not; the index belongs "
-                "to another manifest: run the proxy_labels stage again"
+                f"to another manifest: run the {entry.meta['kind']} stage again"
             )
         yield position[digest], array[n]
 
 
-def _write(
-    entry: Any,
+def write_class_maps(
+    entry: EntryWriter,
     manifest: Manifest,
     clip: Clip,
     labels: Sequence[tuple[int, np.ndarray]],
+    *,
     source: str,
     chunk_px: int,
 ) -> None:
+    """Put class maps of a clip's frames into a new entry, and say in its attributes what they are.
+
+    Args:
+        entry: of the kind "proxy_labels" or "confident_labels".
+        manifest: of the clip; its classes are those of the maps.
+        clip: of a manifest.
+        labels: position in `clip.frames`, and (H, W) uint8 class ids, 255 ignored. May be empty.
+        source: what made them.
+        chunk_px: side of a chunk, the unit of reading.
+    """
     if labels:
         classes = entry.create_array(
             "classes",

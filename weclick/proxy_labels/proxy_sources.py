@@ -1,4 +1,4 @@
-"""Where proxy labels come from: what the stage asks of a method that makes class maps."""
+"""Where proxy labels come from: what the stages ask of a method, and how it finds what others made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from weclick.common.errors import InputError
 from weclick.manifest import Clip
 
 
@@ -37,3 +38,22 @@ class ProxySource(Protocol):
         Raises:
             InputError: what it makes labels from is damaged, or does not fit the clip.
         """
+
+
+def key_of(index: Mapping[str, str], clip: Clip, stage: str) -> str:
+    """The key of a clip's entry that its proxy labels are made from.
+
+    Args:
+        index: clip id -> key, of the stage.
+        clip: of a manifest.
+        stage: that made the index.
+
+    Raises:
+        InputError: the index has no such clip.
+    """
+    if clip.id not in index:
+        raise InputError(
+            f"clip {clip.id!r} has no entry in the index of {stage}, which its proxy labels are made from; "
+            f"give the index of its shard, or run the {stage} stage again"
+        )
+    return index[clip.id]
