@@ -184,4 +184,5 @@ class Page:
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(json.dumps(told["exceptionDetails"])[:500])
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
-            self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            url = told["entry"].get("url", "")
+            self.complaints += [f"{told['entry']['text']} {url}"] * (not url.endswith("/favicon.ico"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from weclick.geometry import grid_size
 from weclick.manifest import Classes, Clip, Frame, Manifest
+from weclick.manifest.needs import step as step_pairs
 from weclick.proxy_labels.cams import quantised
 from weclick.store import Store, entry_key
 from weclick.store.flow_entries import CODEC, allocate_flow, write_flow
@@ -64,7 +66,7 @@ def write_cams(
     if store.find("cams", entry_key("cams", inputs)):
         return entry_key("cams", inputs)
     with store.create("cams", inputs) as entry:
-        shape = (frames, len(ids), *GRID)
+        shape = (frames, len(ids), *grid_size(clip.size, 4))
         shapes = {"maps": shape, "peaks": shape[:2], "scores": (frames, len(names))}
         axes = {"maps": "TCHW", "peaks": "TC", "scores": "TK"}
         arrays = {
@@ -86,7 +88,7 @@ def write_cams(
                 "frames": [frame.name for frame in clip.frames],
                 "class_ids": ids,
                 "classes": list(names),
-                "image_size": list(SIZE),
+                "image_size": list(clip.size),
                 "stride_px": 4,
                 "scales": [1.0],
                 "flip": False,
@@ -126,15 +128,41 @@ def write_chain(
         "masks": dict(masks or {}),
         "codec": CODEC,
     }
-    h, w = grid_size(clip.size, stride_px)
+    flow = np.zeros((2, *grid_size(clip.size, stride_px)), np.float32)
+    flow[:] = np.array(step)[:, None, None]
+    flows = [flow if target > other else -flow for target, other in pairs]
+    return _write_flow(store, clip, inputs, pairs, flows, valid)
+
+
+def write_steps(store: Store, clip: Clip, flow: np.ndarray) -> str:
+    """The flow (2, h, w), px of the grid of 4 px, from each frame of a clip to the next; the same for all."""
+    pairs = list(step_pairs(clip))
+    inputs = {
+        "format": 1,
+        "pairs": [[clip.frames[t].digest for t in pair] for pair in pairs],
+        "estimator": {"name": "by hand", "flow": flow.tolist()},
+        "stride_px": 4,
+        "masks": {},
+        "codec": CODEC,
+    }
+    return _write_flow(store, clip, inputs, pairs, [flow] * len(pairs), None)
+
+
+def _write_flow(
+    store: Store,
+    clip: Clip,
+    inputs: Mapping[str, Any],
+    pairs: Sequence[tuple[int, int]],
+    flows: Sequence[np.ndarray],
+    valid: np.ndarray | None,
+) -> str:
+    masks, stride_px = inputs["masks"], inputs["stride_px"]
     if store.find("flow", entry_key("flow", inputs)):
         return entry_key("flow", inputs)
     with store.create("flow", inputs) as entry:
         arrays = allocate_flow(entry, len(pairs), clip.size, stride_px=stride_px, with_masks=bool(masks))
-        for i, (target, other) in enumerate(pairs):
-            flow = np.zeros((2, h, w), np.float32)
-            flow[:] = np.array(step)[:, None, None] * (1 if target > other else -1)
-            bits = None if not masks else np.full((h, w), 3, np.uint8) if valid is None else valid
+        for i, flow in enumerate(flows):
+            bits = None if not masks else np.full(flow.shape[1:], 3, np.uint8) if valid is None else valid
             write_flow(arrays, i, flow, bits, on_overflow="error")
         entry.attributes.update(
             {
@@ -149,7 +177,7 @@ def write_chain(
                 "stride_px": stride_px,
                 "grid": "cell i is centred at (i + 0.5) * stride_px - 0.5 px of the image",
                 "image_size": list(clip.size),
-                "masks": dict(masks or {}),
+                "masks": dict(masks),
                 "estimator": {"name": "by hand"},
                 "licence": None,
             }

@@ -12,10 +12,11 @@ from weclick.manifest.read import read_clip
 from weclick.manifest.window import Window
 from weclick.models import normalize
 from weclick.store import decode_flow
+from weclick.train.data.ahead import AHEAD_STEPS
 from weclick.train.data.assemble import Part, Read, assemble, jitter_colours
 from weclick.train.data.image_files import FileReader
 from weclick.train.data.sample import Jitter
-from weclick.train.data.stream import AHEAD_STEPS, Caches, Stream
+from weclick.train.data.stream import Caches, Stream
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,11 @@ from lightning_fabric import Fabric
 
 from weclick.common.errors import InputError
 from weclick.manifest.click_table import ClickTable
-from weclick.models import SegmentationNetwork
-from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Stream
 from weclick.train.devices import micro_batch_size
 from weclick.train.objective import Losses, Objective, with_auxiliary
-from weclick.train.recipe import Recipe
+from weclick.train.recipe import Completes, Recipe
+from weclick.train.roles import Network
 from weclick.train.terms import TERMS, active, learns_from
 
 
@@ -58,11 +57,11 @@ class Begun:
         complete: adds to a batch what is computed in the loop, or None.
     """
 
-    model: SegmentationNetwork
+    model: Network
     stream: Stream
     objective: Objective
     losses: Losses
-    complete: Callable[[Batch], Batch] | None
+    complete: Completes | None
 
 
 def begin(recipe: Recipe, fabric: Fabric) -> Begun:
@@ -76,12 +75,12 @@ def begin(recipe: Recipe, fabric: Fabric) -> Begun:
     torch.manual_seed(seed)
     looks = {"stack_length": recipe.stack.length} if recipe.stack else {}
     model = recipe.needs.build(options, manifest.num_classes, options["pretrained"], **looks)
-    occlusion = recipe.config["mfd"]["occlusion"] if "mfd" in recipe.config else "none"
+    occlusion, stride_px = recipe.occlusion, recipe.grid_px or model.stride
     complete = None
     if recipe.online:
         complete = recipe.online.start(
             classes=manifest.classes.names,
-            stride_px=model.stride,
+            stride_px=stride_px,
             occlusion=occlusion if recipe.uses_flow else None,
             device=fabric.device,
         )
@@ -91,13 +90,15 @@ def begin(recipe: Recipe, fabric: Fabric) -> Begun:
         recipe.used_caches(),
         window=recipe.window,
         options={**options, "batch_size": micro_batch_size(options, fabric.world_size)},
-        stride_px=model.stride,
+        stride_px=stride_px,
         occlusion=occlusion,
         seed=seed,
         rank=fabric.global_rank,
         world=fabric.world_size,
         tags=recipe.tags,
         stack=recipe.stack,
+        both_ways=recipe.needs.flow_need == "pair",
+        asks_flow=recipe.asks_flow,
     )
     objective = make_objective(recipe)
     return Begun(model, stream, objective, make_losses(recipe, objective), complete)

@@ -35,8 +35,9 @@ def fit(
     seed: int,
     folder: Path,
     key: str,
-    validate: Callable[[nn.Module], Mapping[str, Any]],
-    complete: Callable[[Batch], Batch] | None = None,
+    validate: Callable[[nn.Module], Mapping[str, Any]] | None,
+    complete: Callable[[Batch, int], Batch] | None = None,
+    figures: Callable[[], Mapping[str, float]] | None = None,
     figure: str = "miou",
 ) -> Trained:
     """Train a network to the end. Goes on from the folder's checkpoint if that has the same key.
@@ -56,8 +57,10 @@ def fit(
         seed: of dropout.
         folder: for metrics.jsonl, tensorboard/, checkpoint.pt, and on demand best.pt and trace.json.
         key: of the network in the store; a checkpoint with another key is not used.
-        validate: scores the network, which it gets in eval mode.
-        complete: adds the parts of a batch that the stream does not read; see `weclick.train.online`.
+        validate: scores the network, which it gets in eval mode; None: it is not scored.
+        complete: adds the parts of a batch that the stream does not read, from the batch and the step; see
+            `weclick.train.online`.
+        figures: tells more of the last step, for its line of metrics.jsonl.
         figure: name of the score that `keep: best` goes by.
 
     Raises:
@@ -93,7 +96,7 @@ def fit(
             with watch.part("batch"):
                 micro = [next(batches) for _ in range(parts)]
             with watch.part("online"):
-                micro = [complete(batch) for batch in micro] if complete else micro
+                micro = [complete(batch, step) for batch in micro] if complete else micro
 
             # Add up the gradients, each micro-batch by its share.
             optimizer.zero_grad(set_to_none=True)
@@ -126,11 +129,11 @@ def fit(
             if log_it:
                 spent = watch.shares(stream.wait_s)
                 if log:
-                    log.training(_line(now, optimizer, seen, spent))
+                    log.training(_line(now, optimizer, seen, spent) | dict(figures() if figures else {}))
                     bar.say(log.summary())
 
             # Score the network, and keep it if it is the best so far.
-            if log and validate_it:
+            if log and validate_it and validate:
                 with watch.paused():
                     scores = _validated(average.module if average else model, validate)
                     log.validation(now.step, now.seconds, scores)

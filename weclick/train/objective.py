@@ -15,7 +15,7 @@ from torch import Tensor
 from weclick.train.counts import count
 from weclick.train.data.batch import Batch
 from weclick.train.terms import active
-from weclick.train.view import View
+from weclick.train.view import Outputs, View
 
 Losses = Callable[[Any, Batch, int], dict[str, Tensor]]
 """The network's output in training mode, the batch and the step -> named terms. Their sum is the loss."""
@@ -43,18 +43,18 @@ class Objective:
         self._on = [(term, section, term.mean(section)) for term, section in active(sections)]
         self._steps, self.class_weights = steps, class_weights
 
-    def __call__(self, logits: Tensor, batch: Batch, step: int) -> dict[str, Tensor]:
+    def __call__(self, outputs: Outputs, batch: Batch, step: int) -> dict[str, Tensor]:
         """The terms of a batch, already multiplied by their weights. Their sum is the loss.
 
         Args:
-            logits: (S, K, h, w) of all frames of the batch.
-            batch: that the logits belong to.
+            outputs: of the network; logits are (S, K, h, w) of all frames of the batch.
+            batch: that the outputs belong to.
             step: zero-based.
 
         Returns:
             name -> scalar, for the terms that are on, have begun, and find what they need.
         """
-        view = View(logits, batch, self.class_weights)
+        view = View(outputs, batch, self.class_weights)
         terms = {}
         for term, section, mean in self._on:
             begun = step >= round(section.get("warmup", 0) * self._steps)

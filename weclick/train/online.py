@@ -43,6 +43,11 @@ class OnlineSection:
 
     options: sections.OnlineSection
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The kinds of caches that it reads: none."""
+        return frozenset()
+
     @classmethod
     def of(cls, config: sections.Selection) -> OnlineSection | None:
         """The section of a configuration; None if it names no teacher, or has no student."""
@@ -110,10 +115,19 @@ class Online:
             self._estimate = BatchEstimator(estimator, stride_px=stride_px, masks=masks)
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Batch:
-        """The same batch with `teacher`, and with `flow` and `flow_valid` where a loss looks at them."""
+    def __call__(self, batch: Batch, step: int = 0) -> Batch:
+        """The same batch with `teacher`, and with `flow` and `flow_valid` where a loss looks at them.
+
+        Args:
+            batch: as streamed.
+            step: of the training; it makes no difference.
+        """
         batch = replace(batch, teacher=self._probabilities(batch))
         return self._with_flow(batch) if self._estimate and batch.neighbours else batch
+
+    def figures(self) -> dict[str, float]:
+        """Figures of the last step: there are none."""
+        return {}
 
     def _probabilities(self, batch: Batch) -> Tensor:
         images = batch.images.contiguous(memory_format=torch.channels_last)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -13,11 +16,18 @@ LIKE_BACKBONE = ("backbone.", "motion.")
 
 
 def make_optimizer(model: nn.Module, options: TrainingSection) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters, the head's learning rate scaled by its factor."""
+    """SGD or AdamW over the trainable parameters, the head's learning rate scaled by its factor.
+
+    A network may say by `faster_parts` which of its parts learn faster still: beginning of a parameter's name
+    -> the option that holds the factor.
+    """
     groups: dict[float, list[nn.Parameter]] = {}
+    own = {name: option for name, option in getattr(model, "faster_parts", {}).items() if option in options}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             factor = 1.0 if name.startswith(LIKE_BACKBONE) else options["head_learning_rate_factor"]
+            for part, option in own.items():
+                factor *= cast("Mapping[str, float]", options)[option] if name.startswith(part) else 1.0
             groups.setdefault(factor, []).append(parameter)
     parameters = [{"params": params, "factor": factor} for factor, params in groups.items()]
     rate, decay = options["learning_rate"], options["weight_decay"]

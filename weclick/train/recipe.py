@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -17,8 +17,10 @@ from weclick.manifest.click_table import ClickTable
 from weclick.manifest.tag_table import TagTable, tags_digest
 from weclick.manifest.window import Window
 from weclick.store import file_digest
+from weclick.store.index import WINDOW
 from weclick.store.model_file import Motion
 from weclick.train.data.batch import Batch
+from weclick.train.data.neighbours import Neighbours
 from weclick.train.data.stream import Caches
 from weclick.train.network_code import network_code
 from weclick.train.roles import ROLE_NEEDS, RoleNeeds
@@ -56,19 +58,36 @@ _OFF = {
 """Options that a key leaves out if they have these values, which change nothing."""
 
 
-class Online(Protocol):
-    """Computes teacher and flow in the training's loop, see `weclick.train.online`.
+class Completes(Protocol):
+    """Completes the batches of a training."""
 
-    This module does not import it. So an edit of an estimator changes no network that is trained from caches.
+    def __call__(self, batch: Batch, step: int) -> Batch:
+        """The batch with what is computed in the loop; `step` is zero-based."""
+
+    def figures(self) -> Mapping[str, float]:
+        """Figures of the last step for its line of metrics.jsonl, of this process."""
+
+
+class Online(Protocol):
+    """Computes parts of batches in the loop: teacher and flow, see `weclick.train.online`; or labels.
+
+    This module imports none. So an edit of an estimator changes no network that is trained from caches.
+
+    Attributes:
+        reads: the kinds of caches that it reads. What is not named here it computes itself.
     """
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """See above."""
 
     def key_inputs(self, *, flow: bool) -> dict[str, Any]:
         """Its part of the inputs of a network's key; `flow` says whether a loss uses flow."""
 
     def start(
         self, *, classes: Sequence[str], stride_px: int, occlusion: str | None, device: torch.device
-    ) -> Callable[[Batch], Batch]:
-        """Load teacher and estimator. The returned function completes batches."""
+    ) -> Completes:
+        """Load what it computes with. The result completes batches."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +101,7 @@ class Recipe:
         clicks: on the targets of that split; none for a training that learns from tags.
         caches: those of the role, see `RoleNeeds`.
         validation: the split to score during training.
-        in_loop: computes teacher and flow in the loop, for a training that wants that.
+        in_loop: computes teacher and flow, or labels, in the loop, for a training that wants that.
         tags: of the targets, for a training that learns from tags.
         validation_stacks: clip id of the split to score -> key of its flow, of the need `stack`.
     """
@@ -114,6 +133,8 @@ class Recipe:
         A classifier has one, which needs no settings. Where class 0 is no background, there is no complement.
         Where tags are not complete, nothing is known of classes without one.
         """
+        if self.needs.losses:
+            return self.needs.losses(self.config)
         if self.tags is None:
             return self.config
         if self.needs.tags:
@@ -134,13 +155,31 @@ class Recipe:
 
     @property
     def online(self) -> Online | None:
-        """Computes teacher and flow in the loop. None if stored ones are read, or if no loss uses them."""
-        return self.in_loop if self.distils else None
+        """Computes in the loop. None if stored soft labels and flow are read, or if no loss uses them."""
+        return self.in_loop if self.distils or (self.in_loop and self.in_loop.reads) else None
 
     @property
     def uses_flow(self) -> bool:
-        """Whether a loss uses flow."""
-        return "flow" in needs(self.losses) and self.window.frames > 1
+        """Whether a loss uses flow, or what is computed in the loop reads it."""
+        asks = "flow" in needs(self.losses) or bool(self.in_loop and "flow" in self.in_loop.reads)
+        return asks and self.window.frames > 1
+
+    @property
+    def asks_flow(self) -> str:
+        """The section of the loss that asks for flow, and says by `occlusion` where it is believed."""
+        return "flow_boundary" if self.role == "relation" else "mfd"
+
+    @property
+    def occlusion(self) -> str:
+        """The cached masks that the flow has to pass, see `weclick.store.flow_entries.MASK_BITS`."""
+        sections: Mapping[str, Any] = self.losses if self.needs.losses else self.config
+        return sections.get(self.asks_flow, {}).get("occlusion", "none")
+
+    @property
+    def grid_px(self) -> int | None:
+        """Stride of the grid on which batches hold flow, px; None: that of the network."""
+        sections: Mapping[str, Any] = self.config
+        return sections["maskconsist"]["grid_px"] if self.role == "detector" and self.uses_flow else None
 
     @property
     def stack(self) -> StackOptions | None:
@@ -156,8 +195,13 @@ class Recipe:
         return "soft_labels" in needs(self.losses)
 
     @property
-    def window(self) -> Window:
-        """The neighbours of a target; none if no loss would use them."""
+    def window(self) -> Neighbours:
+        """The neighbours of a target; none if no loss would use them.
+
+        A detector has them always: both frames of a pair have labels.
+        """
+        if self.needs.window and (self.distils or self.needs.learns_from == "instances"):
+            return self.needs.window(self.config)
         if not self.distils or not self.needs.neighbours:
             return Window(frames=1)
         return Window(**self.config["window"])
@@ -181,16 +225,23 @@ class Recipe:
 
     def used_caches(self) -> Caches:
         """The caches that losses read, without those that are computed online."""
-        stored, masked = self.online is None, self.masked
+        reads = self.online.reads if self.online else frozenset({"flow", "soft_labels"})
+        masked = self.masked
         return replace(
             self.caches,
             masks={clip: key for clip, key in self.caches.masks.items() if clip in masked},
             proxy_labels=self.caches.proxy_labels if learns_from("proxies", self.config) else {},
-            flow=self.caches.flow if stored and self.uses_flow else {},
-            soft_labels=self.caches.soft_labels if stored and self.uses_soft_labels else {},
+            flow=self.caches.flow if "flow" in reads and self.uses_flow else {},
+            soft_labels=self.caches.soft_labels if "soft_labels" in reads and self.uses_soft_labels else {},
             stack=self.caches.stack if self.stack else {},
             cams=self.caches.cams if "cams" in needs(self.losses) else {},
+            confident_labels=self._learned("confident_labels"),
+            instances=self._learned("instances"),
         )
+
+    def _learned(self, kind: str) -> Mapping[str, str]:
+        """The entries of a kind that a role learns from alone; none for other roles."""
+        return getattr(self.caches, kind) if self.needs.learns_from == kind else {}
 
     def check_needs(self) -> None:
         """Check that a loss is on, and that the recipe has what the losses need.
@@ -210,6 +261,7 @@ class Recipe:
                 f"{asking[0]}.weight is not 0, but that loss needs soft labels or flow, which a {self.role} "
                 "has not; let the student alone read that section (STAGES in weclick/common/stages.py)"
             )
+        self._check_own()
         if self.uses_soft_labels and not (self.online or self.caches.soft_labels):
             taught = [f"{section}.weight" for section, needed in on.items() if "soft_labels" in needed]
             raise InputError(
@@ -236,6 +288,26 @@ class Recipe:
             raise InputError(
                 f"supervision is {self.config['supervision']!r}, but the {self.role} has no masks; give the "
                 "index of the masks stage, or set supervision: clicks"
+            )
+
+    def _check_own(self) -> None:
+        """What `check_needs` asks of roles that learn from one thing alone."""
+        if not self.needs.figure and self.options["keep"] == "best":
+            raise InputError(
+                f"{self.role}.keep is 'best', but a {self.role} is not scored during its training; set "
+                f"{self.role}.keep: last"
+            )
+        kind, told = self.needs.learns_from, self.needs.learns_from.replace("_", " ")
+        if kind in ("confident_labels", "instances") and not self._learned(kind):
+            raise InputError(
+                f"the {self.role} learns from {told}, but there are none; give the index of the {kind} stage"
+            )
+        if self.needs.flow_need != WINDOW and self.uses_flow and not self.caches.flow:
+            asking = "flow_boundary" if self.role == "relation" else "maskconsist"
+            raise InputError(
+                f"{asking}.weight is not 0, but the {self.role} has no flow of the need "
+                f"{self.needs.flow_need!r}; give the index of the flow stage, made with method maskconsist "
+                f"or with it in serves, or set {asking}.weight: 0"
             )
 
     def code_modules(self) -> tuple[str, ...]:
@@ -275,14 +347,15 @@ class Recipe:
                 more["validation_stack"] = dict(self.validation_stacks)
         if self.tags:
             more["tags"] = tags_digest(self.tags)
-        elif self.config.get("supervision") not in ("masks", "proxies"):
+        elif not self.needs.learns_from and self.config.get("supervision") not in ("masks", "proxies"):
             more["clicks"] = clicks_digest(self.clicks)
         if caches.proxy_labels:
             more["proxy_labels"] = dict(caches.proxy_labels)
         if self.masked:
             more["masks"], more["masked"] = dict(caches.masks), self.masked
-        if caches.cams:
-            more["cams"] = dict(caches.cams)
+        for kind in ("cams", "confident_labels", "instances"):
+            if keys := getattr(caches, kind):
+                more[kind] = dict(keys)
         if self.stack:
             numbers = {clip.id: [frame.number for frame in clip.frames] for clip in self.manifest.clips}
             more["stack"] = {**self.stack._asdict(), "flow": dict(caches.stack), "numbers": numbers}
@@ -293,7 +366,7 @@ class Recipe:
             "seed": self.config["seed"],
             "options": options,
             "losses": key_sections(self.losses),
-            "window": self.config.get("window") if self.distils else None,
+            "window": self._window_in_key(),
             "classes": list(self.manifest.classes.names),
             "targets": {clip.id: list(clip.targets) for clip in self.manifest.clips},
             "frames": dict(caches.frames),
@@ -301,3 +374,8 @@ class Recipe:
             "soft_labels": dict(caches.soft_labels),
             **more,
         }
+
+    def _window_in_key(self) -> Any:
+        if self.needs.window:
+            return asdict(cast("Any", self.window)) if self.window.frames > 1 else None
+        return self.config.get("window") if self.distils else None

@@ -65,7 +65,7 @@ def _train(
     recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
 ) -> None:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
-    if any(clip.scored for clip in recipe.validation.clips):
+    if recipe.needs.figure and any(clip.scored for clip in recipe.validation.clips):
         check_scored_pixels(recipe.validation)  # before days of training, not after
     fabric = make_fabric(device, options["precision"], devices)
     begun = begin(recipe, fabric)
@@ -85,10 +85,13 @@ def _train(
             key=key,
             validate=validate,
             complete=begun.complete,
+            figures=begun.complete.figures if begun.complete else None,
             figure=recipe.needs.figure,
         )
     model.drop_auxiliary()
     if fabric.is_global_zero:
+        if recipe.needs.settle:
+            recipe.needs.settle(model, manifest, recipe.caches, fabric.device)
         with recipe.caches.store.create("models", inputs) as entry:
             motion = recipe.motion()
             content = model_bytes(model, manifest.classes, shrink=manifest.shrink, motion=motion)

@@ -7,8 +7,8 @@ training reads flow and soft labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,10 +17,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from weclick.losses import (
     GatedCRFKernel,
+    affinity_displacement,
     balanced_seed_loss,
     constrain_loss,
     cross_entropy,
     expand_loss,
+    flow_boundary,
     gated_crf,
     grow_cues,
     heatmap_loss,
@@ -32,74 +34,9 @@ from weclick.losses import (
     tag_loss,
 )
 from weclick.manifest import IGNORE
-from weclick.train.counts import number, tags_of, warp_neighbours
-from weclick.train.data.batch import Batch
+from weclick.train.counts import tags_of, warp_neighbours
+from weclick.train.term import Mean, Section, Term, learned_from
 from weclick.train.view import View, class_maps
-
-Section = Mapping[str, Any]
-"""The section of the configuration for a term. It has a `weight`, and perhaps a `warmup`."""
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The items that a term's value is a mean over. With it a step's batch can be taken in parts.
-
-    Attributes:
-        over: one of COUNTS, e.g. the clicks, or the cells of the targets that lie inside the image.
-        per: how often a sample counts in the term: once (`targets`), once for each of its frames (`frames`),
-            or once for each of its neighbours (`neighbours`). The term is the mean times per / targets.
-    """
-
-    over: str
-    per: str = "targets"
-
-    def scaled(self, value: Tensor, batch: Batch) -> Tensor:
-        """The mean of a batch times `per / targets`."""
-        return value if self.per == "targets" else value * (number(batch, self.per) / batch.targets)
-
-    def divisor(self, counts: Mapping[str, Tensor]) -> Tensor:
-        """The divisor of the sum behind a term, from the counts of one or several batches."""
-        if self.per == "targets":
-            return counts[self.over]
-        return counts[self.over] * counts["targets"] / counts[self.per].clamp(min=1)
-
-
-@dataclass(frozen=True)
-class Term:
-    """A row of the table.
-
-    Attributes:
-        name: in metrics.jsonl.
-        title: in the report.
-        section: of the configuration. Its `weight` switches the term on and multiplies it. Its `warmup` is
-            the share of the training after which the term begins.
-        value: gives the unweighted mean over a batch, a scalar.
-        mean: gives, from the section, the items of that mean.
-        needs: which of `soft_labels`, `flow` and `cams` the term uses, beside the targets and what people
-            annotated.
-        annotation: which of `clicks`, `masks`, `proxies` and `tags` the term learns from, if from any. It is
-            off unless the configuration's `supervision` is one of them.
-        key_when_off: whether a network's key holds the section even if its weight is 0. False for new terms,
-            so that keys need no more than a row of TRAINS_LIKE to stay as they are.
-    """
-
-    name: str
-    title: str
-    section: str
-    value: Callable[[View, Section], Tensor]
-    mean: Callable[[Section], Mean]
-    needs: frozenset[str] = frozenset()
-    annotation: frozenset[str] = frozenset()
-    key_when_off: bool = False
-
-    def may_learn(self, sections: Mapping[str, Any]) -> bool:
-        """Whether the `supervision` of a configuration has an annotation that the term learns from."""
-        return not self.annotation or bool(self.annotation & _annotations(sections))
-
-
-def _annotations(sections: Mapping[str, Any]) -> frozenset[str]:
-    supervision = sections.get("supervision", "clicks")
-    return frozenset({"clicks", "masks"} if supervision == "both" else {supervision})
 
 
 def _at_clicks(view: View, section: Section) -> Tensor:
@@ -203,6 +140,48 @@ def _of_tags(view: View, section: Section) -> Tensor:
     )
 
 
+def _of_relations(view: View, section: Section) -> Tensor:
+    """Ahn et al. (2019) take means over all pairs of a batch. Here each image has its own and counts once."""
+    each = zip(view.edge.split(1), view.displacement.split(1), view.cell_labels.split(1), strict=True)
+    found = [affinity_displacement(*image, radius=section["radius"]) for image in each]
+    return torch.stack([term for terms in found for term in terms.values()]).sum() / (2 * len(found))
+
+
+def _at_flow_boundaries(view: View, section: Section) -> Tensor:
+    batch = view.batch
+    believed = batch.flow_valid & batch.inside[batch.target_of]
+    each = zip(batch.target_of.tolist(), batch.flow.split(1), believed.split(1), strict=True)
+    found = [
+        flow_boundary(
+            view.edge[target : target + 1],
+            flow,
+            radius=section["radius"],
+            weight_lambda=section["lambda"],
+            components=section["components"],
+            unit=section["unit"],
+            stride=batch.input_size[1] // flow.shape[-1],
+            signal=section["signal"],
+            valid=valid,
+        )
+        for target, flow, valid in each
+    ]
+    return torch.stack(found).mean()
+
+
+def _as_the_network_says(view: View, section: Section, *, name: str) -> Tensor:
+    return view.named[name]
+
+
+DETECTOR_LOSSES = {
+    "objectness": "Proposals: object or not",
+    "rpn_box": "Proposals: boxes",
+    "classifier": "Detections: classes",
+    "box": "Detections: boxes",
+    "mask": "Detections: masks",
+}
+"""The losses of Mask R-CNN, which its network computes itself -> their titles."""
+
+
 TERMS: tuple[Term, ...] = (
     Term(
         name="partial_cross_entropy",
@@ -300,6 +279,34 @@ TERMS: tuple[Term, ...] = (
         ),
         annotation=frozenset({"tags"}),
     ),
+    Term(
+        name="affinity_displacement",
+        title="Affinity and displacement",
+        section="relation",
+        value=_of_relations,
+        mean=lambda section: Mean("targets"),
+        annotation=frozenset({"confident_labels"}),
+    ),
+    Term(
+        name="flow_boundary",
+        title="Boundaries of the flow",
+        section="flow_boundary",
+        value=_at_flow_boundaries,
+        mean=lambda section: Mean("neighbours"),  # a target without a next frame does not count
+        needs=frozenset({"flow"}),
+        annotation=frozenset({"confident_labels"}),
+    ),
+    *(
+        Term(
+            name=name,
+            title=title,
+            section="detector",
+            value=partial(_as_the_network_says, name=name),
+            mean=lambda section: Mean("frames"),
+            annotation=frozenset({"instances"}),
+        )
+        for name, title in DETECTOR_LOSSES.items()
+    ),
 )
 """The terms, in the order in which a step adds them up."""
 
@@ -322,8 +329,8 @@ def needs(sections: Mapping[str, Any]) -> frozenset[str]:
 
 
 def learns_from(annotation: str, sections: Mapping[str, Any]) -> bool:
-    """Whether an active term learns from an annotation: `clicks`, `masks`, `proxies` or `tags`."""
-    return annotation in _annotations(sections) and any(
+    """Whether an active term learns from an annotation, e.g. `clicks`, `masks`, `proxies` or `tags`."""
+    return annotation in learned_from(sections) and any(
         annotation in term.annotation for term, _ in active(sections)
     )
 

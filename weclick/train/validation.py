@@ -17,7 +17,7 @@ from weclick.evaluate.tagged import score_tags
 from weclick.train.recipe import Recipe
 
 
-def validator(recipe: Recipe, device: torch.device) -> Callable[[nn.Module], Mapping[str, Any]]:
+def validator(recipe: Recipe, device: torch.device) -> Callable[[nn.Module], Mapping[str, Any]] | None:
     """What scores a network of a recipe, by labels, by people's clicks, or by the tags that labels hold.
 
     Args:
@@ -25,8 +25,11 @@ def validator(recipe: Recipe, device: torch.device) -> Callable[[nn.Module], Map
         device: of the network.
 
     Returns:
-        A function of a network in eval mode. Its answer holds the figure that the role is judged by.
+        A function of a network in eval mode. Its answer holds the figure that the role is judged by. None for
+        a role that is not scored during its training.
     """
+    if not recipe.needs.figure:
+        return None
     labelled, clicks = labelled_part(recipe.validation), held_out_clicks(recipe.validation)
     few: Any = {"at_most": recipe.options["validate_frames"], "device": device}
     stacks = stored_stacks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import torch
@@ -12,22 +13,42 @@ from weclick.losses import mean_field
 from weclick.models.normalize import denormalize
 from weclick.train.data.batch import Batch
 
+Outputs = Tensor | tuple[Tensor, Tensor] | Mapping[str, Tensor]
+"""What networks give in training mode: logits (S, K, h, w); of a network of relations edges (B, 1, h, w) and
+displacements (B, 2, h, w); of a network that computes its losses itself these, by name."""
+
 
 class View:
-    """What the terms can use of one micro-batch.
+    """What the terms can use of one micro-batch. Which of it there is depends on the network.
 
     Attributes:
         logits: (S, K, h, w) float32 of all frames of the batch, targets first.
         targets: (B, K, h, w) of the targets.
         neighbours: (M, K, h, w) of the neighbours.
-        batch: that the logits belong to.
+        edge, displacement: (B, 1, h, w) and (B, 2, h, w) float32 of the targets.
+        named: scalars, by name.
+        batch: that the outputs belong to.
         class_weights: (K,) factors of the classes in partial cross-entropy, or None.
     """
 
-    def __init__(self, logits: Tensor, batch: Batch, class_weights: Tensor | None):
-        self.logits = logits.float().contiguous()  # otherwise each term would copy it out of channels_last
-        # Cut once: each cut adds up its own gradient, and another order of adding gives other bits.
-        self.targets, self.neighbours = self.logits[: batch.targets], self.logits[batch.targets :]
+    logits: Tensor
+    targets: Tensor
+    neighbours: Tensor
+    edge: Tensor
+    displacement: Tensor
+    named: Mapping[str, Tensor]
+
+    def __init__(self, outputs: Outputs, batch: Batch, class_weights: Tensor | None):
+        if isinstance(outputs, Tensor):
+            self.logits = (
+                outputs.float().contiguous()
+            )  # otherwise each term would copy it out of channels_last
+            # Cut once: each cut adds up its own gradient, and another order of adding gives other bits.
+            self.targets, self.neighbours = self.logits[: batch.targets], self.logits[batch.targets :]
+        elif isinstance(outputs, Mapping):
+            self.named = outputs
+        else:
+            self.edge, self.displacement = (output.float() for output in outputs)
         self.batch, self.class_weights = batch, class_weights
         self._refined: dict[tuple[str, int], Tensor] = {}
 
@@ -45,11 +66,14 @@ class View:
     @cached_property
     def cues(self) -> Tensor:
         """(B, K, h, w) bool, the cells whose middle pixel has a label, by its class."""
-        labels, (h, w) = class_maps(self.batch), self.targets.shape[-2:]
-        rows, columns = _middles(labels.shape[-2], h), _middles(labels.shape[-1], w)
-        at = labels[:, rows][:, :, columns].long()
+        at = at_middles(class_maps(self.batch), self.targets).long()
         ids = torch.arange(self.targets.shape[1], device=at.device).view(1, -1, 1, 1)
         return at[:, None] == ids
+
+    @property
+    def cell_labels(self) -> Tensor:
+        """(B, h, w) uint8 class ids of the middle pixels of the edges' cells, 255 unknown."""
+        return at_middles(class_maps(self.batch), self.edge)
 
     @cached_property
     def present(self) -> Tensor:
@@ -98,6 +122,13 @@ def class_maps(batch: Batch) -> Tensor:
     """(B, H, W) class ids of the targets."""
     assert batch.labels is not None, "a term that learns from class maps got a batch without"
     return batch.labels
+
+
+def at_middles(labels: Tensor, like: Tensor) -> Tensor:
+    """Class maps (B, H, W) at the middle pixel of each cell of a grid (.., h, w)."""
+    h, w = like.shape[-2:]
+    rows, columns = _middles(labels.shape[-2], h), _middles(labels.shape[-1], w)
+    return labels[:, rows][:, :, columns]
 
 
 def _middles(pixels: int, cells: int) -> Tensor:

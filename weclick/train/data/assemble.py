@@ -5,7 +5,7 @@ Windows go to the device as small as they are on the disk; they are decoded, res
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,10 +27,13 @@ from weclick.geometry import (
     sample_flow_crop,
 )
 from weclick.manifest import IGNORE
+from weclick.models.detector import Labels
 from weclick.models.normalize import IMAGENET_MEAN, IMAGENET_STD
 from weclick.store import decode_soft_labels
 from weclick.store.codecs import FLOW_SCALE
+from weclick.store.instance_entries import FrameInstances
 from weclick.train.data.batch import Batch
+from weclick.train.data.instances import cut_instances
 from weclick.train.data.sample import NO_JITTER, Jitter, Sample
 
 MAP_STEPS = 255
@@ -58,13 +61,15 @@ class Part:
 class Read:
     """A sample and the windows read for it: frames and soft labels target first, flow by neighbour.
 
-    The part `masks` is the target's class map. A sample that has none is not labelled. The part `stack` holds
+    `instances` are those of whole frames, target first; empty if the run reads none. The part `masks` is the
+    target's class map. A sample that has none is not labelled. The part `stack` holds
     the flows of the target's stack, each once; its attribute `slots` says which of them come in which order,
     and `cameras` holds the homographies to take away. A sample that has none stands still.
     """
 
     sample: Sample
     parts: Mapping[str, Part]
+    instances: Sequence[FrameInstances] = ()
 
 
 def assemble(
@@ -93,6 +98,7 @@ def assemble(
     """
     points, classes, weights = _points(reads, device)
     flow, flow_valid = _flows(reads, stride_px, mask_bits, device)
+    back = any("flow_back" in read.parts for read in reads)
     target_of = [i for i, read in enumerate(reads) for _ in read.sample.neighbours]
     samples = [sample for sample, _, _ in _windows(reads, "frames")]
     teacher, known = _teacher(reads, stride_px, device)
@@ -111,6 +117,8 @@ def assemble(
         tags=_tags(reads, device),
         stack=_stacks(reads, stack, device) if stack else None,
         heat=_heat(reads, mapped, stride_px, device) if mapped else None,
+        instances=_instances(reads, device) if reads[0].instances else None,
+        flow_back=_flows(reads, stride_px, 0, device, kind="flow_back")[0] if back else None,
     )
 
 
@@ -190,16 +198,18 @@ def _tags(reads: list[Read], device: torch.device) -> Tensor | None:
     return torch.from_numpy(np.stack(rows)).to(device) if rows else None
 
 
-def _flows(reads: list[Read], stride_px: int, mask_bits: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _flows(
+    reads: list[Read], stride_px: int, mask_bits: int, device: torch.device, *, kind: str = "flow"
+) -> tuple[Tensor, Tensor]:
     def pairs(kind: str) -> list[tuple[Sample, Part, int]]:
         found = [(read.sample, read.parts[kind]) for read in reads if kind in read.parts]
         return [(sample, part, n) for sample, part in found for n in range(len(part.data))]
 
-    if not pairs("flow"):
+    if not pairs(kind):
         empty = torch.zeros((0, 2, *grid_size(reads[0].sample.crop.size, stride_px)), device=device)
         return empty, empty[:, :1].bool()
     flow = _resample(
-        sample_flow_crop, pairs("flow"), stride_px, device, decode=lambda steps: steps / FLOW_SCALE
+        sample_flow_crop, pairs(kind), stride_px, device, decode=lambda steps: steps / FLOW_SCALE
     )
     if not mask_bits:
         return flow, torch.ones_like(flow[:, :1], dtype=torch.bool)
@@ -250,6 +260,15 @@ def _labels(reads: list[Read], device: torch.device) -> Tensor:
         inside = _inside([sample for sample, _, _ in windows], 1).to(device)
         labels[masked] = classes.masked_fill_(~inside, IGNORE)[:, 0]
     return labels
+
+
+def _instances(reads: list[Read], device: torch.device) -> tuple[Labels, ...]:
+    """Those of all frames, in the batch's order: targets of all samples, then neighbours."""
+    first = [(read.sample, read.instances[0]) for read in reads]
+    rest = [(read.sample, found) for read in reads for found in read.instances[1:]]
+    return tuple(
+        cut_instances(found, sample.crop, sample.clip.size, device) for sample, found in first + rest
+    )
 
 
 def _stacks(reads: list[Read], options: StackOptions, device: torch.device) -> Tensor:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from weclick.models.detector import Labels, Relabel
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Batch:
             the image. None where the network looks at none.
         heat: (B, K, h, w) float32, 0..1 of the maximum of its map in the frame, where each class is seen; 0
             for classes without a map. None where a run learns from no maps.
+        instances: of all S frames: masks (N, H, W) bool and class ids (N,) int64, where N may be 0. None
+            where a run learns from none.
+        flow_back: (M, 2, h, w) float32 px of the logit grid, on the neighbour's grid, pointing to the target;
+            None where a run reads flow in one direction.
+        relabel: gives other labels than `instances` by what a detector finds within a step. None: they stay.
     """
 
     images: Tensor
@@ -47,17 +55,25 @@ class Batch:
     tags: Tensor | None = None
     stack: Tensor | None = None
     heat: Tensor | None = None
+    instances: tuple[Labels, ...] | None = None
+    flow_back: Tensor | None = None
+    relabel: Relabel | None = None
 
-    def select(self, names: Sequence[str]) -> tuple[Tensor, ...]:
+    def select(self, names: Sequence[str]) -> tuple[Any, ...]:
         """Some fields in the order of their names, e.g. a network's `inputs`; channels last where four axes.
 
         A fifth faster than the default layout, on CPUs and GPUs alike.
         """
         fields = [getattr(self, name) for name in names]
         return tuple(
-            field.contiguous(memory_format=torch.channels_last) if field.ndim == 4 else field
+            field.contiguous(memory_format=torch.channels_last) if getattr(field, "ndim", 0) == 4 else field
             for field in fields
         )
+
+    @property
+    def target_images(self) -> Tensor:
+        """(B, 3, H, W), `images` of the targets."""
+        return self.images[: self.targets]
 
     @property
     def taught(self) -> Tensor:

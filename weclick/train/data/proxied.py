@@ -1,11 +1,14 @@
-"""The targets of a training from proxy labels: the frames that have one."""
+"""The targets of a training from labels that no person drew: the frames that have such a label."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from weclick.common.errors import InputError
 from weclick.manifest import Clip, Manifest
+from weclick.store import Entry
+from weclick.train.data.instances import InstanceReader
 from weclick.train.data.stream import Caches, listed_in
 
 
@@ -21,14 +24,18 @@ def with_proxy_targets(manifest: Manifest, caches: Caches, *, among_targets: boo
     Raises:
         InputError: no frame has a proxy label, or a clip is not in the index.
     """
-    clips = tuple(_with_targets(clip, caches, among_targets) for clip in manifest.clips)
+    if not caches.proxy_labels:
+        return manifest  # the recipe says what is missing
+
+    def kept(clip: Clip) -> Clip:
+        listed = listed_in(_entry(clip, caches, "proxy_labels"), "proxy_labels")
+        return _among(clip, listed, clip.targets if among_targets else None)
+
+    found, todo = "", "with proxy_labels.source f2f, lower proxy_labels.tau or set proxy_labels.filter: false"
+    if among_targets:
+        found, todo = " on a target, which losses along the flow need", "set mfd.weight: 0"
+    clips = tuple(map(kept, manifest.clips))
     if not any(clip.targets for clip in clips):
-        found, todo = (
-            "",
-            "with proxy_labels.source f2f, lower proxy_labels.tau or set proxy_labels.filter: false",
-        )
-        if among_targets:
-            found, todo = " on a target, which losses along the flow need", "set mfd.weight: 0"
         raise InputError(
             f"none of the {len(clips)} clips of split {manifest.split!r} has a proxy label{found}; make "
             f"labels of more frames, or {todo}"
@@ -36,16 +43,74 @@ def with_proxy_targets(manifest: Manifest, caches: Caches, *, among_targets: boo
     return replace(manifest, clips=clips)
 
 
-def _with_targets(clip: Clip, caches: Caches, among_targets: bool) -> Clip:
-    if not caches.proxy_labels:
-        return clip  # the recipe says what is missing
-    if clip.id not in caches.proxy_labels:
+def with_confident_targets(manifest: Manifest, caches: Caches) -> Manifest:
+    """The split with the frames that have confident labels as its targets, whether or not they were before.
+
+    Args:
+        manifest: the training split.
+        caches: with the confident labels of its clips.
+
+    Raises:
+        InputError: no frame has such labels, or a clip is not in the index.
+    """
+    if not caches.confident_labels:
+        return manifest  # the recipe says what is missing
+
+    def kept(clip: Clip) -> Clip:
+        return _among(clip, listed_in(_entry(clip, caches, "confident_labels"), "confident_labels"))
+
+    clips = tuple(map(kept, manifest.clips))
+    if not any(clip.targets for clip in clips):
         raise InputError(
-            f"clip {clip.id!r} is in the manifest, but not in the proxy_labels index of "
-            f"{len(caches.proxy_labels)} clips; run the proxy_labels stage again, and give the index of "
-            "every shard"
+            f"none of the {len(clips)} clips of split {manifest.split!r} has a frame with confident labels; "
+            "lower confident_labels.foreground, or tag more frames"
         )
-    entry = caches.store.get("proxy_labels", caches.proxy_labels[clip.id])
-    labelled = set(listed_in(entry, "proxy_labels"))
-    kept = clip.targets if among_targets else range(len(clip.frames))
-    return replace(clip, targets=tuple(t for t in kept if clip.frames[t].digest in labelled))
+    return replace(manifest, clips=clips)
+
+
+def with_instance_targets(manifest: Manifest, caches: Caches) -> Manifest:
+    """The split with the frames that have an instance as its targets, whether or not they were before.
+
+    A frame without any would tell a detector that there is nothing, though labels miss much. It still may
+    be the partner of a target.
+
+    Args:
+        manifest: the training split.
+        caches: with the instances of its clips.
+
+    Raises:
+        InputError: no frame has an instance, or a clip is not in the index.
+        DamagedEntryError: an entry is not what was committed.
+    """
+    if not caches.instances:
+        return manifest  # the recipe says what is missing
+    reader = InstanceReader(caches.store, manifest.classes.names)
+
+    def kept(clip: Clip) -> Clip:
+        entry = reader.entry(clip, _entry(clip, caches, "instances").key)
+        return _among(clip, {digest for digest in entry.digests if entry.count(digest)})
+
+    clips = tuple(map(kept, manifest.clips))
+    if not any(clip.targets for clip in clips):
+        raise InputError(
+            f"none of the {len(clips)} clips of split {manifest.split!r} has an instance; lower "
+            "instances.min_score or instances.min_share, or look at the labels that they are made from"
+        )
+    return replace(manifest, clips=clips)
+
+
+def _entry(clip: Clip, caches: Caches, kind: str) -> Entry:
+    keys = getattr(caches, kind)
+    if clip.id not in keys:
+        raise InputError(
+            f"clip {clip.id!r} is in the manifest, but not in the {kind} index of {len(keys)} clips; run the "
+            f"{kind} stage again, and give the index of every shard"
+        )
+    return caches.store.get(kind, keys[clip.id])
+
+
+def _among(clip: Clip, listed: Collection[str], targets: Collection[int] | None = None) -> Clip:
+    """The clip with those targets, of the given ones or of all frames, whose digest is listed."""
+    every = range(len(clip.frames)) if targets is None else targets
+    held = set(listed)
+    return replace(clip, targets=tuple(t for t in every if clip.frames[t].digest in held))

@@ -7,11 +7,9 @@ uploads and assembles, beside the step: the next one finds its batch ready.
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -26,14 +24,17 @@ from weclick.geometry import Crop, StackOptions, crop_window
 from weclick.manifest import IGNORE, Manifest
 from weclick.manifest.click_table import ClickTable
 from weclick.manifest.tag_table import TagTable
-from weclick.manifest.window import Window
 from weclick.store import Entry, Store, damaged
 from weclick.store.cam_entries import check_maps
 from weclick.store.flow_entries import MASK_BITS
+from weclick.store.instance_entries import FrameInstances
 from weclick.store.stacks import StackPlan
+from weclick.train.data.ahead import made_ahead
 from weclick.train.data.assemble import Part, Read, assemble
 from weclick.train.data.batch import Batch
 from weclick.train.data.image_files import FileReader, FileReading
+from weclick.train.data.instances import InstanceReader
+from weclick.train.data.neighbours import Neighbours
 from weclick.train.data.sample import Sample, draw_crop, draw_jitter
 from weclick.train.data.turns import Turns
 from weclick.train.data.windows import Reading, WindowReader
@@ -41,9 +42,11 @@ from weclick.train.data.windows import Reading, WindowReader
 CHANNELS_FIRST = ("flow", "maps", "probabilities")
 """Arrays whose windows have an axis before rows and columns."""
 
+SOME_FRAMES = ("confident_labels", "proxy_labels")
+"""Kinds of class maps that some frames of a clip have. The entry says which; its inputs do not."""
 
-AHEAD_STEPS = 2
-"""Steps that are read and wait, while one more is being read. Beside the step in work, no others are held."""
+CLASS_MAPS = (*SOME_FRAMES, "masks")
+"""Kinds of class maps that networks learn from."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,13 @@ class Caches:
     proxy_labels: Mapping[str, str] = field(default_factory=dict)
     stack: Mapping[str, str] = field(default_factory=dict)
     cams: Mapping[str, str] = field(default_factory=dict)
+    confident_labels: Mapping[str, str] = field(default_factory=dict)
+    instances: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def class_maps(self) -> str:
         """The kind of the entries whose class maps are learned from; empty if none are."""
-        return "proxy_labels" if self.proxy_labels else "masks" if self.masks else ""
+        return next((kind for kind in CLASS_MAPS if getattr(self, kind)), "")
 
     @classmethod
     def of(cls, store: Store, keys: Mapping[str, Mapping[str, str]]) -> Caches:
@@ -90,6 +95,8 @@ class Stream:
         rank, world: this process' share of every batch.
         tags: of the targets, for a training that learns from these.
         stack: how the stacks of flow are made that the network looks at; None if it looks at none.
+        both_ways: whether the flow from neighbours back to their targets is read, too.
+        asks_flow: the section of the configuration whose `occlusion` is asked for.
 
     Raises:
         InputError: the split has no target, the batch does not divide among the processes, or the flow was
@@ -102,7 +109,7 @@ class Stream:
         clicks: ClickTable,
         caches: Caches,
         *,
-        window: Window,
+        window: Neighbours,
         options: TrainingSection,
         stride_px: int,
         occlusion: str,
@@ -111,6 +118,8 @@ class Stream:
         world: int = 1,
         tags: TagTable | None = None,
         stack: StackOptions | None = None,
+        both_ways: bool = False,
+        asks_flow: str = "mfd",
     ):
         self._targets = [(clip, target) for clip in manifest.clips for target in clip.targets]
         if not self._targets:
@@ -138,18 +147,20 @@ class Stream:
         self._mask_bits = MASK_BITS[occlusion]
         self._rank, self._world = rank, world
         self._reader = WindowReader(caches.store)
+        self._instances = InstanceReader(caches.store, self._classes)
+        self._both_ways = both_ways
         self._files = FileReader(manifest)
-        self._check_masks(occlusion)
+        self._check_masks(occlusion, asks_flow)
         self.wait_s = 0.0
         """Seconds that `batches` kept its caller waiting for reads, so far."""
 
-    def _check_masks(self, occlusion: str) -> None:
+    def _check_masks(self, occlusion: str, section: str) -> None:
         for clip, key in self._caches.flow.items():
             made = self._reader.entry("flow", key).attributes["masks"]
             if self._mask_bits & ~sum(mask["bit"] for mask in made.values()):
                 raise InputError(
-                    f"mfd.occlusion is {occlusion!r}, but the flow of clip {clip!r} was stored with masks "
-                    f"{sorted(made)}; name the mask in flow.masks and run the flow stage again"
+                    f"{section}.occlusion is {occlusion!r}, but the flow of clip {clip!r} was stored "
+                    f"with masks {sorted(made)}; name the mask in flow.masks and run the flow stage again"
                 )
 
     def plan(self, step: int) -> list[Sample]:
@@ -159,45 +170,37 @@ class Stream:
 
     def batches(self, start: int, stop: int, device: torch.device) -> Iterator[Batch]:
         """Batches of the steps start..stop-1 in order, made ahead by at most AHEAD_STEPS."""
-        ready: queue.Queue[Callable[[], Batch] | BaseException] = queue.Queue(maxsize=AHEAD_STEPS)
-        closed = threading.Event()
         side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._reader.pinned = side is not None
 
-        def read_ahead() -> None:
-            try:
-                for step in range(start, stop):
-                    if closed.is_set():
-                        return
-                    _put(ready, self._prepare(self.read(self.plan(step)), device, side), closed)
-            except BaseException as error:
-                _put(ready, error, closed)
+        def prepare(step: int) -> Callable[[], Batch]:
+            return self._prepare(self.read(self.plan(step)), device, side)
 
-        thread = threading.Thread(target=read_ahead, daemon=True)
-        thread.start()
-        try:
+        with closing(made_ahead(prepare, start, stop)) as ready:
             for _ in range(start, stop):
                 began = time.perf_counter()
-                finish = ready.get()
+                finish = next(ready)
                 self.wait_s += time.perf_counter() - began
-                if isinstance(finish, BaseException):
-                    raise finish
                 yield finish()
-        finally:
-            closed.set()
-            thread.join()
 
     def read(self, plan: list[Sample]) -> list[Read]:
         """Read what the samples need, all windows at once, as stored."""
         begun = [self._begin(sample) for sample in plan]
         reads = [
-            Read(sample, {kind: part.finish() for kind, part in parts.items()})
+            Read(sample, {kind: part.finish() for kind, part in parts.items()}, self._found(sample))
             for sample, parts in zip(plan, begun, strict=True)
         ]
         for read in reads:
             if "masks" in read.parts:
                 self._check_classes(read)
         return reads
+
+    def _found(self, sample: Sample) -> list[FrameInstances]:
+        """The instances of a sample's frames; none if the run reads none."""
+        if not self._caches.instances:
+            return []
+        positions = (sample.target, *sample.neighbours)
+        return self._instances.read(sample.clip, self._key("instances", sample), positions)
 
     def _check_classes(self, read: Read) -> None:
         """Check the values of a class map: a GPU would end the whole process at a class that is none."""
@@ -249,6 +252,9 @@ class Stream:
         if self._caches.flow and sample.neighbours:
             pairs = [[frames[0], neighbour] for neighbour in frames[1:]]
             begun["flow"] = self._begin_array("flow", "flow", sample, pairs)
+            if self._both_ways:
+                back = [pair[::-1] for pair in pairs]
+                begun["flow_back"] = self._begin_array("flow", "flow", sample, back)
             if self._mask_bits:
                 begun["valid"] = self._begin_array("flow", "valid", sample, pairs)
         if self._caches.cams:
@@ -278,8 +284,8 @@ class Stream:
         return {"stack": replace(pending, attributes={**pending.attributes, **told})}
 
     def _has_class_map(self, sample: Sample) -> bool:
-        """Whether the target has one: of masks those have that have a label, of proxy labels all."""
-        return bool(self._caches.proxy_labels or sample.clip.frames[sample.target].label)
+        """Whether the target has one: of masks those have that have a label, of others all."""
+        return bool(self._caches.class_maps != "masks" or sample.clip.frames[sample.target].label)
 
     def _begin_array(
         self, kind: str, array: str, sample: Sample, wanted: list, *, key: str | None = None
@@ -333,7 +339,7 @@ class Stream:
 
 def listed_in(entry: Entry, kind: str) -> list:
     """The frames of an entry, by digest, or the pairs of a flow, in the order of its first axis."""
-    if kind == "proxy_labels":  # its inputs do not say which frames got a label
+    if kind in SOME_FRAMES:
         return entry.attributes["digests"]
     return entry.meta["inputs"]["pairs" if kind == "flow" else "frames"]
 
@@ -355,7 +361,8 @@ def _await(batch: Batch, whole: torch.cuda.Event) -> Batch:
     """Hand a batch of another CUDA stream to the current one."""
     current = torch.cuda.current_stream(batch.device)
     current.wait_event(whole)
-    for value in vars(batch).values():
+    labels = [value for each in batch.instances or () for value in each]
+    for value in (*vars(batch).values(), *labels):
         if isinstance(value, torch.Tensor):
             value.record_stream(current)
     return batch
@@ -368,11 +375,3 @@ def _window(
     """Origin, and rows and columns, of the window on a grid of that stride; several arrays share it."""
     y, x, rows, columns = crop_window(crop, image_size, source_stride=stride_px)
     return (y, x), (slice(y, y + rows), slice(x, x + columns))
-
-
-def _put(ready: queue.Queue, item: object, closed: threading.Event) -> None:
-    """Put the item, unless nobody will take it any more."""
-    while not closed.is_set():
-        with suppress(queue.Full):
-            ready.put(item, timeout=0.1)
-            return
