@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from helpers.oracle import Oracle
 from weclick.cli import app
 from weclick.cli.predict import CRF
+from weclick.common.crf_package import crf_fault
 from weclick.common.errors import InputError
 from weclick.common.schemas import load_schema
-from weclick.evaluate.crf_package import crf_fault
-from weclick.evaluate.dense_crf import lattice_mean_field, refined_classes
+from weclick.evaluate.dense_crf import refined_classes
 from weclick.evaluate.stage import evaluate, evaluate_models
 from weclick.losses import mean_field
 from weclick.losses.mean_field import PRESETS
@@ -23,6 +23,7 @@ from weclick.manifest import Classes
 from weclick.manifest.images import read_ids
 from weclick.manifest.read import read_label
 from weclick.models import build_model
+from weclick.proxy_labels.lattice_crf import lattice_mean_field
 from weclick.store.model_file import model_bytes
 
 needs_lattice = pytest.mark.skipif(bool(crf_fault("a test")), reason="no pydensecrf2 (extra crf)")

@@ -62,7 +62,7 @@ def test_fused_networks_give_the_same_logits(checkpoint):
 def test_files_are_predicted_by_the_fused_network(tmp_path, checkpoint, monkeypatch):
     used = []
     monkeypatch.setattr(
-        "weclick.evaluate.apply.class_logits",
+        "weclick.evaluate.segmenting.class_logits",
         lambda model, *given, **how: (used.append(model), class_logits(model, *given, **how))[1],
     )
     Image.fromarray(images(1)[0]).save(tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""The flow that a network of two streams looks at, estimated while it predicts."""
+"""Flow that is estimated while a network predicts: stacks to look at, and from each frame to the last."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from weclick.evaluate.motion import full_flow
 from weclick.evaluate.sources import Source
 from weclick.flow import build_estimator
 from weclick.flow.pairs import BatchEstimator, PairImages
-from weclick.geometry import dominant_homography, each_once, motion_stack
+from weclick.geometry import dominant_homography, each_once, motion_stack, resize_flow
 from weclick.manifest.images import image_size, shrink_image
 from weclick.store.model_file import Motion
 
 Estimator = tuple[str, Mapping[str, Any]]
 """The name of a flow estimator, and its options."""
+
+
+STRIDE_PX = 4
+"""Of the grid on which flow between two frames of a video is kept."""
 
 
 class InLoop:
@@ -82,6 +86,37 @@ class InLoop:
         used, slots = each_once(self._options.slots({number: number for number in flows}, at))
         full = torch.stack([flows[n] for n in used]) if used else torch.zeros(0, 2, size[0], size[1])
         return name, image, motion_stack(full, slots, self._options.scale_px)
+
+
+class ToPrevious:
+    """Estimates the flow from each frame of a clip to the one before it, as the frames come.
+
+    Args:
+        estimator: name and options of the estimator, see `weclick.flow.build_estimator`.
+        shrink: frames are seen at 1/shrink of their size.
+        device: where networks compute.
+    """
+
+    def __init__(self, estimator: Estimator, shrink: int, device: str):
+        name, options = estimator
+        made = build_estimator(name, device=device, **options)
+        self._shrink = shrink
+        self._before: np.ndarray | None = None
+        self._estimate = BatchEstimator(made, stride_px=STRIDE_PX, masks=())
+
+    def begin(self) -> None:
+        """The next frame is the first of another clip."""
+        self._before = None
+
+    def __call__(self, image: np.ndarray) -> Tensor | None:
+        """The flow (2, H, W) float32 px from this frame (H, W, 3) uint8 RGB; None for the first of a clip."""
+        before, now = self._before, shrink_image(image, self._shrink)
+        self._before = now
+        if before is None:
+            return None
+        ((flow, _),) = self._estimate([PairImages(0, now, before)])
+        small = full_flow(flow[0].cpu().numpy(), (now.shape[0], now.shape[1]), STRIDE_PX)
+        return resize_flow(small[None], (image.shape[0], image.shape[1]))[0]
 
 
 def clips_of(sources: Sequence[Source]) -> Iterator[list[Source]]:

@@ -25,9 +25,14 @@ def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, 
 
 
 def save_overlay(pixels: np.ndarray, path: Path) -> None:
-    """Write a frame with classes drawn over it, (H, W, 3) uint8 RGB, as JPEG."""
+    """Write a frame with something drawn over it, (H, W, 3) uint8 RGB, as PNG or else as JPEG."""
+    image, mark = Image.fromarray(pixels), PngInfo()
+    mark.add_text("Comment", MADE_BY)
     with written_whole(path) as file:
-        Image.fromarray(pixels).save(file, format="JPEG", quality=92, comment=MADE_BY)
+        if path.suffix == ".png":
+            image.save(file, format="PNG", pnginfo=mark)
+        else:
+            image.save(file, format="JPEG", quality=92, comment=MADE_BY)
 
 
 def is_own(path: Path) -> bool:

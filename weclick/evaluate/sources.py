@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
+
 from weclick.common import words
 from weclick.common.errors import InputError, MissingFileError
 from weclick.datasets.unread import tell_unread
-from weclick.manifest.images import IMAGE_SUFFIXES
-from weclick.manifest.video import VIDEO_SUFFIXES
+from weclick.manifest.images import IMAGE_SUFFIXES, read_image
+from weclick.manifest.video import VIDEO_SUFFIXES, decode_video
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,15 @@ def find_sources(
     own.tell()
     base = _base(paths, alone=len(paths) == 1 and not by_pattern)
     return _named([*found], base)
+
+
+def frames_of(source: Source) -> Iterator[tuple[str, np.ndarray]]:
+    """(name without ending, (H, W, 3) uint8 RGB) of an image, or of every frame of a video."""
+    if not source.is_video:
+        yield source.name, read_image(source.path)
+        return
+    for i, image in enumerate(decode_video(source.path)):
+        yield f"{source.name}/{i:05d}", image
 
 
 class _Own:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from weclick.models.inference import stack_length
@@ -22,11 +23,20 @@ def frames_per_second(
     """
     channels = [3, 2 * length] if (length := stack_length(model)) else [3]
     inputs = [torch.zeros((1, each, *size), device=device) for each in channels]
-    times = []
-    for _ in range(runs + 2):
-        began = time.perf_counter()
+
+    def run() -> Tensor:
         logits = model(*inputs).float()
-        interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)
+        return interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)
+
+    return per_second([run] * runs, device)
+
+
+def per_second(calls: Sequence[Callable[[], object]], device: torch.device | str) -> float:
+    """One over the median time of some calls. The first call is made twice before, to warm up."""
+    times = []
+    for call in (calls[0], calls[0], *calls):
+        began = time.perf_counter()
+        call()
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - began)

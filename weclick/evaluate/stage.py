@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from weclick.clicks.people import Points
+from weclick.common.crf_package import require_crf
 from weclick.common.files import file_inside, write_text
 from weclick.common.findings import tell
 from weclick.common.load import watched_load
@@ -24,7 +25,6 @@ from weclick.common.stages import SCORES
 from weclick.common.strict_json import strict_json
 from weclick.evaluate.agreement import Agreement
 from weclick.evaluate.consistency import add_consistency
-from weclick.evaluate.crf_package import require_crf
 from weclick.evaluate.dense_crf import RefinedScores
 from weclick.evaluate.held_out import ClickTally, held_out_clicks
 from weclick.evaluate.motion import Stacks, no_stacks, stored_stacks

@@ -5,8 +5,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from weclick.common.errors import InputError
+from weclick.common.rle import encode_masks
 from weclick.evaluate.instances.rle import checked_rle
-from weclick.store.rle import encode_masks
 
 SIZE = (5, 7)
 

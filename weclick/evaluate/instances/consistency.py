@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weclick.common.errors import InputError
+from weclick.common.rle import encode_masks
 from weclick.evaluate.instances.found import Instances, as_array, instances
 from weclick.evaluate.instances.images import instance_ap
 from weclick.evaluate.instances.warping import warp_masks
-from weclick.store.rle import encode_masks
 
 
 class Step(NamedTuple):

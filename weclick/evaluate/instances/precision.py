@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,6 +76,35 @@ def figures(classes: Sequence[Sequence[Compared]], areas: Areas) -> dict[str, fl
         else:
             told |= {f"AP_{name}": _mean(precision), f"AR_{name}": _mean(recall)}
     return told
+
+
+class Judged(NamedTuple):
+    """What was found of one class in one image, at one overlap. What a crowd excuses is left out.
+
+    Attributes:
+        scores: (D,) falling.
+        hits: (D,) bool.
+        truths: how many were there to be found.
+    """
+
+    scores: np.ndarray
+    hits: np.ndarray
+    truths: int
+
+
+def judged(compared: Compared) -> Judged:
+    """What is true of what was found, at the overlap .5, of all sizes."""
+    matched = _match(compared, (0, np.inf))
+    counts = matched.true[0] | matched.false[0]
+    return Judged(matched.scores[counts], matched.true[0][counts], matched.truths)
+
+
+def area_under(images: Sequence[Judged]) -> float:
+    """COCO's average precision of one class at one overlap, in 0..1; NaN if nothing was there."""
+    parts = [_Matched(part.scores, part.hits[None], ~part.hits[None], part.truths) for part in images]
+    most = max((len(part.scores) for part in images), default=0)
+    curve = _curve(parts, most)
+    return float("nan") if curve is None else _mean([curve[0]])
 
 
 def _match(compared: Compared, area: tuple[float, float]) -> _Matched:

@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from weclick.common.errors import InputError
-from weclick.store.rle import Rle, as_text, checked
+from weclick.common.rle import Rle, as_text, checked
 
 _FAR = 1e9
 """No coordinate is as large."""

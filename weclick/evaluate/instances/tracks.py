@@ -10,9 +10,12 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from weclick.common.errors import InputError
+from weclick.common.rle import Rle, encode_masks
 from weclick.evaluate.instances.found import Instances, instances
 from weclick.evaluate.instances.warping import warp_masks
-from weclick.store.rle import Rle, encode_masks
+
+MAX_OVERLAP, MIN_IOU = 0.2, 0.05
+"""UnOVOST's: from which overlap on two instances of a frame are one, and above which one follows another."""
 
 
 class Track(NamedTuple):
@@ -31,19 +34,74 @@ class Track(NamedTuple):
 
 @dataclass
 class _Open:
-    """A track that is being made: its masks, and what they were found as."""
+    """A track that is being made: frame -> its mask, and what it was found as."""
 
-    masks: list[Rle | None]
+    masks: dict[int, Rle] = field(default_factory=dict)
     classes: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+
+
+class Linker:
+    """Links the instances of a clip frame by frame, see `link_tracks`. It keeps one frame's masks.
+
+    Args:
+        max_overlap, min_iou: as in `link_tracks`.
+    """
+
+    def __init__(self, *, max_overlap: float = MAX_OVERLAP, min_iou: float = MIN_IOU) -> None:
+        self._max_overlap, self._min_iou = max_overlap, min_iou
+        self._tracks: list[_Open] = []
+        self._owners: list[int] = []
+        self._before: Instances | None = None
+        self._frames = 0
+
+    def add(self, given: Sequence[Any], flow: Any) -> list[tuple[int, int]]:
+        """Link the next frame to the one before.
+
+        Args:
+            given: masks (N, H, W) bool, classes (N,) and scores (N,); numpy or torch.
+            flow: (2, H, W) px on this frame's grid, pointing to the frame before; not read for the first one.
+
+        Returns:
+            Of each instance that stays: its position among the given ones, and the number of its track,
+            counted from 0 in the order in which tracks begin.
+
+        Raises:
+            InputError: shapes do not fit.
+        """
+        before, where = self._before, f"frame {self._frames}"
+        now = instances(given, where, None if before is None else before.size)
+        codes = encode_masks(now.masks)
+        kept = _without_overlaps(now.scores, codes, self._max_overlap)
+        now, codes = now.chosen(kept), [codes[i] for i in kept]
+        follows: dict[int, int] = {}
+        if before is not None:
+            warped = encode_masks(warp_masks(before.masks, flow, where))
+            follows = {j: i for i, j in _best_pairs(mask_iou(warped, codes), self._min_iou)}
+        owners = [self._owners[follows[j]] if j in follows else self._begun() for j in range(len(codes))]
+        for owner, code, class_id, score in zip(owners, codes, now.classes, now.scores, strict=True):
+            track = self._tracks[owner]
+            track.masks[self._frames] = code
+            track.classes.append(int(class_id))
+            track.scores.append(float(score))
+        self._before, self._owners, self._frames = now, owners, self._frames + 1
+        return list(zip(kept.tolist(), owners, strict=True))
+
+    def tracks(self) -> list[Track]:
+        """The tracks in the order in which they begin."""
+        return [_closed(track, self._frames) for track in self._tracks]
+
+    def _begun(self) -> int:
+        self._tracks.append(_Open())
+        return len(self._tracks) - 1
 
 
 def link_tracks(
     frames: Sequence[Sequence[Any]],
     flows_to_previous: Sequence[Any],
     *,
-    max_overlap: float = 0.2,
-    min_iou: float = 0.05,
+    max_overlap: float = MAX_OVERLAP,
+    min_iou: float = MIN_IOU,
 ) -> list[Track]:
     """Link the instances of a clip's frames to tracks, as the tracklets of UnOVOST are (Luiten et al. 2020).
 
@@ -69,27 +127,10 @@ def link_tracks(
             f"{len(frames)} frames and {len(flows_to_previous)} flows, expected one for each frame; that "
             "of the first may be None"
         )
-    tracks: list[_Open] = []
-    before: Instances | None = None
-    owners: list[_Open] = []
-    for t, (given, flow) in enumerate(zip(frames, flows_to_previous, strict=True)):
-        now = instances(given, f"frame {t}", None if before is None else before.size)
-        codes = encode_masks(now.masks)
-        kept = _without_overlaps(now.scores, codes, max_overlap)
-        now, codes = now.chosen(kept), [codes[i] for i in kept]
-        follows: dict[int, int] = {}
-        if before is not None:
-            warped = encode_masks(warp_masks(before.masks, flow, f"frame {t}"))
-            follows = {j: i for i, j in _best_pairs(_iou(warped, codes), min_iou)}
-        owners = [
-            owners[follows[j]] if j in follows else _begun(tracks, len(frames)) for j in range(len(codes))
-        ]
-        for owner, code, class_id, score in zip(owners, codes, now.classes, now.scores, strict=True):
-            owner.masks[t] = code
-            owner.classes.append(int(class_id))
-            owner.scores.append(float(score))
-        before = now
-    return sorted(map(_closed, tracks), key=lambda track: -track.score)
+    linker = Linker(max_overlap=max_overlap, min_iou=min_iou)
+    for given, flow in zip(frames, flows_to_previous, strict=True):
+        linker.add(given, flow)
+    return sorted(linker.tracks(), key=lambda track: -track.score)
 
 
 def track_predictions(tracks: Sequence[Track], video_id: int) -> list[dict[str, Any]]:
@@ -107,7 +148,7 @@ def track_predictions(tracks: Sequence[Track], video_id: int) -> list[dict[str, 
 
 def _without_overlaps(scores: np.ndarray, codes: list[Rle], max_overlap: float) -> np.ndarray:
     """Positions of instances that overlap none of a better score, rising. Of equal scores the first stays."""
-    iou = _iou(codes, codes)
+    iou = mask_iou(codes, codes)
     kept: list[int] = []
     for i in np.argsort(-scores, kind="stable"):
         if all(iou[i, j] <= max_overlap for j in kept):
@@ -122,22 +163,18 @@ def _best_pairs(iou: np.ndarray, min_iou: float) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in match(np.where(iou > min_iou, iou, 0))]
 
 
-def _iou(first: list[Rle], second: list[Rle]) -> np.ndarray:
+def mask_iou(first: list[Rle], second: list[Rle]) -> np.ndarray:
     """(N, M) IoU of masks."""
     if not first or not second:
         return np.zeros((len(first), len(second)))
     return coco_mask.iou(first, second, [0] * len(second))
 
 
-def _begun(tracks: list[_Open], frames: int) -> _Open:
-    tracks.append(_Open([None] * frames))
-    return tracks[-1]
-
-
-def _closed(track: _Open) -> Track:
+def _closed(track: _Open, frames: int) -> Track:
     sums = {
         class_id: sum(s for c, s in zip(track.classes, track.scores, strict=True) if c == class_id)
         for class_id in sorted(set(track.classes))
     }
     class_id = max(sums, key=lambda one: sums[one])
-    return Track(tuple(track.masks), class_id, float(np.mean(track.scores)))
+    masks = tuple(track.masks.get(t) for t in range(frames))
+    return Track(masks, class_id, float(np.mean(track.scores)))

@@ -10,10 +10,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from weclick.common.errors import InputError
+from weclick.common.rle import Rle
 from weclick.evaluate.instances.precision import MOST, Areas, Compared, figures
 from weclick.evaluate.instances.rle import checked_rle
 from weclick.evaluate.instances.structures import Source, Truth, entries, is_crowd, number, read_truth
-from weclick.store.rle import Rle
 
 AREAS: Areas = {
     "all": (0, 1e10),
