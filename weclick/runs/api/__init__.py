@@ -1,0 +1,1 @@
+"""What notebooks and other programs call. `weclick` itself passes these names on."""

@@ -1,0 +1,226 @@
+"""A trained network in a program: `weclick.load` reads it, `predict` uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+
+from weclick.common.errors import InputError
+from weclick.common.stages import WEIGHTS
+from weclick.evaluate.apply_instances import MIN_SCORE
+from weclick.evaluate.flow_in_loop import Estimator, clips_of
+from weclick.evaluate.instances.detecting import as_image as as_codes
+from weclick.evaluate.instances.detecting import detect
+from weclick.evaluate.instances.semantic import semantic_from_instances
+from weclick.evaluate.own_files import is_own
+from weclick.evaluate.segmenting import GIVE_CLASS_MAPS, Segmenter
+from weclick.evaluate.sources import find_sources, frames_of
+from weclick.flow.estimators import parse_estimator
+from weclick.manifest.images import shrink_image
+from weclick.models.build import DETECTOR
+from weclick.runs.api.images import Image, as_clip, as_image, is_image
+from weclick.runs.api.prediction import Prediction
+from weclick.store.model_file import ModelCard, load_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Named = tuple[str, np.ndarray]
+"""The name of a frame, and (H, W, 3) uint8 RGB."""
+
+
+class Size(NamedTuple):
+    """How large a network is, and how fine it sees. A checkpoint fixes no size of frames: it takes any.
+
+    Attributes:
+        parameters: numbers that it has learned.
+        shrink: frames are looked at at 1/shrink of their size, as in its training.
+        stride_px: px of a given frame for each cell of the network's own, coarser answer (of a detector: of
+            its finest features). Answers are brought to the size of the frame.
+    """
+
+    parameters: int
+    shrink: int
+    stride_px: int
+
+
+class Model:
+    """A trained network. `weclick.load` makes it.
+
+    Attributes:
+        path: of its checkpoint.
+        classes: names of the classes; the position is the class id.
+        palette: (K, 3) uint8 RGB, a colour for each class.
+        size: see `Size`.
+        finds_objects: whether it is a detector, whose predictions have `objects`.
+        device: where it computes.
+    """
+
+    def __init__(
+        self, path: Path, model: nn.Module, card: ModelCard, device: str, flow: Estimator | None
+    ) -> None:
+        self.path, self.device, self._card = path, device, card
+        self.classes, self.palette = card.classes.names, np.array(card.classes.palette, np.uint8)
+        self.finds_objects = card.options["architecture"] == DETECTOR
+        stride: Any = model.stride
+        parameters = sum(each.numel() for each in model.parameters())
+        self.size = Size(parameters, card.shrink, int(stride) * card.shrink)
+        if self.finds_objects and flow:
+            raise InputError(f"{path}: is a detector, which looks at single frames here; leave flow out")
+        self._detector = model if self.finds_objects else None
+        self._segmenter = None if self.finds_objects else Segmenter(model, card, path, device, flow)
+
+    def __repr__(self) -> str:
+        what = self._card.options["architecture"]
+        return f"<weclick.Model {what}, {len(self.classes)} classes, {self.size.parameters} parameters>"
+
+    @overload
+    def predict(self, given: Image, *, min_score: float | None = None) -> Prediction: ...
+    @overload
+    def predict(self, given: Sequence[Image], *, min_score: float | None = None) -> list[Prediction]: ...
+    @overload
+    def predict(
+        self, given: str | Path | Iterator[Image], *, min_score: float | None = None
+    ) -> Iterator[Prediction]: ...
+    def predict(self, given: Any, *, min_score: float | None = None) -> Any:
+        """Predict one frame, several, or those of a file or folder.
+
+        A network of two streams takes all frames of a call as one clip, in their order, and estimates the
+        flow between them. Videos are clips of their own, and so are images of one folder and one size.
+
+        Args:
+            given: one image, (H, W, 3) uint8 RGB: an array, or a tensor, which may also be (3, H, W). Or a
+                sequence of these. Or an iterator of these, such as a generator. Or the path of an
+                image, a video, or a folder of these at any depth; what `weclick predict` wrote is left out.
+            min_score: of a detector, 0..1: objects below are left out; 0.5 if left out. Others take none.
+
+        Returns:
+            A `Prediction` of one image, a list of a sequence. Of the rest an iterator: it reads and predicts
+            the next frame when it is asked for, so a long video takes no more memory than a short one. (A
+            network of two streams holds as many frames as its stack of flow reaches ahead.)
+
+        Raises:
+            MissingFileError: there is no such path.
+            InputError: an image is of another shape or type, a file cannot be read, frames of one clip are
+                of several sizes though the network looks at motion, or `min_score` is out of range. An
+                iterator raises it where it meets the frame.
+
+        Example:
+            >>> import numpy as np
+            >>> import weclick
+            >>> model = weclick.load("results/student/model.safetensors", device="cpu")
+            >>> seen = model.predict(np.zeros((64, 96, 3), np.uint8))
+            >>> seen.class_ids.shape, seen.class_ids.dtype
+            ((64, 96), dtype('uint8'))
+            >>> seen.probabilities().shape
+            (9, 64, 96)
+            >>> [each.name for each in model.predict(np.zeros((64, 96, 3), np.uint8) for _ in range(2))]
+            ['00000', '00001']
+        """
+        score = self._checked_score(min_score)
+        if is_image(given):
+            return next(self._clip([("00000", as_image(given, "the image"))], score))
+        if isinstance(given, str | Path):
+            return self._files(Path(given), score)
+        if not isinstance(given, Iterable):
+            raise InputError(
+                f"a {type(given).__name__} cannot be predicted; expected an image (H, W, 3) uint8 RGB, "
+                "several of them, or the path of an image, a video or a folder"
+            )
+        seen = self._clip(as_clip(given, one_size=self._in_time), score)
+        return list(seen) if isinstance(given, Sequence) else seen
+
+    @property
+    def _in_time(self) -> bool:
+        return self._segmenter is not None and self._segmenter.in_time
+
+    def _checked_score(self, min_score: float | None) -> float:
+        if min_score is not None and not self.finds_objects:
+            raise InputError(
+                "min_score is of detectors, and this network gives every pixel a class; leave it out"
+            )
+        if min_score is not None and not 0 <= min_score <= 1:
+            raise InputError(f"min_score is {min_score}, expected 0 to 1")
+        return MIN_SCORE if min_score is None else min_score
+
+    def _files(self, path: Path, score: float) -> Iterator[Prediction]:
+        """The path is looked at at once, so that a wrong one is told where it was given."""
+        sources = find_sources([path], is_own=is_own)
+        clips = clips_of(sources) if self._in_time else ([each] for each in sources)
+        return chain.from_iterable(
+            self._clip(chain.from_iterable(map(frames_of, clip)), score) for clip in clips
+        )
+
+    def _clip(self, frames: Iterable[Named], score: float) -> Iterator[Prediction]:
+        if self._segmenter is not None:
+            for name, image, class_ids, coarse in self._segmenter(frames):
+                yield Prediction.of_logits(name, image, class_ids, self._card.classes, coarse)
+            return
+        for name, image in frames:
+            yield self._detected(name, image, score)
+
+    def _detected(self, name: str, image: np.ndarray, score: float) -> Prediction:
+        assert self._detector is not None
+        size = image.shape[0], image.shape[1]
+        small = shrink_image(image, self._card.shrink)
+        found = detect(self._detector, small, self.device, size=size)
+        shown = found.chosen(found.scores >= score)
+        class_ids = semantic_from_instances(*shown, num_classes=len(self.classes), size=size)
+        return Prediction.of_objects(image, class_ids, self._card.classes, as_codes(name, shown))
+
+
+def load(path: str | Path, *, device: str = "auto", flow: str | None = None) -> Model:
+    """Read a trained network: a teacher, a student or a detector. Nothing else of its run is needed.
+
+    Nothing of the file is executed or unpickled.
+
+    Args:
+        path: of a model.safetensors, or of the folder that holds it.
+        device: auto (a GPU when there is one), cpu, or cuda, also cuda:1.
+        flow: for a network of two streams, the estimator of the flow that it looks at, as `weclick predict
+            --flow` takes it: dis, or raft:weights=raft.pth; None: that of its training.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: the file is no checkpoint of weclick, is damaged, or holds a network that gives neither
+            class maps nor objects; there is no such device; or the flow does not fit.
+
+    Example:
+        >>> import weclick
+        >>> model = weclick.load("results/student", device="cpu")
+        >>> model.classes[:2]
+        ('road', 'sidewalk')
+        >>> model.size.shrink, model.size.stride_px
+        (1, 4)
+    """
+    file, on = Path(path), _device(device)
+    file = file / WEIGHTS if file.is_dir() else file
+    model, card = load_model(file, on, with_motion=True, architectures=(*GIVE_CLASS_MAPS, DETECTOR))
+    return Model(file, model, card, on, parse_estimator(flow, "flow") if flow else None)
+
+
+def _device(wanted: str) -> str:
+    """A device by the name that people give.
+
+    Raises:
+        InputError: it is no such name, or torch finds no such device here.
+    """
+    import torch
+
+    kind, _, number = wanted.partition(":")
+    found = torch.cuda.device_count()
+    if wanted == "auto":
+        return "cuda" if found else "cpu"
+    if wanted == "cpu":
+        return wanted
+    if kind != "cuda" or not (wanted == kind or number.isdecimal()):
+        raise InputError(f"device is {wanted!r}, expected auto, cpu, cuda, or one of several GPUs as cuda:1")
+    if int(number or 0) >= found:
+        raise InputError(
+            f"device is {wanted}, but torch finds {found} GPUs here; take another, or cpu or auto"
+        )
+    return wanted
