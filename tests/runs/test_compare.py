@@ -15,6 +15,7 @@ from weclick.common.config import complete_config
 from weclick.common.errors import InputError
 from weclick.runs.report import write_comparison
 from weclick.runs.report.compare import differences
+from weclick.runs.report.figures import RUNS
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def test_frames_truth_and_every_run_are_pictured(two):
     assert any("twice as long sees" in alt for alt in alts)
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert page.count("<svg") == 4  # mIoU and loss, student and teacher
-    assert "var(--run-1)" in page[page.index("<svg") :]
+    assert RUNS[1] in page[page.index("<svg") :]
 
 
 def test_without_the_data_set_predictions_are_still_shown(two):

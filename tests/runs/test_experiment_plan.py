@@ -8,7 +8,7 @@ import pytest
 
 from helpers.places import ROOT
 from helpers.workflow import load_rules
-from weclick.common.config import ConfigError, complete_config, load_configs
+from weclick.common.config import SECTIONS, ConfigError, complete_config, load_configs
 from weclick.common.stages import NEEDED_BY, STEPS
 from weclick.runs.ablation import WECLICK as ARMS
 from weclick.runs.experiment.gather import teacher_cards
@@ -88,7 +88,7 @@ def test_arms_of_several_methods_share_what_serves_both():
     assert tags.fed_by.keys() == {"manifest", "clicks", "frames", "proxy_labels"}
     with pytest.raises(ConfigError, match="scores the teacher, but method f2f trains none; set scores: stu"):
         planned(arms={"tags": {"change": {"method": "f2f"}, "scores": "teacher"}})
-    with pytest.raises(ConfigError, match="method is 'maskconsist', whose networks this version does not"):
+    with pytest.raises(ConfigError, match="scores the student, but method maskconsist trains none"):
         planned(arms={"tags": {"change": {"method": "maskconsist"}}})
     with pytest.raises(ConfigError, match=r"serves is \[weclick, maskconsist\]; set serves: "):
         make_plan(complete_config({**config, "serves": ["weclick", "maskconsist"]}))
@@ -378,6 +378,8 @@ def test_the_table_of_feeders_is_that_of_the_rules(monkeypatch):
         {"supervision": "both", "soft_labels": {"fuse": fuse}},
         {"supervision": "proxies", "proxy_labels": by_clicks},
         {"method": "two_stream", "student": {"architecture": "two_stream"}},
+        {"method": "maskconsist", "flow_boundary": {"weight": 1}},
+        {"method": "maskconsist", "instances": {"source": "clicks"}},
     )
     loaded = [load_rules(ROOT, **config) for config in runs]
     folders = {step.folder: step.name for step in STEPS}
@@ -390,4 +392,5 @@ def test_the_table_of_feeders_is_that_of_the_rules(monkeypatch):
 
 def test_losses_need_what_the_table_says():
     for stage, sections in NEEDED_BY.items():
-        assert set(sections) == {term.section for term in TERMS if stage in term.needs}
+        asking = {term.section for term in TERMS if stage in term.needs}
+        assert set(sections) == asking & {*SECTIONS["student"]}

@@ -68,7 +68,10 @@ def test_a_choice_never_looks_at_scored_frames():
     for (arm, _), figure in known.items():
         figure["on_targets"] = {"clicks": 0.9, "kd": 0.5}.get(arm)
     told = results(section(compare=[["best", "clicks"]]), list(ARMS), known)
-    assert told["chosen"]["best"] == {"arm": "clicks", "means": {"clicks": 0.9, "kd": 0.5}}
+    best = told["chosen"]["best"]
+    assert (best["arm"], best["by"], best["runner_up"]) == ("clicks", "on_targets", "kd")
+    assert best["means"] == {"clicks": 0.9, "kd": 0.5}
+    assert best["lead"]["mean"] == pytest.approx(0.4)
     (row,) = told["differences"]
     assert (row["of"], row["miou"]["n"]) == ("clicks", 0)
     assert told["notes"] == ["best against clicks: both stand for clicks, so there is nothing to compare."]
@@ -76,12 +79,30 @@ def test_a_choice_never_looks_at_scored_frames():
 
 def test_without_target_frames_nothing_is_chosen():
     known = figures()
-    known["kd", 0]["on_targets"] = known["kd", 1]["on_targets"] = known["kd", 2]["on_targets"] = None
+    for seed in range(3):
+        known["kd", seed] |= {"on_targets": None, "on_clicks": None}
     told = results(section(), list(ARMS), known)
     assert told["chosen"]["best"]["arm"] is None
     assert told["differences"][1]["of"] is None
     assert told["differences"][1]["seeds_needed"] is None
-    assert told["notes"] == ["best: no mIoU on the target frames is known of kd, so no arm was chosen."]
+    assert told["notes"] == [
+        "best: no mIoU on the target frames is known of kd, and the share of clicks that are hit is not "
+        "known of all arms, so no arm was chosen."
+    ]
+
+
+def test_without_masks_the_clicks_of_the_target_frames_choose():
+    known = figures()
+    for figure in known.values():
+        figure["on_targets"] = None
+    told = results(section(), list(ARMS), known)
+    best = told["chosen"]["best"]
+    assert (best["arm"], best["by"], best["runner_up"]) == ("kd", "on_clicks", "clicks")
+    assert best["means"] == {"clicks": pytest.approx(0.74), "kd": pytest.approx(0.85)}
+    assert best["lead"]["values"] == pytest.approx([0.10, 0.08, 0.15])
+    assert told["differences"][1]["of"] == "kd"
+    (note,) = told["notes"]
+    assert note.startswith("best was chosen by the share of the target frames' clicks that are hit: without")
 
 
 def test_the_summary_is_as_its_schema_says_and_is_read_again(tmp_path):

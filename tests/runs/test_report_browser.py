@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from helpers.experiment_summary import make_summary
+from helpers.instance_run import make_instance_run
 from helpers.report_run import make_run, write_ablation
 from weclick.runs.experiment.compare import write_experiments
 from weclick.runs.experiment.page import write_page
@@ -85,12 +86,15 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     for name in ("one", "two"):
         (root / f"{name}.json").write_text(json.dumps(make_summary(name)))
     write_experiments(root / "experiments.html", [str(root / "one.json"), str(root / "two.json")])
-    return {name: root / f"{name}.html" for name in ("report", "compare", "experiment", "experiments")}
+    detected = tmp_path_factory.mktemp("detected")
+    make_instance_run(detected).page()
+    names = ("report", "compare", "experiment", "experiments")
+    return {name: root / f"{name}.html" for name in names} | {"detected": detected / "report.html"}
 
 
 @pytest.mark.parametrize(
     ("name", "pictures", "charts"),
-    [("report", 19, 4), ("compare", 4, 4), ("experiment", 0, 4), ("experiments", 0, 1)],
+    [("report", 19, 4), ("compare", 4, 4), ("experiment", 0, 4), ("experiments", 0, 1), ("detected", 39, 4)],
 )
 def test_pictures_charts_and_tables_are_there(pages, name, pictures, charts):
     seen = look(pages[name])
@@ -106,7 +110,7 @@ def test_pictures_charts_and_tables_are_there(pages, name, pictures, charts):
         assert all(re.search(r"\S\s+\S", row) for row in rows), rows
 
 
-@pytest.mark.parametrize("name", ["report", "compare", "experiment", "experiments"])
+@pytest.mark.parametrize("name", ["report", "compare", "experiment", "experiments", "detected"])
 def test_nothing_is_cut_off_on_a_narrow_screen(pages, name):
     assert look(pages[name], width_px=420).dom["widths"] == [420, 420]
 

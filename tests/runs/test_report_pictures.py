@@ -8,7 +8,7 @@ import pytest
 from helpers.report_run import SIZE, H, W
 from weclick.clicks import POINT
 from weclick.common import words
-from weclick.runs.report.figures import confusion_chart, curve_chart
+from weclick.runs.report.figures import STUDENT, confusion_chart, curve_chart
 from weclick.runs.report.flow_color import UNKNOWN, color_wheel, flow_to_rgb, legend_scale, wheel_legend
 from weclick.runs.report.pictures import WIDTH_PX, draw_clicks, overlay
 
@@ -82,7 +82,7 @@ def test_overlay_leaves_ignored_pixels_grey():
 
 def test_charts_stand_gaps_and_empty_rows():
     gap = {"student": ([1, 2, 3], [0.1, float("nan"), 0.3])}
-    assert "var(--student)" in curve_chart(gap, name="gap", alt='a "b"')
+    assert STUDENT in curve_chart(gap, name="gap", alt='a "b"')
     assert "no class" in confusion_chart(np.array([[1, 0, 1], [0, 0, 0]]), "ab", name="c", alt="c")
     assert "no class" not in confusion_chart(np.array([[1, 0, 0], [0, 0, 0]]), "ab", name="c", alt="c")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weclick.common.config import ConfigError, changed_config, check_trained
+from weclick.common.config import ConfigError, changed_config
 from weclick.common.config_checks import (
     check_masks,
     check_proxy_labels,
@@ -92,7 +92,6 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
             f"{where}: student.online.teacher is the same for all arms; set it in the configuration itself"
         )
     try:
-        check_trained(made)
         check_serves(made)
         check_masks(made)
         check_stacks(made)
@@ -101,8 +100,9 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     if not takes(made, arm.scores):
+        todo = "set scores: student" if takes(made, "student") else "arms compare networks that label pixels"
         raise ConfigError(
-            f"{where}: scores the {arm.scores}, but method {made['method']} trains none; set scores: student"
+            f"{where}: scores the {arm.scores}, but method {made['method']} trains none; {todo}"
         )
     return made
 

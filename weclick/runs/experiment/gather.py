@@ -16,11 +16,12 @@ from weclick.common.stages import CARD, INDEXED, SCORES
 from weclick.manifest import Manifest, read_manifests
 from weclick.manifest.annotation import annotated
 from weclick.manifest.click_table import ClickTable
+from weclick.runs.experiment.costs import annotation_seconds
 from weclick.runs.experiment.lineage import Job
 from weclick.runs.experiment.plan import Plan, Trial
 from weclick.store import Store, keys_in, read_needs
 
-_OF_SCORES = ("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency")
+_OF_SCORES = ("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency", "click_accuracy")
 
 
 class Gathered:
@@ -55,9 +56,27 @@ class Gathered:
             "train": _counts(train),
             "val": _counts(val),
             "clicks": len(self._clicks(trials[0].network)),
+            "clicks_by": _clicks_by(train, trials[0].network.config),
+            "annotation_seconds": annotation_seconds(
+                train,
+                self._clicks(trials[0].network),
+                {**trials[0].network.config["annotation"], "minutes": None},
+                "clicks",
+            ),
+            "annotation": _times(trials[0].network.config),
+            "trainings": self._trainings(trials),
             "scored_sha256": _scored_digest(val),
             "devices": sorted({str(self._scores(trial).get("device", "?")) for trial in trials}),
         }
+
+    def _trainings(self, trials: list[Trial]) -> dict[str, Any]:
+        """How many trainings some trials took, teachers included and each once, and their seconds."""
+        networks = {self._plan.home(job).card(job.stage) for job in (trial.network for trial in trials)}
+        labels = (job for trial in trials for job in trial.network.fed_by.get("soft_labels", ()))
+        teachers = {path for job in labels for path in teacher_cards(self._plan, job)}
+        cards = [read_json(path, "student", CARD) for path in sorted(networks | teachers)]
+        seconds = [card["train_seconds"] for card in cards if words.known(card["train_seconds"])]
+        return {"count": len(cards), "seconds": sum(seconds)}
 
     def notes(self, data: str) -> Iterator[str]:
         """Reasons against a comparison of the arms of a data set."""
@@ -95,8 +114,9 @@ class Gathered:
         scores, card = self._scores(trial), self._card(trial.network.digest)
         labels = trial.network.fed_by.get("soft_labels", ())
         teachers = {path for job in labels for path in teacher_cards(self._plan, job)}
-        known = {name: scores[name] for name in _OF_SCORES}
+        known = {name: scores.get(name) for name in _OF_SCORES}
         known["on_targets"] = scores.get("on_targets", {}).get("miou")
+        known["on_clicks"] = scores.get("on_clicks", {}).get("accuracy")
         known |= {name: card[name] for name in ("train_seconds", "steps")}
         return {
             **{name: value if words.known(value) else None for name, value in known.items()},
@@ -117,18 +137,18 @@ class Gathered:
         paths = self._plan.home(job).shards("manifest", split, job.config["data"]["shards"])
         return read_manifests(paths)
 
-    def _count_supervised(self, digest: str) -> dict[str, int]:
-        """How many targets and clicks a training learned from, within its minutes of annotation."""
+    def _count_supervised(self, digest: str) -> dict[str, float | None]:
+        """Targets, clicks and people's seconds that a training learned from, within its minutes."""
         job = self._plan.jobs[digest]
-        kept = annotated(
-            self._split(job, "train"),
-            self._clicks(job),
-            job.config["annotation"],
-            job.config["supervision"],
-            keep_targets=False,
-        )
+        train, clicks = self._split(job, "train"), self._clicks(job)
+        options, supervision = job.config["annotation"], job.config["supervision"]
+        kept = annotated(train, clicks, options, supervision, keep_targets=False)
         used = 0 if kept.supervision in ("masks", "tags") else len(kept.clicks)
-        return {"targets": _counts(kept.manifest)["targets"], "clicks": used}
+        return {
+            "targets": _counts(kept.manifest)["targets"],
+            "clicks": used,
+            "annotation_seconds": annotation_seconds(train, clicks, options, supervision),
+        }
 
     def _clicks(self, job: Job) -> ClickTable:
         """The clicks that fed a training, whether or not it learned from them."""
@@ -152,6 +172,19 @@ def teacher_cards(plan: Plan, labels: Job) -> list[Path]:
     own, seed = plan.home(labels), plan.config["seed"]  # the run keeps teachers of other seeds apart
     seeds = (job.config["seed"] for job in teachers)
     return [own.teacher(None if other == seed else other).with_name(CARD) for other in seeds]
+
+
+def _clicks_by(manifest: Manifest, config: Mapping[str, Any]) -> str:
+    """Who made the clicks: people, masks (clicks made from labels), or both."""
+    mix = config["clicks"]["mix"]
+    if not manifest.click_file or mix == "masks":
+        return "masks"
+    return "people" if mix == "human" else "both"
+
+
+def _times(config: Mapping[str, Any]) -> dict[str, float]:
+    """The seconds of a click, a mask and a frame that minutes of annotation rest on."""
+    return {name: value for name, value in config["annotation"].items() if name != "minutes"}
 
 
 def _fed(job: Job, stage: str) -> list[str]:

@@ -26,6 +26,7 @@ from weclick.common.stages import (
     losses_off,
     takes,
 )
+from weclick.runs.instance_source import instances_from
 from weclick.runs.proxy_source import given_to
 from weclick.runs.teachers import trained_seeds
 
@@ -142,6 +143,14 @@ _ONLY_IF: dict[tuple[str, str], Callable[[Config], bool]] = {
     ("proxy_labels", "cams"): lambda config: "cams" in given_to(config),
     ("proxy_labels", "flow"): lambda config: "flow" in given_to(config),
     ("proxy_labels", "clicks"): lambda config: "clicks" in given_to(config),
+    ("confident_labels", "flow"): lambda config: config["fcam"]["motion"] != "none",
+    ("relation", "flow"): lambda config: config["flow_boundary"]["weight"] > 0,
+    ("instances", "tags"): lambda config: "tags" in instances_from(config),
+    ("instances", "cams"): lambda config: "cams" in instances_from(config),
+    ("instances", "flow"): lambda config: "flow" in instances_from(config),
+    ("instances", "relation"): lambda config: "relation" in instances_from(config),
+    ("instances", "clicks"): lambda config: "clicks" in instances_from(config),
+    ("detector", "flow"): lambda config: config["maskconsist"]["weight"] > 0,
     ("student", "tags"): lambda config: config["supervision"] == "tags",
     ("student", "cams"): looks_at_maps,
     ("student", "flow"): lambda config: _distils(config, "flow") or looks_at_stacks(config),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,25 @@ import yaml
 
 from weclick.common import words
 from weclick.common.files import write_text
-from weclick.common.flat import flatten, spell
 from weclick.runs.experiment.charts import FOLDER, charts, write_charts
+from weclick.runs.experiment.choice import choice_words, choose
+from weclick.runs.experiment.costs import cost_warnings, total_words
+from weclick.runs.experiment.origin import repeat_lines
+from weclick.runs.experiment.settings import data_settings, matrix, shown_config
+from weclick.runs.experiment.summary import FIGURES, main_score
 from weclick.runs.report.page import environment
 
 MINUS = "\N{MINUS SIGN}"
+
+NAMES = {"miou": "mIoU", "click_accuracy": "Held-out clicks hit"}
+"""What a table calls the score that arms are compared by."""
+
+CLICKS_BY = {
+    "masks": "made from masks, as if by people who never err",
+    "people": "people's own",
+    "both": "people's own, and made from masks on frames where nobody clicked",
+}
+"""What the facts say of `clicks_by`."""
 
 _UNKNOWN = {"values": [], "n": 0, "mean": None, "spread": None, "low": None, "high": None}
 
@@ -40,10 +55,12 @@ def write_page(out: Path, summary: Mapping[str, Any]) -> None:
             over=summary.get("over"),
             effect=words.points(summary.get("wanted_effect")).lstrip("+"),
             results=sections,
-            settings=settings(summary),
-            data_settings=_changed(summary.get("data", {}), summary["config"]),
-            config=yaml.safe_dump(summary["config"], sort_keys=False, allow_unicode=True, width=90),
+            settings=matrix(summary),
+            data_settings=data_settings(summary),
+            config=yaml.safe_dump(shown_config(summary), sort_keys=False, allow_unicode=True, width=90),
             origin={"command": "", "machine": {}, "revision": "", "training_code": "", **summary["origin"]},
+            repeat=repeat_lines(summary["origin"]),
+            table=count(1).__next__,
         )
     )
     write_text(out, page)
@@ -59,37 +76,63 @@ def data_section(name: str, summary: Mapping[str, Any], anchor: str) -> dict[str
         anchor: unique in the page.
     """
     data = summary["results"][name]
-    differences = [_difference(row) for row in data["differences"]]
-    drawn = {row["label"]: row["miou"] for row in differences if row["miou"]["n"]}
+    score = main_score(data["arms"])
+    differences = [_difference(row, score) for row in data["differences"]]
+    drawn = {row["label"]: row["score"] for row in differences if row["score"]["n"]}
     return {
         "name": name,
         "anchor": anchor,
+        "score": NAMES[score],
         "facts": facts_words(data["facts"]),
         "notes": data["notes"],
-        "rows": [arm_row(arm, summary["arms"][arm], figures) for arm, figures in data["arms"].items()],
-        "charts": charts(name, summary, drawn, anchor),
-        "chosen": [_chosen(choice, told) for choice, told in data["chosen"].items()],
+        "cost_warnings": list(cost_warnings(data["arms"])),
+        "total": total_words(data["facts"], summary["origin"]),
+        "rows": [arm_row(arm, summary["arms"][arm], figures, score) for arm, figures in data["arms"].items()],
+        "charts": charts(name, summary, drawn, anchor, score),
+        "chosen": [
+            choice_words(choice, {**choose(data["arms"], list(told["means"])), **told})
+            for choice, told in data["chosen"].items()
+        ],
+        "known": {
+            figure for figure in FIGURES if any(known_of(arm, figure)["n"] for arm in data["arms"].values())
+        },
         "differences": differences,
     }
 
 
-def arm_row(name: str, arm: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The words and numbers of an arm: its scores, every seed's, and its costs."""
-    known = {**dict.fromkeys(_FIGURES, _UNKNOWN), **figures}
+def arm_row(
+    name: str, arm: Mapping[str, Any], figures: Mapping[str, Any], score: str = "miou"
+) -> dict[str, Any]:
+    """The words and numbers of an arm: its scores, every seed's, and its costs.
+
+    Args:
+        name: of the arm.
+        arm: what it is.
+        figures: figure -> its `estimate`.
+        score: the one that arms are compared by, see `main_score`.
+    """
+    known = {figure: known_of(figures, figure) for figure in FIGURES}
+    main = known[score]
     return {
         "name": name,
         "description": arm["description"],
-        "seeds": known["miou"]["n"],
-        "miou": words.percent(known["miou"]["mean"]),
-        "interval": interval(known["miou"], words.percent),
-        "spread": words.percent(known["miou"]["spread"]),
+        "seeds": main["n"],
+        "score": words.percent(main["mean"]),
+        "interval": interval(main, words.percent),
+        "spread": words.percent(main["spread"]),
         "consistency": words.percent(known["temporal_consistency"]["mean"]),
         "consistency_interval": interval(known["temporal_consistency"], words.percent),
         "accuracy": words.percent(known["mean_accuracy"]["mean"]),
         "on_targets": words.percent(known["on_targets"]["mean"]),
-        "each": [words.percent(value) for value in known["miou"]["values"]],
+        "on_targets_interval": interval(known["on_targets"], words.percent),
+        "on_clicks": words.percent(known["on_clicks"]["mean"]),
+        "on_clicks_interval": interval(known["on_clicks"], words.percent),
+        "each": [words.percent(value) for value in main["values"]],
+        "each_on_targets": [words.percent(value) for value in known["on_targets"]["values"]],
+        "each_on_clicks": [words.percent(value) for value in known["on_clicks"]["values"]],
         "each_consistency": [words.percent(value) for value in known["temporal_consistency"]["values"]],
         "clicks": _range(known["clicks"], words.count),
+        "people": _range(known["annotation_seconds"], words.duration),
         "targets": _range(known["targets"], words.count),
         "steps": _range(known["steps"], words.count),
         "seconds": words.duration(known["train_seconds"]["mean"]),
@@ -99,10 +142,9 @@ def arm_row(name: str, arm: Mapping[str, Any], figures: Mapping[str, Any]) -> di
     }
 
 
-_FIGURES = (
-    *("miou", "temporal_consistency", "mean_accuracy", "on_targets", "clicks", "targets"),
-    *("steps", "train_seconds", "teacher_seconds", "cache_bytes"),
-)
+def known_of(figures: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The `estimate` of a figure of an arm; one without values if the summary has none."""
+    return figures.get(name, _UNKNOWN)
 
 
 def interval(score: Mapping[str, Any], style: Any) -> str:
@@ -121,37 +163,26 @@ def facts_words(facts: Mapping[str, Any]) -> str:
     targets, scored = words.plural(train["targets"], "target frame"), words.plural(val["scored"], "frame")
     learned, seen = (f"{words.plural(part['clips'], 'clip')} ({part['name']})" for part in (train, val))
     classes = len(facts["classes"])
-    return f"{clicks} on {targets} of {learned}; scored on {scored} of {seen}{size}; {classes} classes."
+    told = f"{clicks} on {targets} of {learned}; scored on {scored} of {seen}{size}; {classes} classes."
+    return " ".join([told, *_clicks_words(facts)])
 
 
-def settings(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """For each arm what it changes, as (option, its value, the value of the configuration) rows, or words."""
-    changes = _changed({name: arm["change"] for name, arm in summary["arms"].items()}, summary["config"])
-    return [
-        {"name": name, "description": arm["description"], "words": _arm_words(arm), "rows": rows}
-        for (name, rows), arm in zip(changes, summary["arms"].values(), strict=True)
-    ]
+def _clicks_words(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Who made the clicks, and the minutes that people take for them; nothing of what is not known."""
+    if by := CLICKS_BY.get(facts.get("clicks_by", "")):
+        yield f"The clicks are {by}."
+    seconds, times = facts.get("annotation_seconds"), facts.get("annotation", {})
+    if words.known(seconds) and times:
+        minutes = float(seconds or 0) / 60
+        yield (
+            f"People take {minutes:.1f} minutes for all of them, at {times['click_first_s']:g} s for "
+            f"the first click of a class on a frame, {times['click_next_s']:g} s for each further one, and "
+            f"{times['frame_s']:g} s for looking at a frame (section annotation)."
+        )
 
 
-def _arm_words(arm: Mapping[str, Any]) -> str:
-    if arm.get("as"):
-        return f"The settings of {arm['as']}, for as many steps as fit the wall time of {arm['for_time_of']}."
-    scored = "Its teacher is scored." if arm["scores"] == "teacher" else ""
-    return scored if arm["change"] else f"Changes nothing. {scored}".strip()
-
-
-def _changed(
-    changes: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]
-) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    shared = dict(flatten(config))
-    return [
-        (name, [(key, spell(value), spell(shared.get(key))) for key, value in flatten(change)])
-        for name, change in changes.items()
-    ]
-
-
-def _difference(row: Mapping[str, Any]) -> dict[str, Any]:
-    miou, consistency = row["miou"], row.get("temporal_consistency", _UNKNOWN)
+def _difference(row: Mapping[str, Any], score: str) -> dict[str, Any]:
+    main, consistency = row[score], row.get("temporal_consistency", _UNKNOWN)
     of, *against = row["asked"]
     asked = (
         f"{of} {MINUS} {against[0]}" if len(against) == 1 else f"{of} {MINUS} the better of {_or(against)}"
@@ -160,11 +191,13 @@ def _difference(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "label": label,
         "asked": "" if label == asked else asked,
-        "miou": miou,
-        "mean": words.points(miou["mean"]),
-        "interval": interval(miou, words.points),
-        "told": _told(miou),
-        "each": [words.points(value) for value in miou["values"]],
+        "score": main,
+        "mean": words.points(main["mean"]),
+        "interval": interval(main, words.points),
+        "told": _told(main),
+        "told_consistency": _told(consistency),
+        "each": [words.points(value) for value in main["values"]],
+        "each_consistency": [words.points(value) for value in consistency["values"]],
         "consistency": words.points(consistency["mean"]),
         "consistency_interval": interval(consistency, words.points),
         "needed": words.count(row.get("seeds_needed")),
@@ -178,11 +211,6 @@ def _told(score: Mapping[str, Any]) -> str:
     if score["low"] > 0:
         return "gains"
     return "loses" if score["high"] < 0 else "not told from noise"
-
-
-def _chosen(choice: str, told: Mapping[str, Any]) -> str:
-    means = ", ".join(f"{arm} {words.percent(mean)}" for arm, mean in told["means"].items())
-    return f"{choice} is {told['arm'] or 'none'}: mIoU on the target frames is {means}."
 
 
 def _or(names: Sequence[str]) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from weclick.common.sections import ExperimentSection
+from weclick.runs.experiment.choice import choose
+from weclick.runs.experiment.choice import notes as choice_notes
+from weclick.runs.experiment.costs import is_uneven, paces
 from weclick.runs.experiment.statistics import better_of, estimate, paired, seeds_needed
 
 FIGURES = (
@@ -13,24 +16,36 @@ FIGURES = (
     "mean_accuracy",
     "pixel_accuracy",
     "temporal_consistency",
+    "click_accuracy",
     "on_targets",
+    "on_clicks",
     "targets",
     "clicks",
+    "annotation_seconds",
     "train_seconds",
     "steps",
     "teacher_seconds",
     "cache_bytes",
 )
-"""What is known of a trial: its scores, the mIoU on the target frames, what it learned from, what it cost."""
+"""What is known of a trial: its scores, those on the target frames, what it learned from, what it cost."""
 
-COMPARED = ("miou", "temporal_consistency")
+COMPARED = ("miou", "temporal_consistency", "click_accuracy")
 """Scores of which arms are compared."""
+
+
+def main_score(table: Mapping[str, Mapping[str, Any]]) -> str:
+    """The score that arms are compared by: mIoU, or the share of held-out clicks hit where no mask is known.
+
+    Args:
+        table: arm -> figure -> its `estimate`.
+    """
+    clicked = any(figures.get("click_accuracy", {}).get("n") for figures in table.values())
+    masked = any(figures["miou"]["n"] for figures in table.values())
+    return "click_accuracy" if clicked and not masked else "miou"
+
 
 ENOUGH = 3
 """Differences from whose spread one may tell how many seeds are needed. That of two is nearly anything."""
-
-UNEVEN = 1.5
-"""If the paces of one arm differ by more over the seeds, other work ran beside some of its trainings."""
 
 Figures = Mapping[tuple[str, int], Mapping[str, float | None]]
 """(arm, seed) -> figure -> its value; None or missing if it is not known."""
@@ -46,8 +61,7 @@ def results(section: ExperimentSection, arms: Sequence[str], figures: Figures) -
 
     Returns:
         arms: name -> figure -> `estimate` over the seeds.
-        chosen: choice -> arm, the one with the highest mean on the target frames, None if one of them is not
-        known; and means, of each arm there.
+        chosen: choice -> the arm with the highest mean on the target frames, see `choose`.
         differences: those of `section["compare"]`, see `_differences`.
         notes: what could not be told, and why.
     """
@@ -55,20 +69,14 @@ def results(section: ExperimentSection, arms: Sequence[str], figures: Figures) -
         arm: {name: estimate([figures[arm, seed].get(name) for seed in section["seeds"]]) for name in FIGURES}
         for arm in arms
     }
-    chosen = {name: _chosen(table, choice["among"]) for name, choice in section["choose"].items()}
+    chosen = {name: choose(table, choice["among"]) for name, choice in section["choose"].items()}
     differences = list(_differences(section, table, {name: one["arm"] for name, one in chosen.items()}))
     return {
         "arms": table,
         "chosen": chosen,
         "differences": differences,
-        "notes": [*_unchosen(chosen), *_same(differences), *_uneven(section, table)],
+        "notes": [*choice_notes(chosen), *_same(differences), *_uneven(section, table)],
     }
-
-
-def _chosen(table: Mapping[str, Mapping[str, Any]], among: Sequence[str]) -> dict[str, Any]:
-    on_targets = {arm: table[arm]["on_targets"] for arm in among}
-    means = {arm: score["mean"] for arm, score in on_targets.items()}
-    return {"arm": None if None in means.values() else better_of(on_targets), "means": means}
 
 
 def _differences(
@@ -77,26 +85,20 @@ def _differences(
     """A row for each comparison.
 
     Each holds: asked, the names as configured; of and minus, the arms that they stand for, None if unknown;
-    score -> `estimate` of the paired differences; seeds_needed, to see the wanted effect on mIoU.
+    score -> `estimate` of the paired differences; seeds_needed, to see the wanted effect on the main score.
     """
+    main = main_score(table)
     for asked in section["compare"]:
         of, *against = (chosen.get(name, name) for name in asked)
-        known = {name: table[name]["miou"] for name in against if name is not None}
+        known = {name: table[name][main] for name in against if name is not None}
         minus = better_of(known) if len(known) == len(against) else None
         row: dict[str, Any] = {"asked": asked, "of": of, "minus": minus}
         for score in COMPARED:
             two = [table[arm][score]["values"] for arm in dict.fromkeys((of, minus)) if arm is not None]
             row[score] = paired(*two) if len(two) == 2 else estimate([])
-        spread = row["miou"]["spread"] if row["miou"]["n"] >= ENOUGH else None
+        spread = row[main]["spread"] if row[main]["n"] >= ENOUGH else None
         row["seeds_needed"] = seeds_needed(spread, section["wanted_effect"])
         yield row
-
-
-def _unchosen(chosen: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for name, choice in chosen.items():
-        if lacking := [arm for arm, mean in choice["means"].items() if mean is None]:
-            told = ", ".join(lacking)
-            yield f"{name}: no mIoU on the target frames is known of {told}, so no arm was chosen."
 
 
 def _same(differences: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -110,16 +112,9 @@ def _uneven(section: ExperimentSection, table: Mapping[str, Mapping[str, Any]]) 
     """Arms of equal wall time whose times were measured beside other work."""
     for arm, told in section["arms"].items():
         for timed in dict.fromkeys(told[key] for key in ("as", "for_time_of") if told.get(key)):
-            paces = sorted(_paces(table[timed]))
-            if len(paces) > 1 and paces[-1] > UNEVEN * paces[0]:
+            found = paces(table[timed])
+            if is_uneven(found):
                 yield (
-                    f"{arm}: {timed} ran at {paces[0]:.3g} to {paces[-1]:.3g} steps a second, so other work "
+                    f"{arm}: {timed} ran at {found[0]:.3g} to {found[-1]:.3g} steps a second, so other work "
                     "ran beside some seeds, and the wall times are not equal."
                 )
-
-
-def _paces(figures: Mapping[str, Any]) -> Iterator[float]:
-    """Steps a second of each seed of which they are known."""
-    for steps, seconds in zip(figures["steps"]["values"], figures["train_seconds"]["values"], strict=True):
-        if steps and seconds:
-            yield steps / seconds

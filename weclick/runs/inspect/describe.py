@@ -203,7 +203,7 @@ def _array_row(entry: Any, name: str) -> tuple[str, ...]:
 
 
 def _checkpoint(path: Path) -> Description:
-    model, card = load_model(path, with_motion=True)
+    model, card = load_model(path, with_motion=True, architectures=None)
     beside = path.with_suffix(".json")
     raw = read_json(beside, "teacher or student") if beside.is_file() else {}
     facts = {name: str(value) for name, value in card.options.items()} | {

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from weclick.common.errors import InputError
 from weclick.common.spread import spread_to_ends
-from weclick.manifest import Clip, Manifest, read_manifests
-from weclick.manifest.read import read_clip
 from weclick.proxy_labels.cams import read_maps
+from weclick.runs.inspect.over_frames import frames_under
 from weclick.store import Entry
 
 OPACITY = 0.75
@@ -37,31 +35,15 @@ def map_pictures(entry: Entry, manifests: Sequence[Path], at_most: int) -> list[
     told, scores = entry.attributes, entry.array("scores")
     shown = told["class_ids"][:at_most]
     steps = spread_to_ends(range(len(told["frames"])), max(1, at_most // len(shown)))
-    frames = _frames(entry, manifests, steps) if manifests else [None] * len(steps)
+    digests = entry.meta["inputs"]["frames"]
+    under = frames_under(entry, manifests, digests, steps).images if manifests else [None] * len(steps)
     pictures: list[tuple[str, np.ndarray]] = []
-    for t, frame in zip(steps, frames, strict=True):
+    for t, frame in zip(steps, under, strict=True):
         maps, certain = read_maps(entry, t)[0], scores[t]
         for class_id, one in zip(shown, maps, strict=False):
             title = f"{told['frames'][t]}: {told['classes'][class_id]}, score {certain[class_id]:.2f}"
             pictures.append((title, one if frame is None else _over(frame, one)))
     return pictures
-
-
-def _frames(entry: Entry, manifests: Sequence[Path], steps: Sequence[int]) -> list[np.ndarray | None]:
-    """(H, W, 3) uint8 of some frames of an entry."""
-    manifest = read_manifests(manifests)
-    return [*read_clip(manifest, _clip(entry, manifest).restrict(steps))]
-
-
-def _clip(entry: Entry, manifest: Manifest) -> Clip:
-    digests = entry.meta["inputs"]["frames"]
-    for clip in manifest.clips:
-        if [frame.digest for frame in clip.frames] == digests:
-            return clip
-    raise InputError(
-        f"{entry.path}: its {len(digests)} frames are those of no clip of split {manifest.split!r} in these "
-        "manifests; give the manifests that the maps were made of, or none"
-    )
 
 
 def _over(frame: np.ndarray, one: np.ndarray) -> np.ndarray:

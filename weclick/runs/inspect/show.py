@@ -15,16 +15,16 @@ from weclick.common.files import read_json
 from weclick.common.spread import spread_to_ends
 from weclick.manifest import Manifest, read_manifest, read_manifests
 from weclick.manifest.read import read_clip
+from weclick.runs.inspect.instances import instance_pictures
 from weclick.runs.inspect.kind import kind_of
+from weclick.runs.inspect.labels import label_pictures
 from weclick.runs.inspect.maps import map_pictures
 from weclick.runs.report.flow_color import flow_to_rgb, legend_scale, wheel_legend
 from weclick.runs.report.pictures import draw_clicks
 from weclick.store import (
     Entry,
     Store,
-    StoredArray,
     check_attributes,
-    damaged,
     decode_soft_labels,
     keys_in,
     open_entry,
@@ -32,6 +32,7 @@ from weclick.store import (
 )
 from weclick.store.flow_entries import checked_stride, read_flow
 from weclick.store.model_file import load_model
+from weclick.store.steps import named_steps
 
 AT_MOST = 12
 """Pictures in one file at most."""
@@ -46,7 +47,8 @@ def show(path: Path, output: Path, *, manifests: Sequence[Path], store: Store) -
     Args:
         path: as for `describe`.
         output: PNG file to write.
-        manifests: they name the frames. A click table needs them, maps of classes are drawn over them.
+        manifests: they name the frames. A click table needs them; maps of classes, labels and instances are
+            drawn over them.
         store: the entries of an index are looked up in it.
 
     Raises:
@@ -114,10 +116,16 @@ def _of_entry(entry: Entry, manifests: Sequence[Path]) -> list[Named]:
     check_attributes(entry)
     match entry.meta["kind"]:
         case "frames":
-            array, names = _steps(entry, "rgb")
+            array, names = named_steps(entry, "rgb")
             return [(names[t], np.asarray(array[t])) for t in spread_to_ends(range(len(names)), AT_MOST - 1)]
-        case "masks" | "proxy_labels" if entry.attributes["frames"]:
+        case "masks" | "proxy_labels" | "confident_labels" if not entry.attributes["frames"]:
+            return []  # no frame of the clip got a label
+        case "proxy_labels" | "confident_labels" if manifests:
+            return label_pictures(entry, manifests, AT_MOST)
+        case "masks" | "proxy_labels" | "confident_labels":
             return _masks(entry)
+        case "instances":
+            return instance_pictures(entry, manifests, AT_MOST)
         case "flow":
             return _flows(entry)
         case "cams":
@@ -130,7 +138,7 @@ def _of_entry(entry: Entry, manifests: Sequence[Path]) -> list[Named]:
 
 
 def _masks(entry: Entry) -> list[Named]:
-    array, names = _steps(entry, "classes")
+    array, names = named_steps(entry, "classes")
     colors = np.full((256, 3), 255, np.uint8)  # what is ignored is white
     colors[: len(entry.attributes["classes"])] = _distinct_colors(len(entry.attributes["classes"]))
     return [(names[t], colors[np.asarray(array[t])]) for t in spread_to_ends(range(len(names)), AT_MOST - 1)]
@@ -149,7 +157,7 @@ def _flows(entry: Entry) -> list[Named]:
 
 
 def _soft_labels(entry: Entry) -> list[Named]:
-    array, names = _steps(entry, "probabilities")
+    array, names = named_steps(entry, "probabilities")
     colors = _distinct_colors(len(entry.attributes["classes"]))
     pictures: list[Named] = []
     for t in spread_to_ends(range(len(names)), AT_MOST // 2):
@@ -159,14 +167,6 @@ def _soft_labels(entry: Entry) -> list[Named]:
         pictures.append((f"{names[t]}: likeliest class", likeliest))
         pictures.append((f"{names[t]}: its probability", probabilities.max(0)))
     return pictures
-
-
-def _steps(entry: Entry, name: str) -> tuple[StoredArray, list[str]]:
-    """An array of an entry, and the names of its frames."""
-    array, names = entry.array(name), entry.attributes["frames"]
-    if len(array) != len(names):
-        raise damaged(entry.path, f"{name} is of {len(array)} frames, but {len(names)} are named")
-    return array, names
 
 
 def _distinct_colors(count: int) -> np.ndarray:
@@ -203,7 +203,7 @@ def _draw(pictures: Sequence[Named], output: Path) -> None:
 
 
 def _draw_checkpoint(path: Path, output: Path) -> None:
-    model, card = load_model(path, with_motion=True)
+    model, card = load_model(path, with_motion=True, architectures=None)
     sizes: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         layer = ".".join(name.split(".")[:2])

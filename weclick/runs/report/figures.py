@@ -1,4 +1,7 @@
-"""Charts as SVG text. They take colours and font from the page, in light and in dark mode."""
+"""Charts as SVG text. Their colours are literal, so that any program draws them, on light and dark grounds.
+
+The page puts its own ink and font over them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
@@ -17,24 +21,24 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from weclick.common import words
 
-INK, MUTED, GRID, STUDENT, TEACHER = "#010101", "#020202", "#030303", "#040404", "#050505"
-"""Placeholders for the page's colours: matplotlib needs numbers, but the style sheet sets the colours."""
+INK, MUTED, GRID = "#676d77", "#777d87", "#b9bcc2"
+"""Of texts and lines; legible on white and on black. On the page, style.css replaces them by its own."""
 
-VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--line)",
-    STUDENT: "var(--student)",
-    TEACHER: "var(--teacher)",
-}
-MAX_RUNS = 8
+RUNS = ("#337fcc", "#cc6b0a", "#9c0be5", "#7f5c39", "#e5398f", "#b28150", "#b22c9c", "#995007")
+"""Colours of runs, as --run-0 to --run-7 of style.css. Colour-blind people tell all of them apart (a CIELAB
+distance of 16 and more, as Machado et al. 2009 simulate their sight). Each has a contrast of 3 and more on
+white and on black."""
+
+STUDENT, TEACHER = RUNS[:2]
+MAX_RUNS = len(RUNS)
 """The number of colours that tell runs apart."""
 
-RUNS = {f"#0606{i + 10:02d}": f"var(--run-{i})" for i in range(MAX_RUNS)}
-VARIABLES |= RUNS
+MARKERS = "os^DvPX*"
+"""One for each colour, so that colour is not all that tells lines apart."""
 ROLE_COLORS = {
     "student": STUDENT,
     "teacher": TEACHER,
+    "detector": STUDENT,
     **{f"run-{i}": color for i, color in enumerate(RUNS)},
 }
 HEAT = (0.16, 0.47, 0.86)
@@ -53,7 +57,7 @@ def curve_chart(
     """Lines over training steps, one per role or run; long ones are averaged in blocks.
 
     Args:
-        curves: student, teacher, or run-0 .. run-7 -> steps and values; NaN leaves a gap.
+        curves: student, teacher, detector, or run-0 .. run-7 -> steps and values; NaN leaves a gap.
         name: unique in the page; ids inside the chart begin with it.
         alt: what it shows, for readers who cannot see it.
         percent: the values are few, and shares; each is drawn as a dot.
@@ -105,9 +109,15 @@ def confusion_chart(matrix: np.ndarray, names: Sequence[str], *, name: str, alt:
 
 
 def dots_chart(
-    rows: Mapping[str, Mapping[str, Any]], *, name: str, alt: str, axis: str = "mIoU", signed: bool = False
+    rows: Mapping[str, Mapping[str, Any]],
+    *,
+    name: str,
+    alt: str,
+    axis: str = "mIoU",
+    signed: bool = False,
+    roles: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """A dot per seed in each row, a mark at their mean, and a line over an interval.
+    """A dot per seed in each row, over a mark at their mean and a line over an interval.
 
     Args:
         rows: label -> {"values", "mean", "low", "high"} of a share; None where not known.
@@ -115,16 +125,29 @@ def dots_chart(
         alt: what it shows.
         axis: what the values are.
         signed: they are differences of shares; they are shown in points, with a line at none.
+        roles: label -> student or teacher, the network of the row; a legend tells them apart.
     """
     figure, axes = _axes(7.6, 0.7 + 0.42 * len(rows))
+    legend: dict[str, Any] = {}
     for row, (label, score) in enumerate(rows.items()):
         values = [value for value in score["values"] if words.known(value)]
-        color = ROLE_COLORS.get(label, STUDENT)
-        axes.scatter(values, [row] * len(values), s=26, color=color, alpha=0.55, linewidths=0)
+        role = roles.get(label, label)
+        dots = axes.scatter(
+            values,
+            [row] * len(values),
+            s=52,
+            color=ROLE_COLORS.get(role, STUDENT),
+            marker="D" if role == "teacher" else "o",
+            alpha=0.8,
+            linewidths=0,
+            zorder=4,
+        )
+        legend.setdefault(role, dots)
         if words.known(score["mean"]):
             ends = [score[end] if words.known(score[end]) else score["mean"] for end in ("low", "high")]
-            axes.plot(ends, [row, row], color=INK, linewidth=1)
-            axes.plot([score["mean"]], [row], color=INK, marker="|", markersize=13, markeredgewidth=1.8)
+            axes.plot(ends, [row, row], color=INK, linewidth=1, zorder=2)
+            mark: dict[str, Any] = {"marker": "|", "markersize": 17, "markeredgewidth": 1.8}
+            axes.plot([score["mean"]], [row], color=INK, zorder=3, **mark)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.margins(x=0.08)
@@ -132,6 +155,10 @@ def dots_chart(
     axes.set_xlabel(axis, color=MUTED)
     axes.grid(False, axis="y")
     axes.grid(True, axis="x", color=GRID, linewidth=0.7)
+    if len(set(roles.values())) > 1:
+        shown = [role for role in ("student", "teacher") if role in legend]
+        place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
+        axes.legend([legend[role] for role in shown], shown, frameon=False, labelcolor=INK, **place)
     if signed:
         axes.axvline(0, color=MUTED, linewidth=1)
     return _svg(figure, name, alt)
@@ -158,7 +185,7 @@ def lines_chart(
     ticks = sorted({value for line in lines.values() for value in line})
     if ticks and ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
         axes.set_xscale("log")
-    for (label, line), color in zip(lines.items(), cycle(RUNS), strict=False):
+    for (label, line), color, marker in zip(lines.items(), cycle(RUNS), cycle(MARKERS), strict=False):
         known = {value: score for value, score in line.items() if words.known(score["mean"])}
         means = [score["mean"] for score in known.values()]
         ends = [[score["low"], score["high"]] for score in known.values()]
@@ -166,7 +193,7 @@ def lines_chart(
             [end[i] if words.known(end[i]) else mean for end, mean in zip(ends, means, strict=True)]
             for i in (0, 1)
         )
-        axes.plot(list(known), means, color=color, marker="o", markersize=4, linewidth=1.6, label=label)
+        axes.plot(list(known), means, color=color, marker=marker, markersize=6, linewidth=1.6, label=label)
         axes.fill_between(list(known), low, high, color=color, alpha=0.13, linewidth=0)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
@@ -178,18 +205,15 @@ def lines_chart(
     return _svg(figure, name, alt)
 
 
-def with_style(svg: str, style: str) -> str:
-    """A chart as a file of its own.
+def as_file(svg: str) -> str:
+    """A chart as a file of its own, which needs no style sheet.
 
     Args:
         svg: as the charts of this module are.
-        style: CSS that sets the page's colours and font.
     """
-    text = "text { font-family: var(--font) !important; }"
     head, tag, rest = svg.partition("<svg")
-    opened, end, drawn = rest.partition(">")
     spaces = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return f"{head}{tag}{spaces}{opened}{end}<style>{style}\n{text}</style>{drawn}"
+    return f"{head}{tag}{spaces}{rest}"
 
 
 def _axes(width_in: float, height_in: float, *, grid: bool = True) -> tuple[Figure, Axes]:
@@ -240,7 +264,5 @@ def _svg(figure: Figure, name: str, alt: str) -> str:
     text = buffer.getvalue()
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text[text.index("<svg") :])
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    for color, variable in VARIABLES.items():
-        text = text.replace(color, variable)
     told = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return text.replace("<svg", f'<svg role="img" aria-label="{told}"', 1)

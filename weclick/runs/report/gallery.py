@@ -86,7 +86,7 @@ def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any]
         EntryMissingError: the index names an entry that the store lacks.
     """
     for manifest, keys in (
-        (results.train, results.chain or results.flow.get(results.train.split, {})),
+        (results.train, _of_training(results)),
         (results.val, results.flow.get(results.val.split, {})),
     ):
         pairs = _choose_pairs([clip for clip in manifest.clips if clip.id in keys], keys, store, at_most)
@@ -102,6 +102,12 @@ def flow_gallery(results: Results, store: Store, at_most: int) -> dict[str, Any]
                 "masks": list(dict.fromkeys(name for pair in pairs for name in pair.masks)),
             }
     return None
+
+
+def _of_training(results: Results) -> Mapping[str, str]:
+    """Clip id -> key of the flow that the training split was made for."""
+    step = results.instances.step if results.instances else {}
+    return results.chain or step or results.flow.get(results.train.split, {})
 
 
 def prediction_gallery(results: Results) -> dict[str, Any]:
@@ -156,7 +162,7 @@ def _flow_row(manifest: Manifest, pair: FlowPair, max_px: float) -> list[Caption
 
 def _prediction_row(results: Results, held_out: Points, example: Mapping[str, str]) -> list[Captioned]:
     val, palette = results.val, results.val.classes.palette
-    clip, t = _find(results, example["clip"], example["frame"])
+    clip, t = example_frame(results, example["clip"], example["frame"])
     frame, where = clip.frames[t], f"{clip.id}, frame {clip.frames[t].name}"
     image = frames_of(val, clip, t)[t]
     row = [(picture(fit(image), where), f"{clip.id} · {frame.name}")]
@@ -174,7 +180,12 @@ def _prediction_row(results: Results, held_out: Points, example: Mapping[str, st
     return row
 
 
-def _find(results: Results, clip_id: str, name: str) -> tuple[Clip, int]:
+def example_frame(results: Results, clip_id: str, name: str) -> tuple[Clip, int]:
+    """Clip and position of a frame that the evaluation kept as an example.
+
+    Raises:
+        InputError: the scored split has no such frame.
+    """
     for clip in results.val.clips:
         if clip.id == clip_id:
             for t, frame in enumerate(clip.frames):

@@ -11,7 +11,19 @@ from weclick.common.files import write_text
 from weclick.common.sections import Config
 from weclick.common.stages import takes
 from weclick.common.strict_json import strict_json
-from weclick.runs.report import gallery, held_out, people, provenance, proxies, sections, tags
+from weclick.runs.report import (
+    detections,
+    gallery,
+    head,
+    held_out,
+    instances,
+    people,
+    provenance,
+    proxies,
+    relation,
+    sections,
+    tags,
+)
 from weclick.runs.report.cam_gallery import cam_gallery
 from weclick.runs.report.gathering import gathering
 from weclick.runs.report.paper import beside_paper
@@ -45,7 +57,7 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
         environment()
         .get_template("template.html.j2")
         .render(
-            head=sections.head(gathered),
+            head=head.head(gathered),
             run=sections.run(gathered, config, store),
             command=command,
             clicked=uses_clicks(config),
@@ -62,6 +74,9 @@ def write_report(out: Path, *, results: Path, config: Config, store: Store, comm
             targets=target_gallery(gathered, config, store, examples),
             proxies=proxies.section(gathered, config, store, examples),
             gathering=gathering(gathered, config, store, examples),
+            relation=relation.section(gathered, config, store, examples),
+            instances=instances.section(gathered, config, store, examples),
+            detections=detections.section(gathered),
             predictions=gallery.prediction_gallery(gathered),
             training=sections.training(gathered),
             classes=sections.classes(gathered),

@@ -171,7 +171,7 @@ def _marks(clicks: Sequence[PlacedClick]) -> list[str]:
 def _agreement(results: Results, store: Store, clicks: Sequence[PlacedClick]) -> list[dict[str, str]]:
     """Every two people who clicked on the same frames; the student's prediction makes the segments."""
     people = {each.origin.who for each in clicks}
-    if len(people) < 2:
+    if len(people) < 2 or results.role != "student":  # a detector gives pixels no class
         return []
     from weclick.evaluate.motion import stored_stacks
     from weclick.models.inference import fused_for_inference, predict

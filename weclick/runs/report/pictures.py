@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
 from PIL import Image
 from skimage.draw import disk
@@ -65,6 +66,12 @@ def fit(image: np.ndarray, *, nearest: bool = False, width_px: int = WIDTH_PX) -
     size = width_px, max(1, round(height * width_px / width))
     how = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
     return np.asarray(Image.fromarray(image).resize(size, how))
+
+
+def ramp(alt: str) -> Picture:
+    """The colours of viridis from low to high, as a bar. They differ in lightness, so all can tell them."""
+    colors = matplotlib.colormaps["viridis"](np.tile(np.linspace(0, 1, 256), (12, 1)))
+    return picture(np.rint(255 * colors).astype(np.uint8), alt)
 
 
 def overlay(image: np.ndarray, class_ids: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:

@@ -12,8 +12,9 @@ from weclick.clicks.tags import SourcedTags, read_tags
 from weclick.common import stages
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import is_inside, read_json
-from weclick.common.sections import Config
-from weclick.common.stages import CARD, SCORES, looks_at_stacks, takes
+from weclick.common.sections import Config, Role
+from weclick.common.stages import CARD, METHODS, SCORES, looks_at_stacks, takes
+from weclick.evaluate.instances.quality import read_instance_quality
 from weclick.evaluate.proxy_quality import read_quality
 from weclick.manifest import Manifest, read_manifests
 from weclick.manifest.click_table import ClickTable
@@ -26,6 +27,30 @@ from weclick.train.log import read_metrics
 
 ROLES = stages.SCORED[::-1]
 """The student comes first, since a run is about its scores."""
+
+INSTANCE_SCORES = "instance_metrics.json"
+"""What data_schema/results.schema.json calls metrics.json of a run that finds instances."""
+
+
+@dataclass(frozen=True)
+class InstanceResults:
+    """What a run that trains a detector made for it, of the training split.
+
+    Attributes:
+        made: clip id -> key of its instances.
+        confident_labels: clip id -> key of its confident labels; empty if the run takes none.
+        relation: model.json of the network of relations; None if the run trains none.
+        relation_curve: lines of its metrics.jsonl.
+        step: clip id -> key of the flow from each frame to the next one; empty if nothing follows another.
+        quality: of them beside the truth, see `rated` in evaluate/instances/quality.py; empty where none is.
+    """
+
+    made: Mapping[str, str]
+    confident_labels: Mapping[str, str] = field(default_factory=dict)
+    relation: Mapping[str, Any] | None = None
+    relation_curve: Sequence[Mapping[str, Any]] = ()
+    step: Mapping[str, str] = field(default_factory=dict)
+    quality: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +77,9 @@ class Results:
         cams: clip id of `train` -> key of its class activation maps; empty if the run takes none.
         proxy_labels: clip id of `train` -> key of its proxy labels; empty if the run takes none.
         quality: of the proxy labels, a row for each class, see `proxy_quality`; empty where no truth is.
+        role: of the network that the run is about. Its figures stand at the top of `evaluation`.
+        instances: what a run that trains a detector made of tags or clicks, see `InstanceResults`;
+            None for others.
     """
 
     folder: Path
@@ -73,6 +101,8 @@ class Results:
     cams: Mapping[str, str] = field(default_factory=dict)
     proxy_labels: Mapping[str, str] = field(default_factory=dict)
     quality: Sequence[Mapping[str, Any]] = ()
+    role: Role = "student"
+    instances: InstanceResults | None = None
 
     @property
     def layout(self) -> Layout:
@@ -81,7 +111,7 @@ class Results:
 
     def scores(self, role: str) -> Mapping[str, Any]:
         """A network's part of metrics.json; empty if it was not scored."""
-        return self.evaluation if role == "student" else self.evaluation.get(role, {})
+        return self.evaluation if role == self.role else self.evaluation.get(role, {})
 
 
 def read_results(folder: Path, config: Config) -> Results:
@@ -98,7 +128,8 @@ def read_results(folder: Path, config: Config) -> Results:
     data, layout = config["data"], Layout(folder)
     train, val = data["train"], data["val"]
     shown = trains_teacher(config) and layout.card("teacher").is_file()  # one of before may lie there
-    roles = [role for role in ROLES if role == "student" or shown]
+    last = METHODS[config["method"]].last[0]
+    roles = [role for role in ROLES if role == "student" or shown] if last == "student" else [last]
     soft_labels = layout.found("soft_labels", train) if takes(config, "soft_labels") else []
     summary = layout.ablation / SUMMARY
     return Results(
@@ -111,11 +142,13 @@ def read_results(folder: Path, config: Config) -> Results:
         },
         frames=read_index(layout.found("frames", train), "frames"),
         soft_labels=read_index(soft_labels, "soft_labels"),
-        evaluation=_evaluation(require(layout.scores, "evaluate")),
+        evaluation=_evaluation(require(layout.scores, "evaluate"), (*ROLES, last)),
         models={role: read_json(require(layout.card(role), role), role, CARD) for role in roles},
         curves={role: [*read_metrics(require(layout.curves(role), role))] for role in roles},
         ablation=read_json(summary, "ablation", SUMMARY) if summary.is_file() else None,
         **_of_proxies(layout, config),
+        role=last,
+        instances=_of_instances(layout, config) if takes(config, "instances") else None,
     )
 
 
@@ -147,6 +180,26 @@ def _of_proxies(layout: Layout, config: Config) -> dict[str, Any]:
     return found
 
 
+def _of_instances(layout: Layout, config: Config) -> InstanceResults:
+    train, shards = config["data"]["train"], config["data"]["shards"]
+
+    def indexes(stage: str) -> list[Path]:
+        return [require(path, stage) for path in layout.shards(stage, train, shards)]
+
+    found = dict[str, Any]()
+    if takes(config, "confident_labels"):
+        found["confident_labels"] = read_index(indexes("confident_labels"), "confident_labels")
+    if takes(config, "relation"):
+        found["relation"] = read_json(require(layout.card("relation"), "relation"), "relation", CARD)
+        found["relation_curve"] = [*read_metrics(require(layout.curves("relation"), "relation"))]
+    return InstanceResults(
+        made=read_index(indexes("instances"), "instances"),
+        step=read_index(layout.found("flow", train), "flow", need="step"),
+        quality=read_instance_quality(indexes("instances")),
+        **found,
+    )
+
+
 def require(path: Path, stage: str) -> Path:
     """The path, if there is such a file.
 
@@ -165,10 +218,10 @@ def _manifest(paths: Sequence[Path]) -> Manifest:
     return read_manifests([require(path, "manifest") for path in paths])
 
 
-def _evaluation(path: Path) -> dict[str, Any]:
-    evaluation = read_json(path, "evaluate", SCORES)
+def _evaluation(path: Path, roles: Sequence[Role]) -> dict[str, Any]:
+    evaluation = read_json(path, "evaluate", SCORES if roles[-1] == "student" else INSTANCE_SCORES)
     for example in evaluation.get("examples", []):
-        for name in (example[role] for role in ROLES if role in example):
+        for name in (example[role] for role in roles if role in example):
             if not is_inside(name):
                 raise InputError(
                     f"{path}: names the picture {name!r}, which leads out of its folder; the file was "

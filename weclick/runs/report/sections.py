@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,11 @@ import yaml
 
 from weclick.common import words
 from weclick.common.errors import InputError
-from weclick.common.load import busy_words
 from weclick.common.sections import Config
 from weclick.common.stages import takes
 from weclick.evaluate.scored import (
-    classes_words,
     crf_words,
-    one_class_words,
     target_scores,
-    teacher_findings,
 )
 from weclick.manifest import Manifest
 from weclick.runs.report import held_out, provenance
@@ -30,51 +25,6 @@ from weclick.runs.teachers import labels_words
 from weclick.store import Store
 from weclick.train import terms as loss_terms
 from weclick.train.objective import AUXILIARY
-
-
-def head(results: Results) -> dict[str, Any]:
-    """Title, one sentence, and the scores in large figures."""
-    student, teacher = results.scores("student"), results.scores("teacher")
-    shares = (
-        ("mean_accuracy", "Mean class accuracy"),
-        ("pixel_accuracy", "Pixel accuracy"),
-        ("temporal_consistency", "Temporal consistency"),
-    )
-    by_clicks = not words.known(student.get("miou")) and "held_out_clicks" in student
-    cards = [] if by_clicks else _miou_cards(student, teacher)
-    cards += held_out.cards(student, teacher)
-    for key, label in shares[2:] if by_clicks else shares:
-        why_none = one_class_words(student) if key == "temporal_consistency" else ""
-        note = why_none or _beside(teacher, key, words.percent)
-        cards.append(_card(label, words.percent(student.get(key)), "%", note))
-    size, _, unit = words.short_count(student.get("parameters")).partition(" ")
-    cards.append(_card("Parameters", size, unit, _beside(teacher, "parameters", words.short_count)))
-    where = ", ".join(filter(None, [student.get("device", ""), busy_words(student.get("speed"))]))
-    cards.append(_card("Frames per second", words.rate(student.get("fps")), "", where))
-    return {
-        "title": Path(results.val.root).name if results.val.dataset == "folder" else results.val.dataset,
-        "scored": words.plural(student.get("frames", _scored(results.val)), "frame"),
-        "split": results.val.split,
-        "image_size": words.size(student.get("image_size", ())),
-        "cards": cards,
-        "limits": classes_words(student),
-        "warnings": [
-            f"The {finding.what} {finding.found}: {finding.todo}."
-            for finding in teacher_findings(results.evaluation)
-        ],
-    }
-
-
-def _miou_cards(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[dict[str, str]]:
-    scored = {"Student mIoU": student} | ({"Teacher mIoU": teacher} if teacher else {})
-    return [
-        _card(label, words.percent(scores.get("miou")), "%", _after_crf_note(scores))
-        for label, scores in scored.items()
-    ]
-
-
-def _after_crf_note(scores: Mapping[str, Any]) -> str:
-    return f"after a dense CRF {words.percent(scores['crf']['miou'])}" if "crf" in scores else ""
 
 
 def run(results: Results, config: Config, store: Store) -> dict[str, Any]:
@@ -213,14 +163,6 @@ def _over_spread(score: Mapping[str, Any]) -> dict[str, Any]:
     return {**score, "low": mean - spread if known else None, "high": mean + spread if known else None}
 
 
-def _card(label: str, value: str, unit: str, note: str) -> dict[str, str]:
-    return {"label": label, "value": value, "unit": "" if value == words.DASH else unit, "note": note}
-
-
-def _beside(teacher: Mapping[str, Any], key: str, style: Any) -> str:
-    return f"teacher {style(teacher.get(key))}" if teacher else ""
-
-
 def _of_cards(results: Results, key: str, style: Any) -> dict[str, str]:
     return {
         role: words.DASH if card.get(key) is None else style(card[key])
@@ -255,7 +197,7 @@ def _split(manifest: Manifest) -> dict[str, str]:
         "clips": words.count(len(manifest.clips)),
         "frames": words.count(sum(len(clip.frames) for clip in manifest.clips)),
         "targets": words.count(_targets(manifest)),
-        "scored": words.count(_scored(manifest)),
+        "scored": words.count(scored_frames(manifest)),
         "size": words.size(sizes[0]) if len(sizes) == 1 else f"{len(sizes)} sizes",
     }
 
@@ -264,7 +206,8 @@ def _targets(manifest: Manifest) -> int:
     return sum(len(clip.targets) for clip in manifest.clips)
 
 
-def _scored(manifest: Manifest) -> int:
+def scored_frames(manifest: Manifest) -> int:
+    """Number of the frames that are scored."""
     return sum(len(clip.scored) for clip in manifest.clips)
 
 

@@ -15,7 +15,7 @@ from weclick.manifest import IGNORE
 from weclick.manifest.read import read_clip, read_label
 from weclick.runs.report.flow_color import UNKNOWN, flow_to_rgb, legend_scale, wheel_legend
 from weclick.runs.report.gallery import Captioned
-from weclick.runs.report.pictures import Picture, fit, overlay, picture
+from weclick.runs.report.pictures import Picture, fit, overlay, picture, ramp
 from weclick.runs.report.results import Results
 from weclick.runs.report.strips import Strip, compute_strips
 from weclick.store import Store
@@ -39,7 +39,7 @@ def strip_gallery(results: Results, config: Config, store: Store, at_most: int) 
         "rows": [_row(results, strip, max_px, (low, high)) for strip in strips],
         "wheel": picture(wheel_legend(), "Colour wheel: direction and length of the flow"),
         "max_px": f"{max_px:g}",
-        "scale": _scale(),
+        "scale": ramp("Colours of the consistency matrix, low to high"),
         "low": f"{low:.2f}",
         "high": f"{high:.2f}",
         "trained_with": config["mfd"]["weight"] > 0,
@@ -123,9 +123,3 @@ def _framed(cells: np.ndarray, strip: Strip) -> np.ndarray:
 
 def _enlarge(cells: np.ndarray, factor: int) -> np.ndarray:
     return cells.repeat(factor, 0).repeat(factor, 1)
-
-
-def _scale() -> Picture:
-    ramp = np.linspace(0, 1, 256)
-    colors = matplotlib.colormaps["viridis"](np.tile(ramp, (12, 1)))
-    return picture(np.rint(255 * colors).astype(np.uint8), "Colours of the consistency matrix, low to high")

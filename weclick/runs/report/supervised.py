@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from weclick.common import words
 from weclick.common.sections import Config
-from weclick.common.stages import looks_at_maps
+from weclick.common.stages import learns_from_clicks, looks_at_maps, takes
 from weclick.manifest.annotation import MASKED, Annotated, annotated
 from weclick.manifest.tagged import tagged
 from weclick.runs.report.results import Results
@@ -12,9 +15,18 @@ from weclick.runs.report.results import Results
 PROXIES = {"f2f": "made of tags", "sam2": "made of clicks", "folder": "that were given"}
 """`proxy_labels.source` -> what follows the words "proxy labels"."""
 
+INSTANCES = {
+    "relation": "made of tags",
+    "clicks": "made of clicks",
+    "network": "that another detector predicted",
+}
+"""`instances.source` -> what follows the word "instances"."""
+
 
 def uses_clicks(config: Config) -> bool:
     """Whether clicks decide what a network of the run learns."""
+    if takes(config, "instances"):
+        return learns_from_clicks(config)
     if config["supervision"] == "proxies":
         return config["proxy_labels"]["source"] == "sam2"
     return config["supervision"] != "tags"
@@ -28,6 +40,8 @@ def supervised(results: Results, config: Config) -> dict[str, str]:
         labelled: a sentence on what is labelled in training beside clicks.
         budget: a sentence on the time that people take for it; empty without a budget.
     """
+    if takes(config, "instances"):
+        return _by_instances(config)
     if config["supervision"] == "tags":
         return _by_tags(results, config)
     options = config["annotation"]
@@ -48,6 +62,17 @@ def supervised(results: Results, config: Config) -> dict[str, str]:
     parts = {"clicks": [clicks], "masks": [masks], "both": [masks, clicks], "proxies": [_proxies(config)]}
     learned = " and ".join(parts[used.supervision])
     return {"learned": learned, "labelled": _labelled(used, config), "budget": budget}
+
+
+def _by_instances(config: Mapping[str, Any]) -> dict[str, str]:
+    """Instances take no time by the clicks that tags would have taken, so no budget holds for them."""
+    source = config["instances"]["source"]
+    also = "" if source == "clicks" else ", not from clicks"
+    return {
+        "learned": f"instances {INSTANCES[source]}",
+        "labelled": f"The detector learns from instances {INSTANCES[source]}{also}.",
+        "budget": "",
+    }
 
 
 def _by_tags(results: Results, config: Config) -> dict[str, str]:

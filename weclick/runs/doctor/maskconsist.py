@@ -1,0 +1,152 @@
+"""Checks whether instances can be made, told apart, compared over time, and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from weclick.clicks.tags import make_tags
+from weclick.common.config_checks import map_sources
+from weclick.common.findings import Finding
+from weclick.common.sections import Config
+from weclick.common.spread import spread_to_ends
+from weclick.common.stages import takes
+from weclick.common.words import plural
+from weclick.datasets import Dataset
+from weclick.evaluate.instances.truth import has_truth, read_true_instances
+from weclick.manifest import Clip
+from weclick.manifest.needs import Pairs, pair, step
+from weclick.runs.doctor.sized import sized_manifest
+
+SAMPLE = 32
+"""Frames of the training whose true instances are counted."""
+
+INSTEAD = "f2f or two_stream learn class maps from the same tags, for less"
+
+
+def check_maskconsist(
+    config: Config, dataset: Dataset, train: Sequence[Clip], val: Sequence[Clip]
+) -> list[Finding]:
+    """Look at the frames that steps compare, at the classes of the tags, and at the true instances.
+
+    Args:
+        config: complete. Of a run that makes no instances, nothing is looked at.
+        dataset: that the clips are of.
+        train, val: clips of both splits, with the frames that the run reads.
+    """
+    if not takes(config, "instances"):
+        return []
+    return [
+        *_pairs(config, train),
+        *_steps(config, train),
+        *_one_class(config, dataset, train),
+        *_alone(config, dataset, train),
+        *_unscored(config, dataset, val),
+    ]
+
+
+def _pairs(config: Config, clips: Sequence[Clip]) -> list[Finding]:
+    """Clips without two frames that MaskConsist compares."""
+    delta_frames = config["pair"]["delta_frames"]
+    apart = f"{plural(delta_frames, 'frame')} apart (pair.delta_frames)"
+    if not config["maskconsist"]["weight"]:
+        return []
+    bare, taught = _without(clips, lambda clip: pair(clip, delta_frames))
+    if not bare:
+        return [Finding("ok", "pairs", f"all {plural(taught, 'clip')} have frames {apart}")] if taught else []
+    nothing = len(bare) == taught
+    lack = "have no two frames" if taught > 1 else "has no two frames"
+    found = f"{len(bare)} of {plural(taught, 'clip')} {lack} {apart}, e.g. {bare[0].id}"
+    todo = "set pair.delta_frames to a distance that the frames have, or add the frames between"
+    if nothing:
+        found += "; MaskConsist compares two such frames in each step"
+        todo += "; maskconsist.weight: 0 trains without it"
+    return [Finding("error" if nothing else "warning", "pairs", found, todo)]
+
+
+def _steps(config: Config, clips: Sequence[Clip]) -> list[Finding]:
+    """Clips in which no frame follows another, so that there is no motion to amplify maps by."""
+    motion = config["fcam"]["motion"]
+    if motion == "none" or not takes(config, "confident_labels"):
+        return []
+    still, taught = _without(clips, step)
+    if not still:
+        return []
+    found = (
+        f"in {len(still)} of {plural(taught, 'clip')} no frame follows another, e.g. {still[0].id}: maps are "
+        f"not amplified there, though fcam.motion is {motion}"
+    )
+    todo = "add the frames between, or set fcam.motion: none"
+    return [Finding("warning", "motion", found, todo)]
+
+
+def _without(clips: Sequence[Clip], pairs: Callable[[Clip], Pairs]) -> tuple[list[Clip], int]:
+    """The training clips without such a pair, and how many clips there are."""
+    taught = [clip for clip in clips if clip.targets]
+    return [clip for clip in taught if not pairs(clip)], len(taught)
+
+
+def _one_class(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[Finding]:
+    """Tags of one class alone. Those that are made from labels are looked at in a sample."""
+    if not takes(config, "classifier") or "tags" not in map_sources(config["cams"]):
+        return []
+    some = spread_to_ends(clips, SAMPLE) if config["tags"]["source"] == "labels" else clips
+    try:
+        table = make_tags(sized_manifest(dataset, config["data"]["train"], some), config["tags"])
+    except (ValueError, OSError):  # the check of the tags, or that of the labels, says it
+        return []
+    first = int(dataset.classes.has_background)
+    tagged = sorted({class_id for ids in table.rows.values() for class_id in ids if class_id >= first})
+    if len(tagged) != 1:
+        return []
+    name = dataset.classes.names[tagged[0]]
+    found = (
+        f"all tags are of {name}, so a classifier that shall find {name} sees nothing else to tell it from"
+    )
+    todo = (
+        "add clips of other classes, or of none; or take maps of a network that knows the class "
+        "(cams.source: imagenet), or clicks (instances.source: clicks)"
+    )
+    return [Finding("warning", "tags", found, todo)]
+
+
+def _alone(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[Finding]:
+    """Training frames of which none shows two objects, where files tell them apart."""
+    if not dataset.classes.instance_classes:
+        return []
+    known = [(clip, t) for clip in clips for t, frame in enumerate(clip.frames) if has_truth(frame)]
+    chosen = spread_to_ends(known, SAMPLE)
+    try:
+        manifest = sized_manifest(dataset, config["data"]["train"], [clip for clip, _ in chosen])
+        counts = [
+            len(read_true_instances(manifest, clip, t).masks)
+            for clip, (_, t) in zip(manifest.clips, chosen, strict=True)
+        ]
+    except (ValueError, OSError):  # the check of the labels says it
+        return []
+    if not counts or max(counts) > 1:
+        return []
+    sample = f" in a sample of {len(chosen)}" if len(chosen) < len(known) else ""
+    found = f"no frame of {config['data']['train']} shows more than one object{sample}: none is told apart"
+    return [Finding("warning", "instances", found, INSTEAD)]
+
+
+def _unscored(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[Finding]:
+    """Scored frames without the truth that AP needs. A split without any scored frame is told elsewhere."""
+    frames = [clip.frames[t] for clip in clips for t in clip.scored]
+    split = config["data"]["val"]
+    if not frames:
+        return []
+    if not dataset.classes.instance_classes:
+        found = f"no class of {dataset.name} is one of instance_classes, so no AP can be scored"
+        todo = f"name the classes whose objects are told apart in instance_classes; or {INSTEAD}"
+        return [Finding("error", "instances", found, todo)]
+    told = [frame for frame in frames if has_truth(frame)]
+    if told:
+        found = f"{len(told)} of {len(frames)} scored frames of {split} have a file that tells objects apart"
+        return [Finding("ok", "instances", found)]
+    found = (
+        f"none of {plural(len(frames), 'scored frame')} of {split} has both a label and a file that tells "
+        "objects apart, so AP cannot be scored"
+    )
+    todo = "add instance files, or take the labels of this split away: then the run ends without scores"
+    return [Finding("error", "instances", found, todo)]

@@ -1,0 +1,92 @@
+"""Chooses an arm by the target frames alone, and says how sure the choice is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from weclick.common import words
+from weclick.runs.experiment.statistics import better_of, estimate, paired
+
+BY = {
+    "on_targets": "the mIoU on the target frames",
+    "on_clicks": "the share of the target frames' clicks that are hit",
+}
+"""Figures that may choose, the best first. The mIoU needs full masks on the target frames."""
+
+Table = Mapping[str, Mapping[str, Any]]
+"""Arm -> figure -> its `estimate` over the seeds."""
+
+
+def choose(table: Table, among: Sequence[str]) -> dict[str, Any]:
+    """The arm with the highest mean on the target frames, and its lead over the second.
+
+    Args:
+        table: of all arms.
+        among: arms to choose from.
+
+    Returns:
+        by: the first figure of BY that is known of all arms, None if there is none; means: of each arm by
+        that figure, or by the mIoU; arm, the chosen one, and runner_up, the second, None if there is none;
+        lead: `estimate` of the paired differences of these two.
+    """
+    by = next((name for name in BY if all(_mean(table, arm, name) is not None for arm in among)), None)
+    means = {arm: _mean(table, arm, by or "on_targets") for arm in among}
+    told: dict[str, Any] = {"arm": None, "by": by, "means": means, "runner_up": None, "lead": estimate([])}
+    if by is None:
+        return told
+    found = {arm: table[arm][by] for arm in among}
+    told["arm"] = better_of(found)
+    told["runner_up"] = better_of({arm: score for arm, score in found.items() if arm != told["arm"]})
+    if told["arm"] and told["runner_up"]:
+        told["lead"] = paired(*(found[told[key]]["values"] for key in ("arm", "runner_up")))
+    return told
+
+
+def notes(chosen: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence on each choice that could not be made by the mIoU."""
+    for name, choice in chosen.items():
+        if choice["by"] is None:
+            told = ", ".join(arm for arm, mean in choice["means"].items() if mean is None)
+            yield (
+                f"{name}: no mIoU on the target frames is known of {told}, and the share of clicks that are "
+                "hit is not known of all arms, so no arm was chosen."
+            )
+        elif choice["by"] == "on_clicks":
+            yield (
+                f"{name} was chosen by {BY['on_clicks']}: without full masks on these frames, there is no "
+                "mIoU to choose by. Clicks tell less, since they leave most pixels out."
+            )
+
+
+def choice_words(name: str, choice: Mapping[str, Any]) -> list[str]:
+    """What a page says of a choice: the arm, all means, and whether the runner-up could as well be meant.
+
+    Args:
+        name: of the choice.
+        choice: as `choose` returns it; what an older summary lacks is left out.
+    """
+    by = choice.get("by") or "on_targets"
+    means = ", ".join(f"{arm} {words.percent(mean)}" for arm, mean in choice["means"].items())
+    told = [f"{name} is {choice['arm'] or 'none'}, chosen by {BY[by]}: {means}."]
+    if choice.get("runner_up"):
+        told.append(_lead_words(choice["arm"], choice["runner_up"], choice["lead"]))
+    return told
+
+
+def _lead_words(arm: str, second: str, lead: Mapping[str, Any]) -> str:
+    """The lead over the runner-up, and what its interval says."""
+    told = f"Its lead over the runner-up {second} is {words.points(lead['mean'])} points"
+    if lead["low"] is None or lead["high"] is None:
+        return f"{told}. Too few seeds tell whether the choice is within noise."
+    ends = f"{words.points(lead['low'])} to {words.points(lead['high'])}"
+    told += f" (95 % interval of the paired differences {ends})"
+    if lead["low"] <= 0 <= lead["high"]:
+        noise = f"the choice is within noise, and {second} may be as good as {arm}"
+        return f"{told}. The interval contains 0: {noise}."
+    return f"{told}. The interval leaves out 0."
+
+
+def _mean(table: Table, arm: str, figure: str) -> float | None:
+    mean = table[arm].get(figure, {}).get("mean")
+    return float(mean) if words.known(mean) else None
