@@ -23,9 +23,13 @@ include: "pipeline/rules/flow.smk"
 include: "pipeline/rules/classifier.smk"
 include: "pipeline/rules/cams.smk"
 include: "pipeline/rules/proxy_labels.smk"
+include: "pipeline/rules/confident_labels.smk"
+include: "pipeline/rules/relation.smk"
+include: "pipeline/rules/instances.smk"
 include: "pipeline/rules/teacher.smk"
 include: "pipeline/rules/soft_labels.smk"
 include: "pipeline/rules/student.smk"
+include: "pipeline/rules/detector.smk"
 include: "pipeline/rules/evaluate.smk"
 include: "pipeline/rules/report.smk"
 include: "pipeline/rules/lock.smk"
@@ -39,5 +43,5 @@ rule all:
         lambda wildcards: (
             [*rules.report.output, *rules.lock.output]
             if can_be_scored()
-            else [*rules.student.output]
+            else [*getattr(rules, LAST).output]
         ),

@@ -122,6 +122,7 @@ def test_the_texts_of_many_words_quote_each_of_them():
     )
     assert makers - {"shards_of", "fed_shards", "rules"} == {
         "flags",
+        "instances_made_from",
         "labels_made_from",
         "maps_made_from",
         "proxies_made_from",
@@ -252,6 +253,12 @@ def not_asked_for(rule: Rule, online: bool) -> set[str]:
         left_out.add("weclick.runs.experiment.pace")
     if verb_of(rule) != "student" or not online:
         left_out.add("weclick.train.online")
+    if verb_of(rule) != "detector":
+        left_out.add("weclick.runs.consist")
+    if verb_of(rule) == "evaluate":  # of a student; LAST says which network a run scores
+        left_out.add("weclick.evaluate.instances.stage")
+    if verb_of(rule) in ("relation", "detector"):
+        return left_out | OF_CLICKS | OF_TAGS
     return left_out | (OF_CLICKS if verb_of(rule) == "classifier" else OF_TAGS)
 
 

@@ -42,6 +42,8 @@ def test_the_run_leaves_what_others_read(project):
         "flow": 3,
         "cams": 0,
         "proxy_labels": 0,
+        "confident_labels": 0,
+        "instances": 0,
         "soft_labels": 2,
         "models": 2,
     }

@@ -4,7 +4,6 @@ rule classifier:
         tags=f"{RESULTS}/tags/{TRAIN}.h5",
         frames=shards_of("frames", TRAIN),
         validation=shards_of("manifest", VAL),
-        method=trained_method,
     output:
         weights=f"{RESULTS}/classifier/model.safetensors",
         card=f"{RESULTS}/classifier/model.json",

@@ -9,9 +9,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from weclick.common.code_digest import code_digest
-from weclick.common.config import check_trained, load_configs, select
+from weclick.common.config import load_configs, select
 from weclick.common.config_checks import (
     check_cams,
+    check_instances,
     check_masks,
     check_proxy_labels,
     check_serves,
@@ -23,12 +24,13 @@ from weclick.common.config_checks import (
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
-from weclick.common.stages import does_without_clicks, looks_at_stacks, takes
+from weclick.common.stages import METHODS, does_without_clicks, looks_at_stacks, takes
 from weclick.common.typed import paths_of
 from weclick.datasets import listing_digest, open_dataset
 from weclick.runs.cam_source import iconic_listing, trains_classifier
 from weclick.runs.downloads import missing_packages, offline_words
 from weclick.runs.experiment.lineage import feeders
+from weclick.runs.instance_source import instances_from
 from weclick.runs.label_source import label_listing
 from weclick.runs.layout import Layout
 from weclick.runs.proxy_source import given_to, proxy_listing
@@ -43,6 +45,7 @@ try:
     check_stacks(complete)
     check_source(complete)
     check_cams(complete)
+    check_instances(complete)
     check_proxy_labels(complete)
     if missing := missing_packages(complete):
         raise ValueError("; ".join(missing))
@@ -57,6 +60,7 @@ RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
 SPLITS = sorted({TRAIN, VAL})
 SCORES_TEACHER = trains_teacher(config)
+(LAST,) = METHODS[config["method"]].last
 
 if workflow.is_main_process and "gpu" not in workflow.global_resources:
     # As many GPU jobs at once as there are GPUs; without one, one such job at a time has all cores.
@@ -97,15 +101,6 @@ def shards_of(stage, split):
 def taken_shards(stage, split):
     """The files of a sharded stage for one split; none if the run does not take the stage."""
     return shards_of(stage, split) if takes(config, stage) else []
-
-
-def trained_method(wildcards):
-    """No file: the input of a training by which a method is refused that this version does not train."""
-    try:
-        check_trained(config)
-    except ValueError as error:
-        raise WorkflowError(str(error)) from error
-    return []
 
 
 def stage_config(stage):
@@ -259,6 +254,8 @@ def training_data(wildcards, input):
             flags("--frames", input.frames),
             flags("--masks", input.get("masks", [])),
             flags("--proxy-labels", input.get("proxy_labels", [])),
+            flags("--confident-labels", input.get("confident_labels", [])),
+            flags("--instances", input.get("instances", [])),
             flags("--cams", input.get("cams", [])),
             flags("--flow", input.get("flow", [])),
             flags("--val-flow", input.get("val_flow", [])),
@@ -274,7 +271,7 @@ def scored_data(wildcards, input):
         [
             flags("--manifest", input.manifests),
             flags("--flow", input.flow),
-            flags("--student", [input.student]),
+            flags(f"--{LAST}", [input.network]),
             flags("--teacher", input.get("teacher", [])),
             flags("--target-manifest", input.get("targets", [])),
             flags("--clicks", input.get("clicks", [])),

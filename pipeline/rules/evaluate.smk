@@ -2,7 +2,7 @@ rule evaluate:
     input:
         manifests=shards_of("manifest", VAL),
         flow=shards_of("flow", VAL),
-        student=rules.student.output.weights,
+        network=getattr(rules, LAST).output.weights,
         teacher=[rules.teacher.output.weights] if SCORES_TEACHER else [],
         targets=shards_of("manifest", TRAIN),
         clicks=[*rules.clicks.output],
@@ -16,7 +16,11 @@ rule evaluate:
         gpu=1,
     params:
         config=stage_config("evaluate"),
-        code=code_digest("weclick.evaluate.stage"),
+        code=code_digest(
+            "weclick.evaluate.stage"
+            if LAST == "student"
+            else "weclick.evaluate.instances.stage"
+        ),
         data=scored_data,
         folder=f"{RESULTS}/evaluation",
     shell:

@@ -337,7 +337,7 @@ use rule evaluate as experiment_evaluate with:
     input:
         manifests=fed_shards("manifest", "val"),
         flow=fed_shards("flow", "val"),
-        student=fed_network("student", "teacher"),
+        network=fed_network("student", "teacher"),
         targets=fed_shards("manifest", "train"),
         clicks=lambda wildcards: [fed_clicks(wildcards)],
         target_flow=fed_stacks("train"),

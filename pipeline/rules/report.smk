@@ -28,7 +28,14 @@ rule report:
             if SCORES_TEACHER
             else []
         ),
-        student=list(rules.student.output),
+        confident_labels=taken_shards("confident_labels", TRAIN),
+        relation=(
+            [rules.relation.output.card, rules.relation.output.metrics]
+            if takes(config, "relation")
+            else []
+        ),
+        instances=taken_shards("instances", TRAIN),
+        network=list(getattr(rules, LAST).output),
         evaluation=rules.evaluate.output,
         style=sorted(glob(f"{workflow.basedir}/weclick/runs/report/*.j2"))
         + [f"{workflow.basedir}/weclick/runs/report/style.css"],

@@ -23,7 +23,6 @@ rule student:
         soft_labels=shards_of("soft_labels", TRAIN) if DISTILS else [],
         online_teacher=ONLINE_TEACHER or [],
         validation=shards_of("manifest", VAL),
-        method=trained_method,
     output:
         weights=f"{RESULTS}/student/model.safetensors",
         card=f"{RESULTS}/student/model.json",

@@ -6,7 +6,6 @@ rule teacher:
         masks=taken_shards("masks", TRAIN),
         proxy_labels=taken_shards("proxy_labels", TRAIN),
         validation=shards_of("manifest", VAL),
-        method=trained_method,
     output:
         weights=f"{RESULTS}/teacher/model.safetensors",
         card=f"{RESULTS}/teacher/model.json",

@@ -16,7 +16,6 @@ from weclick.common.stages import (
     SCORED,
     STAGES,
     STEPS,
-    TRAINED,
     Stage,
     losses_off,
     taken_by,
@@ -32,6 +31,9 @@ ONE_SCHEMA = {"evaluate", "report", "ablation"}
 
 TAGGED = {"tags", "classifier", "cams"}
 """Stages of the methods that learn from tags."""
+
+OF_INSTANCES = {"confident_labels", "relation", "instances", "detector"}
+"""Stages of the method that ends in a detector."""
 
 
 @pytest.fixture(params=STAGES, ids=lambda stage: stage.name)
@@ -80,32 +82,36 @@ def test_no_rule_of_a_step_is_forgotten(repository):
 def test_names_folders_and_kinds_do_not_clash():
     assert len({stage.name for stage in STAGES}) == len(STAGES)
     assert len({step.folder for step in STEPS}) == len(STEPS)
-    assert KINDS == ("frames", "masks", "flow", "cams", "proxy_labels", "soft_labels", "models")
+    labels = ("proxy_labels", "confident_labels", "instances", "soft_labels")
+    assert ("frames", "masks", "flow", "cams", *labels, "models") == KINDS
     assert tuple(stage.name for stage in STEPS if stage.kind == MODELS) == ROLES
-    assert ROLES == ("classifier", *SCORED) == ("classifier", "teacher", "student")
+    assert ("classifier", "relation", *SCORED, "detector") == ROLES
+    assert SCORED == ("teacher", "student")
     assert all(stage.kind == stage.name for stage in INDEXED), "an index is read by the name of its stage"
 
 
 def test_masks_are_no_step_of_a_run_that_learns_from_clicks():
-    unannotated = {"proxy_labels"} | TAGGED
+    unannotated = {"proxy_labels"} | TAGGED | OF_INSTANCES
     assert left_out({"supervision": "clicks"}) == {"masks"} | unannotated
-    assert left_out({"supervision": "proxies"}) == {"masks"} | TAGGED
+    assert left_out({"supervision": "proxies"}) == {"masks"} | TAGGED | OF_INSTANCES
     assert taken_by({}) == taken_by({"supervision": None}) == taken_by({"supervision": "clicks"})
     assert left_out({"supervision": "masks"}) == left_out({"supervision": "both"}) == unannotated
     assert {stage.name for stage in taken_by({}, INDEXED)} == {"frames", "flow", "soft_labels"}
 
 
 def test_a_method_takes_its_own_stages():
-    assert left_out({"method": "f2f"}) == {"masks", "teacher", "soft_labels"}
-    networks = {"teacher", "soft_labels", "student", "evaluate"}
-    assert left_out({"method": "two_stream"}) == {"masks", "proxy_labels", "teacher", "soft_labels"}
-    assert left_out({"method": "maskconsist"}) == {"masks", "proxy_labels"} | networks | TAGGED
+    taught = {"masks", "teacher", "soft_labels"}
+    assert left_out({"method": "f2f"}) == taught | OF_INSTANCES
+    assert left_out({"method": "two_stream"}) == {"proxy_labels"} | taught | OF_INSTANCES
+    assert left_out({"method": "maskconsist"}) == {"proxy_labels", "student"} | taught
+    again = {"method": "maskconsist", "instances": {"source": "network"}}
+    related = TAGGED | {"confident_labels", "relation"}
+    assert left_out(again) == {"proxy_labels", "student"} | taught | related
     by_folder = {"method": "f2f", "proxy_labels": {"source": "folder"}}
-    assert left_out(by_folder) == {"masks", "teacher", "soft_labels"} | TAGGED
+    assert left_out(by_folder) == taught | TAGGED | OF_INSTANCES
     assert takes({"method": "weclick"}, "toy")
     assert takes({"method": "weclick"}, "teacher")
     assert not takes({"method": "f2f"}, "teacher")
-    assert TRAINED == ("weclick", "f2f", "two_stream")
 
 
 def test_the_stage_flow_reads_all_of_its_section_but_how_networks_look_at_it():

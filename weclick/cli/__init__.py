@@ -26,6 +26,7 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     experiment,
     explain,
     export,
+    export_instances,
     flow_bench,
     flow_files,
     inspect,
@@ -34,7 +35,9 @@ from weclick.cli import (  # noqa: F401  (their verbs register themselves)
     plan,
     predict,
     reproduce,
+    scores,
     stages,
+    stages_instances,
     stages_tags,
 )
 from weclick.cli.app import UNCHECKED_STATUS, app
@@ -60,12 +63,14 @@ def main() -> None:
 def app_for(words: Iterable[str]) -> Typer:
     """The application with the one verb that a command line asks for; whole, if it asks for none.
 
-    To build the options of all verbs takes longer than a stage that has nothing to do.
+    To build the options of all verbs takes longer than a stage that has nothing to do. `--version` in front
+    needs no verb.
     """
+    words = list(words)
     asked = _verb(words)
     verbs = [info for info in app.registered_commands if asked == _name(info)]
     groups = [info for info in app.registered_groups if asked == info.name]
-    if not verbs and not groups:
+    if not verbs and not groups and words[:1] != ["--version"]:
         return app
     alone = copy(app)
     alone.registered_commands, alone.registered_groups = verbs, groups

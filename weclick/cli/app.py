@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from weclick import __version__
 from weclick.cli.log_file import open_log
 from weclick.common import sections
 from weclick.common.config import load_config, select
@@ -22,12 +23,23 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    """Print the version and end, before a verb is looked for."""
+    if asked:
+        typer.echo(f"weclick {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def prepare(
     log: Annotated[
         Path | None,
         typer.Option("--log", help="Append what is said on stderr to this file, too, as plain lines."),
     ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end."),
+    ] = False,
 ) -> None:
     """Before any verb loads torch: threads wait for each other by 10,000 turns of a loop, not by 300,000.
 

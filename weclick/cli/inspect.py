@@ -21,7 +21,7 @@ def inspect(
     show: Annotated[Path | None, typer.Option("--show", help="Also draw it, into this PNG file.")] = None,
     manifest: Annotated[
         list[Path] | None,
-        typer.Option(help="To draw clicks, or maps of classes over frames: manifests of their split."),
+        typer.Option(help="To draw clicks, maps, labels or instances over frames: manifests of their split."),
     ] = None,
     root: Annotated[
         list[Path] | None,
@@ -46,6 +46,8 @@ def inspect(
         weclick inspect store/flow/v1/3f/3f9a... --show flow.png
 
         weclick inspect results/cams/train/0.json --show maps.png --manifest results/manifest/train/0.json
+
+        weclick inspect results/instances/train/0.json --show it.png --manifest results/manifest/train/0.json
 
         weclick inspect results/student/model.safetensors
     """

@@ -1,4 +1,4 @@
-"""`weclick predict`: class maps and overlays of your own images and videos."""
+"""`weclick predict`: class maps, objects and overlays of your own images and videos."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def predict(
         list[Path],
         typer.Argument(help="Images, videos, folders of them, or patterns such as 'clips/*.mp4'."),
     ],
-    checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a student or teacher.")] = STUDENT,
+    checkpoint: Annotated[
+        Path, typer.Option(help="model.safetensors of a student, teacher or detector.")
+    ] = STUDENT,
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("predictions"),
     save: Annotated[
         Save, typer.Option(help="PNGs of class ids, colours over the frames, or both.")
@@ -52,9 +54,14 @@ def predict(
         str | None,
         typer.Option(
             help="Estimator of the flow that a network of two streams looks at, e.g. dis or "
-            "raft:weights=raft.pth; that of its training if left out."
+            "raft:weights=raft.pth; that of its training if left out. Of a detector: of the flow that links "
+            "objects to tracks, dis if left out; named, it also links those of a folder of images."
         ),
     ] = None,
+    min_score: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Of a detector's objects that are drawn and linked to tracks."),
+    ] = 0.5,
     device: Device = "auto",
 ) -> None:
     """Segment images, videos and folders of them with a trained network.
@@ -70,6 +77,12 @@ def predict(
 
     A network of two streams also looks at the flow around a frame, which is estimated on the way. Images of
     one folder are a clip to it, in the order of their names.
+
+    A detector finds objects. Its masks go into instances.json, in COCO's format with a score each, and those
+    of videos also into tracks.json, in that of YouTube-VIS. Tracks are linked by masks that are carried along
+    the flow. Overlays show each object in a colour of its own.
+
+        weclick predict street.mp4 --checkpoint results/detector/model.safetensors
     """
     chosen = choose_device(device)
     from rich.console import Console
@@ -88,10 +101,13 @@ def predict(
         device=chosen,
         crf=crf,
         flow=parse_estimator(flow, "--flow") if flow else None,
+        min_score=min_score,
     )
-    table = Table("class", "of all pixels", box=None)
-    for name, color, share in zip(done.classes.names, done.classes.palette, done.share, strict=True):
-        table.add_row(f"[rgb({','.join(map(str, color))})]■[/] {name}", f"{share:.1%}")
+    found = done.instances
+    table = Table("class", "of all pixels", *([] if found is None else ["objects"]), box=None)
+    for k, (name, color) in enumerate(zip(done.classes.names, done.classes.palette, strict=True)):
+        objects = [] if found is None else [str(found[k])]
+        table.add_row(f"[rgb({','.join(map(str, color))})]■[/] {name}", f"{done.share[k]:.1%}", *objects)
     console = Console()
     console.print(table)
     console.print(

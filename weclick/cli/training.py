@@ -50,6 +50,7 @@ def train_network(
     from weclick.runs.wanted import Wanted
     from weclick.store.index import STACK, read_index, read_indexes
     from weclick.train.data.stream import Caches
+    from weclick.train.roles import ROLE_NEEDS
     from weclick.train.stage import train_recipe
 
     store = MeteredStore(open_store(chosen), MODELS)
@@ -59,7 +60,7 @@ def train_network(
         val=read_manifests(files.scored),
         clicks=read_clicks(files.clicks) if files.clicks else None,
         tags=read_tags(files.tags) if files.tags else None,
-        caches=Caches.of(store, read_indexes(files.indexes)),
+        caches=Caches.of(store, read_indexes(files.indexes, ROLE_NEEDS[role].flow_need)),
         val_stacks=read_index(files.scored_flow, "flow", need=STACK),
     )
     keep_freed_memory()

@@ -18,7 +18,6 @@ from weclick.common.stages import (
     READ_FOR,
     STAGES,
     STUDENT_READS_WITH,
-    TRAINED,
     losses_off,
 )
 from weclick.common.typed import typed, with_whole_paths
@@ -27,8 +26,6 @@ from weclick.common.yaml_files import NULLS, parse_yaml, read_yaml, resolved
 
 VERSION = 1
 """Version of the configuration's keys and their meaning. It rises when an old file would mislead."""
-
-_BY_METHOD = {stage.name for stage in STAGES if stage.methods}
 
 SECTIONS = {stage.name: stage.reads for stage in STAGES}
 """What each stage reads of the configuration. A change there runs it again. The report shows all."""
@@ -104,19 +101,6 @@ def _with_open_choices(config: Mapping[str, Any]) -> dict[str, Any]:
         return dict(config)
     meant = {"serves": [config["method"]], "supervision": METHODS[config["method"]].supervisions[0]}
     return {key: None if key in meant and value == meant[key] else value for key, value in config.items()}
-
-
-def check_trained(config: Mapping[str, Any]) -> None:
-    """Check that this version trains the networks of the method. A part of one was checked before.
-
-    Raises:
-        ConfigError: it only makes what comes before them.
-    """
-    if config.get("method", "weclick") not in TRAINED:
-        raise ConfigError(
-            f"method is {config['method']!r}, whose networks this version does not train; ask for its stages "
-            f"manifest, frames and flow, or set method: {' or '.join(TRAINED)}"
-        )
 
 
 def load_config(source: str | Path | Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
@@ -235,12 +219,7 @@ def select(config: Mapping[str, Any], stage: str) -> Selection:
 
     Losses that the run has nothing for have no weight, and their defaults: nothing of them is read. Sections
     for methods that are not served, and for a student those of other methods, are left out.
-
-    Raises:
-        ConfigError: the stage comes after networks that this version does not train.
     """
-    if stage in _BY_METHOD:
-        check_trained(config)
     unserved = _unserved(config) if "serves" in SECTIONS[stage] else set()
     if stage == "student":
         unserved = _of_other_methods(config)

@@ -25,19 +25,20 @@ def check_serves(config: Config) -> None:
 
 
 def check_masks(config: Config) -> None:
-    """Check that the flow stage makes the masks that the student, soft labels and proxy labels want.
+    """Check that the flow stage makes the masks that networks, soft labels and proxy labels want.
 
     Raises:
-        ConfigError: `mfd.occlusion`, `soft_labels.fuse.occlusion` or `proxy_labels.occlusion` names a mask
-            that is not in `flow.masks`.
+        ConfigError: `mfd.occlusion`, `soft_labels.fuse.occlusion`, `proxy_labels.occlusion` or
+            `flow_boundary.occlusion` names a mask that is not in `flow.masks`.
     """
     mfd, fuse, made = config["mfd"], config["soft_labels"]["fuse"], config["flow"]["masks"]
-    proxies = config["proxy_labels"]
+    proxies, boundary = config["proxy_labels"], config["flow_boundary"]
     along = takes(config, "proxy_labels") and proxies["source"] == "f2f" and proxies["frames"] > 1
     asking = {
         "mfd": (mfd["occlusion"], mfd["weight"]),
         "soft_labels.fuse": (fuse["occlusion"], fuse["neighbours"]),
         "proxy_labels": (proxies["occlusion"], along),
+        "flow_boundary": (boundary["occlusion"], boundary["weight"] and takes(config, "relation")),
     }
     for section, (asked, is_on) in asking.items():
         wanted = {"none": [], "both": ["forward_backward", "photometric"]}.get(asked, [asked])
@@ -137,6 +138,27 @@ def check_cams(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"iconic images make class maps, but cams.iconic is {found}; name a folder there that holds "
             "<class>/*.jpg or .png"
+        )
+
+
+def check_instances(config: Mapping[str, Any]) -> None:
+    """Check that a detector is named, and is there, if it makes the instances.
+
+    Args:
+        config: complete. A run that does not take that stage passes.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not takes(config, "instances"):
+        return
+    section = config["instances"]
+    path = section["network"]["path"]
+    if section["source"] == "network" and (path is None or not Path(path).is_file()):
+        found = "null" if path is None else f"{path!r}, and there is no such file"
+        raise ConfigError(
+            f"instances.source is 'network', but instances.network.path is {found}; name the "
+            "model.safetensors of a trained detector there"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-Role = Literal["classifier", "teacher", "student"]
+Role = Literal["classifier", "relation", "teacher", "student", "detector"]
 """A network to train; also the name of its section of the configuration."""
 
 TIMM = "timm/"
@@ -63,12 +63,13 @@ class ToySection(TypedDict):
     width: int
     frames: int
     clips: dict[str, int]
+    absent: float
 
 
 class DataSection(TypedDict):
     """`data`: the data set."""
 
-    name: Literal["toy", "camvid", "cityscapes", "folder", "voc", "youtube_objects", "davis"]
+    name: Literal["toy", "camvid", "cityscapes", "folder", "voc", "youtube_objects", "davis", "youtube_vis"]
     root: str
     shards: int
     train: str
@@ -78,6 +79,8 @@ class DataSection(TypedDict):
     held_out: Literal["clips", "other_frames"]
     held_out_every: int | None
     val_clips: list[str]
+    val_seed: int
+    val_per_class: int
     classes: str | None
     clicks: str | None
     toy: ToySection
@@ -227,6 +230,35 @@ class StudentSection(NetworkSection):
     online: OnlineSection
 
 
+class DetectorSection(TrainingSection):
+    """`detector`: Mask R-CNN."""
+
+    channels: int
+    min_score: float
+    nms: float
+    detections: int
+    proposals: list[int]
+    anchors_px: list[int]
+    rois: int
+
+
+class MaskConsistSection(TypedDict):
+    """`maskconsist`: labels completed while the detector trains."""
+
+    weight: float
+    intra: bool
+    inter: bool
+    iom: bool
+    overlap: Literal["box", "mask"]
+    matching: Literal["each", "shared"]
+    min_iou: float
+    min_score: float
+    warmup: float
+    iom_across_classes: bool
+    iom_order: Literal["area", "labels_first"]
+    grid_px: int
+
+
 class CamsSection(TypedDict):
     """`cams`: where a classifier sees the classes."""
 
@@ -287,6 +319,56 @@ class ProxyLabelsSection(TypedDict):
     network: NetworkLabelsSection
     sam2: Sam2Section
     chunk_px: int
+
+
+class FcamSection(TypedDict):
+    """`fcam`: maps amplified by motion."""
+
+    motion: Literal["none", "raw", "residual"]
+    factor: float
+    percentile: float
+
+
+class ConfidentLabelsSection(TypedDict):
+    """`confident_labels`: class maps of the pixels of which maps are sure."""
+
+    foreground: float
+    background: float
+    crf: CRFPreset | None
+    backend: Literal["exact", "lattice"]
+    grid_px: int
+    iterations: int
+    confidence: float
+    chunk_px: int
+
+
+class RelationSection(TrainingSection):
+    """`relation`: which cells belong together."""
+
+    radius: int
+    displacement_learning_rate_factor: float
+
+
+class InstancesOfNetworkSection(TypedDict):
+    """`instances.network`: predictions of a trained detector."""
+
+    path: str | None
+    min_score: float
+
+
+class InstancesSection(TypedDict):
+    """`instances`: pseudo-labels of instances."""
+
+    source: Literal["relation", "clicks", "network"]
+    background: float
+    weak_px: float
+    min_share: float
+    normalise: Literal["image", "instance"]
+    min_score: float
+    radius: int
+    beta: float
+    exp_times: int
+    network: InstancesOfNetworkSection
 
 
 class OnnxSection(TypedDict):
@@ -395,6 +477,20 @@ class HeatmapLossSection(TypedDict):
     background: Literal["complement", "none"]
 
 
+FlowBoundarySection = TypedDict(
+    "FlowBoundarySection",
+    {
+        "weight": float,
+        "lambda": float,
+        "components": Literal[2, 4],
+        "unit": Literal["cell", "image_px"],
+        "signal": Literal["gradient", "flow"],
+        "occlusion": Literal["none", "forward_backward", "photometric", "both"],
+    },
+)
+"""`flow_boundary`: cells that move alike belong together. A class could have no key `lambda`."""
+
+
 class GatedCRFSection(TypedDict):
     """`gated_crf`: Gated CRF regularisation."""
 
@@ -482,9 +578,15 @@ class Config(TypedDict):
     classifier: ClassifierSection
     cams: CamsSection
     proxy_labels: ProxyLabelsSection
+    fcam: FcamSection
+    confident_labels: ConfidentLabelsSection
+    relation: RelationSection
+    instances: InstancesSection
     teacher: TeacherSection
     soft_labels: SoftLabelsSection
     student: StudentSection
+    detector: DetectorSection
+    maskconsist: MaskConsistSection
     supervision: Supervision
     annotation: AnnotationSection
     partial_cross_entropy: PartialCrossEntropySection
@@ -494,6 +596,7 @@ class Config(TypedDict):
     tag_loss: TagLossSection
     heatmap_loss: HeatmapLossSection
     constrain_loss: ConstrainLossSection
+    flow_boundary: FlowBoundarySection
     gated_crf: GatedCRFSection
     mfd: MFDSection
     kd: KDSection
@@ -524,9 +627,15 @@ class Selection(TypedDict, total=False):
     classifier: ClassifierSection
     cams: CamsSection
     proxy_labels: ProxyLabelsSection
+    fcam: FcamSection
+    confident_labels: ConfidentLabelsSection
+    relation: RelationSection
+    instances: InstancesSection
     teacher: TeacherSection
     soft_labels: SoftLabelsSection
     student: StudentSection
+    detector: DetectorSection
+    maskconsist: MaskConsistSection
     supervision: Supervision
     annotation: AnnotationSection
     partial_cross_entropy: PartialCrossEntropySection
@@ -536,6 +645,7 @@ class Selection(TypedDict, total=False):
     tag_loss: TagLossSection
     heatmap_loss: HeatmapLossSection
     constrain_loss: ConstrainLossSection
+    flow_boundary: FlowBoundarySection
     gated_crf: GatedCRFSection
     mfd: MFDSection
     kd: KDSection

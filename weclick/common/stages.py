@@ -1,5 +1,7 @@
 """One table of all stages, in the order of the data: what each reads, makes and leaves behind."""
 
+# Long because the table has a row for each stage, and what the rows mean stands beside it.
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -18,11 +20,11 @@ class MethodStages:
 
     Attributes:
         supervisions: that it can learn from; the first is meant where the configuration says null.
-        last: the stages whose networks are scored and shown; empty if this version trains none of it.
+        last: the stages whose networks are scored and shown.
     """
 
     supervisions: tuple[Supervision, ...]
-    last: tuple[Role, ...] = ()
+    last: tuple[Role, ...]
 
 
 PLACED: tuple[Supervision, ...] = ("clicks", "masks", "both", "proxies")
@@ -32,12 +34,15 @@ METHODS: dict[Method, MethodStages] = {
     "weclick": MethodStages(PLACED, last=("student",)),
     "f2f": MethodStages(("proxies",), last=("student",)),
     "two_stream": MethodStages(("tags",), last=("student",)),
-    "maskconsist": MethodStages(PLACED),
+    "maskconsist": MethodStages(("tags",), last=("detector",)),
 }
 """The methods, in the order in which `serves` lists them."""
 
-TRAINED: tuple[Method, ...] = tuple(name for name, method in METHODS.items() if method.last)
-"""The methods that this version trains. Of the others it makes what comes before any network."""
+SEGMENTING: tuple[Method, ...] = tuple(name for name in METHODS if "student" in METHODS[name].last)
+"""Those whose last network gives every pixel a class. That of the others finds instances."""
+
+TAGGED: tuple[Method, ...] = ("f2f", "two_stream", "maskconsist")
+"""Those that learn from tags."""
 
 
 FLOW_KEYS = ("estimator", "options", "stride_px", "on_overflow", "masks", "batch_pairs")
@@ -106,7 +111,7 @@ STAGES = (
         folder="tags",
         splits=("train",),
         fed_by=("manifest",),
-        methods=("f2f", "two_stream"),
+        methods=TAGGED,
     ),
     Stage(
         "frames",
@@ -154,7 +159,7 @@ STAGES = (
         splits=("train",),
         kind=MODELS,
         fed_by=("manifest", "tags", "frames"),
-        methods=("f2f", "two_stream"),
+        methods=TAGGED,
     ),
     Stage(
         "cams",
@@ -164,7 +169,7 @@ STAGES = (
         sharded=True,
         kind="cams",
         fed_by=("manifest", "tags", "classifier"),
-        methods=("f2f", "two_stream"),
+        methods=TAGGED,
     ),
     Stage(
         "proxy_labels",
@@ -175,6 +180,35 @@ STAGES = (
         kind="proxy_labels",
         fed_by=("manifest", "clicks", "tags", "cams", "flow"),
         supervisions=("proxies",),
+    ),
+    Stage(
+        "confident_labels",
+        reads=("cache", "fcam", "confident_labels"),
+        folder="confident_labels",
+        splits=("train",),
+        sharded=True,
+        kind="confident_labels",
+        fed_by=("manifest", "tags", "cams", "flow"),
+        methods=("maskconsist",),
+    ),
+    Stage(
+        "relation",
+        reads=("cache", "seed", "relation", "flow_boundary"),
+        folder="relation",
+        splits=("train",),
+        kind=MODELS,
+        fed_by=("manifest", "frames", "confident_labels", "flow"),
+        methods=("maskconsist",),
+    ),
+    Stage(
+        "instances",
+        reads=("cache", "fcam", "instances"),
+        folder="instances",
+        splits=("train",),
+        sharded=True,
+        kind="instances",
+        fed_by=("manifest", "clicks", "tags", "cams", "flow", "relation"),
+        methods=("maskconsist",),
     ),
     Stage(
         "teacher",
@@ -243,15 +277,23 @@ STAGES = (
             "flow",
             "soft_labels",
         ),
-        methods=TRAINED,
+        methods=SEGMENTING,
+    ),
+    Stage(
+        "detector",
+        reads=("cache", "seed", "pair", "detector", "maskconsist"),
+        folder="detector",
+        splits=("train",),
+        kind=MODELS,
+        fed_by=("manifest", "frames", "instances", "flow"),
+        methods=("maskconsist",),
     ),
     Stage(
         "evaluate",
         reads=("cache", "evaluate"),
         folder="evaluation",
         splits=("val",),
-        fed_by=("manifest", "clicks", "flow", "teacher", "student"),
-        methods=TRAINED,
+        fed_by=("manifest", "clicks", "flow", "teacher", "student", "detector"),
     ),
     Stage("report"),  # shows the whole configuration
     Stage("lock"),
@@ -281,6 +323,9 @@ MADE_FOR: dict[str, str] = {"tags": "f2f", "classifier": "f2f", "cams": "f2f"}
 
 MAPPED = ("classifier", "cams")
 """Stages that a run of the method two_stream takes only if `heatmap_loss` has a weight."""
+
+RELATED = ("tags", "classifier", "cams", "confident_labels", "relation")
+"""Stages that a run of the method maskconsist takes only if no detector makes its `instances`."""
 
 STEPS = tuple(stage for stage in STAGES if stage.folder)
 """The stages that lead from the data to the scores. A plan covers them, and a lock pins their code down."""
@@ -315,16 +360,26 @@ def taken_by(config: Mapping[str, Any], stages: Iterable[Stage] = STEPS) -> tupl
     """
     method = config.get("method", "weclick")
     supervision = config.get("supervision") or METHODS[method].supervisions[0]
-    source = config.get("proxy_labels", {}).get("source", "f2f") if method == "f2f" else None
-    mapped = method != "two_stream" or config.get("heatmap_loss", {"weight": 1})["weight"]
+    needless = _needless(method, config)
     return tuple(
         stage
         for stage in stages
         if method in (stage.methods or METHODS)
         and supervision in (stage.supervisions or (supervision,))
-        and (source is None or MADE_FOR.get(stage.name, source) == source)
-        and (mapped or stage.name not in MAPPED)
+        and stage.name not in needless
     )
+
+
+def _needless(method: Method, config: Mapping[str, Any]) -> set[str]:
+    """Stages of a method whose files nothing of a configuration would read."""
+    if method == "f2f":
+        source = config.get("proxy_labels", {}).get("source", "f2f")
+        return {stage for stage, wanted_by in MADE_FOR.items() if wanted_by != source}
+    if method == "two_stream" and not config.get("heatmap_loss", {"weight": 1})["weight"]:
+        return set(MAPPED)
+    if method == "maskconsist" and config.get("instances", {}).get("source") == "network":
+        return set(RELATED)
+    return set()
 
 
 def takes(config: Mapping[str, Any], name: str) -> bool:
@@ -333,11 +388,13 @@ def takes(config: Mapping[str, Any], name: str) -> bool:
 
 
 def learns_from_clicks(config: Mapping[str, Any]) -> bool:
-    """Whether clicks teach a run's networks, or make the proxy labels that do.
+    """Whether clicks teach a run's networks, or make the proxy labels or instances that do.
 
     Args:
         config: complete.
     """
+    if config["method"] == "maskconsist":
+        return bool(config["instances"]["source"] == "clicks")
     if config["supervision"] == "proxies":
         return bool(config["proxy_labels"]["source"] == "sam2")
     return bool(config["supervision"] != "tags")
@@ -360,7 +417,11 @@ def looks_at_stacks(config: Mapping[str, Any]) -> bool:
 
 def looks_at_maps(config: Mapping[str, Any]) -> bool:
     """Whether the student of a run learns from class activation maps themselves, not from labels of these."""
-    return config.get("supervision") == "tags" and bool(config["heatmap_loss"]["weight"])
+    return (
+        takes(config, "student")
+        and config.get("supervision") == "tags"
+        and bool(config["heatmap_loss"]["weight"])
+    )
 
 
 def losses_off(config: Mapping[str, Any]) -> frozenset[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from weclick.common.config_checks import reads_weights
+from weclick.common.crf_package import crf_fault
 from weclick.common.sections import TIMM, Config, Role
 from weclick.common.stages import ROLES, takes
-from weclick.evaluate.crf_package import crf_fault
 from weclick.runs.cam_source import trains_classifier
 
 TIMEOUT_S = 5.0
@@ -36,7 +38,7 @@ class Download:
     path: Path | None
 
 
-def trained_roles(config: Config) -> list[Role]:
+def trained_roles(config: Mapping[str, Any]) -> list[Role]:
     """The networks that a run trains; no classifier, if all its maps are made without."""
     taken = [role for role in ROLES if takes(config, role)]
     return [role for role in taken if role != "classifier" or trains_classifier(config)]

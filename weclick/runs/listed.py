@@ -11,6 +11,9 @@ from weclick.common.stages import CARD, INDEXED, MODELS, taken_by
 from weclick.common.walk import walk_once
 from weclick.runs.layout import is_index, stage_of
 
+MADE_OF_FILES = ("soft_labels", "proxy_labels", "confident_labels", "instances")
+"""Kinds whose keys hold digests of other stages' files, which a manifest does not tell."""
+
 
 def wanted_of(listed: Iterable[Path], config: Config, *, planned: bool = False) -> Iterator[tuple[str, str]]:
     """Kind and key of the entries that files name. A folder stands for all indexes and models in it.
@@ -79,7 +82,7 @@ def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, 
     elif "clips" in raw:
         wanted, manifest = Wanted(config), read_manifest(file)
         kinds = (stage.kind for stage in taken_by(config, INDEXED))
-        for kind in (kind for kind in kinds if kind not in ("soft_labels", "proxy_labels")):
+        for kind in (kind for kind in kinds if kind not in MADE_OF_FILES):
             yield from ((kind, key) for key in wanted.all_keys(kind, manifest.clips, manifest.classes))
     else:
         raise InputError(

@@ -13,13 +13,14 @@ from weclick.clicks.tags import read_tags
 from weclick.common.config import complete_config, with_new_names
 from weclick.common.errors import InputError
 from weclick.common.files import read_json
+from weclick.common.flat import is_number
 from weclick.common.schemas import schema_fault
 from weclick.common.sections import Config, DataSection
 from weclick.common.stages import CARD, INDEXED, taken_by, takes
 from weclick.common.strict_json import strict_json
 from weclick.manifest import Clip, read_manifests
 from weclick.manifest.tag_table import tags_digest
-from weclick.runs.cam_source import trains_classifier
+from weclick.runs.downloads import trained_roles
 from weclick.runs.layout import LOCK, Layout
 from weclick.runs.pins import contents_of
 from weclick.runs.teachers import trained_seeds
@@ -140,7 +141,7 @@ def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             for stage in taken_by(config, INDEXED)
         },
         "models": _models(layout, config),
-        "metrics": {"student": _scores(metrics), "teacher": _scores(metrics.get("teacher", {}))},
+        "metrics": _scores_of_networks(metrics),
     }
 
 
@@ -188,8 +189,8 @@ def _models(layout: Layout, config: Mapping[str, Any]) -> dict[str, dict[str, st
         "teacher" if seed == own else f"teacher_{seed}": layout.teacher(None if seed == own else seed)
         for seed in trained_seeds(config)
     }
-    others = ["classifier"] if trains_classifier(config) else []
-    networks = teachers | {role: layout.weights(role) for role in (*others, "student")}
+    others = [role for role in trained_roles(config) if role != "teacher"]
+    networks = teachers | {role: layout.weights(role) for role in others}
     return {name: _model(weights, name.partition("_")[0]) for name, weights in networks.items()}
 
 
@@ -211,6 +212,14 @@ def _not_finite(lock: Mapping[str, Any]) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _scores_of_networks(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of each network that was scored. Those of instances are single numbers."""
+    if "instances" not in metrics:
+        return {"student": _scores(metrics), "teacher": _scores(metrics.get("teacher", {}))}
+    numbers = {name: value for name, value in metrics["instances"].items() if is_number(value)}
+    return {"detector": {name: _known(value) for name, value in numbers.items()} | _scores(metrics)}
 
 
 def _scores(figures: Mapping[str, Any]) -> dict[str, Any]:

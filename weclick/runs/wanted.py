@@ -23,11 +23,16 @@ from weclick.store.index import WINDOW
 if TYPE_CHECKING:
     from weclick.manifest.click_table import ClickTable
     from weclick.manifest.tag_table import TagTable
+    from weclick.proxy_labels.amplified_maps import MapSource
+    from weclick.proxy_labels.instances import InstanceSource
     from weclick.proxy_labels.proxy_sources import ProxySource
     from weclick.proxy_labels.sources import Source
     from weclick.runs.cam_source import MadeMaps
     from weclick.train.data.stream import Caches
     from weclick.train.recipe import Recipe
+
+FLOW_FOR = {"relation": "flow_boundary", "detector": "maskconsist"}
+"""Role -> the section by whose weight it reads flow."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,17 @@ class Wanted:
         labels: makes the soft labels; None while that is not there, see `label_source`.
         maps: what the class activation maps are made from; None while that is not there, see `maps_of_run`.
         proxies: makes the proxy labels; None while that is not there, see `proxies_of_run`.
+        confident: maps that confident labels are made from; None while they are not there, see
+            `maps_for_labels`.
+        instances: makes the instances; None while that is not there, see `instances_of_run`.
     """
 
     config: Mapping[str, Any]
     labels: Source | None = None
     maps: MadeMaps | None = None
     proxies: ProxySource | None = None
+    confident: MapSource | None = None
+    instances: InstanceSource | None = None
 
     @property
     def window(self) -> Window:
@@ -75,7 +85,7 @@ class Wanted:
         """The inputs that the entry of a clip is made from.
 
         Args:
-            kind: frames, masks, flow, cams, proxy_labels or soft_labels.
+            kind: of INDEXED.
             clip: of a manifest, with the digests of its frames.
             classes: of that manifest; masks and proxy labels are made with it.
             need: of flow, which of the clip's entries.
@@ -103,8 +113,8 @@ class Wanted:
             return key_inputs(clip, pairs, self._estimator, options) if pairs else None
         if kind == "cams":
             return self.maps.inputs(clip, options) if self.maps else None
-        if kind == "proxy_labels":
-            return self._proxy_labels_inputs(clip, classes)
+        if kind in ("proxy_labels", "confident_labels", "instances"):
+            return self._labels_inputs(kind, clip, classes)
         if self.labels is None:
             return None
         made_from = dict(self.labels.key_inputs(clip))
@@ -112,14 +122,22 @@ class Wanted:
             made_from |= fused_along(options["fuse"], entry_key("flow", flow))
         return soft_labels_inputs(clip, made_from, options["chunk_px"], options["codec"])
 
-    def _proxy_labels_inputs(self, clip: Clip, classes: Classes | None) -> Mapping[str, Any] | None:
+    def _labels_inputs(self, kind: str, clip: Clip, classes: Classes | None) -> Mapping[str, Any] | None:
+        """The inputs of labels that no person drew; None while what makes them is not there."""
+        from weclick.proxy_labels.confident import confident_labels_inputs
+        from weclick.proxy_labels.instances import instances_inputs
         from weclick.proxy_labels.proxy_labels import proxy_labels_inputs
 
-        if self.proxies is None:
-            return None
-        assert classes is not None, "the key of proxy labels holds the names of the classes"
-        chunk_px = self.config["proxy_labels"]["chunk_px"]
-        return proxy_labels_inputs(clip, classes.names, self.proxies, chunk_px)
+        assert classes is not None, "the key of labels holds the names of the classes"
+        names = classes.names
+        if kind == "proxy_labels" and self.proxies:
+            chunk_px = self.config["proxy_labels"]["chunk_px"]
+            return proxy_labels_inputs(clip, names, self.proxies, chunk_px)
+        if kind == "confident_labels" and self.confident:
+            return confident_labels_inputs(clip, self.confident, self.config["confident_labels"])
+        return (
+            instances_inputs(clip, names, self.instances) if kind == "instances" and self.instances else None
+        )
 
     def keys(
         self, kind: str, clips: Iterable[Clip], classes: Classes | None = None, need: str = WINDOW
@@ -146,7 +164,7 @@ class Wanted:
         """The recipe of a network.
 
         Args:
-            role: classifier, teacher or student.
+            role: of ROLES.
             train, val: manifests of the splits.
             clicks: on the targets of `train`; a training from tags needs none.
             tags: of the targets of `train`, for a training from these.
@@ -161,7 +179,12 @@ class Wanted:
         from weclick.manifest.annotation import annotated
         from weclick.manifest.click_table import ClickTable
         from weclick.manifest.tagged import tagged
-        from weclick.train.data.proxied import with_proxy_targets
+        from weclick.runs.consist import Consist
+        from weclick.train.data.proxied import (
+            with_confident_targets,
+            with_instance_targets,
+            with_proxy_targets,
+        )
         from weclick.train.online import OnlineSection
         from weclick.train.recipe import Recipe
         from weclick.train.roles import ROLE_NEEDS
@@ -171,6 +194,11 @@ class Wanted:
         if ROLE_NEEDS[role].tags:
             assert tags is not None, f"a {role} learns from tags"
             return Recipe(role, chosen, tagged(train, tags), none, caches, val, tags=tags)
+        if role == "relation":
+            return Recipe(role, chosen, with_confident_targets(train, caches), none, caches, val)
+        if role == "detector":
+            found = with_instance_targets(train, caches)
+            return Recipe(role, chosen, found, none, caches, val, Consist.of(chosen))
         if chosen["supervision"] == "tags":
             if tags is None:
                 raise InputError(
@@ -202,17 +230,25 @@ class Wanted:
         from weclick.train.roles import ROLE_NEEDS
 
         needed = ROLE_NEEDS[role]
-        in_loop = needed.neighbours and self.config["student"]["online"]["teacher"]
-        taught = takes(self.config, "soft_labels") and not in_loop
-        left = set() if taught else {"flow", "soft_labels"}
-        left |= set() if looks_at_maps(self.config) else {"cams"}
-        if looks_at_stacks(self.config):
-            left.discard("flow")
+        if role in FLOW_FOR:
+            left = set() if self.config[FLOW_FOR[role]]["weight"] else {"flow"}
+        else:
+            left = self._needless(needed.neighbours)
         return tuple(
             stage.name
             for stage in taken_by(self.config, INDEXED)
             if stage.name in needed.caches and stage.name not in left
         )
+
+    def _needless(self, neighbours: bool) -> set[str]:
+        """The stages whose entries no loss of a segmentation network or classifier would read."""
+        in_loop = neighbours and self.config["student"]["online"]["teacher"]
+        taught = takes(self.config, "soft_labels") and not in_loop
+        left = set() if taught else {"flow", "soft_labels"}
+        left |= set() if looks_at_maps(self.config) else {"cams"}
+        if looks_at_stacks(self.config):
+            left.discard("flow")
+        return left
 
     @cached_property
     def _estimator(self) -> Mapping[str, Any]:

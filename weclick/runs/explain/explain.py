@@ -18,6 +18,7 @@ from weclick.common.stages import INDEXED, MODELS, Stage, looks_at_stacks, taken
 from weclick.manifest import Clip, Manifest, read_manifests
 from weclick.runs.cam_source import maps_of_run
 from weclick.runs.explain.differences import AT_MOST, differences
+from weclick.runs.instance_source import instances_of_run, maps_for_labels
 from weclick.runs.label_source import label_source
 from weclick.runs.layout import Layout
 from weclick.runs.proxy_source import proxies_of_run
@@ -95,11 +96,16 @@ def clip_questions(
             f"{', '.join(known[:AT_MOST])}"
         )
     manifest, clip = found[0]
-    names, layout, proxies = manifest.classes.names, Layout(results), None
+    names, layout, proxies, confident, found_in = manifest.classes.names, Layout(results), None, None, None
     maps = maps_of_run(config, names, results) if takes(config, "cams") else None
-    if takes(config, "proxy_labels") and manifest.split == config["data"]["train"]:
-        proxies = proxies_of_run(config, manifest, layout, store)
-    wanted = Wanted(config, label_source(config, names, teachers), maps, proxies)
+    if manifest.split == config["data"]["train"]:
+        if takes(config, "proxy_labels"):
+            proxies = proxies_of_run(config, manifest, layout, store)
+        if takes(config, "confident_labels"):
+            confident = maps_for_labels(config, manifest, layout, store)
+        if takes(config, "instances"):
+            found_in = instances_of_run(config, manifest, layout, store)
+    wanted = Wanted(config, label_source(config, names, teachers), maps, proxies, confident, found_in)
     gone = [str(file) for file in teachers if not file.is_file()]
     absent = f"{', '.join(gone)} {'are' if gone[1:] else 'is'} not there"
     return [
@@ -129,6 +135,9 @@ def _clip_question(
         ),
         "cams": "tags or classifier are not there, on which the key of maps depends: run them first",
         "soft_labels": f"{absent}: the key of soft labels depends on their teachers, so train them first",
+        "confident_labels": "tags, maps or flow are not there, on which the key of confident labels depends: "
+        "make them first",
+        "instances": "what instances are made from is not there, on which their key depends: make it first",
         "proxy_labels": "tags, maps or flow are not there, on which the key of proxy labels depends: make "
         "them first",
     }
@@ -153,7 +162,8 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
         return layout.shards(stage, split, data["shards"])
 
     train, val = data["train"], data["val"]
-    indexes = read_indexes({stage: shards(stage, train) for stage in wanted.caches_of(role)})
+    files = {stage: shards(stage, train) for stage in wanted.caches_of(role)}
+    indexes = read_indexes(files, ROLE_NEEDS[role].flow_need)
     recipe = wanted.recipe(
         role,
         train=read_manifests(shards("manifest", train)),
@@ -168,6 +178,8 @@ def network_question(role: str, results: Path, config: Mapping[str, Any], store:
 def _annotation(role: str, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     """What a network learns from, by its name in a recipe."""
     split = config["data"]["train"]
+    if ROLE_NEEDS[role].losses:
+        return {}
     by_tags = ROLE_NEEDS[role].tags or config["supervision"] == "tags"
     found: dict[str, Any] = {"tags": read_tags(layout.tags(split))} if by_tags else {}
     return found if ROLE_NEEDS[role].tags else {**found, "clicks": read_clicks(layout.clicks(split))}
