@@ -348,6 +348,9 @@ WEIGHTS, CARD, METRICS = "model.safetensors", "model.json", "metrics.jsonl"
 SCORES = "metrics.json"
 """File of an evaluation; its folder also holds the pictures that it names."""
 
+INSTANCE_SCORES = "instance_metrics.json"
+"""What data_schema/results.schema.json calls that file of a run that finds instances."""
+
 
 def taken_by(config: Mapping[str, Any], stages: Iterable[Stage] = STEPS) -> tuple[Stage, ...]:
     """Those of some stages that a run takes. This alone decides which stages a run has.

@@ -16,7 +16,7 @@ from weclick.common.files import read_json
 from weclick.common.flat import is_number
 from weclick.common.schemas import schema_fault
 from weclick.common.sections import Config, DataSection
-from weclick.common.stages import CARD, INDEXED, taken_by, takes
+from weclick.common.stages import CARD, INDEXED, INSTANCE_SCORES, taken_by, takes
 from weclick.common.strict_json import strict_json
 from weclick.manifest import Clip, read_manifests
 from weclick.manifest.tag_table import tags_digest
@@ -67,7 +67,7 @@ def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str,
         "config": _without_places(config),
         "versions": card["versions"],
         "code": dict(code),
-        "device": {"name": _metrics(results).get("device"), "threads": threads},
+        "device": {"name": _metrics(results, config).get("device"), "threads": threads},
         **read_outcome(results, config),
     }
     return {**lock, "contents": contents_of(lock, Store.from_config(**config["cache"]))}
@@ -127,7 +127,7 @@ def read_outcome(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         MissingFileError, InputError: as in `make_lock`.
     """
-    layout, metrics, data = Layout(results), _metrics(results), config["data"]
+    layout, metrics, data = Layout(results), _metrics(results, config), config["data"]
     tags = {"tags": tags_digest(read_tags(layout.tags(data["train"])))} if takes(config, "tags") else {}
     return {
         "data": data_digests(results, data),
@@ -200,9 +200,9 @@ def _model(weights: Path, role: str) -> dict[str, str]:
     return {"key": str(key), "weights_sha256": file_digest(weights)}
 
 
-def _metrics(results: Path) -> dict[str, Any]:
+def _metrics(results: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     path = Layout(results).scores
-    return read_json(path, "evaluate", path.name)
+    return read_json(path, "evaluate", INSTANCE_SCORES if takes(config, "detector") else path.name)
 
 
 def _not_finite(lock: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from weclick.common import stages
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import is_inside, read_json
 from weclick.common.sections import Config, Role
-from weclick.common.stages import CARD, METHODS, SCORES, looks_at_stacks, takes
+from weclick.common.stages import CARD, INSTANCE_SCORES, METHODS, SCORES, looks_at_stacks, takes
 from weclick.evaluate.instances.quality import read_instance_quality
 from weclick.evaluate.proxy_quality import read_quality
 from weclick.manifest import Manifest, read_manifests
@@ -27,9 +27,6 @@ from weclick.train.log import read_metrics
 
 ROLES = stages.SCORED[::-1]
 """The student comes first, since a run is about its scores."""
-
-INSTANCE_SCORES = "instance_metrics.json"
-"""What data_schema/results.schema.json calls metrics.json of a run that finds instances."""
 
 
 @dataclass(frozen=True)
