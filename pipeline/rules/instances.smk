@@ -24,7 +24,11 @@ rule instances_shard:
         flow=given_to_instances("flow", f"{RESULTS}/flow/{TRAIN}/{{shard}}.json"),
         relation=given_to_instances("relation", rules.relation.output.weights),
         clicks=given_to_instances("clicks", f"{RESULTS}/clicks/{TRAIN}.h5"),
-        network=config["instances"]["network"]["path"] or [],
+        network=(
+            config["instances"]["network"]["path"]
+            if config["instances"]["source"] == "network"
+            else []
+        ),
     output:
         f"{RESULTS}/instances/{TRAIN}/{{shard}}.json",
     log:
