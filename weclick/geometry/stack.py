@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 LIMIT = 2.5
@@ -80,9 +81,10 @@ def motion_stack(flows: Tensor, slots: Sequence[int | None], scale_px: float) ->
         >>> motion_stack(torch.full((1, 2, 1, 1), 4.0), [0, None], scale_px=8).flatten().tolist()
         [0.5, 0.5, 0.0, 0.0]
     """
-    whole = flows.new_zeros((len(slots), *flows.shape[1:]))
-    filled = [i for i, slot in enumerate(slots) if slot is not None]
-    if filled:
-        used = [slot for slot in slots if slot is not None]
-        whole[filled] = flows[used].mul_(1 / scale_px).clamp_(-LIMIT, LIMIT)
+    whole = flows.new_empty((len(slots), *flows.shape[1:]))
+    for place, slot in zip(whole, slots, strict=True):  # one by one, so that each stays in the cache
+        if slot is None:
+            place.zero_()
+        else:
+            torch.mul(flows[slot], 1 / scale_px, out=place).clamp_(-LIMIT, LIMIT)
     return whole.flatten(0, 1)
