@@ -338,6 +338,24 @@ def test_the_key_holds_what_changes_the_weights(moving, change, same):
     assert (keys[0] == keys[1]) == same
 
 
+@pytest.mark.parametrize(
+    ("given", "unread"),
+    [
+        ({"student": {"fusion": "none"}}, {"student": {"late_fusion": "concat_conv"}}),
+        ({"tag_loss": {"pooling": "max"}}, {"tag_loss": {"r": 4}}),
+    ],
+)
+def test_the_key_leaves_out_what_is_not_read(moving, given, unread):
+    def key(*changes):
+        merged = {**moving.config}
+        for change in changes:
+            merged |= {name: {**merged[name], **part} for name, part in change.items()}
+        return entry_key("models", moving.recipe(complete_config(merged)).inputs())
+
+    assert key(given) == key(given, unread)
+    assert key() != key(given)
+
+
 def test_a_network_of_one_stream_reads_no_flow(moving):
     student = {**moving.config["student"], "fusion": "none"}
     recipe = moving.recipe(complete_config({**moving.config, "student": student}))

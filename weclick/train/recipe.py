@@ -335,6 +335,8 @@ class Recipe:
             options["dropout"] = float(options["dropout"])  # 0 and 0.0 are one network
         if not options.get("auxiliary_head"):
             options.pop("auxiliary_weight", None)
+        if options.get("fusion") == "none":
+            options.pop("late_fusion", None)  # there are no two score maps
         more: dict[str, Any] = {}
         if self.online:
             more["online"] = self.online.key_inputs(flow=self.uses_flow)

@@ -336,11 +336,14 @@ def learns_from(annotation: str, sections: Mapping[str, Any]) -> bool:
 
 
 def key_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections that the key of a network holds."""
+    """The sections that the key of a network holds, without what no term reads."""
     on = {term.section for term, _ in active(sections)}
     asked = [
         term.section
         for term in TERMS
         if term.section in on or (term.key_when_off and term.may_learn(sections))
     ]
-    return {name: sections[name] for name in asked if name in sections}
+    held = {name: sections[name] for name in asked if name in sections}
+    if "tag_loss" in held and held["tag_loss"].get("pooling", "lse") != "lse":
+        held["tag_loss"] = {name: value for name, value in held["tag_loss"].items() if name != "r"}
+    return held
