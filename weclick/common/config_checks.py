@@ -8,7 +8,7 @@ from typing import Any
 
 from weclick.common.config import ConfigError
 from weclick.common.sections import HUB, TWO_STREAM, Config
-from weclick.common.stages import takes
+from weclick.common.stages import WEIGHTS, takes
 
 
 def check_serves(config: Config) -> None:
@@ -92,18 +92,20 @@ def check_proxy_labels(config: Mapping[str, Any]) -> None:
     if method and not takes(config, "proxy_labels"):
         return
     if source == "folder":
-        _check_given("folder.path", section["folder"]["path"], "source is 'folder'")
+        _check_given("proxy_labels", "folder.path", section["folder"]["path"], "source is 'folder'")
     elif source == "network":
-        _check_given("network.path", section["network"]["path"], "source is 'network'", "model.safetensors")
+        _check_given(
+            "proxy_labels", "network.path", section["network"]["path"], "source is 'network'", WEIGHTS
+        )
     elif source == "sam2" and not str(section["sam2"]["model"]).startswith(HUB):
-        _check_given("sam2.model", section["sam2"]["model"], "source is 'sam2'")
+        _check_given("proxy_labels", "sam2.model", section["sam2"]["model"], "source is 'sam2'")
     elif source == "f2f" and method not in ("f2f", None):
         raise ConfigError(
             f"proxy_labels.source is 'f2f', but method {method} takes no stage that makes its maps; set "
             "method: f2f, or another proxy_labels.source, e.g. folder"
         )
     elif source == "f2f" and section["background"] == "saliency_file":
-        _check_given("saliency", section["saliency"], "background is 'saliency_file'")
+        _check_given("proxy_labels", "saliency", section["saliency"], "background is 'saliency_file'")
 
 
 def map_sources(section: Mapping[str, Any]) -> frozenset[str]:
@@ -153,19 +155,14 @@ def check_instances(config: Mapping[str, Any]) -> None:
     if not takes(config, "instances"):
         return
     section = config["instances"]
-    path = section["network"]["path"]
-    if section["source"] == "network" and (path is None or not Path(path).is_file()):
-        found = "null" if path is None else f"{path!r}, and there is no such file"
-        raise ConfigError(
-            f"instances.source is 'network', but instances.network.path is {found}; name the "
-            "model.safetensors of a trained detector there"
-        )
+    if section["source"] == "network":
+        _check_given("instances", "network.path", section["network"]["path"], "source is 'network'", WEIGHTS)
 
 
-def _check_given(key: str, path: str | None, why: str, what: str = "folder") -> None:
+def _check_given(section: str, key: str, path: str | None, why: str, what: str = "folder") -> None:
     if path is None or not (Path(path).is_dir() if what == "folder" else Path(path).is_file()):
         found = "null" if path is None else f"{path!r}, and there is no such {what}"
-        raise ConfigError(f"proxy_labels.{why}, but proxy_labels.{key} is {found}; name the {what} there")
+        raise ConfigError(f"{section}.{why}, but {section}.{key} is {found}; name the {what} there")
 
 
 def check_source(config: Mapping[str, Any]) -> None:
