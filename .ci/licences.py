@@ -27,6 +27,7 @@ READ = {
     "google-crc32c": "Apache-2.0",
     "hatchling": "MIT",
     "jinja2": "BSD-3-Clause",
+    "kubernetes-validate": "Apache-2.0",
     "lightning-fabric": "Apache-2.0",
     "matplotlib": "Matplotlib's own, of the kind of the PSF's",
     "moto": "Apache-2.0",
