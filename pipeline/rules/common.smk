@@ -8,7 +8,7 @@ from shlex import quote
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from weclick.common.code_digest import code_digest
+from weclick.common.code_digest import PACKAGE, code_digest
 from weclick.common.config import load_configs, select
 from weclick.common.config_checks import (
     check_cams,

@@ -37,8 +37,8 @@ rule report:
         instances=taken_shards("instances", TRAIN),
         network=list(getattr(rules, LAST).output),
         evaluation=rules.evaluate.output,
-        style=sorted(glob(f"{workflow.basedir}/weclick/runs/report/*.j2"))
-        + [f"{workflow.basedir}/weclick/runs/report/style.css"],
+        style=sorted(glob(f"{PACKAGE}/runs/report/*.j2"))
+        + [f"{PACKAGE}/runs/report/style.css"],
         ablation=[ABLATION_SUMMARY] if os.path.exists(ABLATION_SUMMARY) else [],
     output:
         page=f"{RESULTS}/report.html",

@@ -14,6 +14,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
 from weclick.common.column_check import first_fault, whole_pattern
+from weclick.common.shipped import shipped
 
 EXPLAINED = 10**6
 """Letters of a value up to which the library looks for its worst fault. A long one would take it minutes."""
@@ -21,13 +22,7 @@ EXPLAINED = 10**6
 
 def schema_path(name: str) -> Path:
     """The path of a schema of `data_schema/`, in a checkout or in an installed package."""
-    here = Path(__file__).resolve().parents[1]
-    for folder in (here / "data_schema", here.parent / "data_schema"):
-        if (folder / f"{name}.schema.json").is_file():
-            return folder / f"{name}.schema.json"
-    raise FileNotFoundError(
-        f"data_schema/{name}.schema.json is neither in {here} nor beside it; reinstall weclick"
-    )
+    return shipped(f"data_schema/{name}.schema.json")
 
 
 def load_schema(name: str) -> dict[str, Any]:

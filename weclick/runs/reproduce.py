@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from weclick.common.config import load_config
-from weclick.common.errors import InputError, MissingFileError
+from weclick.common.errors import InputError
 from weclick.common.files import write_text
 from weclick.common.flat import flatten, spell
 from weclick.common.schemas import load_schema
@@ -26,6 +23,7 @@ from weclick.runs.layout import Layout
 from weclick.runs.lock import data_digests, read_lock
 from weclick.runs.pins import check_contents
 from weclick.runs.wanted import Wanted
+from weclick.runs.workflow import run_snakemake
 from weclick.store import Store
 
 _STDERR = 2
@@ -84,14 +82,19 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int, accept: bool =
             printed.
         OtherContentError, DamagedEntryError: as in `check_contents`; nothing is computed.
     """
-    layout, workflow = Layout(Path(config["results"])), _snakefile()
+    layout = Layout(Path(config["results"]))
     _list_data(config, layout)
     data = data_digests(layout.folder, config["data"])
     if data != lock["data"]:
         return {"data": data}
     check_contents(lock, Store.from_config(**config["cache"]), accept=accept)
     write_text(layout.config, json.dumps(config, indent=1) + "\n")
-    _snakemake(workflow, "all", layout.config, cores)
+    status = run_snakemake(["all", "--cores", str(cores)], [layout.config], output=_STDERR)
+    if status:
+        raise InputError(
+            f"the workflow ended with exit status {status} before all was done; correct what its messages "
+            "above name, and run again: finished stages stay"
+        )
     return read_lock(layout.lock)
 
 
@@ -162,30 +165,3 @@ def _spell(value: Any) -> str:
 def _change(old: Any, new: Any) -> str:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (old, new))
     return f" ({new - old:+.3g})" if numbers else ""
-
-
-def _snakemake(workflow: Path, target: str, config: Path, cores: int) -> None:
-    """Run a target in this folder; all output of Snakemake and the stages goes to stderr.
-
-    Neither Python (-P) nor Snakemake (--workflow-profile) takes code or commands from this folder.
-    """
-    command = [sys.executable, "-P", "-m", "snakemake", target, "--snakefile", str(workflow)]
-    command += ["--workflow-profile", str(workflow.parent / "profiles" / "default")]
-    command += ["--cores", str(cores), "--configfile", str(config)]
-    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    ended = subprocess.run(command, env={**os.environ, "PATH": here}, stdout=_STDERR)
-    if ended.returncode:
-        raise InputError(
-            f"the workflow ended with exit status {ended.returncode} before {target} was done; correct what "
-            "its messages above name, and run again: finished stages stay"
-        )
-
-
-def _snakefile() -> Path:
-    path = Path(__file__).resolve().parents[2] / "Snakefile"
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path}: there is no such file, so weclick is installed without its workflow; install it from "
-            "a checkout (`python -m pip install -e .` there)"
-        )
-    return path

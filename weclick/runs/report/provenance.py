@@ -23,12 +23,10 @@ from weclick.manifest.tag_table import tags_digest
 from weclick.runs.cost import SUFFIX
 from weclick.runs.layout import Layout
 from weclick.runs.report.results import Results
+from weclick.runs.workflow import COMMAND
 from weclick.store import Store, canonical_json, file_digest
 from weclick.train.network_code import network_code
 from weclick.train.recipe import TRAINING
-
-COMMAND = "WECLICK_COMMAND"
-"""Environment variable in which a workflow passes on the command that started it."""
 
 
 def command() -> str:
