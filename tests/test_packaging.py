@@ -84,7 +84,10 @@ def test_a_wheel_holds_licence_notices_types_and_schemas(tmp_path, project):
         info = f"weclick-{project['version']}.dist-info"
         told = archive.read(f"{info}/METADATA").decode()
         assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
-    assert {"weclick/py.typed", "weclick/data_schema/config.schema.json"} <= names
+    assert "weclick/py.typed" in names
+    for name in ("Snakefile", "config", "data_schema", "pipeline", "profiles"):
+        files = [ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*.*")
+        assert {f"weclick/shipped/{path.relative_to(ROOT)}" for path in files} <= names, name
     assert f"{info}/licenses/NOTICE" in names
     assert f"License-Expression: {LICENCE}\n" in told
     for name in ("LICENSE", "NOTICE"):

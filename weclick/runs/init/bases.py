@@ -16,6 +16,7 @@ Machine = Literal["small", "gpu"]
 MACHINES: tuple[Machine, ...] = get_args(Machine)
 
 _BLOCK = re.compile(r"^(\w+):.*\n(?:(?:[ \t].*)?\n)*", re.M)
+_COMMENT = re.compile(r" +#.*$", re.M)
 _WEIGHTS = re.compile(r"(pretrained: )\S+\.safetensors")
 _FITTED = {
     *("version", "method", "serves", "results", "seed", "supervision", "data", "clicks", "tags"),
@@ -35,20 +36,22 @@ class Base:
         short_px: the short side of the frames that its settings are for.
         whole: networks whose crops show the whole frame, since its tags are those of the whole frame.
         without: sections that are for its own data set.
+        told: whether its comments fit other data sets, too.
     """
 
     name: str
     short_px: int
     whole: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    told: bool = False
 
 
 BASES: dict[tuple[Method, Machine], Base] = {
-    ("weclick", "small"): Base("folder_small", 270),
-    ("weclick", "gpu"): Base("folder", 1080),
+    ("weclick", "small"): Base("folder_small", 270, told=True),
+    ("weclick", "gpu"): Base("folder", 1080, told=True),
     ("f2f", "small"): Base("f2f_davis", 240, whole=("classifier",)),
     ("f2f", "gpu"): Base("f2f_voc", 360, without=("proxy_labels",)),  # whose images have no neighbours
-    ("two_stream", "small"): Base("tags_videos", 270, whole=("student",)),
+    ("two_stream", "small"): Base("tags_videos", 270, whole=("student",), told=True),
     ("two_stream", "gpu"): Base("two_stream_camvid", 360, whole=("student",)),
     ("maskconsist", "gpu"): Base("maskconsist_youtube_vis", 360, whole=("detector",)),
 }
@@ -84,17 +87,18 @@ def settings(base: Base, frame_px: tuple[int, int]) -> str:
     kept = {name: text for name, text in blocks.items() if name not in {*_FITTED, *base.without}}
     for role in base.whole:
         kept[role] = _with_crop(kept[role], role, frame_px)
-    return "\n".join(_WEIGHTS.sub(r"\1imagenet", text).rstrip() + "\n" for text in kept.values())
+    return "\n".join(f"{text.rstrip()}\n" for text in kept.values())
 
 
 def map_settings(base: Base) -> str:
     """The lines of the base's section `cams` that suit any data set; empty if it has none."""
-    return "".join(_KEPT.findall(_WEIGHTS.sub(r"\1imagenet", _blocks(base).get("cams", ""))))
+    return "".join(_KEPT.findall(_blocks(base).get("cams", "")))
 
 
 def _blocks(base: Base) -> dict[str, str]:
     """Section -> its lines."""
     text = shipped(f"config/{base.name}.yaml").read_text(encoding="utf-8")
+    text = _WEIGHTS.sub(r"\1imagenet", text if base.told else _COMMENT.sub("", text))
     return {found[1]: found[0] for found in _BLOCK.finditer(text)}
 
 

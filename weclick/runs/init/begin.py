@@ -123,7 +123,7 @@ def _classes(given: Given, path: Path, ask: Ask) -> list[str]:
 def _one_of(option: str, value: str, allowed: Sequence[str]) -> str:
     """The value, if it is allowed."""
     if value not in allowed:
-        raise InputError(f"{option} is {value!r}, expected {' or '.join(allowed)}; choose one of them")
+        raise InputError(f"{option} is {value!r}, expected {', '.join(allowed)}; choose one of them")
     return value
 
 
@@ -135,8 +135,8 @@ def _choices(given: Given, seen: Seen, ask: Ask) -> Choices:
         supervision = ask("--supervision", "Learn from", allowed[0], ("clicks", "masks", "both"))
     if supervision not in allowed:
         raise InputError(
-            f"--supervision is {supervision!r}, but method {method} learns from {' or '.join(allowed)}; leave "
-            "it out, or choose another --method"
+            f"--supervision is {supervision!r}, but method {method} learns from {' or '.join(allowed)}; "
+            "leave it out, or choose another --method"
         )
     usual = "gpu" if visible_gpus() else "small"
     machine = given.machine or ask("--size", "Machine", usual, MACHINES)

@@ -89,6 +89,7 @@ def configuration_text(seen: Seen, choices: Choices, output: Path) -> str:
         tags=(seen.tags or ("labels" if seen.labelled else "file")) if tagged else None,
         iconic=_spelled(str(seen.iconic)) if seen.iconic else None,
         maps=map_settings(base).rstrip(),
+        base=base.name,
         settings=settings(base, read_px).rstrip(),
     )
     return text.rstrip() + "\n"
