@@ -97,8 +97,9 @@ def test_names_that_nothing_has_are_told_with_those_that_are_there(installed, tm
     )
 
 
-def test_a_folder_of_clips_is_begun_and_run(installed, tmp_path):
-    """Paths of the configuration start from the current folder, for jobs too."""
+@pytest.fixture
+def begun(installed, tmp_path):
+    """A folder in which `weclick init` was run on clips with labels."""
     rng = np.random.default_rng(0)
     for kind, shape, high in (("frames", (64, 64, 3), 256), ("labels", (4, 4), 2)):
         for clip in ("park", "zoo"):
@@ -109,11 +110,20 @@ def test_a_folder_of_clips_is_begun_and_run(installed, tmp_path):
                 scale = 64 // shape[0]
                 Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)).save(folder / f"{t}.png")
     installed.weclick("init", "mine", "--classes", "background,car", "--size", "small", cwd=tmp_path)
-    assert "/weclick/shipped/data_schema/config.schema.json" in (tmp_path / "weclick.yaml").read_text()
-    told = installed.weclick("run", "weclick.yaml", "--dry-run", cwd=tmp_path)
+    return tmp_path
+
+
+def test_a_folder_of_clips_is_begun_and_planned(installed, begun):
+    text = (begun / "weclick.yaml").read_text(encoding="utf-8")
+    assert "/weclick/shipped/data_schema/config.schema.json" in text
+    told = installed.weclick("run", "weclick.yaml", "--dry-run", cwd=begun)
     assert rules(told) >= {"manifest_shard", "clicks", "teacher", "student", "report"}
-    installed.weclick("run", "weclick.yaml", "clicks", "--cores", "2", cwd=tmp_path)
-    assert (tmp_path / "results" / "clicks" / "train.h5").stat().st_size
+
+
+@pytest.mark.slow
+def test_paths_start_from_the_current_folder_for_jobs_too(installed, begun):
+    installed.weclick("run", "weclick.yaml", "clicks", "--cores", "2", cwd=begun)
+    assert (begun / "results" / "clicks" / "train.h5").stat().st_size
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import weclick.runs.reproduce
+import weclick.common.shipped
 from helpers.proxy_run import make_proxy_run
 from helpers.report_run import make_run
 from helpers.workflow import Project, make_project
@@ -210,12 +210,11 @@ def test_a_run_is_not_repeated_into_its_own_folder(whole):
         )
 
 
-def test_without_its_workflow_weclick_repeats_nothing(tmp_path, whole, monkeypatch):
+def test_without_its_workflow_weclick_repeats_nothing(tmp_path, repository, whole, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(weclick.runs.reproduce, "__file__", str(tmp_path / "weclick/runs/reproduce.py"))
-    with pytest.raises(
-        MissingFileError, match=r"Snakefile: there is no such file.*install it from a checkout"
-    ):
+    (tmp_path / "data_schema").symlink_to(repository / "data_schema")
+    monkeypatch.setattr(weclick.common.shipped, "__file__", str(tmp_path / "weclick/common/shipped.py"))
+    with pytest.raises(MissingFileError, match=r"Snakefile is neither in .*; reinstall weclick"):
         CliRunner().invoke(app, ["reproduce", str(whole / LOCK)], catch_exceptions=False)
 
 

@@ -14,6 +14,7 @@ from weclick.common.files import write_text
 from weclick.common.flat import flatten, spell
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ToySection
+from weclick.common.shipped import shipped
 from weclick.common.typed import paths_of
 from weclick.datasets import build_manifest, open_dataset
 from weclick.datasets.toy.draw import generate
@@ -82,6 +83,7 @@ def rerun(lock: Mapping[str, Any], config: Config, *, cores: int, accept: bool =
             printed.
         OtherContentError, DamagedEntryError: as in `check_contents`; nothing is computed.
     """
+    shipped("Snakefile")  # looked for before anything is computed
     layout = Layout(Path(config["results"]))
     _list_data(config, layout)
     data = data_digests(layout.folder, config["data"])
