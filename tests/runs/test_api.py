@@ -21,7 +21,8 @@ from weclick.evaluate.apply import predict_files
 from weclick.geometry import StackOptions
 from weclick.manifest import Classes
 from weclick.manifest.images import read_ids, read_image
-from weclick.manifest.video import decode_video
+from weclick.manifest.video import video_info
+from weclick.manifest.video_stream import timed_frames
 from weclick.models import build_classifier, build_model
 from weclick.proxy_labels import read_coco_json
 from weclick.store.model_file import Motion, load_model, model_bytes
@@ -94,19 +95,20 @@ def test_a_folder_is_predicted_as_the_verb_does(student, folder, tmp_path):
 
 def test_a_video_is_predicted_as_the_verb_does_and_frame_by_frame(student, folder, tmp_path, monkeypatch):
     written = predicted(folder / STUDENT, folder / "street.mp4", tmp_path)
+    rate = float(video_info(folder / "street.mp4").rate)
     decoded = []
 
     def watched(path):
-        for image in decode_video(path):
+        for frame in timed_frames(path):
             decoded.append(path)
-            yield image
+            yield frame
 
-    monkeypatch.setattr("weclick.evaluate.sources.decode_video", watched)
+    monkeypatch.setattr("weclick.evaluate.reading.timed_frames", watched)
     seen = student.predict(str(folder / "street.mp4"))
     assert not decoded, "nothing is read before it is asked for"
     for t, each in enumerate(seen):
         assert len(decoded) == t + 1
-        assert each.name == f"street/{t:05d}"
+        assert (each.name, each.time_s) == (f"street/{t:05d}", pytest.approx(t / rate))
         np.testing.assert_array_equal(each.class_ids, written[t])
     assert len(decoded) == len(written) == 4
 

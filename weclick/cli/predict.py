@@ -1,4 +1,4 @@
-"""`weclick predict`: class maps, objects and overlays of your own images and videos."""
+"""`weclick predict`: class maps, objects and overlays of your own images, videos and streams."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Save(StrEnum):
     MASKS = "masks"
     OVERLAY = "overlay"
     BOTH = "both"
+    NONE = "none"
 
 
 class CRF(StrEnum):
@@ -33,16 +34,27 @@ class CRF(StrEnum):
 @app.command()
 def predict(
     source: Annotated[
-        list[Path],
-        typer.Argument(help="Images, videos, folders of them, or patterns such as 'clips/*.mp4'."),
+        list[str],
+        typer.Argument(
+            help="Images, videos, folders of them, patterns such as 'clips/*.mp4', @list.txt with one of "
+            "these in each line, or streams: camera:0, rtsp://host/path, - for a video that is piped in."
+        ),
     ],
     checkpoint: Annotated[
         Path, typer.Option(help="model.safetensors of a student, teacher or detector.")
     ] = STUDENT,
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("predictions"),
     save: Annotated[
-        Save, typer.Option(help="PNGs of class ids, colours over the frames, or both.")
+        Save, typer.Option(help="PNGs of class ids, colours over the frames, both, or none.")
     ] = Save.BOTH,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Also a file of JSON Lines for each source: of each frame the time, the share of each "
+            "class, and the objects of a detector.",
+        ),
+    ] = False,
     opacity: Annotated[
         float, typer.Option("--alpha", min=0, max=1, help="Opacity of the colours over the frames.")
     ] = 0.5,
@@ -62,9 +74,21 @@ def predict(
         float,
         typer.Option(min=0, max=1, help="Of a detector's objects that are drawn and linked to tracks."),
     ] = 0.5,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Frames of one size that go through the network together.")
+    ] = 1,
+    drop: Annotated[
+        bool | None,
+        typer.Option(
+            "--drop/--wait",
+            help="Whether streams drop frames if the network is slower. By default cameras and live "
+            "addresses (RTSP, UDP, ...) do; pipes and HTTP wait. A file gives every frame.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Segment images, videos and folders of them with a trained network.
+    """Segment images, videos, folders of them and streams with a trained network.
 
     It needs only the checkpoint, which holds the network, its class names and colours. Masks are palette
     PNGs of class ids at the frame's size. Overlays are JPEGs, or one MP4 for a video. What predict wrote
@@ -74,6 +98,12 @@ def predict(
         weclick predict monday/*.mp4 tuesday/
         weclick predict frames/ --save masks --output masks
         weclick predict photo.jpg --checkpoint results/teacher/model.safetensors
+        weclick predict @night.txt --save none --json --batch-size 8
+        weclick predict camera:0 --save overlay
+        ffmpeg -i tape.avi -f matroska - | weclick predict -
+
+    Ctrl-C ends a stream; what came is finished. What is wrong with one of several sources is told at the end,
+    while the others are done; the exit status is then not 0.
 
     A network of two streams also looks at the flow around a frame, which is estimated on the way. Images of
     one folder are a clip to it, in the order of their names.
@@ -84,6 +114,10 @@ def predict(
 
         weclick predict street.mp4 --checkpoint results/detector/model.safetensors
     """
+    from weclick.common.errors import InputError
+
+    if save == Save.NONE and not json:
+        raise InputError("--save none writes nothing; add --json, or save masks, overlay or both")
     chosen = choose_device(device)
     from rich.console import Console
     from rich.table import Table
@@ -95,13 +129,16 @@ def predict(
         source,
         checkpoint,
         output,
-        masks=save != Save.OVERLAY,
-        overlay=save != Save.MASKS,
+        masks=save in (Save.MASKS, Save.BOTH),
+        overlay=save in (Save.OVERLAY, Save.BOTH),
+        json=json,
         opacity=opacity,
         device=chosen,
         crf=crf,
         flow=parse_estimator(flow, "--flow") if flow else None,
         min_score=min_score,
+        batch_size=batch_size,
+        drop=drop,
     )
     found = done.instances
     table = Table("class", "of all pixels", *([] if found is None else ["objects"]), box=None)
@@ -111,8 +148,9 @@ def predict(
     console = Console()
     console.print(table)
     console.print(
-        f"{done.frames} frames to {output} in {done.seconds:.1f} s: "
-        f"{done.frames / done.seconds:.1f} frames/s, "
-        f"the network alone {done.frames / done.network_seconds:.1f} on {chosen}",
+        f"{done.frames} frames to {output} in {done.pace.seconds:.1f} s on {chosen}: {done.pace}",
         soft_wrap=True,
+        highlight=False,
     )
+    if done.fault:
+        raise done.fault

@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from weclick.common.bounded_json import parse_json, read_bounded
-from weclick.common.disk import check_plain, open_plain, real_path
+from weclick.common.disk import check_plain, open_plain, real_path, remove_tree
 from weclick.common.errors import (
     InputError,
     MissingFileError,
@@ -94,6 +94,32 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
                 _put(hidden, path)
             finally:
                 hidden.unlink(missing_ok=True)
+
+
+@contextmanager
+def filled_whole(folder: Path) -> Iterator[Path]:
+    """A hidden folder to fill with files. They move into `folder` if the block ends without an error.
+
+    Files of their names are replaced, others stay. Only a process that is killed while they move leaves some
+    of them, each whole.
+
+    Args:
+        folder: made at the end if it is missing.
+
+    Raises:
+        DiskFullError, UnwritableError: as in `room_to_write`.
+    """
+    with room_to_write(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        hidden = folder.with_name(f"{_hidden_start(folder)}{token_hex(8)}{HIDDEN_END}")
+        hidden.mkdir()
+        try:
+            yield hidden
+            folder.mkdir(exist_ok=True)
+            for file in sorted(hidden.iterdir()):
+                _put(file, folder / file.name)
+        finally:
+            remove_tree(hidden)
 
 
 def _put(hidden: Path, path: Path) -> None:

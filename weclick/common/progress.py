@@ -38,8 +38,11 @@ class _Silence(Bar):
 
 
 @contextmanager
-def progress_bar(what: str, total: int, unit: str, *, done: int = 0) -> Iterator[Bar]:
-    """A bar on stderr with rate and time left; shows nothing where stderr is no terminal."""
+def progress_bar(what: str, total: int | None, unit: str, *, done: int = 0) -> Iterator[Bar]:
+    """A bar on stderr with rate and time left; shows nothing where stderr is no terminal.
+
+    Where nobody knows the total, it is None, and the bar only shows that something moves.
+    """
     if not sys.stderr.isatty():
         yield _Silence()
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from weclick.store.model_file import Motion
 Estimator = tuple[str, Mapping[str, Any]]
 """The name of a flow estimator, and its options."""
 
+T = TypeVar("T")
 
 STRIDE_PX = 4
 """Of the grid on which flow between two frames of a video is kept."""
@@ -44,19 +45,19 @@ class InLoop:
         self._options, self._shrink, self._stride_px = motion.stack, shrink, motion.stride_px
         self._estimate = BatchEstimator(made, stride_px=motion.stride_px, masks=())
 
-    def __call__(self, frames: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray, Tensor]]:
+    def __call__(self, frames: Iterable[tuple[T, np.ndarray]]) -> Iterator[tuple[T, np.ndarray, Tensor]]:
         """The frames of one clip, each with its stack.
 
         At most as many frames wait as the stack reaches ahead. Each pair of frames is estimated once.
 
         Args:
-            frames: name and (H, W, 3) uint8 RGB, in order, all of one size.
+            frames: a name, say, and (H, W, 3) uint8 RGB, in order, all of one size.
 
         Yields:
-            Name, frame, and (2 L, h, w) float32 for the frame at 1/shrink of its size.
+            The name, the frame, and (2 L, h, w) float32 for the frame at 1/shrink of its size.
         """
         ahead = max(self._options.last, 0)
-        waiting: list[tuple[str, np.ndarray]] = []
+        waiting: list[tuple[T, np.ndarray]] = []
         flows: dict[int, Tensor] = {}
         before: np.ndarray | None = None
         count = 0
@@ -81,8 +82,8 @@ class InLoop:
         return full_flow(grid, size, self._stride_px, camera)
 
     def _with_stack(
-        self, name: str, image: np.ndarray, at: int, flows: Mapping[int, Tensor], size: Sequence[int]
-    ) -> tuple[str, np.ndarray, Tensor]:
+        self, name: T, image: np.ndarray, at: int, flows: Mapping[int, Tensor], size: Sequence[int]
+    ) -> tuple[T, np.ndarray, Tensor]:
         used, slots = each_once(self._options.slots({number: number for number in flows}, at))
         full = torch.stack([flows[n] for n in used]) if used else torch.zeros(0, 2, size[0], size[1])
         return name, image, motion_stack(full, slots, self._options.scale_px)

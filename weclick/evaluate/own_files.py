@@ -1,4 +1,4 @@
-"""The mark in images and videos that weclick makes of predictions, by which it knows them again."""
+"""The mark in files that weclick makes of predictions, by which it knows them again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from weclick.common.disk import read_plain
 from weclick.common.files import written_whole
+from weclick.common.strict_json import strict_json
 from weclick.manifest.images import IMAGE_SUFFIXES
 
 MADE_BY = "made by weclick predict"
 """The comment in these files."""
+
+JSON_MARK = {"info": {"description": MADE_BY}}
+"""How JSON files begin."""
 
 
 def save_class_map(class_ids: np.ndarray, path: Path, palette: tuple[tuple[int, int, int], ...]) -> None:
@@ -38,6 +43,12 @@ def save_overlay(pixels: np.ndarray, path: Path) -> None:
 def is_own(path: Path) -> bool:
     """Whether weclick made this image or video of predictions. It reads the header alone."""
     return _of_image(path) if path.suffix.lower() in IMAGE_SUFFIXES else _of_video(path)
+
+
+def is_own_json(path: Path) -> bool:
+    """Whether weclick made this JSON file of predictions. It reads the begin alone."""
+    mark = strict_json(JSON_MARK)[:-1].encode()
+    return read_plain(path, at_most=len(mark)).startswith(mark)
 
 
 def _of_image(path: Path) -> bool:

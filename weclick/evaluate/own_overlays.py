@@ -1,83 +1,164 @@
-"""What predictions of all kinds share: where they go, what they tell, and frames with something drawn on."""
+"""Where predictions go: class maps, and frames with something drawn on, as images or as a video."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from weclick.common.errors import InputError
-from weclick.common.files import file_inside
+from weclick.common.files import file_inside, filled_whole
 from weclick.common.short_names import short_path
-from weclick.evaluate.own_files import MADE_BY, is_own, save_overlay
+from weclick.evaluate.instance_files import INSTANCES, TRACKS
+from weclick.evaluate.jobs import Job
+from weclick.evaluate.own_files import MADE_BY, is_own, is_own_json, save_class_map, save_overlay
+from weclick.evaluate.reading import Shown
 from weclick.evaluate.sources import Source
 from weclick.manifest import Classes
-from weclick.manifest.video import video_info, video_times, video_writer
+from weclick.manifest.video import video_writer
 
-MASKS, OVERLAY = "masks", "overlay"
+MASKS, OVERLAY, LINES = "masks", "overlay", "json"
 """Folders that predict writes into."""
 
+_NUMBERED = re.compile(r"\d{5,}\.png")
 
-@dataclass(frozen=True)
-class Predicted:
-    """The outcome of a prediction.
-
-    Attributes:
-        frames: how many.
-        seconds: from the first frame read to the last file written.
-        network_seconds: the part of these spent in the network.
-        share: (K,) part of all pixels that each class got.
-        classes: of the checkpoint.
-        instances: (K,) how many objects of each class were shown; None unless the network finds some.
-    """
-
-    frames: int
-    seconds: float
-    network_seconds: float
-    share: np.ndarray
-    classes: Classes
-    instances: np.ndarray | None = None
+Write = Callable[[Shown, np.ndarray], None]
+"""Takes the frames of a source in order, and what is written of each."""
 
 
-def check_not_in_use(sources: Sequence[Source], places: Sequence[Path]) -> None:
+def check_not_in_use(jobs: Sequence[Job], folder: Path, places: Sequence[str]) -> None:
     """Check that no file of somebody else would be replaced.
 
     Args:
-        sources: what is predicted.
-        places: folders of that name, MASKS or OVERLAY, that will be written into.
+        jobs: what is predicted.
+        folder: that is written into.
+        places: MASKS, OVERLAY and LINES below it.
 
     Raises:
         InputError: one would.
     """
-    for place, source in itertools.product(places, sources):
-        ending = ".png" if place.name == MASKS else ".mp4" if source.is_video else ".jpg"
-        path = place / short_path(source.name, ending)
-        files = [path.with_name(f"{path.name}{ending}")]
-        if source.is_video and place.name == MASKS:
-            files = sorted(path.glob("*.png"))[:1]
-        if files and files[0].is_file() and not is_own(files[0]):
+    for job in jobs:
+        if MASKS in places or OVERLAY in places:
+            for source in job.sources:
+                check_own(_images_of(source, folder, places), is_own)
+        if LINES in places:
+            check_own([lines_file(folder, job)], is_own_json)
+
+
+def check_no_instance_files(folder: Path) -> None:
+    """Raises InputError if instances.json or tracks.json there is not predict's own."""
+    check_own([folder / INSTANCES, folder / TRACKS], is_own_json)
+
+
+def check_own(paths: Sequence[Path], own: Callable[[Path], bool]) -> None:
+    """Raises InputError if one of these files is there and is not predict's own."""
+    for path in paths:
+        if path.is_file() and not own(path):
             raise InputError(
-                f"{files[0]}: would be replaced, but predict did not write it, or an older version did; "
+                f"{path}: would be replaced, but predict did not write it, or an older version did; "
                 "give another --output, or remove the file if you do not need it"
             )
 
 
-def overlay_writer(folder: Path, source: Source, open_files: ExitStack) -> Callable[[str, np.ndarray], None]:
-    """A function that takes the name and the pixels (H, W, 3) uint8 RGB of each frame of a source, in order.
+def lines_file(folder: Path, job: Job) -> Path:
+    """Where the JSON Lines of a job go.
 
-    It writes a video into one .mp4, open from its first frame until `open_files` closes; else .jpg files.
+    Raises:
+        InputError: its name leads out of the folder.
     """
-    if source.is_video:
-        path = file_inside(folder, f"{short_path(source.name, '.mp4')}.mp4")
-        rate, times = video_info(source.path).rate, video_times(source.path)
-        add = open_files.enter_context(video_writer(path, rate, times, comment=MADE_BY))
-        return lambda name, pixels: add(pixels)
+    return file_inside(folder / LINES, f"{short_path(job.name, '.jsonl')}.jsonl")
 
-    def write(name: str, pixels: np.ndarray) -> None:
-        save_overlay(pixels, file_inside(folder, f"{short_path(name, '.jpg')}.jpg"))
+
+def mask_writer(folder: Path, source: Source, classes: Classes, open_files: ExitStack) -> Write:
+    """A function that writes class ids (H, W) uint8 as palette PNGs, <name of the frame>.png.
+
+    Those of a video file appear together when `open_files` closes, or not at all. Those of a stream, which
+    may have no end, and of images appear one by one. Of an earlier time, none stay beside those of a video.
+    """
+    places: dict[Path, tuple[Path, set[str]]] = {}
+
+    def write(frame: Shown, class_ids: np.ndarray) -> None:
+        path = file_inside(folder, f"{short_path(frame.name, '.png')}.png")
+        if source.is_video:
+            if path.parent not in places:
+                written = open_files.enter_context(_older_removed(path.parent))
+                whole = filled_whole(path.parent)
+                place = path.parent if source.address else open_files.enter_context(whole)
+                places[path.parent] = place, written
+            place, written = places[path.parent]
+            written.add(path.name)
+            path = place / path.name
+        save_class_map(class_ids, path, classes.palette)
 
     return write
+
+
+def overlay_writer(
+    folder: Path, source: Source, rate: Callable[[], Fraction | None], open_files: ExitStack
+) -> Write:
+    """A function that writes pixels (H, W, 3) uint8 RGB.
+
+    Args:
+        folder: to write into.
+        source: of a video, all goes into one .mp4 with the times of its frames; else each frame into a .jpg.
+        rate: tells the frames a second of a video once there is a frame.
+        open_files: closes the .mp4, which then appears.
+    """
+    if source.is_video:
+        return _video_overlay(file_inside(folder, f"{short_path(source.name, '.mp4')}.mp4"), rate, open_files)
+
+    def write(frame: Shown, pixels: np.ndarray) -> None:
+        save_overlay(pixels, file_inside(folder, f"{short_path(frame.name, '.jpg')}.jpg"))
+
+    return write
+
+
+class _Times(deque[Fraction]):
+    """Times that come while they are used up, so that a long stream's are not all kept."""
+
+    def __iter__(self) -> Iterator[Fraction]:
+        while self:
+            yield self.popleft()
+
+
+def _video_overlay(path: Path, rate: Callable[[], Fraction | None], open_files: ExitStack) -> Write:
+    times, add = _Times(), None
+
+    def write(frame: Shown, pixels: np.ndarray) -> None:
+        nonlocal add
+        times.append(frame.time_s or Fraction(0))
+        if add is None:
+            add = open_files.enter_context(video_writer(path, rate() or Fraction(25), times, comment=MADE_BY))
+        add(pixels)
+
+    return write
+
+
+@contextmanager
+def _older_removed(folder: Path) -> Iterator[set[str]]:
+    """Remove what predict wrote into a video's folder before, but for the names that the block adds."""
+    before = [path for path in folder.glob("*.png") if _NUMBERED.fullmatch(path.name) and is_own(path)]
+    written: set[str] = set()
+    yield written
+    for path in before:
+        if path.name not in written:
+            path.unlink(missing_ok=True)
+
+
+def _images_of(source: Source, folder: Path, places: Sequence[str]) -> list[Path]:
+    """Files of the names that a source's results get, of a folder of masks the first one."""
+    found = []
+    if OVERLAY in places:
+        ending = ".mp4" if source.is_video else ".jpg"
+        found.append(folder / OVERLAY / f"{short_path(source.name, ending)}{ending}")
+    masks = folder / MASKS / short_path(source.name, ".png")
+    if MASKS in places and source.is_video:
+        found += sorted(masks.glob("*.png"))[:1]
+    elif MASKS in places:
+        found.append(masks.with_name(f"{masks.name}.png"))
+    return found

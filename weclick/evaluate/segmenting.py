@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from torch.nn.functional import interpolate
 
 from weclick.common.errors import InputError
 from weclick.evaluate.flow_in_loop import Estimator, InLoop, estimator_of
+from weclick.evaluate.reading import in_batches
 from weclick.geometry import grid_size
 from weclick.manifest.images import shrink_image
+from weclick.models import normalize
 from weclick.models.build import ARCHITECTURES, TWO_STREAM
-from weclick.models.inference import class_logits, class_of, fused_for_inference
+from weclick.models.inference import class_of, fused_for_inference
 from weclick.models.network import SegmentationNetwork
 from weclick.store.model_file import ModelCard
 
@@ -25,17 +27,20 @@ GIVE_CLASS_MAPS = (*ARCHITECTURES, TWO_STREAM)
 """Architectures of networks that give every pixel a class."""
 
 
-class Segmented(NamedTuple):
+T = TypeVar("T")
+
+
+class Segmented(NamedTuple, Generic[T]):
     """A frame and what a network says of it.
 
     Attributes:
-        name: of the frame.
+        frame: what tells it from others, as it was given.
         image: (H, W, 3) uint8 RGB.
         class_ids: (H, W) uint8.
         coarse: (K, h, w) float32, the logits on the network's own grid; see `full_logits`.
     """
 
-    name: str
+    frame: T
     image: np.ndarray
     class_ids: np.ndarray
     coarse: Tensor
@@ -79,21 +84,55 @@ class Segmenter:
         self._shrink, self._stride, self._device = card.shrink, model.stride, device
         self.in_time, self.seconds = self._look is not None, 0.0
 
-    def __call__(self, clip: Iterable[tuple[str, np.ndarray]]) -> Iterator[Segmented]:
-        """What the network says of each frame of a clip, one at a time.
+    def __call__(self, clip: Iterable[tuple[T, np.ndarray]], batch_size: int = 1) -> Iterator[Segmented[T]]:
+        """What the network says of each frame of a clip, in order.
 
         Args:
-            clip: name and (H, W, 3) uint8 RGB of its frames, in order; all of one size if `in_time`.
+            clip: its frames in order: what tells each from others, and (H, W, 3) uint8 RGB; all of one size
+                if `in_time`.
+            batch_size: so many neighbours of one size go through the network together. Their logits are those
+                of single frames but for rounding.
         """
         seen = self._look(clip) if self._look else ((*frame, None) for frame in clip)
-        for name, image, stack in seen:
+        for batch in in_batches(seen, batch_size, lambda frame: frame[1].shape):
             began = time.perf_counter()
-            small = shrink_image(image, self._shrink)  # the network learned from frames of this size
-            grid = grid_size(small.shape[:2], self._stride)
-            coarse = class_logits(self._model, small, self._device, size=grid, stack=stack)
-            class_ids = class_of(full_logits(coarse, image.shape[:2])).cpu().numpy()
+            images = [shrink_image(image, self._shrink) for _, image, _ in batch]  # as it has learned from
+            stacks = [stack for _, _, stack in batch if stack is not None]
+            grid = grid_size(images[0].shape[:2], self._stride)
+            coarse = batch_logits(self._model, images, self._device, size=grid, stacks=stacks)
+            size = batch[0][1].shape[:2]
+            class_ids = [class_of(full_logits(each, size)).cpu().numpy() for each in coarse]
             self.seconds += time.perf_counter() - began
-            yield Segmented(name, image, class_ids, coarse)
+            for (frame, image, _), ids, logits in zip(batch, class_ids, coarse, strict=True):
+                yield Segmented(frame, image, ids, logits)
+
+
+@torch.inference_mode()
+def batch_logits(
+    model: nn.Module,
+    images: Sequence[np.ndarray],
+    device: torch.device | str,
+    *,
+    size: tuple[int, int],
+    stacks: Sequence[Tensor] = (),
+) -> Tensor:
+    """`class_logits` of several frames of one size at once.
+
+    Args:
+        model: in eval mode, on `device`.
+        images: B of (H, W, 3) uint8 RGB.
+        device: where it computes.
+        size: (h, w) of the answer.
+        stacks: B of (2L, H, W), for a network that looks at flow; none for others.
+
+    Returns:
+        (B, K, h, w) float32 on `device`.
+    """
+    rgb = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
+    inputs = [normalize(rgb.float())]
+    if stacks:
+        inputs.append(torch.stack(list(stacks)).to(inputs[0]))
+    return interpolate(model(*inputs).float(), size=size, mode="bilinear", align_corners=False)
 
 
 def full_logits(coarse: Tensor, size: Sequence[int]) -> Tensor:

@@ -1,9 +1,10 @@
-"""The images and videos that people name for `weclick predict`, and the names of what is made of them."""
+"""The images, videos and streams that people name for `weclick predict`, and the names of their results."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,72 +12,121 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import numpy as np
-
 from weclick.common import words
-from weclick.common.errors import InputError, MissingFileError
+from weclick.common.disk import read_plain
+from weclick.common.errors import InputError, MissingFileError, UnreadableError
 from weclick.datasets.unread import tell_unread
-from weclick.manifest.images import IMAGE_SUFFIXES, read_image
-from weclick.manifest.video import VIDEO_SUFFIXES, decode_video
+from weclick.manifest.images import IMAGE_SUFFIXES
+from weclick.manifest.video import VIDEO_SUFFIXES
+from weclick.manifest.video_stream import STDIN, is_stream
+
+LIST = "@"
+"""Before the name of a text file with a source in each line."""
+
+Tell = Callable[[InputError | UnreadableError], None]
+"""Takes what is wrong with one of several sources. It raises it, or keeps it while the others go on."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An image or a video.
+    """An image, a video or a stream.
 
     Attributes:
         path: of the file.
         name: of what is made of it, without ending; parts are separated by slashes.
-        is_video: whether it is a video.
+        is_video: whether it is a video; streams are.
+        address: of a stream, see `is_stream`; empty for a file.
     """
 
     path: Path
     name: str
     is_video: bool
+    address: str = ""
+
+    def __str__(self) -> str:
+        """The source as errors name it, without passwords."""
+        return words.masked(self.address) or str(self.path)
+
+
+def raise_it(error: InputError | UnreadableError) -> None:
+    """The `Tell` for which one bad source is one too many."""
+    raise error
 
 
 def find_sources(
-    given: Sequence[Path], *, is_own: Callable[[Path], bool], leave_out: Sequence[Path] = ()
+    given: Sequence[Path | str],
+    *,
+    is_own: Callable[[Path], bool],
+    leave_out: Sequence[Path] = (),
+    tell: Tell = raise_it,
 ) -> list[Source]:
-    """The images and videos that were named, each once.
+    """The images, videos and streams that were named, each once.
 
     Args:
         given: images, videos, folders of them at any depth, and patterns with `*`, `?`, `[...]` and `**`. A
             name that exists is never a pattern. Links are followed, each folder once. Hidden files and
-            folders inside of a folder are passed over.
+            folders inside of a folder are passed over. `@list.txt` stands for the lines of that file. Streams
+            are `-`, `camera:0` and addresses such as rtsp://host/path.
         is_own: whether predict wrote this image or video; such files are left out.
         leave_out: folders that predict writes into; what lies in them is left out.
+        tell: takes what is wrong with one of those given.
 
     Returns:
-        In the order given. Names come from the file's name; inside one folder they begin below it; of several
-        files and folders they begin below the folder that holds all. Files of one name keep their endings.
+        Files in the order given, then streams, since these may have no end. Names come from the file's name;
+        inside one folder they begin below it; of several files and folders they begin below the folder that
+        holds all. Files of one name keep their endings.
 
     Raises:
-        MissingFileError: there is no such file or folder, or a pattern matches none.
-        InputError: a folder holds no image or video, or two files cannot be told apart by their names.
+        MissingFileError: there is no such list; and with `raise_it` no such file or folder, or a pattern
+            matches none.
+        InputError: two files cannot be told apart by their names; and with `raise_it` a folder holds no image
+            or video.
     """
+    named = [each for one in given for each in _listed(one)]
+    streams = dict.fromkeys(str(each) for each in named if is_stream(str(each)))
     own = _Own(is_own, {folder.resolve() for folder in leave_out})
-    paths, by_pattern = _expanded(given)
+    faults: list[InputError | UnreadableError] = []
+    paths, by_pattern = _expanded([Path(each) for each in named if str(each) not in streams], faults.append)
     found: dict[Path, None] = {}
     for path in paths:
-        inside = [*_files(path, own, lenient=by_pattern)]
-        if not inside and not by_pattern:
-            raise InputError(_nothing_in(path, own.count))
-        found |= dict.fromkeys(_plain(file) for file in inside)
-    if not found:
-        raise InputError(_nothing_in(given[0], own.count))
+        try:
+            inside = [*_files(_there(path), own, lenient=by_pattern)]
+            if not inside and not by_pattern:
+                raise InputError(_nothing_in(path, own.count))
+        except (InputError, UnreadableError) as error:
+            faults.append(error)
+        else:
+            found |= dict.fromkeys(_plain(file) for file in inside)
+    if not found and not streams and not faults:
+        faults.append(InputError(_nothing_in(Path(named[0]), own.count)))
+    for fault in faults:
+        tell(fault)
     own.tell()
-    base = _base(paths, alone=len(paths) == 1 and not by_pattern)
-    return _named([*found], base)
+    base = _base(paths, alone=len(paths) == 1 and not by_pattern) if found else Path("/")
+    return _named([*found], base, [*streams])
 
 
-def frames_of(source: Source) -> Iterator[tuple[str, np.ndarray]]:
-    """(name without ending, (H, W, 3) uint8 RGB) of an image, or of every frame of a video."""
-    if not source.is_video:
-        yield source.name, read_image(source.path)
+def _listed(given: Path | str) -> Iterator[Path | str]:
+    """What was given, or the lines of a list of sources, as if they stood on the command line."""
+    name = str(given)
+    if not name.startswith(LIST) or os.path.lexists(name):
+        yield given
         return
-    for i, image in enumerate(decode_video(source.path)):
-        yield f"{source.name}/{i:05d}", image
+    path = Path(name.removeprefix(LIST))
+    try:
+        lines = read_plain(path, links=True).decode("utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            f"{path}: there is no such list of sources; give a text file with a source in each line"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: is no list of sources in UTF-8 ({error}); write one in each line"
+        ) from error
+    sources = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not sources:
+        raise InputError(f"{path}: lists no source; write one in each line")
+    yield from sources
 
 
 class _Own:
@@ -109,20 +159,25 @@ def _nothing_in(path: Path, own: int) -> str:
     )
 
 
-def _expanded(given: Sequence[Path]) -> tuple[list[Path], bool]:
-    """The paths that were given, patterns replaced by what they match; and whether there was a pattern."""
+def _expanded(given: Sequence[Path], tell: Tell) -> tuple[list[Path], bool]:
+    """The paths that were given, patterns replaced by what they match; and whether there was a pattern.
+
+    `tell` gets the error of a pattern that matches nothing.
+    """
     paths: list[Path] = []
     by_pattern = False
     for each in given:
         if os.path.lexists(each) or not glob.has_magic(str(each)):
-            paths.append(_there(each))
+            paths.append(each)
             continue
         by_pattern = True
         matched = [*_matches(each)]
         if not matched:
-            raise MissingFileError(
-                f"{each}: there is no such file or folder, and as a pattern it matches none; give an "
-                "image, a folder or a video"
+            tell(
+                MissingFileError(
+                    f"{each}: there is no such file or folder, and as a pattern it matches none; give an "
+                    "image, a folder or a video"
+                )
             )
         paths += matched
     return paths, by_pattern
@@ -195,7 +250,19 @@ def _plain(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _named(files: Sequence[Path], base: Path) -> list[Source]:
+def _stream_name(address: str) -> str:
+    """The name of what is made of a stream: stdin, camera0, or host and path, without passwords."""
+    if address == STDIN:
+        return "stdin"
+    if "://" not in address:
+        return address.replace(":", "")
+    place = re.split("[?#]", address.partition("://")[2])[0]
+    host, slash, path = place.partition("/")
+    place = host.rpartition("@")[2] + slash + re.sub(r"\.\w{1,5}$", "", path)
+    return re.sub(r"[^\w.-]+", "_", place, flags=re.ASCII).strip("._") or "stream"
+
+
+def _named(files: Sequence[Path], base: Path, streams: Sequence[str]) -> list[Source]:
     sources = [
         Source(
             path=path,
@@ -204,6 +271,7 @@ def _named(files: Sequence[Path], base: Path) -> list[Source]:
         )
         for path in files
     ]
+    sources += [Source(Path(), _stream_name(each), is_video=True, address=each) for each in streams]
     uses = Counter(source.name for source in sources)
     folders = {parent.as_posix() for source in sources for parent in Path(source.name).parents}
     whole = [
@@ -214,7 +282,7 @@ def _named(files: Sequence[Path], base: Path) -> list[Source]:
     ]
     twice = [name for name, count in Counter(source.name for source in whole).items() if count > 1]
     if twice:
-        both = ", ".join(str(source.path) for source in whole if source.name == twice[0])
+        both = ", ".join(str(source) for source in whole if source.name == twice[0])
         raise InputError(
             f"{both}: the results of these files would have one name, {twice[0]}; rename one, or predict "
             "them into two folders (--output)"

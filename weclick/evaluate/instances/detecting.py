@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -44,10 +44,31 @@ def detect(
     Raises:
         InputError: the network's answer is none of a detector.
     """
-    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
-    (found,) = model(normalize(rgb.float()))
+    return detect_together(model, [image], device, size=size)[0]
+
+
+@torch.inference_mode()
+def detect_together(
+    model: nn.Module,
+    images: Sequence[np.ndarray],
+    device: torch.device | str = "cpu",
+    *,
+    size: tuple[int, int] | None = None,
+) -> list[Instances]:
+    """`detect` of several frames of one size at once.
+
+    Args, Raises:
+        As in `detect`.
+    """
+    rgb = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
+    height, width = images[0].shape[:2]
+    return [_sorted(found, size, (height, width)) for found in model(normalize(rgb.float()))]
+
+
+def _sorted(found: Any, size: tuple[int, int] | None, own_size: tuple[int, int]) -> Instances:
+    """What a detector says of a frame, the surest first, without masks that have no pixel."""
     masks = found.masks if size is None else _resized(found.masks, size)
-    answer = instances((masks, found.classes, found.scores), "the detector", size or image.shape[:2])
+    answer = instances((masks, found.classes, found.scores), "the detector", size or own_size)
     shown = answer.chosen(np.flatnonzero(answer.masks.any((1, 2))))
     return shown.chosen(np.argsort(-shown.scores, kind="stable"))
 

@@ -46,11 +46,15 @@ class Linker:
 
     Args:
         max_overlap, min_iou: as in `link_tracks`.
+        keep: whether what was found is kept for `tracks`, as codes. Without it, memory does not grow.
     """
 
-    def __init__(self, *, max_overlap: float = MAX_OVERLAP, min_iou: float = MIN_IOU) -> None:
-        self._max_overlap, self._min_iou = max_overlap, min_iou
+    def __init__(
+        self, *, max_overlap: float = MAX_OVERLAP, min_iou: float = MIN_IOU, keep: bool = True
+    ) -> None:
+        self._max_overlap, self._min_iou, self._keep = max_overlap, min_iou, keep
         self._tracks: list[_Open] = []
+        self._count = 0
         self._owners: list[int] = []
         self._before: Instances | None = None
         self._frames = 0
@@ -80,6 +84,8 @@ class Linker:
             follows = {j: i for i, j in _best_pairs(mask_iou(warped, codes), self._min_iou)}
         owners = [self._owners[follows[j]] if j in follows else self._begun() for j in range(len(codes))]
         for owner, code, class_id, score in zip(owners, codes, now.classes, now.scores, strict=True):
+            if not self._keep:
+                break
             track = self._tracks[owner]
             track.masks[self._frames] = code
             track.classes.append(int(class_id))
@@ -88,12 +94,14 @@ class Linker:
         return list(zip(kept.tolist(), owners, strict=True))
 
     def tracks(self) -> list[Track]:
-        """The tracks in the order in which they begin."""
+        """The tracks in the order in which they begin; none if they are not kept."""
         return [_closed(track, self._frames) for track in self._tracks]
 
     def _begun(self) -> int:
-        self._tracks.append(_Open())
-        return len(self._tracks) - 1
+        if self._keep:
+            self._tracks.append(_Open())
+        self._count += 1
+        return self._count - 1
 
 
 def link_tracks(

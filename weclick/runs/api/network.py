@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -11,16 +10,14 @@ import numpy as np
 
 from weclick.common.errors import InputError
 from weclick.common.stages import WEIGHTS
-from weclick.evaluate.apply_instances import MIN_SCORE
-from weclick.evaluate.flow_in_loop import Estimator, clips_of
-from weclick.evaluate.instances.detecting import as_image as as_codes
-from weclick.evaluate.instances.detecting import detect
-from weclick.evaluate.instances.semantic import semantic_from_instances
+from weclick.evaluate.answers import MIN_SCORE, Network, Objects, network_of
+from weclick.evaluate.flow_in_loop import Estimator
+from weclick.evaluate.jobs import jobs_of
 from weclick.evaluate.own_files import is_own
-from weclick.evaluate.segmenting import GIVE_CLASS_MAPS, Segmenter
-from weclick.evaluate.sources import find_sources, frames_of
+from weclick.evaluate.reading import Frames, Reader, Shown
+from weclick.evaluate.segmenting import GIVE_CLASS_MAPS
+from weclick.evaluate.sources import find_sources, raise_it
 from weclick.flow.estimators import parse_estimator
-from weclick.manifest.images import shrink_image
 from weclick.models.build import DETECTOR
 from weclick.runs.api.images import Image, as_clip, as_image, is_image
 from weclick.runs.api.prediction import Prediction
@@ -28,9 +25,6 @@ from weclick.store.model_file import ModelCard, load_model
 
 if TYPE_CHECKING:
     from torch import nn
-
-Named = tuple[str, np.ndarray]
-"""The name of a frame, and (H, W, 3) uint8 RGB."""
 
 
 class Size(NamedTuple):
@@ -71,23 +65,44 @@ class Model:
         self.size = Size(parameters, card.shrink, int(stride) * card.shrink)
         if self.finds_objects and flow:
             raise InputError(f"{path}: is a detector, which looks at single frames here; leave flow out")
+        self._network = network_of(model, card, path, device, flow=flow)
         self._detector = model if self.finds_objects else None
-        self._segmenter = None if self.finds_objects else Segmenter(model, card, path, device, flow)
 
     def __repr__(self) -> str:
         what = self._card.options["architecture"]
         return f"<weclick.Model {what}, {len(self.classes)} classes, {self.size.parameters} parameters>"
 
     @overload
-    def predict(self, given: Image, *, min_score: float | None = None) -> Prediction: ...
-    @overload
-    def predict(self, given: Sequence[Image], *, min_score: float | None = None) -> list[Prediction]: ...
+    def predict(
+        self, given: Image, *, min_score: float | None = None, batch_size: int = 1, drop: bool | None = None
+    ) -> Prediction: ...
     @overload
     def predict(
-        self, given: str | Path | Iterator[Image], *, min_score: float | None = None
+        self,
+        given: Sequence[Image],
+        *,
+        min_score: float | None = None,
+        batch_size: int = 1,
+        drop: bool | None = None,
+    ) -> list[Prediction]: ...
+    @overload
+    def predict(
+        self,
+        given: str | Path | Iterator[Image],
+        *,
+        min_score: float | None = None,
+        batch_size: int = 1,
+        drop: bool | None = None,
     ) -> Iterator[Prediction]: ...
-    def predict(self, given: Any, *, min_score: float | None = None) -> Any:
-        """Predict one frame, several, or those of a file or folder.
+    def predict(
+        self,
+        given: Any,
+        *,
+        min_score: float | None = None,
+        batch_size: int = 1,
+        drop: bool | None = None,
+    ) -> Any:
+        """Predict one frame, several, or those of a file, a folder or a stream.
 
         A network of two streams takes all frames of a call as one clip, in their order, and estimates the
         flow between them. Videos are clips of their own, and so are images of one folder and one size.
@@ -96,7 +111,12 @@ class Model:
             given: one image, (H, W, 3) uint8 RGB: an array, or a tensor, which may also be (3, H, W). Or a
                 sequence of these. Or an iterator of these, such as a generator. Or the path of an
                 image, a video, or a folder of these at any depth; what `weclick predict` wrote is left out.
+                Or a text that names a stream: camera:0, rtsp://host/path, or - for standard input.
             min_score: of a detector, 0..1: objects below are left out; 0.5 if left out. Others take none.
+            batch_size: so many frames of one size go through the network together, as in `weclick predict`.
+                So an iterator reads as many ahead.
+            drop: whether a stream drops frames while nobody asks for one; None: cameras and live addresses
+                do.
 
         Returns:
             A `Prediction` of one image, a list of a sequence. Of the rest an iterator: it reads and predicts
@@ -105,9 +125,9 @@ class Model:
 
         Raises:
             MissingFileError: there is no such path.
-            InputError: an image is of another shape or type, a file cannot be read, frames of one clip are
-                of several sizes though the network looks at motion, or `min_score` is out of range. An
-                iterator raises it where it meets the frame.
+            InputError: an image is of another shape or type, a file cannot be read, a stream breaks off,
+                frames of one clip are of several sizes though the network looks at motion, or `min_score` or
+                `batch_size` is out of range. An iterator raises it where it meets the frame.
 
         Example:
             >>> import numpy as np
@@ -121,22 +141,28 @@ class Model:
             >>> [each.name for each in model.predict(np.zeros((64, 96, 3), np.uint8) for _ in range(2))]
             ['00000', '00001']
         """
-        score = self._checked_score(min_score)
+        network = self._with_score(min_score)
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}, expected 1 or more")
         if is_image(given):
-            return next(self._clip([("00000", as_image(given, "the image"))], score))
+            return next(self._clip(network, [(Shown("00000"), as_image(given, "the image"))], 1))
         if isinstance(given, str | Path):
-            return self._files(Path(given), score)
+            return self._files(network, given, batch_size, drop)
         if not isinstance(given, Iterable):
             raise InputError(
                 f"a {type(given).__name__} cannot be predicted; expected an image (H, W, 3) uint8 RGB, "
                 "several of them, or the path of an image, a video or a folder"
             )
-        seen = self._clip(as_clip(given, one_size=self._in_time), score)
+        named = ((Shown(name), image) for name, image in as_clip(given, one_size=network.in_time))
+        seen = self._clip(network, named, batch_size)
         return list(seen) if isinstance(given, Sequence) else seen
 
-    @property
-    def _in_time(self) -> bool:
-        return self._segmenter is not None and self._segmenter.in_time
+    def _with_score(self, min_score: float | None) -> Network:
+        """The network, which shows objects from that score on."""
+        score = self._checked_score(min_score)
+        if self._detector is None:
+            return self._network
+        return Objects(self._detector, self._card, self.device, min_score=score)
 
     def _checked_score(self, min_score: float | None) -> float:
         if min_score is not None and not self.finds_objects:
@@ -147,30 +173,19 @@ class Model:
             raise InputError(f"min_score is {min_score}, expected 0 to 1")
         return MIN_SCORE if min_score is None else min_score
 
-    def _files(self, path: Path, score: float) -> Iterator[Prediction]:
+    def _files(
+        self, network: Network, given: str | Path, batch_size: int, drop: bool | None
+    ) -> Iterator[Prediction]:
         """The path is looked at at once, so that a wrong one is told where it was given."""
-        sources = find_sources([path], is_own=is_own)
-        clips = clips_of(sources) if self._in_time else ([each] for each in sources)
-        return chain.from_iterable(
-            self._clip(chain.from_iterable(map(frames_of, clip)), score) for clip in clips
+        jobs = jobs_of(find_sources([given], is_own=is_own))
+        reader = Reader(drop=drop, waiting=max(2, batch_size))
+        clips = (clip for job in jobs for clip in job.clips(in_time=network.in_time, tell=raise_it))
+        return (seen for clip in clips for seen in self._clip(network, reader.frames(clip), batch_size))
+
+    def _clip(self, network: Network, frames: Frames, batch_size: int) -> Iterator[Prediction]:
+        return (
+            Prediction.of(answer, self._card.classes) for answer in network(frames, batch_size=batch_size)
         )
-
-    def _clip(self, frames: Iterable[Named], score: float) -> Iterator[Prediction]:
-        if self._segmenter is not None:
-            for name, image, class_ids, coarse in self._segmenter(frames):
-                yield Prediction.of_logits(name, image, class_ids, self._card.classes, coarse)
-            return
-        for name, image in frames:
-            yield self._detected(name, image, score)
-
-    def _detected(self, name: str, image: np.ndarray, score: float) -> Prediction:
-        assert self._detector is not None
-        size = image.shape[0], image.shape[1]
-        small = shrink_image(image, self._card.shrink)
-        found = detect(self._detector, small, self.device, size=size)
-        shown = found.chosen(found.scores >= score)
-        class_ids = semantic_from_instances(*shown, num_classes=len(self.classes), size=size)
-        return Prediction.of_objects(image, class_ids, self._card.classes, as_codes(name, shown))
 
 
 def load(path: str | Path, *, device: str = "auto", flow: str | None = None) -> Model:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from weclick.common.errors import InputError
-from weclick.evaluate.instances.detecting import decoded
+from weclick.evaluate.answers import Answer
+from weclick.evaluate.instances.detecting import as_image, decoded
 from weclick.evaluate.instances.drawing import overlay_instances
 from weclick.evaluate.overlay import overlay_classes
 from weclick.evaluate.segmenting import full_logits
@@ -48,6 +49,7 @@ class Prediction:
             and 255 where none is.
         classes: names of the classes.
         palette: (K, 3) uint8 RGB, a colour for each class.
+        time_s: of a frame of a video or stream, seconds from its start; else None.
     """
 
     name: str
@@ -55,24 +57,26 @@ class Prediction:
     class_ids: np.ndarray = field(repr=False)
     classes: tuple[str, ...]
     palette: np.ndarray = field(repr=False)
+    time_s: float | None = None
     _coarse: Tensor | None = field(default=None, repr=False)
     """(K, h, w) float32, the logits of a network that gives class maps."""
     _found: ImageInstances | None = field(default=None, repr=False)
     """Of a detector."""
 
     @classmethod
-    def of_logits(
-        cls, name: str, image: np.ndarray, class_ids: np.ndarray, classes: Classes, coarse: Tensor
-    ) -> Prediction:
-        """Of a network that gives every pixel a class; `coarse` are its logits (K, h, w)."""
-        return cls(name, image, class_ids, classes.names, _palette(classes), _coarse=coarse.cpu())
-
-    @classmethod
-    def of_objects(
-        cls, image: np.ndarray, class_ids: np.ndarray, classes: Classes, found: ImageInstances
-    ) -> Prediction:
-        """Of a detector; the frame has the name of what was found on it."""
-        return cls(found.file_name, image, class_ids, classes.names, _palette(classes), _found=found)
+    def of(cls, answer: Answer, classes: Classes) -> Prediction:
+        """What a network of these classes says of a frame."""
+        time_s = answer.frame.time_s
+        return cls(
+            answer.frame.name,
+            answer.image,
+            answer.class_ids,
+            classes.names,
+            np.array(classes.palette, np.uint8),
+            None if time_s is None else float(time_s),
+            _coarse=None if answer.coarse is None else answer.coarse.cpu(),
+            _found=None if answer.shown is None else as_image(answer.frame.name, answer.shown),
+        )
 
     @cached_property
     def objects(self) -> tuple[DetectedObject, ...]:
@@ -113,7 +117,3 @@ class Prediction:
         if self._found is None:
             return overlay_classes(self.image, self.class_ids, self.palette, opacity)
         return overlay_instances(self.image, decoded(self._found), self.classes, opacity=opacity)
-
-
-def _palette(classes: Classes) -> np.ndarray:
-    return np.array(classes.palette, np.uint8)
