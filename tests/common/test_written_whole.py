@@ -16,7 +16,14 @@ from PIL import Image
 
 from weclick.common import files
 from weclick.common.errors import DiskFullError, NotPlainFileError
-from weclick.common.files import file_inside, remove_unfinished, write_bytes, write_text, written_whole
+from weclick.common.files import (
+    file_inside,
+    filled_whole,
+    remove_unfinished,
+    write_bytes,
+    write_text,
+    written_whole,
+)
 
 
 def names(folder):
@@ -210,3 +217,21 @@ def test_a_link_in_a_circle_leads_nowhere_and_is_no_crash(tmp_path):
     with written_whole(tmp_path / "a") as file:
         file.write(b"x")
     assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_a_folder_is_filled_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "made" / "masks"
+    with pytest.raises(RuntimeError, match="broken"), filled_whole(folder) as place:  # noqa: PT012
+        (place / "a").write_text("half")
+        raise RuntimeError("broken")
+    assert [*folder.parent.iterdir()] == []
+    with filled_whole(folder) as place:
+        (place / "a").write_text("one")
+        assert not folder.exists()
+    (folder / "mine").write_text("stays")
+    with filled_whole(folder) as place:
+        (place / "a").write_text("two")
+        (place / "b").write_text("new")
+    found = {path.name: path.read_text() for path in folder.iterdir()}
+    assert found == {"a": "two", "b": "new", "mine": "stays"}
+    assert [*folder.parent.iterdir()] == [folder]

@@ -185,7 +185,7 @@ def test_what_makes_no_sense_together_is_told(tmp_path, checkpoint):
     save(tmp_path / "a.png", noise_frames(1)[0])
     assert "writes nothing; add --json" in str(run(tmp_path / "a.png", "--save", "none").exception)
     done = run(tmp_path / "a.png", "--checkpoint", checkpoint, "--drop", "--output", tmp_path / "out")
-    assert "--drop is of streams" in str(done.exception)
+    assert "--drop and --wait are of streams" in str(done.exception)
 
 
 # --- batches ----------------------------------------------------------------------------------------------

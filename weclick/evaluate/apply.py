@@ -129,7 +129,8 @@ def predict_files(
     jobs = jobs_of(find_sources(given, is_own=is_own, leave_out=both, tell=faults.append))
     if drop is not None and jobs and not any(job.is_stream for job in jobs):
         raise InputError(
-            "--drop is of streams, and all sources are files, which give every frame; leave it out"
+            "--drop and --wait are of streams, but all sources are files, which give every frame; leave "
+            "them out"
         )
     counts = _counted(jobs, faults.append)
     if not counts and (fault := one_fault(faults)):

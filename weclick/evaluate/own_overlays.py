@@ -86,12 +86,12 @@ def mask_writer(folder: Path, source: Source, classes: Classes, open_files: Exit
         path = file_inside(folder, f"{short_path(frame.name, '.png')}.png")
         if source.is_video:
             if path.parent not in places:
-                written = open_files.enter_context(_older_removed(path.parent))
+                older = open_files.enter_context(_older_removed(path.parent))
                 whole = filled_whole(path.parent)
                 place = path.parent if source.address else open_files.enter_context(whole)
-                places[path.parent] = place, written
-            place, written = places[path.parent]
-            written.add(path.name)
+                places[path.parent] = place, older
+            place, older = places[path.parent]
+            older.discard(path.name)
             path = place / path.name
         save_class_map(class_ids, path, classes.palette)
 
@@ -141,13 +141,12 @@ def _video_overlay(path: Path, rate: Callable[[], Fraction | None], open_files: 
 
 @contextmanager
 def _older_removed(folder: Path) -> Iterator[set[str]]:
-    """Remove what predict wrote into a video's folder before, but for the names that the block adds."""
-    before = [path for path in folder.glob("*.png") if _NUMBERED.fullmatch(path.name) and is_own(path)]
-    written: set[str] = set()
-    yield written
-    for path in before:
-        if path.name not in written:
-            path.unlink(missing_ok=True)
+    """Names that predict wrote into a video's folder before. What the block leaves of them is removed."""
+    found = (path for path in folder.glob("*.png") if _NUMBERED.fullmatch(path.name))
+    older = {path.name for path in found if is_own(path)}
+    yield older
+    for name in older:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _images_of(source: Source, folder: Path, places: Sequence[str]) -> list[Path]:
