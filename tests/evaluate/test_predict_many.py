@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pycocotools import mask as coco_mask
 from typer.testing import CliRunner
 
 from helpers.found_instances import untrained
 from helpers.sent import noise_frames, send_video
 from weclick.cli import app
 from weclick.common.errors import InputError, MissingFileError
+from weclick.common.rle import decode_masks
 from weclick.common.schemas import schema_fault
 from weclick.evaluate.apply import predict_files
 from weclick.evaluate.jobs import jobs_of
@@ -277,8 +277,7 @@ def test_objects_stand_in_the_lines(tmp_path, detector):
     _, (photo,) = lines(tmp_path / "out/json/photos/a.jsonl")
     assert photo["objects"]
     for each in photo["objects"]:
-        mask = coco_mask.decode(each["segmentation"])
-        assert mask.shape == (64, 64)
+        (mask,) = decode_masks([each["segmentation"]], (64, 64), "a")
         assert mask.sum() == each["area"]
         assert each["class"] in CLASSES.names
         assert each["track"] is None
