@@ -29,6 +29,15 @@ EXPERIMENT = {
     "compare": [["teacher", "clicks"]],
 }
 LATE = {"experiment_summary", "experiment"}
+FIGURES = [
+    *("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency", "click_accuracy"),
+    *("on_targets", "on_clicks", "targets", "clicks", "annotation_seconds"),
+    *("train_seconds", "steps", "teacher_seconds", "cache_bytes"),
+]
+FACTS = [
+    *("dataset", "classes", "train", "val", "clicks", "clicks_by", "annotation_seconds", "annotation"),
+    *("trainings", "scored_sha256", "devices"),
+]
 
 
 def jobs(project: Project, *words: str) -> dict[str, int]:
@@ -66,7 +75,9 @@ def test_it_leaves_a_summary_and_a_page(project):
     found = summary["results"]["toy"]
     assert list(found["arms"]) == ["teacher", "clicks"], "in the order of the configuration"
     assert found["facts"]["clicks"] > 0
+    assert list(found["facts"]) == FACTS
     for figures in found["arms"].values():
+        assert list(figures) == FIGURES
         assert 0 <= figures["miou"]["mean"] <= 1
         assert figures["steps"]["values"] == [3]
         assert figures["cache_bytes"]["mean"] > 0

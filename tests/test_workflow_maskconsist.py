@@ -1,19 +1,38 @@
-"""MaskConsist on the tiny street: from the manifest to a detector, its scores, its page and its lock."""
+"""MaskConsist on the tiny street: from the manifest to a detector, its scores and lock, and an experiment."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from helpers.workflow import Project, make_project
+from weclick.common.schemas import schema_fault
 
-pytestmark = pytest.mark.slow
+EXPERIMENT = {
+    "name": "tiny",
+    "seeds": [0],
+    "arms": {
+        "labels": {"scores": "instances"},
+        "maskconsist": {},
+        "plain": {"change": {"maskconsist": {"weight": 0}}},
+    },
+    "compare": [["maskconsist", "plain"]],
+}
+IRN = {
+    "scores": "instances",
+    "change": {
+        "instances": {"source": "relation"},
+        "fcam": {"motion": "none"},
+        "flow_boundary": {"weight": 0},
+    },
+}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, repository, tiny_config) -> Project:
-    """A whole run whose instances come from clicks, so that there are some whatever the networks say."""
+def fresh(tmp_path_factory, repository, tiny_config) -> Project:
+    """A run whose instances come from clicks, so that there are some whatever the networks say."""
     shared = {"backbone": "mobilenetv2_compact", "pretrained": None, "crop": [64, 96], "steps": 3}
     network = {**shared, "batch_norm": "train", "batch_size": 1, "optimizer": "adamw", "learning_rate": 1e-3}
     config = {
@@ -35,12 +54,46 @@ def project(tmp_path_factory, repository, tiny_config) -> Project:
             "rois": 16,
             "log_every": 1,
         },
+        "experiment": EXPERIMENT,
     }
-    made = make_project(tmp_path_factory.mktemp("maskconsist") / "project", repository, config)
-    made.snakemake("all")
-    return made
+    return make_project(tmp_path_factory.mktemp("maskconsist") / "project", repository, config)
 
 
+@pytest.fixture(scope="module")
+def project(fresh) -> Project:
+    """The same when all has been made."""
+    fresh.snakemake("all")
+    return fresh
+
+
+@pytest.fixture(scope="module")
+def summary(project) -> dict:
+    """Of the experiment."""
+    project.snakemake("experiment")
+    path = project.root / "results/experiment/tiny/summary.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def counted(project: Project, *words: str) -> dict[str, int]:
+    """Rule of an experiment -> number of its jobs that would run."""
+    told = project.snakemake("experiment", "-n", *words)
+    return {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", told, re.MULTILINE) if name != "total"}
+
+
+def test_an_experiment_plans_what_its_arms_need_once(fresh):
+    """The run itself would make the labels and one detector, so they are its own; the rest is the arms'."""
+    arms = {**EXPERIMENT["arms"], "irn": IRN}
+    assert counted(fresh, "--config", f"experiment={json.dumps({**EXPERIMENT, 'arms': arms})}") == {
+        **dict.fromkeys(("toy", "clicks", "tags", "frames_shard", "classifier", "cams_shard"), 1),
+        **{"manifest_shard": 2, "flow_shard": 2},
+        **dict.fromkeys(("confident_labels_shard", "relation", "instances_shard", "detector"), 1),
+        **dict.fromkeys(("experiment_confident_labels", "experiment_relation", "experiment_instances"), 1),
+        **{"experiment_detector": 1, "experiment_evaluate": 2},
+        **dict.fromkeys(("experiment_summary", "experiment"), 1),
+    }
+
+
+@pytest.mark.slow
 def test_the_detector_is_scored_shown_and_locked(project):
     results = project.root / "results"
     found = json.loads((results / "evaluation/metrics.json").read_text(encoding="utf-8"))["instances"]
@@ -53,6 +106,7 @@ def test_the_detector_is_scored_shown_and_locked(project):
     assert "data:image/" in (results / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_labels_were_completed_in_pairs(project):
     log = (project.root / "results/detector/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     lines = [json.loads(line) for line in log]
@@ -60,8 +114,42 @@ def test_labels_were_completed_in_pairs(project):
     assert all(line["labels_given"] > 0 and line["labels_used"] > 0 for line in lines)
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_and_another_threshold_makes_labels_anew(project):
     assert project.jobs() <= {"all"}
     again = project.jobs("instances={source: clicks, min_share: 0.001}")
     assert {"instances_shard", "detector", "evaluate", "report", "lock"} <= again
     assert not again & {"relation", "cams_shard", "flow_shard", "frames_shard", "manifest_shard"}
+
+
+@pytest.mark.slow
+def test_an_experiment_scores_detectors_and_their_labels(project, summary):
+    assert schema_fault(summary, "experiment") == ""
+    found = summary["results"]["toy"]
+    labels, maskconsist, plain = (
+        {name: of["mean"] for name, of in arm.items()} for arm in found["arms"].values()
+    )
+    own = json.loads((project.root / "results/evaluation/metrics.json").read_text(encoding="utf-8"))
+    assert maskconsist["ap50"] == own["instances"]["AP50"], "the run's own detector is scored"
+    assert labels["ap50"] == plain["label_ap50"] == maskconsist["label_ap50"] > 0
+    assert labels["label_recall50"] > 0
+    assert maskconsist["labels_given"] > 0
+    assert maskconsist["labels_used"] > 0
+    assert plain["labels_used"] is None, "without MaskConsist nothing is completed"
+    assert labels["clicks"] == plain["clicks"] == found["facts"]["clicks"] > 0
+    assert found["facts"]["trainings"]["count"] == 4, "classifier, relation, two detectors"
+    assert found["notes"] == []
+    assert len(found["differences"][0]["ap50"]["values"]) == 1
+    page = (project.root / "results/experiment/tiny/report.html").read_text(encoding="utf-8")
+    assert "Labels&#39; AP50" in page
+
+
+@pytest.mark.slow
+def test_a_second_experiment_makes_only_what_a_new_arm_needs(project, summary):
+    assert counted(project) == {}
+    assert (project.root / "results/detector/model.json").is_file()
+    arms = {**EXPERIMENT["arms"], "irn": IRN}
+    assert counted(project, "--config", f"experiment={json.dumps({**EXPERIMENT, 'arms': arms})}") == {
+        **dict.fromkeys(("experiment_confident_labels", "experiment_relation", "experiment_instances"), 1),
+        **dict.fromkeys(("experiment_summary", "experiment"), 1),
+    }

@@ -118,6 +118,12 @@ def config_of(wildcards):
     return {**config, "seed": int(seed)} if seed else config
 
 
+def last_of(wildcards):
+    """The network that the method of a job ends with."""
+    (last,) = METHODS[config_of(wildcards)["method"]].last
+    return last
+
+
 def optional_clicks(wildcards):
     """The option by which targets need no click; empty if networks learn from clicks, or all may have one."""
     return "--optional" if does_without_clicks(config_of(wildcards)) else ""
@@ -271,7 +277,7 @@ def scored_data(wildcards, input):
         [
             flags("--manifest", input.manifests),
             flags("--flow", input.flow),
-            flags(f"--{LAST}", [input.network]),
+            flags(f"--{last_of(wildcards)}", [input.network]),
             flags("--teacher", input.get("teacher", [])),
             flags("--target-manifest", input.get("targets", [])),
             flags("--clicks", input.get("clicks", [])),

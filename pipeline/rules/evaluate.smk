@@ -16,9 +16,9 @@ rule evaluate:
         gpu=1,
     params:
         config=stage_config("evaluate"),
-        code=code_digest(
+        code=lambda wildcards: code_digest(
             "weclick.evaluate.stage"
-            if LAST == "student"
+            if last_of(wildcards) == "student"
             else "weclick.evaluate.instances.stage"
         ),
         data=scored_data,

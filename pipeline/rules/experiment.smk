@@ -73,9 +73,18 @@ def fed_shard(stage):
 def fed_shards(stage, split):
     """The files of a stage that feeds a job, for all shards; `split` is a key of the section `data`."""
     return lambda wildcards: [
-        f"{home(job)}/{stage}/{job.config['data'][split]}/{shard}.json"
+        path
         for job in fed(wildcards, stage)
-        for shard in range(job.config["data"]["shards"])
+        for path in shards_made(job, stage, split)
+    ]
+
+
+def shards_made(job, stage, split):
+    """The files of a job of a stage, for all shards; `split` is a key of the section `data`."""
+    data = job.config["data"]
+    return [
+        f"{home(job)}/{stage}/{data[split]}/{shard}.json"
+        for shard in range(data["shards"])
     ]
 
 
@@ -90,25 +99,23 @@ def fed_stacks(split):
 
 
 def fed_clicks(wildcards):
-    """The click table of a training."""
-    (job,) = fed(wildcards, "clicks")
-    return f"{home(job)}/clicks/{job.config['data']['train']}.h5"
+    """The table of clicks that feeds a job; none if it does without."""
+    return [
+        f"{home(job)}/clicks/{job.config['data']['train']}.h5"
+        for job in fed(wildcards, "clicks")
+    ]
 
 
 def fed_network(*roles):
-    """The weights of the network that feeds a job."""
+    """The weights of the network that feeds a job; none if it does without."""
 
     def weights(wildcards):
-        (job,) = fed(wildcards, *roles)
-        return f"{home(job)}/{job.stage}/model.safetensors"
+        return [
+            f"{home(job)}/{job.stage}/model.safetensors"
+            for job in fed(wildcards, *roles)
+        ]
 
     return weights
-
-
-def fed_classifier(wildcards):
-    """The weights of the classifier that makes maps; none if a job does without."""
-    fed_by = fed(wildcards, "classifier")
-    return fed_network("classifier")(wildcards) if fed_by else []
 
 
 def fed_tag_tables(wildcards):
@@ -164,10 +171,15 @@ def timed_data(wildcards, input):
 
 
 def trial_files(wildcards):
-    """Scores and model cards of an experiment."""
+    """Scores and model cards of an experiment. What rates pseudo-labels lies beside their indexes."""
     for trial in plan_of(wildcards.experiment).trials:
-        yield f"{home(trial.evaluation)}/evaluation/metrics.json"
-        yield f"{home(trial.network)}/{trial.network.stage}/model.json"
+        if trial.of_labels:
+            yield from shards_made(trial.network, "instances", "train")
+            for manifest in trial.network.fed_by["manifest"]:
+                yield from shards_made(manifest, "manifest", "val")
+        else:
+            yield f"{home(trial.evaluation)}/evaluation/metrics.json"
+            yield f"{home(trial.network)}/{trial.network.stage}/model.json"
 
 
 # Each rule is that of the run but for what stands after `with`; of params, only what is named there changes.
@@ -254,7 +266,7 @@ use rule cams_shard as experiment_cams with:
     input:
         manifest=fed_shard("manifest"),
         tags=fed_tag_tables,
-        classifier=fed_classifier,
+        classifier=fed_network("classifier"),
         weights=lambda wildcards: given_weights(job_of(wildcards.made).config),
     output:
         f"{MADE}/cams/{{split}}/{{shard}}.json",
@@ -268,13 +280,55 @@ use rule proxy_labels_shard as experiment_proxy_labels with:
         tags=fed_tag_tables,
         cams=fed_shard("cams"),
         flow=fed_shard("flow"),
-        clicks=lambda wildcards: (
-            fed_clicks(wildcards) if fed(wildcards, "clicks") else []
-        ),
+        clicks=fed_clicks,
     output:
         f"{MADE}/proxy_labels/{{split}}/{{shard}}.json",
     log:
         f"{RESULTS}/logs/experiment_proxy_labels/{{made}}/{{split}}/{{shard}}.log",
+
+
+use rule confident_labels_shard as experiment_confident_labels with:
+    input:
+        manifest=fed_shard("manifest"),
+        tags=fed_tag_tables,
+        cams=fed_shard("cams"),
+        flow=fed_shard("flow"),
+    output:
+        f"{MADE}/confident_labels/{{split}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/experiment_confident_labels/{{made}}/{{split}}/{{shard}}.log",
+
+
+use rule relation as experiment_relation with:
+    input:
+        manifests=fed_shards("manifest", "train"),
+        frames=fed_shards("frames", "train"),
+        confident_labels=fed_shards("confident_labels", "train"),
+        flow=fed_shards("flow", "train"),
+        validation=fed_shards("manifest", "val"),
+    output:
+        weights=f"{MADE}/relation/model.safetensors",
+        card=f"{MADE}/relation/model.json",
+        metrics=f"{MADE}/relation/metrics.jsonl",
+    log:
+        f"{RESULTS}/logs/experiment_relation/{{made}}.log",
+    params:
+        folder=f"{MADE}/relation",
+
+
+use rule instances_shard as experiment_instances with:
+    input:
+        manifest=fed_shard("manifest"),
+        tags=fed_tag_tables,
+        cams=fed_shard("cams"),
+        flow=fed_shard("flow"),
+        relation=fed_network("relation"),
+        clicks=fed_clicks,
+        network=lambda wildcards: given_network(job_of(wildcards.made).config),
+    output:
+        f"{MADE}/instances/{{split}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/experiment_instances/{{made}}/{{split}}/{{shard}}.log",
 
 
 use rule teacher as experiment_teacher with:
@@ -333,13 +387,30 @@ use rule student as experiment_student with:
         folder=f"{MADE}/student",
 
 
+use rule detector as experiment_detector with:
+    input:
+        manifests=fed_shards("manifest", "train"),
+        frames=fed_shards("frames", "train"),
+        instances=fed_shards("instances", "train"),
+        flow=fed_shards("flow", "train"),
+        validation=fed_shards("manifest", "val"),
+    output:
+        weights=f"{MADE}/detector/model.safetensors",
+        card=f"{MADE}/detector/model.json",
+        metrics=f"{MADE}/detector/metrics.jsonl",
+    log:
+        f"{RESULTS}/logs/experiment_detector/{{made}}.log",
+    params:
+        folder=f"{MADE}/detector",
+
+
 use rule evaluate as experiment_evaluate with:
     input:
         manifests=fed_shards("manifest", "val"),
         flow=fed_shards("flow", "val"),
-        network=fed_network("student", "teacher"),
+        network=fed_network("student", "teacher", "detector"),
         targets=fed_shards("manifest", "train"),
-        clicks=lambda wildcards: [fed_clicks(wildcards)],
+        clicks=fed_clicks,
         target_flow=fed_stacks("train"),
     output:
         f"{MADE}/evaluation/metrics.json",

@@ -11,6 +11,12 @@ def given_to_instances(stage, path):
     return path if stage in instances_from(config) else []
 
 
+def given_network(chosen):
+    """The detector whose predictions are the instances; none if no detector makes them."""
+    section = chosen["instances"]
+    return section["network"]["path"] if section["source"] == "network" else []
+
+
 rule instances:
     input:
         shards_of("instances", TRAIN),
@@ -24,11 +30,7 @@ rule instances_shard:
         flow=given_to_instances("flow", f"{RESULTS}/flow/{TRAIN}/{{shard}}.json"),
         relation=given_to_instances("relation", rules.relation.output.weights),
         clicks=given_to_instances("clicks", f"{RESULTS}/clicks/{TRAIN}.h5"),
-        network=(
-            config["instances"]["network"]["path"]
-            if config["instances"]["source"] == "network"
-            else []
-        ),
+        network=given_network(config),
     output:
         f"{RESULTS}/instances/{TRAIN}/{{shard}}.json",
     log:

@@ -86,10 +86,10 @@ def test_arms_of_several_methods_share_what_serves_both():
     tags = next(trial.network for trial in plan.trials if trial.arm == "tags")
     assert tags.config["supervision"] == "proxies"
     assert tags.fed_by.keys() == {"manifest", "clicks", "frames", "proxy_labels"}
-    with pytest.raises(ConfigError, match="scores the teacher, but method f2f trains none; set scores: stu"):
+    with pytest.raises(ConfigError, match="scores the teacher, but method f2f makes none; set scores: stu"):
         planned(arms={"tags": {"change": {"method": "f2f"}, "scores": "teacher"}})
-    with pytest.raises(ConfigError, match="scores the student, but method maskconsist trains none"):
-        planned(arms={"tags": {"change": {"method": "maskconsist"}}})
+    with pytest.raises(ConfigError, match="scores the student, but method maskconsist makes none"):
+        planned(arms={"tags": {"change": {"method": "maskconsist"}, "scores": "student"}})
     with pytest.raises(ConfigError, match=r"serves is \[weclick, maskconsist\]; set serves: "):
         make_plan(complete_config({**config, "serves": ["weclick", "maskconsist"]}))
 

@@ -1,11 +1,13 @@
 """The summary of an experiment, on invented figures; its file; the ablation's old layout of it."""
 
 import json
+from typing import Any
 
 import pytest
 from scipy import stats
 
 from helpers.experiment_summary import ARMS, MIOU, figures, make_summary, section
+from helpers.places import ROOT
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import load_schema, schema_fault
 from weclick.runs.ablation import ABLATION, SCORES, old_layout, write_old_layout
@@ -26,6 +28,21 @@ def test_every_arm_and_every_seed_is_told(told):
         assert told["arms"][arm]["miou"]["values"] == list(values)
     assert told["arms"]["clicks_same_time"]["miou"]["n"] == 2
     assert told["arms"]["kd"]["train_seconds"]["mean"] == pytest.approx(21.0)
+
+
+def rounded(value: Any) -> Any:
+    """The same, with numbers that no other version of scipy changes."""
+    if isinstance(value, dict):
+        return [[key, rounded(part)] for key, part in value.items()]
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return round(value, 9) if isinstance(value, float) else value
+
+
+def test_students_are_told_as_before_there_were_detectors(told):
+    """The file was written by the code of before; names stand in its order."""
+    path = ROOT / "tests" / "data" / "experiment_of_students.json"
+    assert rounded(told) == rounded(json.loads(path.read_text(encoding="utf-8")))
 
 
 def test_differences_are_paired_by_seed(told):

@@ -13,6 +13,9 @@ from typing import Any, Literal, TypedDict
 Role = Literal["classifier", "relation", "teacher", "student", "detector"]
 """A network to train; also the name of its section of the configuration."""
 
+Scored = Literal["student", "teacher", "detector", "instances"]
+"""What an arm of an experiment may score: a network, or the pseudo-labels that a detector learns from."""
+
 TIMM = "timm/"
 """Names of timm's backbones begin so; also in `weclick.models.build`, which takes seconds to load."""
 

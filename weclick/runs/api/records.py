@@ -9,7 +9,7 @@ from typing import Any
 
 from weclick.common.errors import MissingFileError
 from weclick.runs.experiment.files import read_summary
-from weclick.runs.experiment.summary import COMPARED, FIGURES
+from weclick.runs.experiment.kinds import kind_of, main_score
 from weclick.runs.layout import SUMMARY, Layout
 
 Record = dict[str, Any]
@@ -23,11 +23,14 @@ class Experiments:
     Attributes:
         trials: a record for each training that was scored: experiment, data, arm, seed; and miou,
             mean_accuracy, pixel_accuracy, temporal_consistency and on_targets (0..1), targets, clicks,
-            train_seconds, steps, teacher_seconds, cache_bytes.
+            train_seconds, steps, teacher_seconds, cache_bytes. Of arms that score a detector or its
+            pseudo-labels: ap50, ap, semantic_miou, temporal_consistency, label_ap50 and label_recall50
+            (0..1), labels_given and labels_used (a frame), targets, clicks, train_seconds, steps,
+            label_seconds, cache_bytes.
         differences: a record for each comparison and score: experiment, data, of, minus, score; n, how many
             seeds have a difference; its mean over them, spread (sample standard deviation), low and high (of
             the 95 % interval, by a paired t-test), all in units of the score; and seeds_needed, to see the
-            wanted effect on mIoU.
+            wanted effect on the score that arms are compared by, mIoU or AP50.
     """
 
     trials: list[Record]
@@ -79,15 +82,16 @@ def _trials(summary: Mapping[str, Any]) -> Iterator[Record]:
             for position, seed in enumerate(summary["seeds"]):
                 known = {name: each["values"][position] for name, each in figures.items()}
                 where = {"experiment": summary["name"], "data": data, "arm": arm, "seed": seed}
-                yield {**where, **{name: known.get(name) for name in FIGURES}}
+                yield {**where, **{name: known.get(name) for name in kind_of(result["arms"]).figures}}
 
 
 def _differences(summary: Mapping[str, Any]) -> Iterator[Record]:
     for data, result in summary["results"].items():
+        main, compared = main_score(result["arms"]), kind_of(result["arms"]).compared
         for row in result["differences"]:
             arms = {"of": row["of"], "minus": row["minus"]}
-            for score in (name for name in COMPARED if name in row):
+            for score in (name for name in compared if name in row):
                 told = {name: row[score][name] for name in ("n", "mean", "spread", "low", "high")}
-                needed = row["seeds_needed"] if score == "miou" else None
+                needed = row["seeds_needed"] if score == main else None
                 where = {"experiment": summary["name"], "data": data, **arms, "score": score}
                 yield {**where, **told, "seeds_needed": needed}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from weclick.common.config import ConfigError, changed_config
 from weclick.common.config_checks import (
+    check_instances,
     check_masks,
     check_proxy_labels,
     check_serves,
@@ -16,9 +17,10 @@ from weclick.common.config_checks import (
 )
 from weclick.common.flat import flatten, is_number, spell
 from weclick.common.schemas import load_schema
-from weclick.common.sections import Config, ExperimentSection, Role
-from weclick.common.stages import STEPS, takes
+from weclick.common.sections import Config, ExperimentSection, Method, Scored
+from weclick.common.stages import METHODS, SCORED, STEPS, takes
 from weclick.common.typed import part_of
+from weclick.runs.experiment.kinds import KINDS
 
 CHANGEABLE = (
     "method",
@@ -39,7 +41,7 @@ class Arm:
         name: of the arm.
         description: in a few words.
         change: section -> key -> value.
-        scores: the network that is scored.
+        scores: what is scored: a network, or instances, the pseudo-labels of a detector.
         copy_of: the arm whose settings and pace it has; empty if it has settings of its own.
         time_of: the arm that takes as long; empty if its steps are configured.
     """
@@ -47,24 +49,30 @@ class Arm:
     name: str
     description: str = ""
     change: Mapping[str, Any] = field(default_factory=dict)
-    scores: Role = "student"
+    scores: Scored = "student"
     copy_of: str = ""
     time_of: str = ""
 
 
-def read_arms(section: ExperimentSection) -> dict[str, Arm]:
+def read_arms(section: ExperimentSection, method: Method = "weclick") -> dict[str, Arm]:
     """The arms of an experiment by name.
 
+    Args:
+        section: of the configuration.
+        method: of the arms that choose no other. An arm scores the last network of its method by default.
+
     Raises:
-        ConfigError: an arm, a choice or a comparison names what is not there, or contradicts itself.
+        ConfigError: an arm, a choice or a comparison names what is not there, or contradicts itself; or no
+            one score holds for all arms.
     """
-    arms = {name: _arm(name, raw) for name, raw in section["arms"].items()}
+    arms = {name: _arm(name, raw, method) for name, raw in section["arms"].items()}
     if not arms:
         raise ConfigError(
             "experiment.arms is empty; name at least one arm, e.g. clicks: {change: {kd: {weight: 0}}}"
         )
     for arm in arms.values():
         _check_time(arm, arms)
+    _check_scores("experiment.arms", arms.values(), "make an experiment of each")
     _check_names(section, arms)
     return arms
 
@@ -96,18 +104,19 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
         check_masks(made)
         check_stacks(made)
         check_source(made)
+        check_instances(made)
         check_proxy_labels(made)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     if not takes(made, arm.scores):
-        todo = "set scores: student" if takes(made, "student") else "arms compare networks that label pixels"
         raise ConfigError(
-            f"{where}: scores the {arm.scores}, but method {made['method']} trains none; {todo}"
+            f"{where}: scores the {arm.scores}, but method {made['method']} makes none; set scores: "
+            f"{METHODS[made['method']].last[0]}"
         )
     return made
 
 
-def _arm(name: str, raw: Mapping[str, Any]) -> Arm:
+def _arm(name: str, raw: Mapping[str, Any], method: Method) -> Arm:
     copy_of, time_of = raw.get("as", ""), raw.get("for_time_of", "")
     if bool(copy_of) != bool(time_of):
         raise ConfigError(
@@ -119,8 +128,12 @@ def _arm(name: str, raw: Mapping[str, Any]) -> Arm:
             f"experiment.arms.{name}: has `as: {copy_of}` and settings of its own; take change and scores "
             "out, or make an arm of these settings and name it in `as`"
         )
-    role = raw.get("scores", "student")
-    return Arm(name, raw.get("description", ""), raw.get("change", {}), role, copy_of, time_of)
+    change = raw.get("change", {})
+    last = {str(name): each.last[0] for name, each in METHODS.items()}
+    # an unknown method is told when the change is made
+    own = "student" if copy_of else last.get(str(change.get("method")), last[method])
+    scores = raw.get("scores", own)
+    return Arm(name, raw.get("description", ""), change, scores, copy_of, time_of)
 
 
 def _check_time(arm: Arm, arms: Mapping[str, Arm]) -> None:
@@ -135,8 +148,28 @@ def _check_time(arm: Arm, arms: Mapping[str, Arm]) -> None:
             )
     if arm.copy_of and arms[arm.copy_of].scores != "student":
         raise ConfigError(
-            f"experiment.arms.{arm.name}.as: {arm.copy_of} scores its teacher, but only a student can be "
-            "given a wall time; name an arm that scores its student"
+            f"experiment.arms.{arm.name}.as: {arm.copy_of} scores its {arms[arm.copy_of].scores}, but only a "
+            "student can be given a wall time; name an arm that scores its student"
+        )
+
+
+def _check_scores(where: str, arms: Iterable[Arm], todo: str) -> None:
+    """Check that one score holds for some arms: it is of pixels, or of objects."""
+    _check_even(where, [(arm, KINDS[arm.scores]) for arm in arms], "and no score holds for both", todo)
+
+
+def _check_frames(where: str, arms: Iterable[Arm]) -> None:
+    """Check that some arms are scored on the same frames. A detector and its labels are not."""
+    found = [(arm, arm.scores not in SCORED and arm.scores) for arm in arms]
+    _check_even(where, found, "which are scored on other frames", "name arms that score the same")
+
+
+def _check_even(where: str, found: Sequence[tuple[Arm, Any]], fault: str, todo: str) -> None:
+    (first, what), *rest = found
+    if other := next((arm for arm, each in rest if each != what), None):
+        raise ConfigError(
+            f"{where}: {first.name} scores its {first.scores}, and {other.name} its {other.scores}, {fault}; "
+            f"{todo}"
         )
 
 
@@ -145,9 +178,18 @@ def _check_names(section: ExperimentSection, arms: Mapping[str, Arm]) -> None:
         if name in arms:
             raise ConfigError(f"experiment.choose.{name}: an arm has that name; give the choice another one")
         _check_known(f"experiment.choose.{name}.among", choice["among"], arms)
+        _check_frames(f"experiment.choose.{name}.among", [arms[each] for each in choice["among"]])
     _check_over(section["over"], arms.values())
     for position, line in enumerate(section["compare"]):
         _check_known(f"experiment.compare.{position}", line, [*arms, *section["choose"]])
+        named = [arms[arm] for name in line for arm in _among(name, section)]
+        _check_frames(f"experiment.compare.{position}", named)
+
+
+def _among(name: str, section: ExperimentSection) -> list[str]:
+    """The arms that a name in a comparison may stand for."""
+    choice = section["choose"].get(name)
+    return choice["among"] if choice else [name]
 
 
 def _check_over(over: str | None, arms: Iterable[Arm]) -> None:

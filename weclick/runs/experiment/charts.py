@@ -13,7 +13,7 @@ from weclick.runs.report import figures
 FOLDER = "figures"
 """Of the files, beside the page."""
 
-SCORES = {"miou": "mIoU", "click_accuracy": "share of held-out clicks hit"}
+SCORES = {"miou": "mIoU", "click_accuracy": "share of held-out clicks hit", "ap50": "AP50"}
 """What an axis calls the score that arms are compared by."""
 
 
@@ -31,7 +31,7 @@ def charts(
         summary: of the experiment.
         differences: label -> `estimate` of paired differences.
         anchor: unique in the page; ids inside the charts begin with it.
-        score: the one that arms are compared by, see `summary.main_score`.
+        score: the one that arms are compared by, see `main_score`.
 
     Returns:
         arms, differences and over -> chart.

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from weclick.common import words
+from weclick.runs.experiment.kinds import Kind, Table, kind_of
 from weclick.runs.experiment.statistics import better_of, estimate, paired
 
 BY = {
     "on_targets": "the mIoU on the target frames",
     "on_clicks": "the share of the target frames' clicks that are hit",
+    "label_ap50": "the AP50 of the pseudo-labels on training frames",
 }
-"""Figures that may choose, the best first. The mIoU needs full masks on the target frames."""
-
-Table = Mapping[str, Mapping[str, Any]]
-"""Arm -> figure -> its `estimate` over the seeds."""
+"""Figures that may choose, see `Kind.choosing`. mIoU and AP50 need truth on training frames."""
 
 
 def choose(table: Table, among: Sequence[str]) -> dict[str, Any]:
@@ -26,12 +25,13 @@ def choose(table: Table, among: Sequence[str]) -> dict[str, Any]:
         among: arms to choose from.
 
     Returns:
-        by: the first figure of BY that is known of all arms, None if there is none; means: of each arm by
-        that figure, or by the mIoU; arm, the chosen one, and runner_up, the second, None if there is none;
-        lead: `estimate` of the paired differences of these two.
+        by: the first figure of their kind that may choose and is known of all arms, None if there is none;
+        means: of each arm by that figure, or by the best of the kind; arm, the chosen one, and runner_up, the
+        second, None if there is none; lead: `estimate` of the paired differences of these two.
     """
-    by = next((name for name in BY if all(_mean(table, arm, name) is not None for arm in among)), None)
-    means = {arm: _mean(table, arm, by or "on_targets") for arm in among}
+    figures = kind_of(table).choosing
+    by = next((name for name in figures if all(_mean(table, arm, name) is not None for arm in among)), None)
+    means = {arm: _mean(table, arm, by or figures[0]) for arm in among}
     told: dict[str, Any] = {"arm": None, "by": by, "means": means, "runner_up": None, "lead": estimate([])}
     if by is None:
         return told
@@ -43,15 +43,15 @@ def choose(table: Table, among: Sequence[str]) -> dict[str, Any]:
     return told
 
 
-def notes(chosen: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A sentence on each choice that could not be made by the mIoU."""
+def notes(chosen: Mapping[str, Mapping[str, Any]], kind: Kind) -> Iterator[str]:
+    """A sentence on each choice that could not be made by the best figure of a kind."""
     for name, choice in chosen.items():
         if choice["by"] is None:
             told = ", ".join(arm for arm, mean in choice["means"].items() if mean is None)
-            yield (
-                f"{name}: no mIoU on the target frames is known of {told}, and the share of clicks that are "
-                "hit is not known of all arms, so no arm was chosen."
-            )
+            best = BY[kind.choosing[0]].removeprefix("the ")
+            clicks = ", and the share of clicks that are hit is not known of all arms"
+            rest = clicks if "on_clicks" in kind.choosing else ""
+            yield f"{name}: no {best} is known of {told}{rest}, so no arm was chosen."
         elif choice["by"] == "on_clicks":
             yield (
                 f"{name} was chosen by {BY['on_clicks']}: without full masks on these frames, there is no "
@@ -66,9 +66,11 @@ def choice_words(name: str, choice: Mapping[str, Any]) -> list[str]:
         name: of the choice.
         choice: as `choose` returns it; what an older summary lacks is left out.
     """
+    if choice["arm"] is None:
+        return [f"{name} is none: no figure that may choose is known of all arms."]
     by = choice.get("by") or "on_targets"
     means = ", ".join(f"{arm} {words.percent(mean)}" for arm, mean in choice["means"].items())
-    told = [f"{name} is {choice['arm'] or 'none'}, chosen by {BY[by]}: {means}."]
+    told = [f"{name} is {choice['arm']}, chosen by {BY[by]}: {means}."]
     if choice.get("runner_up"):
         told.append(_lead_words(choice["arm"], choice["runner_up"], choice["lead"]))
     return told

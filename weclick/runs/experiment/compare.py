@@ -11,8 +11,10 @@ from weclick.common import words
 from weclick.common.errors import InputError
 from weclick.common.files import write_text
 from weclick.common.flat import evenly, flatten, spell
+from weclick.runs.experiment.columns import MINUS, heads, interval, shown
 from weclick.runs.experiment.files import read_summary
-from weclick.runs.experiment.page import MINUS, arm_row, facts_words, interval
+from weclick.runs.experiment.kinds import known_figures, main_score
+from weclick.runs.experiment.page import NAMES, arm_row, facts_words
 from weclick.runs.experiment.statistics import paired
 from weclick.runs.layout import SUMMARY, Layout
 from weclick.runs.report.compare import differences, labelled
@@ -39,9 +41,15 @@ class Shown:
         """Figure -> its estimate over the seeds."""
         return self.summary["results"][self.data]["arms"][self.arm]
 
-    def by_seed(self, score: str) -> dict[int, float | None]:
-        """Seed -> value of a score."""
-        return dict(zip(self.summary["seeds"], self.figures[score]["values"], strict=True))
+    @property
+    def score(self) -> str:
+        """The one that the experiment compares arms by on this data set."""
+        return main_score(self.summary["results"][self.data]["arms"])
+
+    @property
+    def by_seed(self) -> dict[int, float | None]:
+        """Seed -> value of this score."""
+        return dict(zip(self.summary["seeds"], self.figures[self.score]["values"], strict=True))
 
 
 def is_experiment(given: str) -> bool:
@@ -88,36 +96,47 @@ def write_experiments(out: Path, given: Sequence[str]) -> list[str]:
 
 
 def _groups(summaries: Mapping[str, Mapping[str, Any]]) -> list[list[Shown]]:
-    """The arms by the frames that they were scored on, since only these can stand in one table."""
-    groups: dict[str, list[Shown]] = {}
+    """The arms by score and by the frames that it is of, since only these can stand in one table."""
+    groups: dict[tuple[str, str], list[Shown]] = {}
     for label, summary in summaries.items():
         for data, found in summary["results"].items():
-            group = groups.setdefault(found["facts"]["scored_sha256"], [])
+            group = groups.setdefault((found["facts"]["scored_sha256"], main_score(found["arms"])), [])
             group += [Shown(label, data, arm, summary) for arm in found["arms"]]
     return list(groups.values())
 
 
-def _group(position: int, shown: Sequence[Shown]) -> dict[str, Any]:
-    first = shown[0]
-    names = [f"{each.source}: {each.arm}" for each in shown]
-    pairs = list(_pairs(shown))
+def _group(position: int, arms: Sequence[Shown]) -> dict[str, Any]:
+    first = arms[0]
+    names = [f"{each.source}: {each.arm}" for each in arms]
+    score = NAMES[first.score]
+    columns = shown(known_figures({name: each.figures for name, each in zip(names, arms, strict=True)}))
     return {
-        "title": ", ".join(dict.fromkeys(each.data for each in shown)),
+        "title": ", ".join(dict.fromkeys(each.data for each in arms)),
+        "score": score,
+        "columns": heads(columns, intervals=False),
         "facts": facts_words(first.summary["results"][first.data]["facts"]),
         "rows": [
             {
-                **arm_row(each.arm, each.summary["arms"][each.arm], each.figures),
+                **arm_row(
+                    each.arm,
+                    each.summary["arms"][each.arm],
+                    each.figures,
+                    each.score,
+                    columns,
+                    intervals=False,
+                ),
                 "source": each.source,
                 "data": each.data,
             }
-            for each in shown
+            for each in arms
         ],
         "chart": dots_chart(
-            {name: each.figures["miou"] for name, each in zip(names, shown, strict=True)},
+            {name: each.figures[each.score] for name, each in zip(names, arms, strict=True)},
             name=f"group-{position}",
-            alt="mIoU of every arm of every experiment, a dot for each seed",
+            alt=f"{score} of every arm of every experiment, a dot for each seed",
+            axis=score,
         ),
-        "pairs": pairs,
+        "pairs": list(_pairs(arms)),
     }
 
 
@@ -125,12 +144,12 @@ def _pairs(shown: Sequence[Shown]) -> Iterator[dict[str, str]]:
     """Paired differences of arms that have one name in two experiments, over the seeds of both."""
     for position, first in enumerate(shown):
         for other in shown[position + 1 :]:
-            seeds = [seed for seed in first.by_seed("miou") if seed in other.by_seed("miou")]
+            seeds = [seed for seed in first.by_seed if seed in other.by_seed]
             several = first.source != first.label or other.source != other.label
             alike = first.arm == other.arm and (first.data == other.data or not several)
             if not alike or first.label == other.label or not seeds:
                 continue
-            of, minus = other.by_seed("miou"), first.by_seed("miou")
+            of, minus = other.by_seed, first.by_seed
             score = paired([of[seed] for seed in seeds], [minus[seed] for seed in seeds])
             yield {
                 "name": f"{other.arm}: {other.source} {MINUS} {first.source}",
@@ -143,7 +162,10 @@ def _pairs(shown: Sequence[Shown]) -> Iterator[dict[str, str]]:
 def _warnings(summaries: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What sets the experiments apart."""
     origins = [summary["origin"] for summary in summaries.values()]
-    if any(len({each.label for each in group}) < len(summaries) for group in _groups(summaries)):
+    groups = _groups(summaries)
+    if len({group[0].score for group in groups}) > 1:
+        yield "The experiments compare arms by other scores: each table below is for itself."
+    elif any(len({each.label for each in group}) < len(summaries) for group in groups):
         yield "The experiments are not all scored on the same frames: each table below is for itself."
     if len({str(origin.get("machine")) for origin in origins}) > 1:
         yield "The experiments were summed up on other machines: do not compare their times."

@@ -71,12 +71,13 @@ def cost_warnings(table: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def total_words(facts: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+def total_words(facts: Mapping[str, Any], origin: Mapping[str, Any], others: str = "teachers") -> str:
     """The sum over all trainings of a data set, and what it means; empty if the summary does not know it.
 
     Args:
         facts: of the data set.
         origin: of the summary.
+        others: the networks that are trained, and not scored.
     """
     if not (told := facts.get("trainings")):
         return ""
@@ -84,7 +85,7 @@ def total_words(facts: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
     beside = f" on {words.plural(cores, 'core')}" if cores else ""
     took = words.duration(told["seconds"])
     return (
-        f"All {words.plural(told['count'], 'training')}, teachers among them, took {took} of wall time in "
+        f"All {words.plural(told['count'], 'training')}, {others} among them, took {took} of wall time in "
         f"sum. Where Snakemake ran two jobs side by side{beside}, they shared the cores: each took longer "
         "than it does alone, and people waited for less than this sum. The time of the processor itself is "
         "not recorded."

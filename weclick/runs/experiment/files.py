@@ -11,6 +11,7 @@ from weclick.common.schemas import schema_fault
 from weclick.common.strict_json import strict_json
 from weclick.runs.experiment.arms import Arm
 from weclick.runs.experiment.gather import Gathered
+from weclick.runs.experiment.kinds import KINDS
 from weclick.runs.experiment.origin import origin, shared_config
 from weclick.runs.experiment.page import write_page
 from weclick.runs.experiment.plan import Plan
@@ -45,8 +46,9 @@ def write_experiment(plan: Plan, store: Store, device: str) -> Path:
 def summarise(plan: Plan, gathered: Gathered, device: str) -> dict[str, Any]:
     """The summary of an experiment, as data_schema/experiment.schema.json describes it."""
     found = {}
+    (kind,) = {KINDS[arm.scores] for arm in plan.arms.values()}
     for data in plan.data:
-        made = results(plan.section, list(plan.arms), gathered.figures(data))
+        made = results(plan.section, list(plan.arms), gathered.figures(data), kind)
         found[data] = {
             "facts": gathered.facts(data),
             **made,

@@ -16,7 +16,7 @@ from weclick.common.config import select
 from weclick.common.config_checks import map_sources
 from weclick.common.digest import canonical_json
 from weclick.common.flat import evenly
-from weclick.common.sections import Config, Role
+from weclick.common.sections import Config
 from weclick.common.stages import (
     NEEDED_BY,
     ROLES,
@@ -104,12 +104,14 @@ class Jobs:
         config = self._seeded if stage in ROLES else self._config
         return Job(stage, config, {name: self._feed(stage, name) for name in feeders(config, stage)})
 
-    def training(self, role: Role, time_of: tuple[Job, ...]) -> Job:
+    def training(self, role: str, time_of: tuple[Job, ...]) -> Job:
         """A training that takes as long as another one, see `Job.time_of`."""
         return Job(role, self._seeded, self.of(role).fed_by, time_of)
 
     def evaluation(self, network: Job) -> Job:
-        """The scores of a network, a teacher or a student, on this configuration's data."""
+        """The scores of a network on this configuration's data. Instances are scored where they are made."""
+        if network.stage == "instances":
+            return network
         others = [name for name in feeders(self._config, "evaluate") if name not in ROLES]
         data = {name: (self.of(name),) for name in others}
         return Job("evaluate", self._config, {**data, network.stage: (network,)})

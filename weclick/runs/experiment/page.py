@@ -13,15 +13,24 @@ from weclick.common import words
 from weclick.common.files import write_text
 from weclick.runs.experiment.charts import FOLDER, charts, write_charts
 from weclick.runs.experiment.choice import choice_words, choose
+from weclick.runs.experiment.columns import (
+    MINUS,
+    UNKNOWN,
+    Column,
+    cells,
+    each_seed,
+    heads,
+    interval,
+    known_of,
+    shown,
+)
 from weclick.runs.experiment.costs import cost_warnings, total_words
+from weclick.runs.experiment.kinds import SEGMENTS, kind_of, known_figures, main_score
 from weclick.runs.experiment.origin import repeat_lines
 from weclick.runs.experiment.settings import data_settings, matrix, shown_config
-from weclick.runs.experiment.summary import FIGURES, main_score
 from weclick.runs.report.page import environment
 
-MINUS = "\N{MINUS SIGN}"
-
-NAMES = {"miou": "mIoU", "click_accuracy": "Held-out clicks hit"}
+NAMES = {"miou": "mIoU", "click_accuracy": "Held-out clicks hit", "ap50": "AP50"}
 """What a table calls the score that arms are compared by."""
 
 CLICKS_BY = {
@@ -31,7 +40,11 @@ CLICKS_BY = {
 }
 """What the facts say of `clicks_by`."""
 
-_UNKNOWN = {"values": [], "n": 0, "mean": None, "spread": None, "low": None, "high": None}
+BEFORE = {"teacher_seconds": "Its teachers", "label_seconds": "Its labels"}
+"""What a table calls the trainings before that of the scored network."""
+
+OTHERS = {"teacher_seconds": "teachers", "label_seconds": "those that labels take"}
+"""What a sentence calls them."""
 
 
 def write_page(out: Path, summary: Mapping[str, Any]) -> None:
@@ -76,7 +89,8 @@ def data_section(name: str, summary: Mapping[str, Any], anchor: str) -> dict[str
         anchor: unique in the page.
     """
     data = summary["results"][name]
-    score = main_score(data["arms"])
+    score, known = main_score(data["arms"]), known_figures(data["arms"])
+    columns, before = shown(known), kind_of(data["arms"]).before
     differences = [_difference(row, score) for row in data["differences"]]
     drawn = {row["label"]: row["score"] for row in differences if row["score"]["n"]}
     return {
@@ -86,22 +100,33 @@ def data_section(name: str, summary: Mapping[str, Any], anchor: str) -> dict[str
         "facts": facts_words(data["facts"]),
         "notes": data["notes"],
         "cost_warnings": list(cost_warnings(data["arms"])),
-        "total": total_words(data["facts"], summary["origin"]),
-        "rows": [arm_row(arm, summary["arms"][arm], figures, score) for arm, figures in data["arms"].items()],
+        "total": total_words(data["facts"], summary["origin"], OTHERS[before]),
+        "columns": heads(columns),
+        "rows": [
+            arm_row(arm, summary["arms"][arm], figures, score, columns)
+            for arm, figures in data["arms"].items()
+        ],
+        "each_seed": [(NAMES[score], score), *((column.each, column.figure) for column in each_seed(known))],
+        "before": BEFORE[before],
+        "segments": kind_of(data["arms"]) is SEGMENTS,
         "charts": charts(name, summary, drawn, anchor, score),
         "chosen": [
             choice_words(choice, {**choose(data["arms"], list(told["means"])), **told})
             for choice, told in data["chosen"].items()
         ],
-        "known": {
-            figure for figure in FIGURES if any(known_of(arm, figure)["n"] for arm in data["arms"].values())
-        },
+        "known": known,
         "differences": differences,
     }
 
 
 def arm_row(
-    name: str, arm: Mapping[str, Any], figures: Mapping[str, Any], score: str = "miou"
+    name: str,
+    arm: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    score: str,
+    columns: Sequence[Column],
+    *,
+    intervals: bool = True,
 ) -> dict[str, Any]:
     """The words and numbers of an arm: its scores, every seed's, and its costs.
 
@@ -110,9 +135,10 @@ def arm_row(
         arm: what it is.
         figures: figure -> its `estimate`.
         score: the one that arms are compared by, see `main_score`.
+        columns: of the figures beside it.
+        intervals: whether these have intervals, too.
     """
-    known = {figure: known_of(figures, figure) for figure in FIGURES}
-    main = known[score]
+    main, before = known_of(figures, score), known_of(figures, kind_of({name: figures}).before)
     return {
         "name": name,
         "description": arm["description"],
@@ -120,38 +146,20 @@ def arm_row(
         "score": words.percent(main["mean"]),
         "interval": interval(main, words.percent),
         "spread": words.percent(main["spread"]),
-        "consistency": words.percent(known["temporal_consistency"]["mean"]),
-        "consistency_interval": interval(known["temporal_consistency"], words.percent),
-        "accuracy": words.percent(known["mean_accuracy"]["mean"]),
-        "on_targets": words.percent(known["on_targets"]["mean"]),
-        "on_targets_interval": interval(known["on_targets"], words.percent),
-        "on_clicks": words.percent(known["on_clicks"]["mean"]),
-        "on_clicks_interval": interval(known["on_clicks"], words.percent),
-        "each": [words.percent(value) for value in main["values"]],
-        "each_on_targets": [words.percent(value) for value in known["on_targets"]["values"]],
-        "each_on_clicks": [words.percent(value) for value in known["on_clicks"]["values"]],
-        "each_consistency": [words.percent(value) for value in known["temporal_consistency"]["values"]],
-        "clicks": _range(known["clicks"], words.count),
-        "people": _range(known["annotation_seconds"], words.duration),
-        "targets": _range(known["targets"], words.count),
-        "steps": _range(known["steps"], words.count),
-        "seconds": words.duration(known["train_seconds"]["mean"]),
-        "each_seconds": _range(known["train_seconds"], words.duration),
-        "teacher_seconds": words.duration(known["teacher_seconds"]["mean"] or None),
-        "cache": words.count_bytes(known["cache_bytes"]["mean"]),
+        "cells": cells(figures, columns, intervals=intervals),
+        "each": {
+            figure: [words.percent(value) for value in known_of(figures, figure)["values"]]
+            for figure in (score, *(column.figure for column in columns if column.each))
+        },
+        "clicks": _range(known_of(figures, "clicks"), words.count),
+        "people": _range(known_of(figures, "annotation_seconds"), words.duration),
+        "targets": _range(known_of(figures, "targets"), words.count),
+        "steps": _range(known_of(figures, "steps"), words.count),
+        "seconds": words.duration(known_of(figures, "train_seconds")["mean"]),
+        "each_seconds": _range(known_of(figures, "train_seconds"), words.duration),
+        "before_seconds": words.duration(before["mean"] or None),
+        "cache": words.count_bytes(known_of(figures, "cache_bytes")["mean"]),
     }
-
-
-def known_of(figures: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The `estimate` of a figure of an arm; one without values if the summary has none."""
-    return figures.get(name, _UNKNOWN)
-
-
-def interval(score: Mapping[str, Any], style: Any) -> str:
-    """A 95 % interval: 55.1 to 63.4; a dash if it is not known."""
-    if not (words.known(score["low"]) and words.known(score["high"])):
-        return words.DASH
-    return f"{style(score['low'])} to {style(score['high'])}".replace("-", MINUS)
 
 
 def facts_words(facts: Mapping[str, Any]) -> str:
@@ -159,7 +167,7 @@ def facts_words(facts: Mapping[str, Any]) -> str:
     train, val = facts["train"], facts["val"]
     sizes = {words.size(size) for part in (train, val) for size in part.get("sizes_px", [])}
     size = f" at {' and '.join(sorted(sizes))} px" if 0 < len(sizes) < 4 else ""
-    clicks = words.plural(facts.get("clicks", 0), "click")
+    clicks = words.plural(facts["clicks"], "click") if facts.get("clicks") else "No click"
     targets, scored = words.plural(train["targets"], "target frame"), words.plural(val["scored"], "frame")
     learned, seen = (f"{words.plural(part['clips'], 'clip')} ({part['name']})" for part in (train, val))
     classes = len(facts["classes"])
@@ -182,7 +190,7 @@ def _clicks_words(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _difference(row: Mapping[str, Any], score: str) -> dict[str, Any]:
-    main, consistency = row[score], row.get("temporal_consistency", _UNKNOWN)
+    main, consistency = row[score], row.get("temporal_consistency", UNKNOWN)
     of, *against = row["asked"]
     asked = (
         f"{of} {MINUS} {against[0]}" if len(against) == 1 else f"{of} {MINUS} the better of {_or(against)}"

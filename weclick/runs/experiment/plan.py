@@ -10,27 +10,15 @@ from typing import Any
 
 from weclick.common.config import ConfigError
 from weclick.common.sections import Config, ExperimentSection
-from weclick.common.stages import takes
+from weclick.common.stages import STEPS, takes
 from weclick.runs.ablation import ABLATION, ablation_section
 from weclick.runs.experiment.arms import Arm, arm_config, read_arms
 from weclick.runs.experiment.lineage import Job, Jobs
 from weclick.runs.layout import Layout
 
-SHARED = (
-    "manifest",
-    "clicks",
-    "tags",
-    "frames",
-    "masks",
-    "flow",
-    "classifier",
-    "cams",
-    "proxy_labels",
-    "teacher",
-    "soft_labels",
-    "student",
-)
-"""Stages whose files are those of the run itself where the lineage is the run's own."""
+SHARED = tuple(step.name for step in STEPS if step.name != "evaluate")
+"""Stages whose files are those of the run itself where the lineage is the run's own. The run's evaluation
+scores its teacher, too."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +29,8 @@ class Trial:
         data: name of the data set.
         arm: its name.
         seed: of the trial.
-        network: the training of the scored network.
-        evaluation: its scores.
+        network: the training of the scored network, or the making of scored pseudo-labels.
+        evaluation: its scores. The stage that makes pseudo-labels rates them itself.
     """
 
     data: str
@@ -50,6 +38,11 @@ class Trial:
     seed: int
     network: Job
     evaluation: Job
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether it scores pseudo-labels, and no network."""
+        return self.network.stage == "instances"
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,7 @@ def make_plan(config: Config, name: str = "") -> Plan:
             data sets are toy streets in one folder.
     """
     section = _section(config, name)
-    arms = read_arms(section)
+    arms = read_arms(section, config["method"])
     trials: list[Trial] = []
     for data, change in (section["data"] or {_data_name(config): {}}).items():
         configs = {

@@ -9,6 +9,12 @@ from weclick.common import words
 from weclick.common.flat import evenly, flatten, spell
 from weclick.common.stages import READ_FOR, STEPS, STUDENT_READS_WITH, Stage, taken_by
 
+SCORED_WORDS = {
+    "teacher": "Its teacher is scored.",
+    "instances": "Its pseudo-labels are scored, and no detector is trained.",
+}
+"""What an arm scores that is not the last network of its method."""
+
 
 def matrix(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The options by which any arm differs from the shared configuration, arm by arm.
@@ -73,7 +79,7 @@ def _told(shared: Mapping[str, Any], option: str) -> str:
 def _arm_words(arm: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
     if arm.get("as"):
         return f"The settings of {arm['as']}, for as many steps as fit the wall time of {arm['for_time_of']}."
-    scored = "Its teacher is scored." if arm["scores"] == "teacher" else ""
+    scored = SCORED_WORDS.get(arm["scores"], "")
     return scored if changes else f"As the shared configuration. {scored}".strip()
 
 

@@ -9,40 +9,8 @@ from weclick.common.sections import ExperimentSection
 from weclick.runs.experiment.choice import choose
 from weclick.runs.experiment.choice import notes as choice_notes
 from weclick.runs.experiment.costs import is_uneven, paces
+from weclick.runs.experiment.kinds import SEGMENTS, Kind, Table, kind_of, main_score
 from weclick.runs.experiment.statistics import better_of, estimate, paired, seeds_needed
-
-FIGURES = (
-    "miou",
-    "mean_accuracy",
-    "pixel_accuracy",
-    "temporal_consistency",
-    "click_accuracy",
-    "on_targets",
-    "on_clicks",
-    "targets",
-    "clicks",
-    "annotation_seconds",
-    "train_seconds",
-    "steps",
-    "teacher_seconds",
-    "cache_bytes",
-)
-"""What is known of a trial: its scores, those on the target frames, what it learned from, what it cost."""
-
-COMPARED = ("miou", "temporal_consistency", "click_accuracy")
-"""Scores of which arms are compared."""
-
-
-def main_score(table: Mapping[str, Mapping[str, Any]]) -> str:
-    """The score that arms are compared by: mIoU, or the share of held-out clicks hit where no mask is known.
-
-    Args:
-        table: arm -> figure -> its `estimate`.
-    """
-    clicked = any(figures.get("click_accuracy", {}).get("n") for figures in table.values())
-    masked = any(figures["miou"]["n"] for figures in table.values())
-    return "click_accuracy" if clicked and not masked else "miou"
-
 
 ENOUGH = 3
 """Differences from whose spread one may tell how many seeds are needed. That of two is nearly anything."""
@@ -51,13 +19,16 @@ Figures = Mapping[tuple[str, int], Mapping[str, float | None]]
 """(arm, seed) -> figure -> its value; None or missing if it is not known."""
 
 
-def results(section: ExperimentSection, arms: Sequence[str], figures: Figures) -> dict[str, Any]:
+def results(
+    section: ExperimentSection, arms: Sequence[str], figures: Figures, kind: Kind = SEGMENTS
+) -> dict[str, Any]:
     """The results of one data set.
 
     Args:
         section: of the configuration; it names seeds, choices and comparisons.
         arms: their names, in the order in which they are shown.
         figures: of every trial.
+        kind: of all arms.
 
     Returns:
         arms: name -> figure -> `estimate` over the seeds.
@@ -66,7 +37,10 @@ def results(section: ExperimentSection, arms: Sequence[str], figures: Figures) -
         notes: what could not be told, and why.
     """
     table = {
-        arm: {name: estimate([figures[arm, seed].get(name) for seed in section["seeds"]]) for name in FIGURES}
+        arm: {
+            name: estimate([figures[arm, seed].get(name) for seed in section["seeds"]])
+            for name in kind.figures
+        }
         for arm in arms
     }
     chosen = {name: choose(table, choice["among"]) for name, choice in section["choose"].items()}
@@ -75,12 +49,12 @@ def results(section: ExperimentSection, arms: Sequence[str], figures: Figures) -
         "arms": table,
         "chosen": chosen,
         "differences": differences,
-        "notes": [*choice_notes(chosen), *_same(differences), *_uneven(section, table)],
+        "notes": [*choice_notes(chosen, kind), *_same(differences), *_uneven(section, table)],
     }
 
 
 def _differences(
-    section: ExperimentSection, table: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, str | None]
+    section: ExperimentSection, table: Table, chosen: Mapping[str, str | None]
 ) -> Iterator[dict[str, Any]]:
     """A row for each comparison.
 
@@ -93,7 +67,7 @@ def _differences(
         known = {name: table[name][main] for name in against if name is not None}
         minus = better_of(known) if len(known) == len(against) else None
         row: dict[str, Any] = {"asked": asked, "of": of, "minus": minus}
-        for score in COMPARED:
+        for score in kind_of(table).compared:
             two = [table[arm][score]["values"] for arm in dict.fromkeys((of, minus)) if arm is not None]
             row[score] = paired(*two) if len(two) == 2 else estimate([])
         spread = row[main]["spread"] if row[main]["n"] >= ENOUGH else None
@@ -108,7 +82,7 @@ def _same(differences: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{asked}: both stand for {row['of']}, so there is nothing to compare."
 
 
-def _uneven(section: ExperimentSection, table: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _uneven(section: ExperimentSection, table: Table) -> Iterator[str]:
     """Arms of equal wall time whose times were measured beside other work."""
     for arm, told in section["arms"].items():
         for timed in dict.fromkeys(told[key] for key in ("as", "for_time_of") if told.get(key)):

@@ -39,6 +39,7 @@ ROLE_COLORS = {
     "student": STUDENT,
     "teacher": TEACHER,
     "detector": STUDENT,
+    "instances": TEACHER,
     **{f"run-{i}": color for i, color in enumerate(RUNS)},
 }
 HEAT = (0.16, 0.47, 0.86)
@@ -125,7 +126,8 @@ def dots_chart(
         alt: what it shows.
         axis: what the values are.
         signed: they are differences of shares; they are shown in points, with a line at none.
-        roles: label -> student or teacher, the network of the row; a legend tells them apart.
+        roles: label -> student, teacher, detector or instances, what the row scores; a legend tells them
+            apart.
     """
     figure, axes = _axes(7.6, 0.7 + 0.42 * len(rows))
     legend: dict[str, Any] = {}
@@ -137,7 +139,7 @@ def dots_chart(
             [row] * len(values),
             s=52,
             color=ROLE_COLORS.get(role, STUDENT),
-            marker="D" if role == "teacher" else "o",
+            marker="D" if role in ("teacher", "instances") else "o",
             alpha=0.8,
             linewidths=0,
             zorder=4,
@@ -156,7 +158,7 @@ def dots_chart(
     axes.grid(False, axis="y")
     axes.grid(True, axis="x", color=GRID, linewidth=0.7)
     if len(set(roles.values())) > 1:
-        shown = [role for role in ("student", "teacher") if role in legend]
+        shown = [role for role in ("student", "teacher", "detector", "instances") if role in legend]
         place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
         axes.legend([legend[role] for role in shown], shown, frameon=False, labelcolor=INK, **place)
     if signed:
