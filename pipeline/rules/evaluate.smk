@@ -1,3 +1,9 @@
+SCORES_CODE = {
+    "student": "weclick.evaluate.stage",
+    "detector": "weclick.evaluate.instances.stage",
+}
+
+
 rule evaluate:
     input:
         manifests=shards_of("manifest", VAL),
@@ -16,11 +22,7 @@ rule evaluate:
         gpu=1,
     params:
         config=stage_config("evaluate"),
-        code=lambda wildcards: code_digest(
-            "weclick.evaluate.stage"
-            if last_of(wildcards) == "student"
-            else "weclick.evaluate.instances.stage"
-        ),
+        code=code_digest(SCORES_CODE[LAST]),
         data=scored_data,
         folder=f"{RESULTS}/evaluation",
     shell:

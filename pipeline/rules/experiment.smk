@@ -73,9 +73,7 @@ def fed_shard(stage):
 def fed_shards(stage, split):
     """The files of a stage that feeds a job, for all shards; `split` is a key of the section `data`."""
     return lambda wildcards: [
-        path
-        for job in fed(wildcards, stage)
-        for path in shards_made(job, stage, split)
+        path for job in fed(wildcards, stage) for path in shards_made(job, stage, split)
     ]
 
 
@@ -417,6 +415,7 @@ use rule evaluate as experiment_evaluate with:
     log:
         f"{RESULTS}/logs/experiment_evaluate/{{made}}.log",
     params:
+        code=lambda wildcards: code_digest(SCORES_CODE[last_of(wildcards)]),
         folder=f"{MADE}/evaluation",
 
 

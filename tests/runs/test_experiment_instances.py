@@ -127,6 +127,11 @@ def test_what_is_wrong_is_told_with_its_arm(section, told):
         planned(**section)
 
 
+def test_a_method_without_an_ablation_is_told():
+    with pytest.raises(ConfigError, match="no ablation of method maskconsist, but of weclick and two_stream"):
+        make_plan(complete_config({"method": "maskconsist"}), "ablation")
+
+
 @pytest.fixture(scope="module")
 def summed_up(tmp_path_factory):
     """A plan whose trials are those of a made-up run, and its summary."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weclick.common import stages
+from weclick.common.config import ConfigError
 from weclick.common.errors import InputError
 from weclick.common.files import write_text
 from weclick.common.sections import Config, ExperimentSection, Method
@@ -83,14 +84,23 @@ ARMS: dict[Method, tuple[dict[str, dict[str, Any]], list[list[str]]]] = {
         ],
     ),
 }
-"""Method -> the arms, as a configuration would name them, and what is compared. Others have the first."""
+"""Method -> the arms, as a configuration would name them, and what is compared. Others have no ablation."""
 
 SCORES = ("miou", "mean_accuracy", "pixel_accuracy", "temporal_consistency", "train_seconds", "steps")
 
 
 def ablation_section(config: Config) -> ExperimentSection:
-    """The ablation as an experiment."""
-    arms, compared = ARMS.get(config["method"], ARMS["weclick"])
+    """The ablation as an experiment.
+
+    Raises:
+        ConfigError: the method has none.
+    """
+    if config["method"] not in ARMS:
+        raise ConfigError(
+            f"there is no ablation of method {config['method']}, but of {' and '.join(ARMS)}; name arms of "
+            "your own in an experiment, see docs/experiments.md"
+        )
+    arms, compared = ARMS[config["method"]]
     return {
         "name": ABLATION,
         "question": "What does each part of the method add?",
