@@ -56,14 +56,10 @@ def clicks_from_labels(
     _check(labels, instances)
     find = _finder(device)
     objects, num_components, statistics = find(*_split(labels, instances, instance_classes, ignore))
-    area, box, centroid = (statistics[key] for key in ("voxel_counts", "bounding_boxes", "centroids"))
+    area = statistics["voxel_counts"]
     number = np.arange(len(area))
     wanted = (number > 0) & (area > 0) & ((number > num_components) | (area >= min_pixels))
-    points = [
-        _click(labels, objects, i, box[i], centroid[i], int(area[i]), seed, point)
-        for i in np.flatnonzero(wanted).tolist()
-    ]
-    return np.sort(np.array(points, POINT), order=("class_id", "y", "x", "area"))
+    return _clicks(labels, objects, np.flatnonzero(wanted), statistics, seed, point)
 
 
 def scaled_min_pixels(min_pixels: int, min_pixels_at: Sequence[int] | None, size: tuple[int, int]) -> int:
@@ -134,22 +130,36 @@ def _split(
     return np.where(told_apart, 0, shifted), (told_apart, np.unique(pairs, return_inverse=True)[1])
 
 
-def _click(
+def _clicks(
     labels: np.ndarray,
     objects: np.ndarray,
-    number: int,
-    box: np.ndarray,
-    centroid: np.ndarray,
-    area: int,
+    numbers: np.ndarray,
+    statistics: Mapping[str, Any],
     seed: int,
     point: str,
-) -> tuple[int, int, int, int]:
-    """(y, x, class id, area) of one object. `box` is (top, bottom, left, right), all inclusive."""
-    y, x = (int(np.floor(value + 0.5)) for value in centroid)
-    if point == "random" or objects[y, x] != number:
-        top, bottom, left, right = (int(value) for value in box)
-        ys, xs = np.nonzero(objects[top : bottom + 1, left : right + 1] == number)
-        first = (int(labels[top + ys[0], left + xs[0]]), int(top + ys[0]), int(left + xs[0]))
-        chosen = np.random.default_rng((seed, *first)).integers(area)
-        y, x = int(top + ys[chosen]), int(left + xs[chosen])
-    return y, x, int(labels[y, x]), area
+) -> np.ndarray:
+    """The clicks of some objects, by their numbers, sorted: (N,) of dtype POINT."""
+    area = statistics["voxel_counts"][numbers]
+    y, x = np.floor(statistics["centroids"][numbers] + 0.5).astype(np.int64).reshape(-1, 2).T
+    drawn = range(len(numbers)) if point == "random" else np.flatnonzero(objects[y, x] != numbers)
+    for i in drawn:
+        box = statistics["bounding_boxes"][numbers[i]].tolist()
+        y[i], x[i] = _random_pixel(labels, objects, int(numbers[i]), box, int(area[i]), seed)
+    points = np.empty(len(numbers), POINT)
+    points["y"], points["x"], points["class_id"], points["area"] = y, x, labels[y, x], area
+    return points[np.lexsort([points[key] for key in ("area", "x", "y", "class_id")])]
+
+
+def _random_pixel(
+    labels: np.ndarray, objects: np.ndarray, number: int, box: Sequence[int], area: int, seed: int
+) -> tuple[int, int]:
+    """(y, x) of a random pixel of an object. `box` is (top, bottom, left, right), all inclusive."""
+    top, bottom, left, right = box
+    own = np.flatnonzero(objects[top : bottom + 1, left : right + 1] == number)
+
+    def pixel(place: int) -> tuple[int, int]:
+        down, along = divmod(int(own[place]), right + 1 - left)
+        return top + down, left + along
+
+    first = pixel(0)
+    return pixel(np.random.default_rng((seed, int(labels[first]), *first)).integers(area))
