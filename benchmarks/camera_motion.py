@@ -30,7 +30,8 @@ from weclick.common.config import complete_config
 from weclick.common.machine import machine, versions
 from weclick.datasets import build_manifest, open_dataset
 from weclick.flow import build_estimator
-from weclick.flow.pairs import BatchEstimator, PairImages
+from weclick.flow.batch_estimator import BatchEstimator
+from weclick.flow.pairs import PairImages
 from weclick.geometry import dominant_homography, grid_size
 from weclick.geometry.camera import MOST_CELLS, WITHIN_CELLS
 from weclick.manifest import IGNORE, Manifest

@@ -25,7 +25,8 @@ from cam_iou import HERE, at_thresholds, configuration, full, summary, tags_of_l
 from weclick.common.machine import machine, versions
 from weclick.datasets import build_manifest, open_dataset
 from weclick.flow import build_estimator
-from weclick.flow.pairs import BatchEstimator, PairImages
+from weclick.flow.batch_estimator import BatchEstimator
+from weclick.flow.pairs import PairImages
 from weclick.manifest import Manifest
 from weclick.manifest.read import read_clip, read_label
 from weclick.proxy_labels import amplify

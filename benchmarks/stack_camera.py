@@ -32,7 +32,8 @@ from torch import Tensor
 
 from weclick.common.machine import machine, versions
 from weclick.flow import build_estimator
-from weclick.flow.pairs import BatchEstimator, PairImages
+from weclick.flow.batch_estimator import BatchEstimator
+from weclick.flow.pairs import PairImages
 from weclick.geometry import Crop, camera_flow, dominant_homography, grid_size, sample_flow_crop
 from weclick.geometry.crop import crop_sampling_positions
 from weclick.manifest.images import read_image, shrink_image

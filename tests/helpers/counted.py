@@ -6,7 +6,7 @@ import pytest
 
 from weclick.datasets import frames as frames_stage
 from weclick.flow import build_estimator, stage
-from weclick.proxy_labels import teachers
+from weclick.proxy_labels.teachers_mean import TeachersMean
 
 
 def count_work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
@@ -33,8 +33,8 @@ def count_work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         counted["labels"] += 1
         return predict(self, image)
 
-    read, predict = frames_stage.read_clip, teachers._Predictions._predict
+    read, predict = frames_stage.read_clip, TeachersMean._predict
     monkeypatch.setattr(frames_stage, "read_clip", counting_read)
     monkeypatch.setattr(stage, "build_estimator", build)
-    monkeypatch.setattr(teachers._Predictions, "_predict", counting_label)
+    monkeypatch.setattr(TeachersMean, "_predict", counting_label)
     return counted

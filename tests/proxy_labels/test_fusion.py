@@ -16,7 +16,8 @@ from weclick.common.errors import InputError
 from weclick.common.schemas import schema_fault
 from weclick.flow.stage import compute_flow
 from weclick.manifest import Clip, Frame, write_manifest
-from weclick.proxy_labels.fusion import Fuse, Fusion
+from weclick.proxy_labels.fuse import Fuse
+from weclick.proxy_labels.fusion import Fusion
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.plan.probe import plausible_teacher

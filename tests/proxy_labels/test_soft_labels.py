@@ -18,7 +18,7 @@ from weclick.common.schemas import load_schema
 from weclick.manifest import write_manifest
 from weclick.manifest.read import read_clip
 from weclick.models import normalize
-from weclick.proxy_labels import teachers
+from weclick.proxy_labels import teachers_mean
 from weclick.proxy_labels.soft_labels import compute_soft_labels, soft_labels_inputs
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.store import Store, decode_soft_labels, entry_key, file_digest, list_entries, verify_entry
@@ -48,7 +48,7 @@ def decoded(monkeypatch) -> list[str]:
         clips.append(clip.id)
         return read_clip(manifest, clip)
 
-    monkeypatch.setattr(teachers, "read_clip", counting)
+    monkeypatch.setattr(teachers_mean, "read_clip", counting)
     return clips
 
 
@@ -120,8 +120,8 @@ class TestKeys:
         def refuse(*_, **__):
             raise AssertionError("nothing was missing")
 
-        monkeypatch.setattr(teachers, "load_model", refuse)
-        monkeypatch.setattr(teachers, "read_clip", refuse)
+        monkeypatch.setattr(teachers_mean, "load_model", refuse)
+        monkeypatch.setattr(teachers_mean, "read_clip", refuse)
         store, keys = made
         assert compute_soft_labels(street.train, teacher, chunk_px=16, store=store) == keys
 
@@ -138,7 +138,7 @@ class TestKeys:
             loaded.append(path)
             return load_model(path, *given, **named)
 
-        monkeypatch.setattr(teachers, "load_model", counting)
+        monkeypatch.setattr(teachers_mean, "load_model", counting)
         compute_soft_labels(street.train, teacher, chunk_px=16, store=Store([tmp_path]))
         assert loaded == [teacher]
 
@@ -193,7 +193,7 @@ import sys
 from pathlib import Path
 from weclick.manifest import read_manifest
 from weclick.manifest.read import read_clip
-from weclick.proxy_labels import soft_labels, teachers
+from weclick.proxy_labels import soft_labels, teachers_mean
 from weclick.store import Store
 
 manifest = read_manifest(Path(sys.argv[1]))
@@ -205,7 +205,7 @@ def stopping(manifest_, clip):
             sys.stdin.read()
         yield image
 
-teachers.read_clip = stopping
+teachers_mean.read_clip = stopping
 soft_labels.compute_soft_labels(manifest, Path(sys.argv[2]), chunk_px=16, store=Store([sys.argv[3]]))
 """
 
@@ -250,7 +250,7 @@ def test_a_teacher_that_changes_while_it_is_loaded_leaves_no_entry(street, teach
         mine.write_bytes(teacher.read_bytes() + b"\0")
         return loaded
 
-    monkeypatch.setattr(teachers, "load_model", exchange)
+    monkeypatch.setattr(teachers_mean, "load_model", exchange)
     with pytest.raises(InputError, match=r"model\.safetensors: changed since .* run this again"):
         compute_soft_labels(street.train, mine, chunk_px=16, store=Store([tmp_path / "store"]))
     assert not [*list_entries(tmp_path / "store", "soft_labels")]

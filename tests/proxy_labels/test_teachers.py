@@ -11,7 +11,7 @@ from weclick.common.schemas import schema_fault
 from weclick.manifest import Classes
 from weclick.manifest.read import read_clip
 from weclick.models import build_model, normalize
-from weclick.proxy_labels import teachers
+from weclick.proxy_labels import teachers_mean
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.plan.probe import plausible_teacher
@@ -90,7 +90,7 @@ def test_all_are_loaded_once_for_all_clips(street, files, tmp_path, monkeypatch)
         loaded.append(path)
         return load_model(path, *given, **named)
 
-    monkeypatch.setattr(teachers, "load_model", counting)
+    monkeypatch.setattr(teachers_mean, "load_model", counting)
     compute_soft_labels(street.train, Teachers.of(files), chunk_px=16, store=Store([tmp_path]))
     assert sorted(loaded) == files
 

@@ -21,7 +21,7 @@ from weclick.datasets.frames import pack_frames
 from weclick.flow.stage import compute_flow, compute_needs
 from weclick.manifest import write_manifest
 from weclick.manifest.read import read_label
-from weclick.proxy_labels.fusion import Fuse
+from weclick.proxy_labels.fuse import Fuse
 from weclick.proxy_labels.masks import pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.proxy_labels.teachers import Teachers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ from weclick import __version__
 from weclick.cli.log_file import open_log
 from weclick.common import sections
 from weclick.common.config import load_config, select
+from weclick.common.errors import InputError
 
 app = typer.Typer(
     name="weclick",
@@ -139,13 +142,10 @@ def choose_device(wanted: str, devices: int = 1) -> str:
 
     Where there are several GPUs, takes `devices` of them that no other verb of this user has.
     """
+    _check_device(wanted)
     import torch
 
-    from weclick.common.errors import InputError
     from weclick.common.gpus import take_gpus, visible_gpus
-
-    if wanted.split(":")[0] not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device is {wanted!r}, expected auto, cpu or cuda; correct it")
 
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(min(cores, int(os.environ.get("OMP_NUM_THREADS", cores))))
@@ -156,3 +156,18 @@ def choose_device(wanted: str, devices: int = 1) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is cuda, but torch finds no GPU here; set device: cpu or auto")
     return wanted
+
+
+def choose_later(wanted: str) -> Callable[[], str]:
+    """`choose_device` for a stage that may find all its entries in the store, and then needs no device.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    _check_device(wanted)
+    return partial(choose_device, wanted)
+
+
+def _check_device(wanted: str) -> None:
+    if wanted.split(":")[0] not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device is {wanted!r}, expected auto, cpu or cuda; correct it")

@@ -25,6 +25,7 @@ from weclick.cli.app import (
     ValManifests,
     app,
     choose_device,
+    choose_later,
     load,
     open_store,
 )
@@ -173,7 +174,8 @@ def flow(
     chosen = load(config, change, "flow")
 
     def make(store: Store) -> dict[str, dict[str, str]]:
-        listed, needs, where = read_manifest(manifest), Wanted(chosen).needs, choose_device(device)
+        listed, needs = read_manifest(manifest), Wanted(chosen).needs
+        where = choose_later(device)
         return compute_needs(listed, needs.functions, options=chosen["flow"], store=store, device=where)
 
     make_index("flow", output, open_store(chosen), make)
@@ -228,7 +230,7 @@ def soft_labels(
         --set soft_labels.source=folder --set soft_labels.folder.path=masks
     """
     from weclick.manifest import read_manifest
-    from weclick.proxy_labels.fusion import Fuse
+    from weclick.proxy_labels.fuse import Fuse
     from weclick.proxy_labels.soft_labels import compute_soft_labels
     from weclick.runs.label_source import given_source, stored_as
     from weclick.runs.metered import make_index
@@ -240,7 +242,7 @@ def soft_labels(
         raise InputError("soft_labels.fuse is on, but no flow is given; name the shard's index with --flow")
 
     def make(store: Store) -> dict[str, str]:
-        listed, where = read_manifest(manifest), choose_device(device)
+        listed, where = read_manifest(manifest), choose_later(device)
         source = given_source(chosen, listed.classes.names, teacher or [], output.parent.parent / DIGESTS)
         along = Fuse(fuse, read_index([flow], "flow") if flow else {}, store)
         return compute_soft_labels(listed, source, store=store, device=where, fuse=along, **stored_as(chosen))

@@ -84,7 +84,8 @@ def _home(module: str, name: str) -> str:
     source = _source(module)
     if source.name != "__init__.py":
         return module
-    for node in reversed(_tree(source).body):  # the last one that binds the name
+    tree = _tree(source)
+    for node in reversed([*tree.body, *_seen_by_readers(tree)]):  # the last one that binds the name
         if name in _defined(node):
             return module
         if isinstance(node, ast.ImportFrom) and _exists(node.module or "") and node.module != module:
@@ -92,6 +93,12 @@ def _home(module: str, name: str) -> str:
                 if (alias.asname or alias.name) == name:
                     return _home(node.module or "", alias.name)
     return f"{module}.{name}" if _exists(f"{module}.{name}") else module
+
+
+def _seen_by_readers(tree: ast.Module) -> list[ast.stmt]:
+    """What stands under `if TYPE_CHECKING:`, where packages list the names that they load when asked."""
+    found = [node for node in tree.body if isinstance(node, ast.If) and name_of(node.test) == "TYPE_CHECKING"]
+    return [each for node in found for each in node.body]
 
 
 def _packages_of(module: str) -> list[str]:

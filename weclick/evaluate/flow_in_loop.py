@@ -15,7 +15,8 @@ from weclick.datasets.file_names import natural
 from weclick.evaluate.motion import full_flow
 from weclick.evaluate.sources import Source
 from weclick.flow import build_estimator
-from weclick.flow.pairs import BatchEstimator, PairImages
+from weclick.flow.batch_estimator import BatchEstimator
+from weclick.flow.pairs import PairImages
 from weclick.geometry import dominant_homography, each_once, motion_stack, resize_flow
 from weclick.manifest.images import image_size, shrink_image
 from weclick.store.model_file import Motion

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from math import log2
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -65,6 +66,8 @@ class Dis:
         OpenCV's own threads are switched off for the whole process. They gain little here, and some
         versions split an image into as many stripes as there are threads, which changes the flow.
         """
+        import torch  # takes seconds to load, and `describe` does without
+
         cv2.setNumThreads(1)
         images = zip(_to_numpy(target), _to_numpy(neighbour), strict=True)
         with ThreadPoolExecutor(min(torch.get_num_threads(), len(target)) or 1) as pool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
 from weclick.common.errors import InputError
 from weclick.common.yaml_files import parse_yaml, resolved
+
+if TYPE_CHECKING:  # a job with nothing to do asks for digests alone, and torch takes seconds to load
+    from torch import Tensor
 
 
 class FlowEstimator(Protocol):

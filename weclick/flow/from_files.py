@@ -16,9 +16,10 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.files import write_text
 from weclick.common.progress import Bar
 from weclick.common.sections import FlowSection
+from weclick.flow.batch_estimator import BatchEstimator
 from weclick.flow.formats import SUFFIXES, read_flow_file
 from weclick.flow.jobs import Job, Pairs, check_clipped, entry_attributes, key_inputs
-from weclick.flow.pairs import BatchEstimator, match_pairs
+from weclick.flow.pairs import match_pairs
 from weclick.flow.to_files import flow_path
 from weclick.geometry import downsample_flow, downsample_mask, grid_size
 from weclick.manifest import Clip, Manifest

@@ -1,21 +1,13 @@
-"""From frames in order to flows on the stride grid: decode, batch, estimate, judge, shrink."""
+"""From frames in order to batches of pairs. `BatchEstimator` makes flows of them."""
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from weclick.common.errors import InputError
-from weclick.flow.estimators import FlowEstimator, estimate_both
-from weclick.geometry import downsample_flow, downsample_mask, forward_backward_valid, photometric_valid
-from weclick.store.flow_entries import MASKS
+from numpy import ndarray
 
 
 @dataclass(frozen=True)
@@ -23,13 +15,13 @@ class PairImages:
     """A pair of frames, each (H, W, 3) uint8 RGB; its index among its clip's pairs; its clip's number."""
 
     index: int
-    target: np.ndarray
-    neighbour: np.ndarray
+    target: ndarray
+    neighbour: ndarray
     clip: int = 0
 
 
 def match_pairs(
-    images: Iterable[np.ndarray], pairs: Sequence[tuple[int, int]], *, clip: int = 0
+    images: Iterable[ndarray], pairs: Sequence[tuple[int, int]], *, clip: int = 0
 ) -> Iterator[PairImages]:
     """Yield every pair once both of its frames have come; a frame is held only while a pair waits for it.
 
@@ -43,7 +35,7 @@ def match_pairs(
     for index, pair in enumerate(pairs):
         complete_at[max(pair)].append(index)
         last_use |= {position: max(*pair, last_use.get(position, 0)) for position in pair}
-    held: dict[int, np.ndarray] = {}
+    held: dict[int, ndarray] = {}
     for position, image in enumerate(images):
         held[position] = image
         for index in complete_at[position]:
@@ -77,85 +69,3 @@ def _group(items: Iterable[PairImages], size: int) -> Iterator[list[PairImages]]
             batch = []
     if batch:
         yield batch
-
-
-class BatchEstimator:
-    """Flow and validity of batches of pairs on the stride grid, in as many pieces as the memory asks for.
-
-    Args:
-        estimator: asked for the flow target -> neighbour, and back where a mask needs it.
-        stride_px: of the grid.
-        masks: names in MASKS.
-    """
-
-    def __init__(self, estimator: FlowEstimator, *, stride_px: int, masks: Collection[str]):
-        self._estimator, self._stride_px, self._masks = estimator, stride_px, masks
-        self._fits: dict[tuple[int, ...], int] = {}
-
-    def __call__(self, batch: Sequence[PairImages]) -> list[tuple[Tensor, Tensor | None]]:
-        """The batch's pieces in order, each (b, 2, h, w) float32 px of the grid, and (b, h, w) uint8.
-
-        The uint8 are the bits of the masks that hold, or None if no mask is asked for. Both lie on the
-        estimator's device, which may still be computing them.
-
-        Raises:
-            InputError: the memory does not even hold one pair.
-        """
-        size = batch[0].target.shape
-        done: list[tuple[Tensor, Tensor | None]] = []
-        at = 0
-        while at < len(batch):
-            count = min(self._fits.get(size, len(batch)), len(batch) - at)
-            try:
-                done.append(self._estimate(batch[at : at + count]))
-            except (RuntimeError, MemoryError) as error:
-                self._fits[size] = self._halve(count, size, error)
-            else:
-                at += count
-        return done
-
-    def _halve(self, count: int, size: tuple[int, ...], error: RuntimeError | MemoryError) -> int:
-        if not _is_out_of_memory(error):
-            raise error
-        size_px = f"{size[0]}x{size[1]} px (HxW)"
-        if count == 1:
-            raise InputError(
-                f"the memory does not hold one pair of {size_px} with flow.estimator {self._estimator.name}; "
-                "use another variant, a lower precision, smaller frames (data.shrink) or a larger GPU"
-            ) from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        print(
-            f"weclick: warning: the memory does not hold {count} pairs of {size_px} at once; going on with "
-            f"{count // 2} (set flow.batch_pairs: {count // 2} to begin so)",
-            file=sys.stderr,
-        )
-        return count // 2
-
-    def _estimate(self, batch: Sequence[PairImages]) -> tuple[Tensor, Tensor | None]:
-        target = _to_tensor([pair.target for pair in batch])
-        neighbour = _to_tensor([pair.neighbour for pair in batch])
-        if "forward_backward" in self._masks:
-            flow, back = estimate_both(self._estimator, target, neighbour)
-        else:
-            flow = self._estimator.estimate(target, neighbour)
-        valid = torch.zeros_like(flow[:, :1], dtype=torch.uint8)[..., :: self._stride_px, :: self._stride_px]
-        if "forward_backward" in self._masks:
-            mask = forward_backward_valid(flow, back)
-            valid = valid + downsample_mask(mask, self._stride_px) * MASKS["forward_backward"]["bit"]
-        if "photometric" in self._masks:
-            how = MASKS["photometric"]
-            images = (target.to(flow.device), neighbour.to(flow.device))
-            mask = photometric_valid(*images, flow, how["threshold_grey_levels"], int(how["window_px"]))
-            valid = valid + downsample_mask(mask, self._stride_px) * how["bit"]
-        bits = valid[:, 0].to(torch.uint8) if self._masks else None
-        return downsample_flow(flow, self._stride_px), bits
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """A GPU's error has a type of its own; that of the CPU's allocator has only its text."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
-
-
-def _to_tensor(images: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

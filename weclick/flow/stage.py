@@ -11,14 +11,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weclick.common.content import check_unchanged
+from weclick.common.devices import Device, settled
 from weclick.common.progress import Bar
 from weclick.common.sections import FlowSection
 from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
 from weclick.flow.jobs import Job, Pairs, check_clipped, key_inputs
-from weclick.flow.pairs import BatchEstimator, PairImages, batches, match_pairs
+from weclick.flow.pairs import PairImages, batches, match_pairs
 from weclick.flow.writers import Writers, take_over
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
@@ -27,6 +28,9 @@ from weclick.store.fill import fill
 from weclick.store.index import WINDOW
 from weclick.store.older import Older
 
+if TYPE_CHECKING:  # loads torch
+    from weclick.flow.batch_estimator import BatchEstimator
+
 
 def compute_flow(
     manifest: Manifest,
@@ -34,7 +38,7 @@ def compute_flow(
     *,
     options: FlowSection,
     store: Store,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> dict[str, str]:
     """As `compute_needs`, for one list of pairs a clip.
 
@@ -59,7 +63,7 @@ def compute_needs(
     *,
     options: FlowSection,
     store: Store,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> dict[str, dict[str, str]]:
     """Make sure that the store holds the flow of every clip. Pairs that other entries hold are taken over.
 
@@ -70,7 +74,7 @@ def compute_needs(
         options: the section `flow` of the configuration: estimator, options, stride_px, masks, on_overflow,
             batch_pairs.
         store: its entries are not made again; if none is missing, no estimator is built.
-        device: that networks compute on.
+        device: that networks compute on. A function is asked for it if an entry is missing.
 
     Returns:
         Clip id -> need -> key of its entry, without needs that a clip has no pairs for, and without clips
@@ -107,7 +111,7 @@ def _compute(
     options: FlowSection,
     digest: Mapping[str, Any],
     store: Store,
-    device: str,
+    device: Device,
 ) -> None:
     """Estimate in this thread, decode ahead in a second, encode and write behind in a third.
 
@@ -119,7 +123,9 @@ def _compute(
 
     @cache
     def build() -> tuple[FlowEstimator, BatchEstimator]:
-        estimator = build_estimator(options["estimator"], device=device, **options["options"])
+        from weclick.flow.batch_estimator import BatchEstimator
+
+        estimator = build_estimator(options["estimator"], device=settled(device), **options["options"])
         check_unchanged(digest, estimator_digest(options["estimator"], **options["options"]), "flow.options")
         return estimator, BatchEstimator(estimator, stride_px=options["stride_px"], masks=options["masks"])
 

@@ -8,10 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from weclick.common.sections import FlowSection
 from weclick.flow.estimators import FlowEstimator
@@ -19,6 +18,9 @@ from weclick.flow.jobs import Job, entry_attributes
 from weclick.flow.pairs import PairImages
 from weclick.store import EntryWriter, Store
 from weclick.store.flow_entries import allocate_flow, write_flow
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass

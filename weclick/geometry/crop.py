@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weclick.geometry.grid import grid_size
 from weclick.geometry.resample import Decode, resample_bilinear, resample_nearest, sample_together, taps_at
+from weclick.geometry.size import grid_size
 
 
 class Crop(NamedTuple):

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def grid_size(image_size: Sequence[int], stride: int) -> tuple[int, int]:
-    """Rows and columns of the stride-times coarser grid: (ceil(H/stride), ceil(W/stride))."""
-    return -(-int(image_size[0]) // stride), -(-int(image_size[1]) // stride)
+from weclick.geometry.size import grid_size as grid_size  # keys of networks count it with this module
 
 
 def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:

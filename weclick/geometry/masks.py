@@ -7,13 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weclick.geometry.grid import four_axes
+from weclick.geometry.thresholds import ABSOLUTE_PX2, GREY_LEVELS, RELATIVE, WINDOW_PX
 from weclick.geometry.warp import backward_warp
-
-RELATIVE, ABSOLUTE_PX2 = 0.01, 0.5
-"""How far two opposite flows may be from cancelling, see `forward_backward_valid`."""
-
-GREY_LEVELS, WINDOW_PX = 12.0, 5
-"""How far the warped neighbour may look from the target, see `photometric_valid`."""
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's grey
 

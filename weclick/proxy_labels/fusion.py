@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,38 +15,8 @@ from weclick.geometry import backward_warp
 from weclick.manifest import Clip
 from weclick.proxy_labels.clip_flow import ClipFlow
 from weclick.proxy_labels.grids import normalised
-from weclick.store import Entry, Store
+from weclick.store import Entry
 from weclick.store.flow_entries import stored_pairs
-
-
-def fused_along(options: FuseSection, flow_key: str) -> dict[str, Any]:
-    """What a key holds of soft labels that are fused along a flow; nothing if they are not fused."""
-    return {"fuse": {"flow": flow_key, **options}} if options["neighbours"] else {}
-
-
-@dataclass(frozen=True)
-class Fuse:
-    """How the soft labels of targets are averaged, and along what.
-
-    Attributes:
-        options: the section `soft_labels.fuse`.
-        flow: clip id -> key of its flow. Clips without one keep their labels.
-        store: holds the flow.
-    """
-
-    options: FuseSection
-    flow: Mapping[str, str]
-    store: Store
-
-    def key_inputs(self, clip: Clip) -> dict[str, Any]:
-        """Its part of the inputs that the entry of a clip is made from."""
-        return fused_along(self.options, self.flow[clip.id]) if clip.id in self.flow else {}
-
-    def of(self, clip: Clip) -> Fusion | None:
-        """What averages the labels of a clip; None if they stay as they are."""
-        if not self.key_inputs(clip):
-            return None
-        return Fusion(clip, self.store.get("flow", self.flow[clip.id]), self.options)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from weclick.common.devices import Device, settled
 from weclick.common.progress import Bar
 from weclick.manifest import Clip, Manifest
-from weclick.proxy_labels.fusion import Fuse
+from weclick.proxy_labels.fuse import Fuse
 from weclick.proxy_labels.sources import Labeller, Source
 from weclick.proxy_labels.teachers import Teachers
 from weclick.store import SOFT_LABEL_CODECS, EntryWriter, Store, entry_key
@@ -32,7 +33,7 @@ def compute_soft_labels(
     chunk_px: int,
     store: Store,
     codec: str = CODEC,
-    device: str = "cpu",
+    device: Device = "cpu",
     fuse: Fuse | None = None,
 ) -> dict[str, str]:
     """Make sure that the store holds the soft labels of every clip. What older entries hold is taken over.
@@ -43,7 +44,7 @@ def compute_soft_labels(
         chunk_px: side of a chunk on their grid.
         store: its entries are not made again.
         codec: one of SOFT_LABEL_CODECS.
-        device: where networks run.
+        device: where networks run. A function is asked for it if a clip is missing.
         fuse: how labels of targets are averaged with those of their neighbours; None for not at all.
 
     Returns:
@@ -65,14 +66,15 @@ def compute_soft_labels(
     older = Older(store, "soft_labels", "frames", asked.values())
 
     @cache
-    def load() -> Labeller:
-        return made_by.load(manifest, device)
+    def load() -> tuple[Labeller, str]:
+        where = settled(device)
+        return made_by.load(manifest, where), where
 
     def label_some(clips: Iterator[Clip], bar: Bar) -> None:
         for clip in clips:
             held = older.of(asked[clip.id])
             fresh = [t for t in range(len(clip.frames)) if t not in held]
-            stride_px = load().stride_px if fresh else held[0].entry.attributes["stride_px"]
+            stride_px = load()[0].stride_px if fresh else held[0].entry.attributes["stride_px"]
             with store.create("soft_labels", asked[clip.id]) as entry:
                 array = None
                 for t, found in held.items():
@@ -91,9 +93,9 @@ def compute_soft_labels(
         """Position and labels of some frames of a clip. Fused labels are those of the whole clip."""
         if not fresh:
             return
-        label, along = load(), fuse.of(clip) if fuse else None
-        if along:
-            yield from along(label(clip), label.stride_px, device)
+        label, where = load()
+        if along := fuse.of(clip) if fuse else None:
+            yield from along(label(clip), label.stride_px, where)
         else:
             yield from zip(fresh, label(clip.restrict(fresh)), strict=True)
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from weclick.common.content import RUN_AGAIN, check_content
 from weclick.manifest import Clip, Manifest
-from weclick.manifest.read import read_clip
-from weclick.models import normalize
-from weclick.proxy_labels.grids import to_grid
 from weclick.proxy_labels.sources import Labeller
 from weclick.store import file_digest
-from weclick.store.model_file import load_model
 
 
 @dataclass(frozen=True)
@@ -56,33 +47,6 @@ class Teachers:
         Raises:
             InputError: one has other classes than the manifest, or its file changed meanwhile.
         """
-        models = []
-        for digest, path in self.files.items():
-            models.append(load_model(path, device, classes=manifest.classes.names)[0])
-            check_content(path, digest, RUN_AGAIN)
-        return _Predictions(manifest, models, device)
+        from weclick.proxy_labels.teachers_mean import load_teachers  # which loads torch
 
-
-class _Predictions:
-    """The mean of networks' probabilities, on the finest of their grids."""
-
-    def __init__(self, manifest: Manifest, models: Sequence[nn.Module], device: str):
-        self._manifest, self._models, self._device = manifest, models, device
-        self.stride_px = min(cast("int", model.stride) for model in models)
-
-    def __call__(self, clip: Clip) -> Iterator[np.ndarray]:
-        for image in read_clip(self._manifest, clip):
-            yield self._predict(image)
-
-    @torch.inference_mode()
-    def _predict(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 -> (K, h, w) float32 probabilities."""
-        rgb = normalize(torch.tensor(image, device=self._device).permute(2, 0, 1)[None].float())
-        total, *others = (self._of(model, rgb) for model in self._models)
-        for probabilities in others:
-            total = total + probabilities
-        return (total / len(self._models) if others else total)[0].cpu().numpy()
-
-    def _of(self, model: nn.Module, rgb: Tensor) -> Tensor:
-        size = rgb.shape[-2:]
-        return to_grid(model(rgb).float().softmax(1), size, cast("int", model.stride), self.stride_px)
+        return load_teachers(self.files, manifest, device)

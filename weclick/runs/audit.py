@@ -222,7 +222,7 @@ def _stage(
     from weclick.datasets.frames import pack_frames
     from weclick.flow.stage import compute_flow
     from weclick.proxy_labels.cams import compute_cams
-    from weclick.proxy_labels.fusion import Fuse
+    from weclick.proxy_labels.fuse import Fuse
     from weclick.proxy_labels.masks import pack_masks
     from weclick.proxy_labels.proxy_labels import make_proxy_labels
     from weclick.proxy_labels.soft_labels import compute_soft_labels

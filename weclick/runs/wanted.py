@@ -97,7 +97,7 @@ class Wanted:
         """
         from weclick.datasets.frames import frames_inputs
         from weclick.flow.jobs import key_inputs
-        from weclick.proxy_labels.fusion import fused_along
+        from weclick.proxy_labels.fuse import fused_along
         from weclick.proxy_labels.masks import labelled_targets, masks_inputs
         from weclick.proxy_labels.soft_labels import soft_labels_inputs
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from weclick.common.errors import InputError
 from weclick.geometry import grid_size
-from weclick.geometry.masks import ABSOLUTE_PX2, GREY_LEVELS, RELATIVE, WINDOW_PX
+from weclick.geometry.thresholds import ABSOLUTE_PX2, GREY_LEVELS, RELATIVE, WINDOW_PX
 from weclick.manifest import Clip
 from weclick.store.codecs import FLOW_SCALE, decode_flow, encode_flow
 from weclick.store.entries import Entry, EntryWriter
@@ -31,8 +31,8 @@ MASKS: dict[str, dict[str, float]] = {
     "forward_backward": {"bit": 1, "relative": RELATIVE, "absolute_px2": ABSOLUTE_PX2},
     "photometric": {"bit": 2, "threshold_grey_levels": GREY_LEVELS, "window_px": WINDOW_PX},
 }
-"""Masks by name: their bit in `valid`, and their thresholds (see weclick/geometry/masks.py). Masks are made
-at the size of the image. A cell of the grid is valid if at least half of its pixels are."""
+"""Masks by name: their bit in `valid`, and their thresholds (see weclick/geometry/thresholds.py). Masks are
+made at the size of the image. A cell of the grid is valid if at least half of its pixels are."""
 
 _BITS = {name: int(mask["bit"]) for name, mask in MASKS.items()}
 MASK_BITS = {"none": 0, **_BITS, "both": sum(_BITS.values())}

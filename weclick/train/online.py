@@ -19,8 +19,9 @@ from torch.nn.functional import interpolate
 from weclick.common import sections
 from weclick.common.errors import MissingFileError
 from weclick.flow import build_estimator
+from weclick.flow.batch_estimator import BatchEstimator
 from weclick.flow.estimators import estimator_digest
-from weclick.flow.pairs import BatchEstimator, PairImages
+from weclick.flow.pairs import PairImages
 from weclick.models import IMAGENET_MEAN, IMAGENET_STD
 from weclick.models.inference import fused_for_inference
 from weclick.store import file_digest
