@@ -179,6 +179,18 @@ class TestInstances:
         expected = sorted((int(labels[tuple(o.coords[0])]), int(o.area)) for o in (*named, *others))
         assert sorted((int(click["class_id"]), int(click["area"])) for click in clicks) == expected
 
+    def test_only_the_order_of_instance_values_counts(self):
+        """Small ones are numbered by a table, large ones by sorting."""
+        labels, instances = np.zeros((6, 9), np.uint8), np.full((6, 9), 1000, np.int32)
+        instances[:, 3:6], instances[:3, 6:] = 1001, 1007
+        far = np.where(instances == 1007, 2**30, instances)
+        both = [
+            clicks_from_labels(labels, instances=each, instance_classes=[0], seed=3, point="random")
+            for each in (instances, far)
+        ]
+        assert len(both[0]) == 3
+        np.testing.assert_array_equal(*both)
+
     def test_instance_values_outside_their_classes_do_not_count(self):
         stray = self.instances.copy()
         stray[0, 5] = 7000

@@ -14,6 +14,9 @@ from weclick.manifest.click_table import POINT
 FIRST_INSTANCE = 1000
 """Values of an instance map from here on are objects; smaller ones do not tell objects apart (Cityscapes)."""
 
+LONGEST_TABLE = 2**24
+"""Instance maps of 16 bits fit into such a table, whatever their values are."""
+
 
 def clicks_from_labels(
     labels: np.ndarray,
@@ -127,7 +130,17 @@ def _split(
         return shifted, None
     told_apart = (instances >= FIRST_INSTANCE) & np.isin(labels, list(instance_classes)) & (labels != ignore)
     pairs = instances[told_apart].astype(np.int64) * 256 + labels[told_apart]
-    return np.where(told_apart, 0, shifted), (told_apart, np.unique(pairs, return_inverse=True)[1])
+    return np.where(told_apart, 0, shifted), (told_apart, _ranks(pairs))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Of each value its position among the different ones, sorted. A table is faster than sorting."""
+    if not values.size or np.ptp(values) >= LONGEST_TABLE:
+        return np.unique(values, return_inverse=True)[1]
+    places = values - values.min()
+    seen = np.zeros(places.max() + 1, bool)
+    seen[places] = True
+    return (np.cumsum(seen) - 1)[places]
 
 
 def _clicks(
@@ -162,4 +175,4 @@ def _random_pixel(
         return top + down, left + along
 
     first = pixel(0)
-    return pixel(np.random.default_rng((seed, int(labels[first]), *first)).integers(area))
+    return pixel(int(np.random.default_rng((seed, int(labels[first]), *first)).integers(area)))
