@@ -45,6 +45,25 @@ class TestLabels:
         label = read_label(manifest_of(tmp_path, {"ids": {"7": 0, "26": 1}}), frame)
         assert label.tolist() == [[0, 1], [255, 255]]
 
+    @pytest.mark.parametrize("label_map", [None, {"ids": {"0": 0, "1": 1}}])
+    def test_the_values_of_a_sound_label_are_not_sorted_out(self, tmp_path, label_map, monkeypatch):
+        """That takes several times as long as all other checks, at 1024x2048 px."""
+        frame = save_label(tmp_path, [[0, 1], [255, 1]])
+        for slow in ("unique", "setdiff1d", "bincount"):
+            monkeypatch.setattr(np, slow, None)
+        assert read_label(manifest_of(tmp_path, label_map), frame).tolist() == [[0, 1], [255, 1]]
+
+    def test_ids_of_16_bits_are_mapped_or_refused(self, tmp_path):
+        frame = Frame("0", 0, "0.png", label="label.png")
+        manifest = manifest_of(tmp_path, {"ids": {"700": 1}})
+        Image.fromarray(np.array([[700, 65535]], np.uint16)).save(tmp_path / "label.png")
+        assert read_label(manifest, frame).tolist() == [[1, 255]]
+        Image.fromarray(np.array([[701, 0]], np.uint16)).save(tmp_path / "label.png")
+        with pytest.raises(
+            ValueError, match=r"holds values \[701\], and none of the data set's \(700\.\.700\)"
+        ):
+            read_label(manifest, frame)
+
     def test_colours_are_mapped(self, tmp_path):
         frame = save_label(tmp_path, [[[0, 0, 0], [64, 0, 128]], [[64, 0, 129], [64, 0, 128]]])
         label = read_label(manifest_of(tmp_path, {"colors": {"0,0,0": 0, "64,0,128": 1}}), frame)

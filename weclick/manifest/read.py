@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,8 +212,8 @@ def _to_classes(values: np.ndarray, manifest: Manifest, path: Path) -> np.ndarra
     if label_map is None and values.ndim == 3:
         return classes_of_colors(values, manifest.classes, path)
     if label_map is None:
-        bad = np.setdiff1d(values_in(values), [*range(manifest.num_classes), IGNORE])
-        if bad.size:
+        if _holds_others(values, manifest.num_classes):
+            bad = np.setdiff1d(values_in(values), [*range(manifest.num_classes), IGNORE])
             raise InputError(
                 f"{path}: holds values {bad[:8].tolist()}, expected class ids 0..{manifest.num_classes - 1} "
                 f"or {IGNORE} (ignored) in one channel for {manifest.num_classes} classes; correct the file "
@@ -222,8 +222,27 @@ def _to_classes(values: np.ndarray, manifest: Manifest, path: Path) -> np.ndarra
         return values.astype(np.uint8)
     if "colors" in label_map:
         return classes_of_listed_colors(values, label_map["colors"], path)
-    _known_ids(values, label_map["ids"], path)
-    return _id_table(tuple(label_map["ids"].items()))[np.clip(values.astype(np.int32), 0, 65535)]
+    return _classes_of_ids(values, label_map["ids"], path)
+
+
+def _holds_others(values: np.ndarray, num_classes: int) -> bool:
+    """Whether values are neither class ids nor IGNORE. Bytes wrap around, so one comparison tells."""
+    if values.dtype != np.uint8:
+        return np.setdiff1d(np.unique(values), [*range(num_classes), IGNORE]).size > 0
+    first = min(num_classes, IGNORE)
+    return bool((values - np.uint8(first) < np.uint8(IGNORE - first)).any())
+
+
+def _classes_of_ids(values: np.ndarray, ids: Mapping[str, int], path: Path) -> np.ndarray:
+    """The classes of a data set's own ids; the ids themselves are looked at only where none has a class."""
+    table = _id_table(tuple(ids.items()))
+    if values.dtype not in (np.uint8, np.uint16):
+        _known_ids(values, ids, path)
+        return table[np.clip(values.astype(np.int32), 0, 65535)]
+    classes = table.take(values)
+    if not values.size or classes.min() == IGNORE:
+        _known_ids(values, ids, path)
+    return classes
 
 
 @lru_cache(maxsize=4)
