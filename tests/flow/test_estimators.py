@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.models.optical_flow import raft_small
+from torchvision.models.optical_flow import _utils, raft_large, raft_small
 
 from helpers.places import SHARED
 from weclick.flow import build_estimator, estimator_digest, read_flo, read_kitti_flow
 from weclick.flow.dis import coarsest_scale
+from weclick.flow.raft import last_flow
 from weclick.geometry import backward_warp, backward_warp_nearest
 from weclick.manifest.images import read_ids, read_image
 
@@ -176,6 +177,25 @@ class TestRaft:
             expected = network(*pair, num_flow_updates=2)[-1][..., : size[0], : size[1]]
         assert flow.shape == (1, 2, *size)
         torch.testing.assert_close(flow, expected, atol=1e-3, rtol=1e-3)
+
+    @pytest.mark.parametrize("model", [raft_small, raft_large])
+    def test_the_last_flow_alone_is_brought_to_the_images_size(self, model, monkeypatch):
+        torch.manual_seed(0)
+        network = model(weights=None).eval()
+        pair = [images.float() / 127.5 - 1 for images in moved_texture(3, 1, (128, 136))]
+        pair = [torch.cat([images, images.flip(-1)]) for images in pair]
+        with torch.no_grad():
+            expected = network(*pair, num_flow_updates=3)[-1]
+            sizes = []
+            upsample = _utils.upsample_flow
+
+            def counted(flow, up_mask=None):
+                sizes.append(flow.shape)
+                return upsample(flow, up_mask)
+
+            monkeypatch.setattr(_utils, "upsample_flow", counted)
+            assert torch.equal(last_flow(network, *pair, 3), expected)
+        assert sizes == [(2, 2, 16, 17)]
 
     def test_safetensors_and_pth_give_the_same_flow(self, raft_weights, tmp_path):
         other = tmp_path / "raft_small.safetensors"

@@ -75,7 +75,7 @@ class Raft:
         """The flow target -> neighbour; see `FlowEstimator.estimate`."""
         height, width = target.shape[2:]
         first, second = (self._prepare(images) for images in (target, neighbour))
-        flow = self._network(first, second, num_flow_updates=self._updates)[-1]
+        flow = last_flow(self._network, first, second, self._updates)
         return flow[:, :, :height, :width].contiguous()
 
     def _prepare(self, images: Tensor) -> Tensor:
@@ -85,6 +85,37 @@ class Raft:
         )
         scaled = images.to(self._device).float() / 127.5 - 1
         return F.pad(scaled, (0, right, 0, bottom), mode="replicate")
+
+
+def last_flow(network: nn.Module, first: Tensor, second: Tensor, updates: int) -> Tensor:
+    """The last of the flows that torchvision's RAFT gives, to the same bits.
+
+    Its `forward` brings the flow of every update to the size of the image, for the loss of a training. Here
+    that is done once.
+
+    Args:
+        network: torchvision's `RAFT`.
+        first, second: (B, 3, H, W) float, -1..1, of sides that RAFT takes.
+        updates: recurrent refinements.
+
+    Returns:
+        (B, 2, H, W) px, first -> second.
+    """
+    from torchvision.models.optical_flow._utils import make_coords_grid, upsample_flow
+
+    net: Any = network
+    net.corr_block.build_pyramid(*net.feature_encoder(torch.cat([first, second])).chunk(2))
+    hidden, context = net.context_encoder(first).tensor_split([net.update_block.hidden_state_size], 1)
+    hidden, context = hidden.tanh(), context.relu()
+    size = context.shape
+    begun = make_coords_grid(size[0], size[2], size[3]).to(context.device)
+    reached = begun
+    for _ in range(updates):
+        seen = net.corr_block.index_pyramid(centroids_coords=reached)
+        hidden, moved = net.update_block(hidden, context, seen, reached - begun)
+        reached = reached + moved
+    mask = None if net.mask_predictor is None else net.mask_predictor(hidden)
+    return upsample_flow(flow=reached - begun, up_mask=mask)
 
 
 def _weights_file(weights: str) -> Path:
