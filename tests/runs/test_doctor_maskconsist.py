@@ -65,6 +65,25 @@ def test_no_two_frames_at_the_distance_of_a_step(root):
     assert told(root, "pairs", pair={"delta_frames": 30}, maskconsist={"weight": 0}) == []
 
 
+@pytest.mark.parametrize(
+    ("side", "exp_times", "most"), [(160, 8, 4), (480, 8, None), (160, 4, None), (128, 8, 4)]
+)
+def test_a_walk_that_crosses_small_frames_is_a_warning(tmp_path, side, exp_times, most):
+    made = TaggedRoot(tmp_path)
+    made.write("classes.yaml", WITH_OBJECTS)
+    (tmp_path / "frames/park").mkdir(parents=True)
+    for t in range(6):
+        Image.new("RGB", (2 * side, side)).save(tmp_path / f"frames/park/{t:03d}.png")
+    made.write("tags.csv", "clip,frame,class\npark,,dog\n")
+    found = told(made, "walk", instances={"exp_times": exp_times})
+    assert [each.level for each in found] == ["warning"] * (most is not None)
+    if found:
+        assert found[0].todo.startswith(f"set instances.exp_times: {most},")
+        assert f"the smallest frames have {side // 4} on their short side" in found[0].found
+        assert told(made, "walk", instances={"exp_times": most}) == []
+        assert told(made, "walk", instances={"source": "network", "exp_times": exp_times}) == []
+
+
 def test_a_single_clip_without_such_frames_is_a_warning(root):
     for t in (20, 40):
         root.image(f"frames/alley/{t:03d}", t)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from weclick.clicks.tags import make_tags
@@ -15,10 +16,14 @@ from weclick.datasets import Dataset
 from weclick.evaluate.instances.truth import has_truth, read_true_instances
 from weclick.manifest import Clip
 from weclick.manifest.needs import Pairs, pair, step
+from weclick.proxy_labels.detecting import STRIDE_PX
 from weclick.runs.doctor.sized import sized_manifest
 
 SAMPLE = 32
 """Frames of the training whose true instances are counted."""
+
+FAR = 0.35
+"""Of a frame's short side: how far the random walk may go. As published it goes 0.31 of 512 px."""
 
 INSTEAD = "f2f or two_stream learn class maps from the same tags, for less"
 
@@ -38,6 +43,7 @@ def check_maskconsist(
     return [
         *_pairs(config, train),
         *_steps(config, train),
+        *_walk(config, dataset, train),
         *_one_class(config, dataset, train),
         *_alone(config, dataset, train),
         *_unscored(config, dataset, val),
@@ -77,6 +83,31 @@ def _steps(config: Config, clips: Sequence[Clip]) -> list[Finding]:
     )
     todo = "add the frames between, or set fcam.motion: none"
     return [Finding("warning", "motion", found, todo)]
+
+
+def _walk(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[Finding]:
+    """Frames so small that maps spread over all of them, whatever the network of relations says.
+
+    A step of the walk moves by radius / 2 cells in each direction, as the root of a mean square.
+    """
+    options, some = config["instances"], spread_to_ends(clips, SAMPLE)
+    if options["source"] == "network" or not some:
+        return []
+    try:
+        sizes = {clip.size for clip in sized_manifest(dataset, config["data"]["train"], some).clips}
+    except (ValueError, OSError):  # the check of the images says it
+        return []
+    cells = min(min(size) for size in sizes) / STRIDE_PX
+    reach, exp_times = options["radius"] / 2, options["exp_times"]
+    walked = reach * 2 ** (exp_times / 2)
+    if walked <= FAR * cells:
+        return []
+    most = max(0, math.floor(2 * math.log2(FAR * cells / reach)))
+    found = (
+        f"a random walk of 2^{exp_times} steps goes {walked:.0f} cells where no edge stops it, and the "
+        f"smallest frames have {cells:.0f} on their short side: instances will cover whole frames"
+    )
+    return [Finding("warning", "walk", found, f"set instances.exp_times: {most}, or read larger frames")]
 
 
 def _without(clips: Sequence[Clip], pairs: Callable[[Clip], Pairs]) -> tuple[list[Clip], int]:
