@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from weclick.cli.app import keep_freed_memory
 from weclick.clicks import read_clicks
 from weclick.clicks.tags import read_tags
 from weclick.common.config import load_config
@@ -41,6 +42,7 @@ ACCEPTED_SHARE = 0.1
 def main() -> None:
     options, load = parse_options(), os.getloadavg()[0]
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as a training does
     table = [measured(options, motion) for motion in ("raw", "residual")]
     report = {
         "machine": machine() | {"load_before": round(load, 2), "threads": options.threads},

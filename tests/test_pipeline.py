@@ -16,6 +16,7 @@ from helpers.places import ROOT
 from helpers.workflow import Rule, load_rules
 from weclick.common import code_digest as digests
 from weclick.common.code_digest import imported_modules
+from weclick.common.stages import METHODS, STEPS
 
 COMPUTES_NOTHING = tuple(
     f"weclick.{name}."
@@ -262,13 +263,25 @@ def not_asked_for(rule: Rule, online: bool) -> set[str]:
     return left_out | (OF_CLICKS if verb_of(rule) == "classifier" else OF_TAGS)
 
 
+def code_of(rule: Rule) -> str:
+    """What its digest is of. Where the job of an experiment tells, it is that of the run's own method."""
+    code = rule.params.get("code", "")
+    return code(None) if callable(code) else code
+
+
 def uncovered(rules: dict[str, Rule], online: bool = False) -> dict[str, set[str]]:
     """Rule -> the modules its verb computes with that its digest does not see; only rules that lack some."""
     lacking = {}
     for name, rule in rules.items():
         needed = computing_modules(verb_of(rule)) - not_asked_for(rule, online)
-        lacking[name] = needed - imported_modules(*rule.params.get("code", "").split())
+        lacking[name] = needed - imported_modules(*code_of(rule).split())
     return {name: modules for name, modules in lacking.items() if modules}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_code_of_a_step_is_a_text_that_a_lock_can_hold(load, method):
+    rules = load(method=method)
+    assert all(isinstance(rules[step.rule].params.code, str) for step in STEPS)
 
 
 @pytest.mark.parametrize("config", [{}, ONLINE], ids=["stored", "online"])
