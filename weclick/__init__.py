@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from weclick.common.when_asked import load_when_asked
 
 if TYPE_CHECKING:
     from weclick.common.errors import InputError
@@ -26,23 +27,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Cache": "runs.api.cache",
-    "Experiments": "runs.api.records",
-    "InputError": "common.errors",
-    "Model": "runs.api.network",
-    "Prediction": "runs.api.prediction",
-    "experiments": "runs.api.records",
-    "load": "runs.api.network",
-    "open_cache": "runs.api.cache",
+    "Cache": "weclick.runs.api.cache",
+    "Experiments": "weclick.runs.api.records",
+    "InputError": "weclick.common.errors",
+    "Model": "weclick.runs.api.network",
+    "Prediction": "weclick.runs.api.prediction",
+    "experiments": "weclick.runs.api.records",
+    "load": "weclick.runs.api.network",
+    "open_cache": "weclick.runs.api.cache",
 }
-"""Public name -> its module. It is loaded when the name is asked for: `import weclick` loads neither torch
-nor numpy."""
+"""Public name -> its module. `import weclick` loads neither torch nor numpy."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = load_when_asked(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from weclick.common.when_asked import load_when_asked
+
 if TYPE_CHECKING:
     from weclick.flow.estimators import FlowEstimator, build_estimator, estimator_digest
     from weclick.flow.flownet2.loss import endpoint_error, multiscale_loss
@@ -16,32 +18,6 @@ if TYPE_CHECKING:
     from weclick.flow.formats import read_flo, read_kitti_flow, write_flo, write_kitti_flow
     from weclick.flow.stage import compute_flow
     from weclick.store.flow_entries import read_flow
-else:  # most of them load torch, which takes seconds; keys of flows do without
-    _HOMES = {
-        "flow.estimators": ["FlowEstimator", "build_estimator", "estimator_digest"],
-        "flow.flownet2.loss": ["endpoint_error", "multiscale_loss"],
-        "flow.flownet2.networks": [
-            "FlowNet2",
-            "FlowNet2C",
-            "FlowNet2CS",
-            "FlowNet2CSS",
-            "FlowNet2S",
-            "FlowNet2SD",
-        ],
-        "flow.formats": ["read_flo", "read_kitti_flow", "write_flo", "write_kitti_flow"],
-        "flow.stage": ["compute_flow"],
-        "store.flow_entries": ["read_flow"],
-    }
-
-    def __getattr__(name: str) -> object:
-        """Load the module of a public name that is asked for."""
-        from importlib import import_module
-
-        for module, names in _HOMES.items():
-            if name in names:
-                return getattr(import_module(f"weclick.{module}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
 
 __all__ = [
     "FlowEstimator",
@@ -62,3 +38,26 @@ __all__ = [
     "write_flo",
     "write_kitti_flow",
 ]
+
+__getattr__ = load_when_asked(
+    __name__,
+    {
+        "FlowEstimator": "weclick.flow.estimators",
+        "FlowNet2": "weclick.flow.flownet2.networks",
+        "FlowNet2C": "weclick.flow.flownet2.networks",
+        "FlowNet2CS": "weclick.flow.flownet2.networks",
+        "FlowNet2CSS": "weclick.flow.flownet2.networks",
+        "FlowNet2S": "weclick.flow.flownet2.networks",
+        "FlowNet2SD": "weclick.flow.flownet2.networks",
+        "build_estimator": "weclick.flow.estimators",
+        "compute_flow": "weclick.flow.stage",
+        "endpoint_error": "weclick.flow.flownet2.loss",
+        "estimator_digest": "weclick.flow.estimators",
+        "multiscale_loss": "weclick.flow.flownet2.loss",
+        "read_flo": "weclick.flow.formats",
+        "read_flow": "weclick.store.flow_entries",
+        "read_kitti_flow": "weclick.flow.formats",
+        "write_flo": "weclick.flow.formats",
+        "write_kitti_flow": "weclick.flow.formats",
+    },
+)

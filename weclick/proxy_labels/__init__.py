@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from weclick.common.when_asked import load_when_asked
 
 if TYPE_CHECKING:
     from weclick.proxy_labels.aggregation import aggregate
@@ -47,32 +48,28 @@ __all__ = [
     "youtube_vis_results",
 ]
 
-_HOMES = {
-    "ImageInstances": "instances_coco",
-    "Track": "instances_youtube_vis",
-    "VideoInstances": "instances_youtube_vis",
-    "aggregate": "aggregation",
-    "amplify": "amplification",
-    "centroids": "centres",
-    "coco_json": "instances_coco",
-    "coco_results": "instances_coco",
-    "detections": "detecting",
-    "filter_runs": "runs",
-    "group": "centres",
-    "iom_nms": "matching",
-    "maskconsist_labels": "maskconsist",
-    "match": "matching",
-    "merge_maps": "merging",
-    "read_coco_json": "instances_coco",
-    "read_youtube_vis_json": "instances_youtube_vis",
-    "walk": "random_walk",
-    "youtube_vis_json": "instances_youtube_vis",
-    "youtube_vis_results": "instances_youtube_vis",
-}
-"""Public name -> its module here. It is loaded when the name is asked for, since most of them need torch."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = load_when_asked(
+    __name__,
+    {
+        "ImageInstances": "weclick.proxy_labels.instances_coco",
+        "Track": "weclick.proxy_labels.instances_youtube_vis",
+        "VideoInstances": "weclick.proxy_labels.instances_youtube_vis",
+        "aggregate": "weclick.proxy_labels.aggregation",
+        "amplify": "weclick.proxy_labels.amplification",
+        "centroids": "weclick.proxy_labels.centres",
+        "coco_json": "weclick.proxy_labels.instances_coco",
+        "coco_results": "weclick.proxy_labels.instances_coco",
+        "detections": "weclick.proxy_labels.detecting",
+        "filter_runs": "weclick.proxy_labels.runs",
+        "group": "weclick.proxy_labels.centres",
+        "iom_nms": "weclick.proxy_labels.matching",
+        "maskconsist_labels": "weclick.proxy_labels.maskconsist",
+        "match": "weclick.proxy_labels.matching",
+        "merge_maps": "weclick.proxy_labels.merging",
+        "read_coco_json": "weclick.proxy_labels.instances_coco",
+        "read_youtube_vis_json": "weclick.proxy_labels.instances_youtube_vis",
+        "walk": "weclick.proxy_labels.random_walk",
+        "youtube_vis_json": "weclick.proxy_labels.instances_youtube_vis",
+        "youtube_vis_results": "weclick.proxy_labels.instances_youtube_vis",
+    },
+)
