@@ -10,17 +10,7 @@ from snakemake.logging import logger
 
 from weclick.common.code_digest import PACKAGE, code_digest
 from weclick.common.config import load_configs, select
-from weclick.common.config_checks import (
-    check_cams,
-    check_instances,
-    check_masks,
-    check_proxy_labels,
-    check_serves,
-    check_source,
-    check_stacks,
-    map_sources,
-    reads_weights,
-)
+from weclick.common.config_checks import check_run, map_sources, reads_weights
 from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
@@ -40,13 +30,7 @@ from weclick.runs.teachers import teachers_of, trains_teacher
 try:
     # Snakemake's own reading lets a key stand twice and makes False of `no`.
     complete = load_configs(workflow.configfiles, workflow.config_settings.config)
-    check_serves(complete)
-    check_masks(complete)
-    check_stacks(complete)
-    check_source(complete)
-    check_cams(complete)
-    check_instances(complete)
-    check_proxy_labels(complete)
+    check_run(complete)
     if missing := missing_packages(complete):
         raise ValueError("; ".join(missing))
     check_readable(path for _, path in paths_of(complete, load_schema("config")))

@@ -11,6 +11,21 @@ from weclick.common.sections import HUB, TWO_STREAM, Config
 from weclick.common.stages import WEIGHTS, takes
 
 
+def check_run(config: Config) -> None:
+    """Check that the sections of a complete configuration fit each other.
+
+    Raises:
+        ConfigError: of the first check here that fails.
+    """
+    check_serves(config)
+    check_masks(config)
+    check_stacks(config)
+    check_source(config)
+    check_cams(config)
+    check_instances(config)
+    check_proxy_labels(config)
+
+
 def check_serves(config: Config) -> None:
     """Check that manifest and flow are made for the method that is trained.
 

@@ -7,14 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weclick.common.config import ConfigError, changed_config
-from weclick.common.config_checks import (
-    check_instances,
-    check_masks,
-    check_proxy_labels,
-    check_serves,
-    check_source,
-    check_stacks,
-)
+from weclick.common.config_checks import check_run
 from weclick.common.flat import flatten, is_number, spell
 from weclick.common.schemas import load_schema
 from weclick.common.sections import Config, ExperimentSection, Method, Scored
@@ -100,12 +93,7 @@ def arm_config(config: Config, arm: Arm, data: str, change: Mapping[str, Any]) -
             f"{where}: student.online.teacher is the same for all arms; set it in the configuration itself"
         )
     try:
-        check_serves(made)
-        check_masks(made)
-        check_stacks(made)
-        check_source(made)
-        check_instances(made)
-        check_proxy_labels(made)
+        check_run(made)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     if not takes(made, arm.scores):

@@ -13,15 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from weclick.common import words
 from weclick.common.config import complete_config
-from weclick.common.config_checks import (
-    check_cams,
-    check_instances,
-    check_masks,
-    check_proxy_labels,
-    check_serves,
-    check_source,
-    check_stacks,
-)
+from weclick.common.config_checks import check_run
 from weclick.common.schemas import schema_path
 from weclick.common.sections import Config, Method, Supervision
 from weclick.common.stages import TAGGED
@@ -31,16 +23,6 @@ from weclick.runs.init.seen import Seen
 
 TAGGED_EVERY = 10
 """Of the frames of tagged clips one of so many is learned from, as neighbours look alike."""
-
-_CHECKS = (
-    check_serves,
-    check_masks,
-    check_stacks,
-    check_source,
-    check_cams,
-    check_instances,
-    check_proxy_labels,
-)
 
 
 @dataclass(frozen=True)
@@ -102,8 +84,7 @@ def check_configuration(text: str, name: str) -> Config:
         ConfigError: it is not valid; the error calls the text by its name.
     """
     config = complete_config(parse_yaml(text, name), source=name)
-    for check in _CHECKS:
-        check(config)
+    check_run(config)
     return config
 
 

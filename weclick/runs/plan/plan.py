@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from weclick.clicks import ClickTable, generate_clicks
-from weclick.common.config_checks import check_masks, check_proxy_labels, check_serves, check_source
+from weclick.common.config_checks import check_run
 from weclick.common.progress import progress_bar
 from weclick.common.sections import Config, Role
 from weclick.common.stages import MODELS, SCORED, WEIGHTS, does_without_clicks, takes
@@ -77,10 +77,7 @@ def make_plan(
     Raises:
         ValueError, OSError: the configuration or the data set is not fit for a run; see `weclick doctor`.
     """
-    check_serves(config)
-    check_masks(config)
-    check_source(config)
-    check_proxy_labels(config)
+    check_run(config)
     asked = experiments.make_plan(config) if config["experiment"]["name"] else None
     began = time.perf_counter()
     train, val = (_manifest(config, split) for split in (config["data"]["train"], config["data"]["val"]))
