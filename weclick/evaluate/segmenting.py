@@ -17,9 +17,8 @@ from weclick.evaluate.flow_in_loop import Estimator, InLoop, estimator_of
 from weclick.evaluate.reading import in_batches
 from weclick.geometry import grid_size
 from weclick.manifest.images import shrink_image
-from weclick.models import normalize
 from weclick.models.build import ARCHITECTURES, TWO_STREAM
-from weclick.models.inference import class_of, fused_for_inference
+from weclick.models.inference import batch_logits, class_of, fused_for_inference
 from weclick.models.network import SegmentationNetwork
 from weclick.store.model_file import ModelCard
 
@@ -105,34 +104,6 @@ class Segmenter:
             self.seconds += time.perf_counter() - began
             for (frame, image, _), ids, logits in zip(batch, class_ids, coarse, strict=True):
                 yield Segmented(frame, image, ids, logits)
-
-
-@torch.inference_mode()
-def batch_logits(
-    model: nn.Module,
-    images: Sequence[np.ndarray],
-    device: torch.device | str,
-    *,
-    size: tuple[int, int],
-    stacks: Sequence[Tensor] = (),
-) -> Tensor:
-    """`class_logits` of several frames of one size at once.
-
-    Args:
-        model: in eval mode, on `device`.
-        images: B of (H, W, 3) uint8 RGB.
-        device: where it computes.
-        size: (h, w) of the answer.
-        stacks: B of (2L, H, W), for a network that looks at flow; none for others.
-
-    Returns:
-        (B, K, h, w) float32 on `device`.
-    """
-    rgb = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
-    inputs = [normalize(rgb.float())]
-    if stacks:
-        inputs.append(torch.stack(list(stacks)).to(inputs[0]))
-    return interpolate(model(*inputs).float(), size=size, mode="bilinear", align_corners=False)
 
 
 def full_logits(coarse: Tensor, size: Sequence[int]) -> Tensor:

@@ -6,6 +6,7 @@ kept or that are trained online.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
 
@@ -81,6 +82,34 @@ def class_scores(model: nn.Module, image: np.ndarray, device: torch.device | str
 
 
 @torch.inference_mode()
+def batch_logits(
+    model: nn.Module,
+    images: Sequence[np.ndarray],
+    device: torch.device | str,
+    *,
+    size: tuple[int, int],
+    stacks: Sequence[Tensor] = (),
+) -> Tensor:
+    """`class_logits` of several frames of one size at once.
+
+    Args:
+        model: in eval mode, on `device`.
+        images: B of (H, W, 3) uint8 RGB.
+        device: where it computes.
+        size: (h, w) of the answer.
+        stacks: B of (2L, H, W), for a network that looks at flow; none for others.
+
+    Returns:
+        (B, K, h, w) float32 on `device`.
+    """
+    rgb = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
+    inputs = [normalize(rgb.float())]
+    if stacks:
+        inputs.append(torch.stack(list(stacks)).to(inputs[0]))
+    return interpolate(model(*inputs).float(), size=size, mode="bilinear", align_corners=False)
+
+
+@torch.inference_mode()
 def class_logits(
     model: nn.Module,
     image: np.ndarray,
@@ -105,13 +134,8 @@ def class_logits(
     """
     if stack is not None and not stack_length(model):
         raise ValueError("stack is given, but this network looks at images alone; leave it out")
-    rgb = torch.tensor(image, device=device).permute(2, 0, 1)[None]
-    inputs = [normalize(rgb.float())]
-    if stack is not None:
-        inputs.append(stack[None].to(inputs[0]))
-    logits = model(*inputs).float()
-    size = size or image.shape[:2]
-    return interpolate(logits, size=size, mode="bilinear", align_corners=False)[0]
+    stacks = () if stack is None else (stack,)
+    return batch_logits(model, [image], device, size=size or image.shape[:2], stacks=stacks)[0]
 
 
 def predict(
