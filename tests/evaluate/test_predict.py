@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from helpers.small_network import write_network
 from weclick.cli import app
 from weclick.common.errors import InputError
 from weclick.evaluate.apply import predict_files
@@ -16,7 +17,7 @@ from weclick.evaluate.segmenting import batch_logits
 from weclick.manifest import Classes
 from weclick.manifest.images import read_ids, read_image
 from weclick.manifest.video import decode_video, video_info, video_writer
-from weclick.models import build_classifier, build_model
+from weclick.models import build_classifier
 from weclick.models.inference import fused_for_inference, predict
 from weclick.store.model_file import load_model, model_bytes
 
@@ -25,11 +26,7 @@ CLASSES = Classes(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    torch.manual_seed(1)
-    model = build_model("deeplabv3plus", "mobilenetv2_compact", 3, channels=16)
-    path = tmp_path_factory.mktemp("network") / "model.safetensors"
-    path.write_bytes(model_bytes(model, CLASSES))
-    return path
+    return write_network(tmp_path_factory.mktemp("network") / "model.safetensors", CLASSES)
 
 
 def images(count, height=45, width=61):

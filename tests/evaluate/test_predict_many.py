@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from helpers.found_instances import untrained
 from helpers.sent import noise_frames, send_video
+from helpers.small_network import write_network
 from weclick.cli import app
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.rle import decode_masks
@@ -36,11 +37,7 @@ TWO_SIZES = [*noise_frames(5), *noise_frames(3, 48, 64), *noise_frames(1)]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    torch.manual_seed(1)
-    model = build_model("deeplabv3plus", "mobilenetv2_compact", 3, channels=16)
-    path = tmp_path_factory.mktemp("network") / "model.safetensors"
-    path.write_bytes(model_bytes(model, CLASSES))
-    return path
+    return write_network(tmp_path_factory.mktemp("network") / "model.safetensors", CLASSES)
 
 
 @pytest.fixture(scope="module")

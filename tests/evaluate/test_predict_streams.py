@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import weclick
 from helpers.found_instances import untrained
 from helpers.sent import grey_frames, noise_frames, send_video, served, stdin_of
+from helpers.small_network import write_network
 from weclick.cli import app
 from weclick.common.schemas import schema_fault
 from weclick.evaluate.apply import predict_files
@@ -25,7 +26,6 @@ from weclick.evaluate.sources import find_sources
 from weclick.manifest import Classes
 from weclick.manifest.images import read_ids
 from weclick.manifest.video import video_info, video_times
-from weclick.models import build_model
 from weclick.store.model_file import model_bytes
 
 CLASSES = Classes(("road", "car"), ((128, 64, 128), (0, 0, 142)))
@@ -33,11 +33,7 @@ CLASSES = Classes(("road", "car"), ((128, 64, 128), (0, 0, 142)))
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    torch.manual_seed(1)
-    model = build_model("deeplabv3plus", "mobilenetv2_compact", 2, channels=16)
-    path = tmp_path_factory.mktemp("network") / "model.safetensors"
-    path.write_bytes(model_bytes(model, CLASSES))
-    return path
+    return write_network(tmp_path_factory.mktemp("network") / "model.safetensors", CLASSES)
 
 
 def predicted(given, checkpoint, out, **how):

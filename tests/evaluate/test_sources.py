@@ -6,29 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from helpers.small_network import write_network
 from weclick.cli import app
 from weclick.common.errors import InputError, MissingFileError
 from weclick.evaluate.own_files import is_own
 from weclick.evaluate.sources import find_sources
 from weclick.manifest import Classes
 from weclick.manifest.video import video_writer
-from weclick.models import build_model
-from weclick.store.model_file import model_bytes
 
 CLASSES = Classes(("road", "car"), ((128, 64, 128), (0, 0, 142)))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    torch.manual_seed(1)
-    model = build_model("deeplabv3plus", "mobilenetv2_compact", 2, channels=16)
-    path = tmp_path_factory.mktemp("network") / "model.safetensors"
-    path.write_bytes(model_bytes(model, CLASSES))
-    return path
+    return write_network(tmp_path_factory.mktemp("network") / "model.safetensors", CLASSES)
 
 
 def image(path):
