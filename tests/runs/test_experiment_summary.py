@@ -11,6 +11,7 @@ from helpers.places import ROOT
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import load_schema, schema_fault
 from weclick.runs.ablation import ABLATION, SCORES, old_layout, write_old_layout
+from weclick.runs.experiment.choice import choice_words
 from weclick.runs.experiment.files import read_summary
 from weclick.runs.experiment.pace import steps_for_seconds
 from weclick.runs.experiment.statistics import seeds_needed
@@ -92,6 +93,43 @@ def test_a_choice_never_looks_at_scored_frames():
     (row,) = told["differences"]
     assert (row["of"], row["miou"]["n"]) == ("clicks", 0)
     assert told["notes"] == ["best against clicks: both stand for clicks, so there is nothing to compare."]
+
+
+def test_of_tied_arms_the_steadiest_is_chosen():
+    known = figures()
+    targets = {"clicks": (0.60, 0.70, 0.80), "kd": (0.696, 0.697, 0.695)}
+    for (arm, seed), figure in known.items():
+        figure["on_targets"] = targets[arm][seed] if arm in targets else None
+
+    def best(**asked):
+        given = section(choose={"best": {"among": ["clicks", "kd"], **asked}})
+        return results(given, list(ARMS), known)["chosen"]["best"]
+
+    assert best()["arm"] == best(within=0.003)["arm"] == "clicks", (
+        "the highest, where nothing is tied with it"
+    )
+    tied = best(within=0.005)
+    assert (tied["arm"], tied["runner_up"]) == ("kd", "clicks")
+    assert tied["tied"] == {"clicks": pytest.approx(0.1), "kd": pytest.approx(0.001)}
+    assert tied["lead"]["mean"] == pytest.approx(-0.004)
+    assert choice_words("best", tied)[1] == (
+        "These are tied, and the seeds of kd spread least "
+        "(standard deviations in points: clicks 10.0, kd 0.1)."
+    )
+    summary = make_summary()
+    for data in summary["results"].values():
+        data["chosen"]["best"] = tied
+    assert schema_fault(summary, "experiment") == ""
+
+
+def test_one_seed_breaks_no_tie():
+    known = figures()
+    for (arm, seed), figure in known.items():
+        figure["on_targets"] = {"clicks": 0.7, "kd": 0.699}.get(arm) if seed == 0 else None
+    given = section(seeds=[0], choose={"best": {"among": ["clicks", "kd"], "within": 0.005}})
+    tied = results(given, list(ARMS), known)["chosen"]["best"]
+    assert tied["arm"] == "clicks"
+    assert "one seed tells no spread" in choice_words("best", tied)[1]
 
 
 def test_without_target_frames_nothing_is_chosen():

@@ -17,17 +17,20 @@ BY = {
 """Figures that may choose, see `Kind.choosing`. mIoU and AP50 need truth on training frames."""
 
 
-def choose(table: Table, among: Sequence[str]) -> dict[str, Any]:
+def choose(table: Table, among: Sequence[str], within: float = 0) -> dict[str, Any]:
     """The arm with the highest mean on the target frames, and its lead over the second.
 
     Args:
         table: of all arms.
         among: arms to choose from.
+        within: arms whose means are at most so far below the highest are tied. Of these, the one whose seeds
+            spread least is taken.
 
     Returns:
         by: the first figure of their kind that may choose and is known of all arms, None if there is none;
         means: of each arm by that figure, or by the best of the kind; arm, the chosen one, and runner_up, the
-        second, None if there is none; lead: `estimate` of the paired differences of these two.
+        second, None if there is none; lead: `estimate` of the paired differences of these two. With `within`
+        above 0 also tied: the arms that are tied with the highest, itself included, with their spreads.
     """
     figures = kind_of(table).choosing
     by = next((name for name in figures if all(_mean(table, arm, name) is not None for arm in among)), None)
@@ -37,6 +40,10 @@ def choose(table: Table, among: Sequence[str]) -> dict[str, Any]:
         return told
     found = {arm: table[arm][by] for arm in among}
     told["arm"] = better_of(found)
+    if within and told["arm"]:
+        least = found[told["arm"]]["mean"] - within
+        told["tied"] = {arm: score["spread"] for arm, score in found.items() if score["mean"] >= least}
+        told["arm"] = _steadiest(told["tied"], told["arm"])
     told["runner_up"] = better_of({arm: score for arm, score in found.items() if arm != told["arm"]})
     if told["arm"] and told["runner_up"]:
         told["lead"] = paired(*(found[told[key]]["values"] for key in ("arm", "runner_up")))
@@ -71,9 +78,25 @@ def choice_words(name: str, choice: Mapping[str, Any]) -> list[str]:
     by = choice.get("by") or "on_targets"
     means = ", ".join(f"{arm} {words.percent(mean)}" for arm, mean in choice["means"].items())
     told = [f"{name} is {choice['arm']}, chosen by {BY[by]}: {means}."]
+    if len(choice.get("tied", ())) > 1:
+        told.append(_tie_words(choice["arm"], choice["tied"]))
     if choice.get("runner_up"):
         told.append(_lead_words(choice["arm"], choice["runner_up"], choice["lead"]))
     return told
+
+
+def _steadiest(spreads: Mapping[str, float | None], highest: str) -> str:
+    """The arm of the least spread; the highest one where a single seed tells none."""
+    known = {arm: spread for arm, spread in spreads.items() if spread is not None}
+    return min(known, key=known.__getitem__) if len(known) == len(spreads) else highest
+
+
+def _tie_words(arm: str, spreads: Mapping[str, float | None]) -> str:
+    """Why an arm was taken of several that are tied."""
+    if None in spreads.values():
+        return f"{', '.join(spreads)} are tied; one seed tells no spread, so the highest was taken."
+    told = ", ".join(f"{name} {100 * (spread or 0):.1f}" for name, spread in spreads.items())
+    return f"These are tied, and the seeds of {arm} spread least (standard deviations in points: {told})."
 
 
 def _lead_words(arm: str, second: str, lead: Mapping[str, Any]) -> str:

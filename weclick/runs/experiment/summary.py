@@ -43,7 +43,10 @@ def results(
         }
         for arm in arms
     }
-    chosen = {name: choose(table, choice["among"]) for name, choice in section["choose"].items()}
+    chosen = {
+        name: choose(table, choice["among"], choice.get("within", 0))
+        for name, choice in section["choose"].items()
+    }
     differences = list(_differences(section, table, {name: one["arm"] for name, one in chosen.items()}))
     return {
         "arms": table,
