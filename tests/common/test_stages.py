@@ -107,6 +107,8 @@ def test_a_method_takes_its_own_stages():
     again = {"method": "maskconsist", "instances": {"source": "network"}}
     related = TAGGED | {"confident_labels", "relation"}
     assert left_out(again) == {"proxy_labels", "student"} | taught | related
+    outlined = {"method": "maskconsist", "instances": {"source": "masks"}}
+    assert left_out(outlined) == left_out(again)
     by_folder = {"method": "f2f", "proxy_labels": {"source": "folder"}}
     assert left_out(by_folder) == taught | TAGGED | OF_INSTANCES
     assert takes({"method": "weclick"}, "toy")

@@ -148,6 +148,9 @@ def instances(
 
         weclick instances --manifest results/manifest/train/0.json --output results/instances/train/0.json
         --set instances.source=network --set instances.network.path=round1/detector/model.safetensors
+
+        weclick instances --manifest results/manifest/train/0.json --output results/instances/train/0.json
+        --set instances.source=masks
     """
     from weclick.evaluate.instances.quality import instance_quality, write_instance_quality
     from weclick.manifest import read_manifest

@@ -362,7 +362,7 @@ class InstancesOfNetworkSection(TypedDict):
 class InstancesSection(TypedDict):
     """`instances`: pseudo-labels of instances."""
 
-    source: Literal["relation", "clicks", "network"]
+    source: Literal["relation", "clicks", "masks", "network"]
     background: float
     weak_px: float
     min_share: float

@@ -325,7 +325,7 @@ MAPPED = ("classifier", "cams")
 """Stages that a run of the method two_stream takes only if `heatmap_loss` has a weight."""
 
 RELATED = ("tags", "classifier", "cams", "confident_labels", "relation")
-"""Stages that a run of the method maskconsist takes only if no detector makes its `instances`."""
+"""Stages that a run of the method maskconsist takes only if tags or clicks make its `instances`."""
 
 STEPS = tuple(stage for stage in STAGES if stage.folder)
 """The stages that lead from the data to the scores. A plan covers them, and a lock pins their code down."""
@@ -380,7 +380,7 @@ def _needless(method: Method, config: Mapping[str, Any]) -> set[str]:
         return {stage for stage, wanted_by in MADE_FOR.items() if wanted_by != source}
     if method == "two_stream" and not config.get("heatmap_loss", {"weight": 1})["weight"]:
         return set(MAPPED)
-    if method == "maskconsist" and config.get("instances", {}).get("source") == "network":
+    if method == "maskconsist" and config.get("instances", {}).get("source") in ("masks", "network"):
         return set(RELATED)
     return set()
 

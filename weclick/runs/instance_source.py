@@ -1,4 +1,4 @@
-"""What makes the instances of a configuration: the relation network, clicks, or a detector of before."""
+"""What makes the instances of a configuration: the relation network, clicks, masks, or a detector."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def instances_from(config: Mapping[str, Any]) -> tuple[str, ...]:
         config: complete, or the part that the stage reads.
     """
     source = config["instances"]["source"]
-    if source == "network":
+    if source in ("network", "masks"):
         return ()
     if source == "clicks":
         return ("relation", "clicks")
@@ -138,6 +138,11 @@ def instance_source(
     for name in ("tags", "cams", "flow", "relation", "clicks"):
         reason = _moves(config) if name == "flow" and section["source"] == "relation" else why
         _check_given(name, getattr(given, name), wanted=name in wanted, why=reason)
+    if section["source"] == "masks":
+        from weclick.evaluate.instances.truth import read_true_instances
+        from weclick.proxy_labels.instances_from_masks import FromMasks
+
+        return FromMasks(manifest, read_true_instances)
     if section["source"] == "network":
         network = section["network"]
         return FromNetwork(manifest, Path(network["path"]), network["min_score"], device)

@@ -46,6 +46,7 @@ def check_maskconsist(
         *_walk(config, dataset, train),
         *_one_class(config, dataset, train),
         *_alone(config, dataset, train),
+        *_outlined(config, train),
         *_unscored(config, dataset, val),
     ]
 
@@ -91,7 +92,7 @@ def _walk(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[Findi
     A step of the walk moves by radius / 2 cells in each direction, as the root of a mean square.
     """
     options, some = config["instances"], spread_to_ends(clips, SAMPLE)
-    if options["source"] == "network" or not some:
+    if options["source"] in ("masks", "network") or not some:
         return []
     try:
         sizes = {clip.size for clip in sized_manifest(dataset, config["data"]["train"], some).clips}
@@ -159,6 +160,23 @@ def _alone(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[Find
     sample = f" in a sample of {len(chosen)}" if len(chosen) < len(known) else ""
     found = f"no frame of {config['data']['train']} shows more than one object{sample}: none is told apart"
     return [Finding("warning", "instances", found, INSTEAD)]
+
+
+def _outlined(config: Config, clips: Sequence[Clip]) -> list[Finding]:
+    """Training frames without the masks that `instances.source: masks` learns from."""
+    if config["instances"]["source"] != "masks":
+        return []
+    frames = [(clip.id, frame) for clip in clips for frame in clip.frames]
+    bare = [f"{clip}/{frame.name}" for clip, frame in frames if not has_truth(frame)]
+    if not bare:
+        found = f"{len(frames)} training frames have files that tell objects apart"
+        return [Finding("ok", "instances", found)]
+    found = (
+        f"{len(bare)} of {plural(len(frames), 'training frame')} have no label with a file that tells "
+        f"objects apart, {bare[0]} first"
+    )
+    todo = "add instance files, leave these frames out, or set another instances.source than masks"
+    return [Finding("error", "instances", found, todo)]
 
 
 def _unscored(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[Finding]:

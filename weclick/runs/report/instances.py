@@ -24,6 +24,7 @@ from weclick.store.instance_entries import InstanceEntry
 MADE_OF = {
     "relation": "tags: class activation maps spread over the cells that belong together",
     "clicks": "clicks: each click is one, spread over the cells that belong together",
+    "masks": "masks that people drew",
     "network": "the predictions of a detector that was trained before",
 }
 """`instances.source` -> what the instances are made of, for the end of a sentence."""

@@ -18,6 +18,7 @@ PROXIES = {"f2f": "made of tags", "sam2": "made of clicks", "folder": "that were
 INSTANCES = {
     "relation": "made of tags",
     "clicks": "made of clicks",
+    "masks": "that people outlined",
     "network": "that another detector predicted",
 }
 """`instances.source` -> what follows the word "instances"."""
