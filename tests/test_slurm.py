@@ -1,14 +1,15 @@
-"""The workflow through a real Slurm of one node, with the profile that users get."""
+"""The workflow through a real Slurm of two nodes, with the profile that users get."""
 
 import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
-from helpers.slurm_node import jobs_of, missing_daemons, slurm_node
+from helpers.slurm_nodes import NODES, jobs_of, missing_daemons, slurm_nodes
 from helpers.workflow import make_project
 from weclick.store import list_entries
 
@@ -29,20 +30,24 @@ HERE = ["--slurm-no-account", "--slurm-status-command", "squeue"]
 HERE += ["--slurm-init-seconds-before-status-checks", "5"]
 
 
+SHARDED = {"frames_shard", "flow_shard", "soft_labels_shard"}
+
+
 @pytest.fixture(scope="module")
 def slurm():
     with (
         tempfile.TemporaryDirectory(prefix="weclick-slurm-") as folder,
-        slurm_node(Path(folder)) as environment,
+        slurm_nodes(Path(folder)) as environment,
     ):
         yield environment
 
 
 @pytest.fixture(scope="module")
 def workflow(slurm, tmp_path_factory, repository, tiny_config):
-    """Call the workflow of a tiny street, whose networks train in two processes; its output."""
+    """Call the workflow of a tiny street in two shards, whose networks train in two processes; its output."""
     network = {**tiny_config["student"], "batch_size": 4}
-    config = {**tiny_config, "devices": 2, "teacher": network, "student": network}
+    data = {**tiny_config["data"], "shards": 2}
+    config = {**tiny_config, "data": data, "devices": 2, "teacher": network, "student": network}
     project = make_project(tmp_path_factory.mktemp("project"), repository, config)
     profile = ["--workflow-profile", "profiles/slurm", *HERE, "--slurm-keep-successful-logs"]
 
@@ -67,23 +72,43 @@ def logs(root, rule):
     return "".join(path.read_text(encoding="utf-8") for path in found)
 
 
+def are_at_once(jobs):
+    """Whether two of the jobs ran on two nodes at one time. Slurm tells whole seconds."""
+    return any(
+        one["NodeList"] != other["NodeList"]
+        and one["StartTime"] < other["EndTime"]
+        and other["StartTime"] < one["EndTime"]
+        for one, other in combinations(jobs, 2)
+    )
+
+
 def test_a_run_goes_through_slurm_and_a_second_one_does_nothing(workflow, slurm):
     workflow("all")
     assert (workflow.root / "results/report.html").is_file()
     assert len(list(list_entries(workflow.root / "store", "models"))) == 2
 
-    jobs = {job["Comment"].removeprefix("rule_").split("_wildcards")[0]: job for job in jobs_of(slurm)}
-    stages = {"frames_shard", "flow_shard", "teacher", "soft_labels_shard", "student", "evaluate"}
-    assert {"toy", "manifest_manifest_shard", "clicks", *stages, "report"} <= jobs.keys()
-    assert {job["JobState"] for job in jobs.values()} == {"COMPLETED"}
-    gpus = {rule: job["TresPerJob"][-1] for rule, job in jobs.items() if "TresPerJob" in job}
-    one = dict.fromkeys(("flow_shard", "soft_labels_shard", "evaluate"), "1")
-    assert gpus == {**one, "teacher": "2", "student": "2"}
-    assert jobs["teacher"]["CPUs/Task"] == "16"
-    assert jobs["teacher"]["MinMemoryNode"] == "62.50G"
-    assert jobs["flow_shard"]["TimeLimit"] == "08:00:00"
+    jobs = {}
+    for job in jobs_of(slurm):
+        jobs.setdefault(job["Comment"].removeprefix("rule_").split("_wildcards")[0], []).append(job)
+    single = {"teacher", "student", "evaluate", "report", "toy", "clicks"}
+    assert single | SHARDED <= jobs.keys()
+    assert {job["JobState"] for each in jobs.values() for job in each} == {"COMPLETED"}
+    gpus = {
+        rule: {job["TresPerJob"][-1] for job in each}
+        for rule, each in jobs.items()
+        if "TresPerJob" in each[0]
+    }
+    one = {rule: {"1"} for rule in ("flow_shard", "soft_labels_shard", "evaluate")}
+    assert gpus == {**one, "teacher": {"2"}, "student": {"2"}}
+    (teacher,) = jobs["teacher"]
+    assert teacher["CPUs/Task"] == "16"
+    assert teacher["MinMemoryNode"] == "62.50G"
+    assert jobs["flow_shard"][0]["TimeLimit"] == "08:00:00"
     for rule in ("teacher", "student"):
         assert "Starting with 2 processes" in logs(workflow.root, rule)
+
+    assert {job["NodeList"] for each in jobs.values() for job in each} == set(NODES)
+    assert any(are_at_once(jobs[rule]) for rule in SHARDED), "no two shards ran side by side on two nodes"
 
     submitted = len(jobs_of(slurm))
     assert "Nothing to be done" in workflow("all")

@@ -349,21 +349,26 @@ def test_two_processes_train_as_one(street, tmp_path):
     (tmp_path / "street").write_bytes(pickle.dumps(street))
     script = TESTS / "helpers" / "train_in_processes.py"
 
-    def train(folder, **changed):
+    def train(folder, launcher=(), **changed):
         given = json.dumps({**options, "devices": 2, **changed})
-        command = [sys.executable, script, tmp_path / "street", folder, given]
+        command = [sys.executable, *launcher, script, tmp_path / "street", folder, given]
         environment = {**os.environ, "PYTHONPATH": str(TESTS)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
-    done = train(both)
-    assert done.returncode == 0, done.stderr
-    assert losses_in(both) == pytest.approx(losses_in(tmp_path / "one"), rel=1e-4)
-    state = torch.load(both / "weights.pt", weights_only=True)
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=5e-5, msg=name)
+    def check(done, folder):
+        assert done.returncode == 0, done.stderr
+        assert losses_in(folder) == pytest.approx(losses_in(tmp_path / "one"), rel=1e-4)
+        state = torch.load(folder / "weights.pt", weights_only=True)
+        for name, value in whole.state_dict().items():
+            torch.testing.assert_close(state[name], value, rtol=1e-3, atol=5e-5, msg=name)
+
+    check(train(both), both)
     first, second = (json.loads((both / f"read_{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
     assert len(first) == len(second) == len(own) / 2
     assert sorted(first + second) == sorted(list(sample) for sample in own)
+
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    check(train(tmp_path / "torchrun", torchrun), tmp_path / "torchrun")
 
     assert "StoppedError" in train(tmp_path / "stopped", stop_at=3).stderr
     resumed, _ = run(street, tmp_path / "stopped", **options)

@@ -1,4 +1,4 @@
-"""A Slurm of one node on the loopback interface, with all its files in one folder."""
+"""A Slurm of a controller and two nodes on the loopback interface, with all its files in one folder."""
 
 import os
 import shutil
@@ -12,6 +12,7 @@ from getpass import getuser
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
+NODES = ("one", "two")
 SBIN = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
 
 # Sizes and GPUs are those that the profile asks for, not real ones: the GPUs are /dev/null and /dev/zero.
@@ -19,27 +20,27 @@ SLURM_CONF = """
 ClusterName=weclick
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core,CR_LLN
 SlurmdParameters=config_overrides
 ReturnToService=2
 MinJobAge=3600
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=512000 Gres=gpu:2
-PartitionName=all Nodes={host} Default=YES State=UP
+NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={one} CPUs=64 RealMemory=512000 Gres=gpu:2
+NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={two} CPUs=64 RealMemory=512000 Gres=gpu:2
+PartitionName=all Nodes=one,two Default=YES State=UP
 """
-GRES_CONF = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
+GRES_CONF = "NodeName=one,two Name=gpu File=/dev/null\nNodeName=one,two Name=gpu File=/dev/zero\n"
 
 
 def missing_daemons() -> list[str]:
@@ -48,8 +49,10 @@ def missing_daemons() -> list[str]:
 
 
 @contextmanager
-def slurm_node(folder: Path) -> Iterator[dict[str, str]]:
-    """Run munged, slurmctld and slurmd until the block ends.
+def slurm_nodes(folder: Path) -> Iterator[dict[str, str]]:
+    """Run munged, slurmctld and a slurmd for each node until the block ends.
+
+    A job goes to the node with less to do.
 
     Args:
         folder: with a short path, since paths of Unix sockets have at most 107 characters.
@@ -62,13 +65,16 @@ def slurm_node(folder: Path) -> Iterator[dict[str, str]]:
     environment = {**os.environ, "PATH": f"{bin_folders}{os.pathsep}{SBIN}"}
     environment["SLURM_CONF"] = str(folder / "slurm.conf")
     files = {name: folder / f"munge.{name}" for name in ("key", "socket", "pid", "log", "seed")}
-    munge = [f"--{name}{'' if name == 'socket' else '-file'}={path}" for name, path in files.items()]
+    munge = ["munged", "--foreground", "--force"]
+    munge += [f"--{name}{'' if name == 'socket' else '-file'}={path}" for name, path in files.items()]
     with ExitStack() as stack:
-        stack.enter_context(_daemon(["munged", "--foreground", "--force", *munge], folder, environment))
+        stack.enter_context(_daemon("munged", munge, folder, environment))
         _wait(files["socket"].exists, folder)
-        stack.enter_context(_daemon(["slurmctld", "-D"], folder, environment))
-        stack.enter_context(_daemon(["slurmd", "-D"], folder, environment))
-        _wait(lambda: "idle" in _told(["sinfo", "-h", "-o", "%T"], environment), folder)
+        stack.enter_context(_daemon("slurmctld", ["slurmctld", "-D"], folder, environment))
+        for node in NODES:
+            stack.enter_context(_daemon(node, ["slurmd", "-D", "-N", node], folder, environment))
+        idle = ["sinfo", "-h", "-N", "-o", "%T"]
+        _wait(lambda: _told(idle, environment).split() == ["idle"] * len(NODES), folder)
         stack.callback(_told, ["scancel", "--me"], environment)  # jobs would go on after slurmd ends
         yield environment
 
@@ -85,9 +91,11 @@ def _write_settings(folder: Path) -> None:
     key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0)), second.bind(("127.0.0.1", 0))
-        ports = {"controller_port": first.getsockname()[1], "node_port": second.getsockname()[1]}
+    with ExitStack() as stack:
+        sockets = {name: stack.enter_context(socket.socket()) for name in ("controller_port", *NODES)}
+        for each in sockets.values():
+            each.bind(("127.0.0.1", 0))
+        ports = {name: each.getsockname()[1] for name, each in sockets.items()}
     host = socket.gethostname().split(".")[0]
     (folder / "slurm.conf").write_text(SLURM_CONF.format(folder=folder, host=host, user=getuser(), **ports))
     (folder / "gres.conf").write_text(GRES_CONF)
@@ -99,8 +107,8 @@ def _write_settings(folder: Path) -> None:
 
 
 @contextmanager
-def _daemon(command: list[str], folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    with (folder / f"{command[0]}.out").open("w") as out:
+def _daemon(name: str, command: list[str], folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    with (folder / f"{name}.out").open("w") as out:
         daemon = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         yield
