@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from helpers.workflow import Project, make_project
 from weclick.common.schemas import schema_fault
+
+STEPS = 12
+"""Of the detectors that are trained by themselves."""
 
 EXPERIMENT = {
     "name": "tiny",
@@ -120,6 +128,44 @@ def test_a_second_run_does_nothing_and_another_threshold_makes_labels_anew(proje
     again = project.jobs("instances={source: clicks, min_share: 0.001}")
     assert {"instances_shard", "detector", "evaluate", "report", "lock"} <= again
     assert not again & {"relation", "cams_shard", "flow_shard", "frames_shard", "manifest_shard"}
+
+
+@pytest.mark.slow
+def test_a_killed_detector_goes_on_to_the_very_same_weights(project):
+    whole = detector(project, "whole")
+    assert whole.wait() == 0
+    killed, folder = detector(project, "killed"), project.root / "killed"
+    while not (folder / "checkpoint.pt").is_file():
+        assert killed.poll() is None, "it ended before its first checkpoint"
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (folder / "model.safetensors").exists()
+    assert detector(project, "killed").wait() == 0
+    weights = [project.root / name / "model.safetensors" for name in ("whole", "killed")]
+    assert len({path.read_bytes() for path in weights}) == 1
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, STEPS + 1))
+
+
+def detector(project, name):
+    """A training of a detector by itself, in a folder and a store of its own."""
+    results = Path("results")
+    index = {kind: results / kind / "train/0.json" for kind in ("manifest", "frames", "instances", "flow")}
+    options = {f"--{kind}": path for kind, path in index.items()}
+    options |= {"--val-manifest": results / "manifest/val/0.json", "--output": name, "--device": "cpu"}
+    words = [str(word) for pair in options.items() for word in pair]
+    for change in (f"steps={STEPS}", "checkpoint_every=1"):
+        words += ["--set", f"detector.{change}"]
+    words += ["--set", f"cache.roots={json.dumps(['store', f'store_{name}'])}"]
+    command = [
+        str(Path(sys.executable).parent / "weclick"),
+        "detector",
+        "--config",
+        "config/tiny.yaml",
+        *words,
+    ]
+    return subprocess.Popen(command, cwd=project.root, env=project.environment)
 
 
 @pytest.mark.slow
