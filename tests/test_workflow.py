@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -61,6 +62,15 @@ def test_every_job_left_a_log(project):
         said = path.read_text(encoding="utf-8").splitlines()
         assert " begins: weclick --log results/logs/" in said[0]
         assert " ends after " in said[-1]
+
+
+def test_a_run_ends_with_its_scores_and_the_path_of_its_page(project):
+    student, teacher, page = project.snakemake("all", "--forcerun", "lock").splitlines()[-3:]
+    assert re.match(r"student: mIoU \d+\.\d %.*temporal consistency .*frames/s", student)
+    assert re.match(r"teacher: mIoU \d+\.\d %", teacher)
+    assert page == "report: results/report.html"
+    assert (project.root / "results/report.html").is_file()
+    assert "report: " not in project.snakemake("student", "--forcerun", "clicks", "--dry-run")
 
 
 def test_a_second_run_does_nothing(project):

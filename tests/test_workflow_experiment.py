@@ -69,6 +69,12 @@ def project(tmp_path_factory, repository, tiny_config) -> Project:
     return project
 
 
+def test_it_ends_with_the_path_of_its_page(project):
+    told = project.snakemake("experiment", "--forcerun", "experiment_summary").splitlines()
+    assert told[-1] == "report: results/experiment/tiny/report.html"
+    assert not told[-2].startswith("teacher: "), "the run's own scores were not asked for"
+
+
 def test_it_leaves_a_summary_and_a_page(project):
     summary = summary_of(project)
     assert schema_fault(summary, "experiment") == ""

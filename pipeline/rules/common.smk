@@ -1,6 +1,8 @@
+import atexit
 import json
 import os
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -22,6 +24,7 @@ from weclick.runs.downloads import missing_packages, offline_words
 from weclick.runs.experiment.lineage import feeders
 from weclick.runs.instance_source import instances_from
 from weclick.runs.label_source import label_listing
+from weclick.runs.last_lines import last_lines
 from weclick.runs.layout import Layout
 from weclick.runs.proxy_source import given_to, proxy_listing
 from weclick.runs.tag_listing import tag_listing
@@ -54,6 +57,13 @@ if workflow.is_main_process and "gpu" not in workflow.global_resources:
 onstart:
     for sentence in offline_words(config):
         logger.warning(f"warning: {sentence}")
+
+
+onsuccess:
+    # At exit, since Snakemake itself says more after this: where its log lies, and the time that it took.
+    files = {Path(path) for job in workflow.dag.jobs for path in job.output}
+    if lines := last_lines(Layout(Path(RESULTS)), files):
+        atexit.register(print, *lines, sep="\n", file=sys.stderr, flush=True)
 
 
 wildcard_constraints:

@@ -15,7 +15,7 @@ from torch import nn
 from weclick.common import words
 from weclick.common.files import file_inside, write_text
 from weclick.common.findings import Finding, tell
-from weclick.common.load import busy_words, watched_load
+from weclick.common.load import watched_load
 from weclick.common.short_names import short_path
 from weclick.common.spread import spread_to_ends
 from weclick.common.stages import SCORES
@@ -25,6 +25,7 @@ from weclick.evaluate.instances.drawing import overlay_instances
 from weclick.evaluate.instances.figures import SURE_SCORE, all_figures
 from weclick.evaluate.instances.found import Instances
 from weclick.evaluate.instances.steps import EarlierFlow, earlier_flows
+from weclick.evaluate.instances.told import told
 from weclick.evaluate.instances.truth import (
     MIN_PIXELS,
     check_true_instances,
@@ -149,18 +150,6 @@ def score(
         **_speed(model, manifest, device),
         "examples": [{"clip": c, "frame": name, "detector": _example((c, name))} for c, name in kept],
     }
-
-
-def told(figures: Mapping[str, Any]) -> str:
-    """A detector's scores in one line for the terminal."""
-    found = figures["instances"]
-    parts = [f"detector: AP50 {words.percent(found['AP50'])} %, AP {words.percent(found['AP'])} %"]
-    if words.known(found["temporal_consistency"]):
-        parts.append(f"temporal consistency {words.percent(found['temporal_consistency'])} %")
-    if words.known(found["video"].get("AP50")):
-        parts.append(f"video AP50 {words.percent(found['video']['AP50'])} %")
-    speed = f"{words.rate(figures['fps'])} frames/s on {figures['device']}"
-    return ", ".join([*parts, " ".join(filter(None, [speed, busy_words(figures["speed"])]))])
 
 
 def _left_out(part: Manifest, count: int) -> list[Finding]:
