@@ -30,6 +30,7 @@ READ = {
     "kubernetes-validate": "Apache-2.0",
     "lightning-fabric": "Apache-2.0",
     "matplotlib": "Matplotlib's own, of the kind of the PSF's",
+    "mlflow-skinny": "Apache-2.0",
     "moto": "Apache-2.0",
     "onnxruntime": "MIT",
     "onnxscript": "MIT",
@@ -44,10 +45,12 @@ READ = {
     "scikit-image": "BSD-3-Clause",
     "scipy": "BSD-3-Clause",
     "snakemake-executor-plugin-slurm": "MIT",
+    "sqlalchemy": "MIT",
     "tensorboard": "Apache-2.0",
     "timm": "Apache-2.0",
     "torchvision": "BSD-3-Clause",
     "transformers": "Apache-2.0",
+    "wandb": "MIT",
 }
 """Licences of packages whose metadata has no SPDX expression, as their licence files say."""
 

@@ -190,9 +190,10 @@ def _cards(folder: Path, config: Any) -> None:
     iou = {"road": 0.8, "car": 0.5, "pole": None}
     scores = {"miou": 0.65, "mean_accuracy": 0.66, "pixel_accuracy": 0.9, "per_class_iou": iou}
     scores |= {"temporal_consistency": None, "parameters": 16607667, "frames": 2}
+    places = ("results", "cache", "watch")
     lock = {
         "schema_version": 1,
-        "config": {name: part for name, part in config.items() if name not in ("results", "cache")},
+        "config": {name: part for name, part in config.items() if name not in places},
         "code": {"frames": DIGEST},
         "versions": {"python": "3.11"},
         "device": {"name": "cpu", "threads": 2},

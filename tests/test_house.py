@@ -30,6 +30,7 @@ FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 IMPORTED_AS = {
     "connected-components-3d": "cc3d",
     "cupy-cuda13x": "cupy",
+    "mlflow-skinny": "mlflow",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "pyyaml": "yaml",
@@ -41,7 +42,7 @@ IMPORTED_AS = {
 COMES_WITH = {"botocore": "boto3", "huggingface_hub": "timm", "triton": "torch"}
 """Module -> the declared distribution that brings it."""
 
-RUN_TIME_EXTRAS = ("gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2")
+RUN_TIME_EXTRAS = ("gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2", "wandb", "mlflow")
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
 LONG = "# Long because "
@@ -123,7 +124,7 @@ def test_conda_and_pip_install_the_same(repository, project):
 
 
 def test_extras_are_there(project):
-    extras = {"gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2", "crf"}
+    extras = {"gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2", "crf", "wandb", "mlflow"}
     assert set(project["optional-dependencies"]) == extras | {"test", "dev"}
     assert project["optional-dependencies"]["gpu"][0].startswith("cupy-cuda13x")
 

@@ -20,9 +20,12 @@ from weclick.common.stages import METHODS, STEPS
 
 COMPUTES_NOTHING = tuple(
     f"weclick.{name}."
-    for name in ("cli", "common", "store", "runs.cost", "runs.metered", "runs.layout", "runs.wanted")
+    for name in (
+        *("cli", "common", "store", "train.watch"),
+        *("runs.cost", "runs.metered", "runs.layout", "runs.wanted"),
+    )
 )
-"""What only opens, checks, keeps, meters and asks: an edit there reruns no stage for the verb's sake."""
+"""What only opens, checks, shows, keeps, meters and asks: no stage runs again for an edit there."""
 ONLINE = {"student": {"online": {"teacher": "a teacher.safetensors"}}}
 OF_CLICKS = {"weclick.manifest.annotation"}
 OF_TAGS = {"weclick.clicks.tags", "weclick.manifest.tagged"}

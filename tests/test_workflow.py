@@ -89,6 +89,7 @@ def test_a_second_run_does_nothing(project):
         ("masks={chunk_px: 64}", {"report", "lock", "all"}),
         ("report={examples: 2}", {"report", "lock", "all"}),
         ("device=cpu", {"report", "lock", "all"}),
+        ("watch={project: ours}", {"report", "lock", "all"}),
         (
             "soft_labels={teachers: [0, 3]}",
             {"teacher_of_seed", "soft_labels_shard", "student", "evaluate", "report", "lock", "all"},

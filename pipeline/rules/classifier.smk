@@ -25,4 +25,5 @@ rule classifier:
         folder=f"{RESULTS}/classifier",
     shell:
         "weclick --log {log:q} classifier --config {params.config:q} --device {config[device]:q}"
-        " --devices {config[devices]:q} {params.data} --output {params.folder:q}"
+        " --devices {config[devices]:q} {params.data} --set {WATCH:q}"
+        " --output {params.folder:q}"

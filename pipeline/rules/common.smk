@@ -46,6 +46,8 @@ config.update(complete)
 RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
 SPLITS = sorted({TRAIN, VAL})
+# In no parameter of a rule, since no training runs again for another watcher.
+WATCH = f"watch={json.dumps(config['watch'])}"
 SCORES_TEACHER = trains_teacher(config)
 (LAST,) = METHODS[config["method"]].last
 

@@ -25,4 +25,5 @@ rule detector:
         folder=f"{RESULTS}/detector",
     shell:
         "weclick --log {log:q} detector --config {params.config:q} --device {config[device]:q}"
-        " --devices {config[devices]:q} {params.data} --output {params.folder:q}"
+        " --devices {config[devices]:q} {params.data} --set {WATCH:q}"
+        " --output {params.folder:q}"

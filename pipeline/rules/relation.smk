@@ -21,4 +21,5 @@ rule relation:
         folder=f"{RESULTS}/relation",
     shell:
         "weclick --log {log:q} relation --config {params.config:q} --device {config[device]:q}"
-        " --devices {config[devices]:q} {params.data} --output {params.folder:q}"
+        " --devices {config[devices]:q} {params.data} --set {WATCH:q}"
+        " --output {params.folder:q}"

@@ -39,4 +39,5 @@ rule student:
         folder=f"{RESULTS}/student",
     shell:
         "weclick --log {log:q} student --config {params.config:q} --device {config[device]:q}"
-        " --devices {config[devices]:q} {params.data} --output {params.folder:q}"
+        " --devices {config[devices]:q} {params.data} --set {WATCH:q}"
+        " --output {params.folder:q}"

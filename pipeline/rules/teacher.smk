@@ -26,7 +26,8 @@ rule teacher:
         folder=f"{RESULTS}/teacher",
     shell:
         "weclick --log {log:q} teacher --config {params.config:q} --device {config[device]:q}"
-        " --devices {config[devices]:q} {params.data} --output {params.folder:q}"
+        " --devices {config[devices]:q} {params.data} --set {WATCH:q}"
+        " --output {params.folder:q}"
 
 
 # The same recipe, trained with another seed on the same clicks.

@@ -175,6 +175,14 @@ def test_a_crf_needs_its_package(folder, monkeypatch):
     assert "evaluate.crf is irn, which needs pydensecrf2, but that is not installed" in text
 
 
+def test_a_watcher_needs_its_package(folder, monkeypatch):
+    monkeypatch.setattr("weclick.train.watch.packages.find_spec", lambda package: None)
+    status, found = ask({**folder[1], "watch": {"to": ["wandb"]}})
+    (told,) = (text for level, what, text in found if (level, what) == ("error", "watch"))
+    assert status == 1
+    assert "watch.to names wandb, but wandb is not installed; run `pip install 'weclick[wandb]'`" in told
+
+
 def test_a_frozen_classifier_without_weights_is_a_warning(folder):
     def warned(method, **classifier):
         classifier = {"pretrained": None, **classifier}

@@ -248,7 +248,8 @@ def test_the_ablation_is_an_experiment():
             ({"arms": {"a": {"change": {name: value}}}}, rf"a\.change: {name} is the same for all arms")
             for name, value in (
                 *(("cache", {"roots": ["x"]}), ("results", "x"), ("device", "cpu"), ("seed", 1)),
-                *(("experiment", {}), ("ablation", {}), ("report", {}), ("devices", 2), ("version", 1)),
+                *(("experiment", {}), ("ablation", {}), ("report", {}), ("watch", {})),
+                *(("devices", 2), ("version", 1)),
             )
         ),
         (

@@ -25,7 +25,8 @@ OF_SPLITS = {split: {"street": {"frames": DIGEST, "labels": DIGEST}} for split i
 def make(path: Path, **change: Any) -> Path:
     """A lock file of a toy run whose data nobody has, with sections of the configuration changed."""
     config = complete_config({"data": {"toy": TOY}})
-    kept: dict[str, Any] = {name: part for name, part in config.items() if name not in ("results", "cache")}
+    places = ("results", "cache", "watch")
+    kept: dict[str, Any] = {name: part for name, part in config.items() if name not in places}
     for name, part in change.pop("config", {}).items():
         kept[name] = {**kept.get(name, {}), **part} if isinstance(part, dict) else part
     lock = {
@@ -68,6 +69,10 @@ COMMAND = "train`touch PWNED`"
         ({"config": {"data": {"val": "../../x"}}}, r"config/data/val: .* does not match"),
         ({"config": {"data": {"train": "train\n"}}}, r"config/data/train: .* does not match"),
         ({"config": {"cache": {"roots": ["/tmp/theirs"]}}}, "its config sets cache, which no lock may do"),
+        (
+            {"config": {"watch": {"to": ["mlflow"], "mlflow_uri": "http://theirs:5000"}}},
+            "its config sets watch, which no lock may do",
+        ),
         ({"config": {"results": "/tmp/theirs"}}, "its config sets results, which no lock may do"),
         ({"data": {COMMAND: {}}}, "does not match"),
         ({"data": {"train": {"../x": {"frames": DIGEST, "labels": DIGEST}}}}, "does not match"),

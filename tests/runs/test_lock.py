@@ -65,7 +65,7 @@ def test_a_lock_of_an_earlier_version_speaks_of_keys_by_their_names_of_today(who
 def test_a_lock_pins_down_what_went_in_and_what_came_out(whole):
     lock = read_lock(whole / LOCK)
     assert lock["config"]["seed"] == 7
-    assert not {"results", "cache"} & lock["config"].keys()
+    assert not {"results", "cache", "watch"} & lock["config"].keys()
     assert {"weclick", "torch", "torchvision", "numpy", "zarr", "snakemake", "python"} <= lock[
         "versions"
     ].keys()

@@ -117,6 +117,11 @@ def load(config: str, change: list[str] | None, stage: str) -> sections.Selectio
     return select(load_config(config, change or ()), stage)
 
 
+def load_watch(config: str, change: list[str] | None) -> sections.WatchSection:
+    """What watches a training. It is no part of what a stage reads, so that no stage runs again for it."""
+    return load_config(config, change or ())["watch"]
+
+
 def open_store(chosen: sections.Config | sections.Selection) -> Any:
     """The store of the configuration's cache roots."""
     from weclick.store import Store

@@ -27,6 +27,7 @@ from weclick.cli.app import (
     choose_device,
     choose_later,
     load,
+    load_watch,
     open_store,
 )
 from weclick.cli.training import TrainingFiles, train_network
@@ -199,7 +200,7 @@ def teacher(
     chosen = load(config, change, "teacher")
     indexes = {"frames": frames, "masks": masks or [], "proxy_labels": proxy_labels or []}
     files = TrainingFiles(manifest, val_manifest, indexes, clicks=clicks)
-    train_network("teacher", chosen, output, files, device, devices)
+    train_network("teacher", chosen, output, files, device, devices, load_watch(config, change))
 
 
 @app.command("soft-labels")
@@ -311,4 +312,4 @@ def student(
     files = TrainingFiles(
         manifest, val_manifest, indexes, clicks=clicks, tags=tags, scored_flow=val_flow or []
     )
-    train_network("student", chosen, output, files, device, devices)
+    train_network("student", chosen, output, files, device, devices, load_watch(config, change))

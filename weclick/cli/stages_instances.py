@@ -22,6 +22,7 @@ from weclick.cli.app import (
     app,
     choose_device,
     load,
+    load_watch,
     open_store,
 )
 from weclick.cli.training import TrainingFiles, train_network
@@ -107,7 +108,8 @@ def relation(
     """
     chosen = load(config, change, "relation")
     indexes = {"frames": frames, "confident_labels": confident_labels, "flow": flow or []}
-    train_network("relation", chosen, output, TrainingFiles(manifest, val_manifest, indexes), device, devices)
+    files = TrainingFiles(manifest, val_manifest, indexes)
+    train_network("relation", chosen, output, files, device, devices, load_watch(config, change))
 
 
 @app.command()
@@ -196,4 +198,5 @@ def detector(
     """
     chosen = load(config, change, "detector")
     indexes = {"frames": frames, "instances": instances, "flow": flow or []}
-    train_network("detector", chosen, output, TrainingFiles(manifest, val_manifest, indexes), device, devices)
+    files = TrainingFiles(manifest, val_manifest, indexes)
+    train_network("detector", chosen, output, files, device, devices, load_watch(config, change))

@@ -22,6 +22,7 @@ from weclick.cli.app import (
     app,
     choose_device,
     load,
+    load_watch,
     open_store,
 )
 from weclick.cli.training import TrainingFiles, train_network
@@ -86,7 +87,7 @@ def classifier(
     """
     chosen = load(config, change, "classifier")
     files = TrainingFiles(manifest, val_manifest, {"frames": frames}, tags=tags)
-    train_network("classifier", chosen, output, files, device, devices)
+    train_network("classifier", chosen, output, files, device, devices, load_watch(config, change))
 
 
 @app.command()

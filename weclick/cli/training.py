@@ -39,8 +39,12 @@ def train_network(
     files: TrainingFiles,
     device: str,
     devices: int,
+    watch: sections.WatchSection,
 ) -> None:
     """Train the network of a role, or find it in the store, and put its files into a folder."""
+    from weclick.train.watch.packages import check_watch
+
+    check_watch(watch)  # before a GPU is waited for
     device = choose_device(device, devices)
     from weclick.clicks import read_clicks
     from weclick.clicks.tags import read_tags
@@ -65,4 +69,4 @@ def train_network(
     )
     keep_freed_memory()
     with stage_cost(output / CARD, store):
-        train_recipe(recipe, output, device=device, devices=devices)
+        train_recipe(recipe, output, device=device, devices=devices, watch=watch)

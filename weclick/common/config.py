@@ -64,7 +64,8 @@ def _checked(values: dict[str, Any], source: str) -> Config:
     told += [f"{path}: {value} is not a finite number" for path, value in not_finite(values)]
     told += [
         f"{path}: holds a password or a key, which command lines and reports would show; give it by "
-        "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by an AWS profile"
+        "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by an AWS profile; MLflow's by "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         for path, value in leaves(values)
         if isinstance(value, str) and masked(value) != value
     ]

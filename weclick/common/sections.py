@@ -537,6 +537,14 @@ class ReportSection(TypedDict):
     examples: int
 
 
+class WatchSection(TypedDict):
+    """`watch`: what shows trainings beside TensorBoard."""
+
+    to: list[Literal["wandb", "mlflow"]]
+    project: str
+    mlflow_uri: str | None
+
+
 class AblationSection(TypedDict):
     """`ablation`: variants of the student."""
 
@@ -605,6 +613,7 @@ class Config(TypedDict):
     kd: KDSection
     evaluate: EvaluateSection
     report: ReportSection
+    watch: WatchSection
     ablation: AblationSection
     experiment: ExperimentSection
 

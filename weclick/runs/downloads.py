@@ -17,6 +17,7 @@ from weclick.common.crf_package import crf_fault
 from weclick.common.sections import TIMM, Config, Role
 from weclick.common.stages import ROLES, takes
 from weclick.runs.cam_source import trains_classifier
+from weclick.train.watch.packages import watch_faults
 
 TIMEOUT_S = 5.0
 """How long a server is waited for."""
@@ -51,8 +52,9 @@ def needed_downloads(config: Config) -> list[Download]:
 
 
 def missing_packages(config: Config) -> list[str]:
-    """A sentence for each network, and for the CRF, that needs a package which is not installed."""
-    return [*_missing_timm(config), *filter(None, [evaluation_fault(config)])]
+    """A sentence for each network, watcher, and the CRF, that needs a package which is not installed."""
+    watching = watch_faults(config["watch"])
+    return [*_missing_timm(config), *watching, *filter(None, [evaluation_fault(config)])]
 
 
 def evaluation_fault(config: Config) -> str:

@@ -42,8 +42,8 @@ SCORES = (
     "frames",
 )
 """Figures of metrics.json that a repeated run reproduces. Frames per second are not among them."""
-_PLACES = ("results", "cache")
-"""Sections of the configuration that say where a run lies, not what it computes. A lock sets none of them."""
+_PLACES = ("results", "cache", "watch")
+"""Sections that say where a run lies or is shown, not what it computes. A lock sets none of them."""
 
 
 def make_lock(results: Path, code: Mapping[str, str], threads: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def read_lock(path: Path) -> dict[str, Any]:
     if places:
         raise InputError(
             f"{path}: its config sets {' and '.join(places)}, which no lock may do: only you say where a run "
-            "is written, with --results and --set; take these sections out of it"
+            "is written and shown, with --results and --set; take these sections out of it"
         )
     if fault := schema_fault(lock, "lock") or _not_finite(lock):
         raise InputError(

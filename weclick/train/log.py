@@ -1,4 +1,7 @@
-"""The metrics of a training: JSON lines for programs, TensorBoard for people."""
+"""The metrics of a training: JSON lines for programs, TensorBoard for people.
+
+Other watchers follow the JSON lines, see `weclick.train.watch.follow`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from weclick.common.files import open_to_change, read_lines, write_text
 from weclick.common.stages import METRICS
 from weclick.common.strict_json import strict_json
+from weclick.train.watch.tensorboard import TensorBoard
+from weclick.train.watch.watcher import Watcher, numbers
 
 SHORT = {
     "wait": "wait",
@@ -23,10 +26,6 @@ SHORT = {
     "optimizer": "opt",
 }
 """Short names of the parts of a step (`weclick.train.stopwatch.PARTS`), for the progress line."""
-
-SCORES = ("click_accuracy", "miou", "mean_accuracy", "mean_average_precision")
-PER_CLASS = {"iou": "per_class_iou", "ap": "per_class_ap"}
-"""Scores of a validation, and name for people -> those of each class. A network has some of them."""
 
 
 class MetricsLog:
@@ -41,7 +40,7 @@ class MetricsLog:
         kept = [line for line in read_metrics(folder / METRICS) if line["step"] <= after_step]
         write_text(folder / METRICS, "".join(strict_json(line) + "\n" for line in kept))
         self._file = open_to_change(folder / METRICS)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)
+        self._board: Watcher = TensorBoard(folder, after_step=after_step)
         self._loss = float("nan")
         self._score = "score nan"
         self._shares: Mapping[str, float] = {}
@@ -50,23 +49,11 @@ class MetricsLog:
         """Write one line of training: step, seconds, lr, loss, terms, data_wait_share, time_shares."""
         self._write(line)
         self._loss, self._shares = line["loss"], line["time_shares"]
-        scalars = {"loss": line["loss"], "lr": line["lr"], "data_wait_share": line["data_wait_share"]}
-        scalars |= {f"terms/{name}": value for name, value in line["terms"].items()}
-        scalars |= {f"time/{name}": value for name, value in line["time_shares"].items()}
-        for name, value in scalars.items():
-            self._board.add_scalar(f"train/{name}", value, line["step"])
 
     def validation(self, step: int, seconds: float, scores: Mapping[str, Any]) -> None:
         """Write one line of scores under "validation"."""
         self._write({"step": step, "seconds": round(seconds, 3), "validation": scores})
         self._score = _short_score(scores)
-        for name in SCORES:
-            if name in scores:
-                self._board.add_scalar(f"validation/{name}", scores[name], step)
-        for short, per_class in PER_CLASS.items():
-            for name, value in scores.get(per_class, {}).items():
-                if value is not None:
-                    self._board.add_scalar(f"validation/{short}/{name}", value, step)
 
     def summary(self) -> str:
         """The latest figures, short enough for the end of a progress bar."""
@@ -80,11 +67,12 @@ class MetricsLog:
     def close(self) -> None:
         """Bring everything to the disk."""
         self._file.close()
-        self._board.close()
+        self._board.close(finished=True)
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self._file.write(f"{strict_json(line)}\n".encode())
         self._file.flush()
+        self._board.send(line["step"], numbers(line))
 
 
 def _short_score(scores: Mapping[str, Any]) -> str:

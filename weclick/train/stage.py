@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from weclick.common.content import check_unchanged
 from weclick.common.errors import room_to_write
 from weclick.common.files import alone, remove_unfinished, write_text, written_whole
+from weclick.common.sections import WatchSection
 from weclick.common.stages import CARD, METRICS, WEIGHTS
 from weclick.common.strict_json import strict_json
 from weclick.evaluate.scored import check_scored_pixels
@@ -22,9 +24,13 @@ from weclick.train.devices import make_fabric
 from weclick.train.loop import fit
 from weclick.train.recipe import Recipe
 from weclick.train.validation import validator
+from weclick.train.watch.follow import watched
+from weclick.train.watch.watcher import Watched
 
 
-def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1) -> Entry:
+def train_recipe(
+    recipe: Recipe, folder: Path, *, device: str, devices: int = 1, watch: WatchSection | None = None
+) -> Entry:
     """Make sure that the store holds the network of a recipe, and put its files into a folder.
 
     Args:
@@ -32,6 +38,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
         folder: for model.safetensors, model.json, metrics.jsonl, and during the training a checkpoint.
         device: cpu or cuda.
         devices: processes to train with.
+        watch: what shows the training beside TensorBoard, no part of the recipe. See also `check_watch`.
 
     Returns:
         The entry. It holds model.safetensors and metrics.jsonl, and the attributes of model.json.
@@ -43,14 +50,14 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
     store, inputs = recipe.caches.store, recipe.inputs()
     key = entry_key("models", inputs)
     if _is_helper():
-        _train(recipe, inputs, key, folder, device, devices)
+        _train(recipe, inputs, key, folder, device, devices, watch)
         return store.get("models", key)
     busy = alone(folder / ".lock", f"{folder}: another process trains here, waiting for it")
     with busy, store.alone("models", key) as entry:
         if entry is None:
             for name in (CHECKPOINT, BEST):
                 remove_unfinished(folder / name)  # left by a killed training, and may be large
-            _train(recipe, inputs, key, folder, device, devices)
+            _train(recipe, inputs, key, folder, device, devices, watch)
             entry = store.get("models", key)
         for name in (WEIGHTS, METRICS):
             _copy(entry.path / name, folder / name)
@@ -62,7 +69,13 @@ def train_recipe(recipe: Recipe, folder: Path, *, device: str, devices: int = 1)
 
 
 def _train(
-    recipe: Recipe, inputs: Mapping[str, Any], key: str, folder: Path, device: str, devices: int
+    recipe: Recipe,
+    inputs: Mapping[str, Any],
+    key: str,
+    folder: Path,
+    device: str,
+    devices: int,
+    watch: WatchSection | None,
 ) -> None:
     options, seed, manifest = recipe.options, recipe.config["seed"], recipe.manifest
     if recipe.needs.figure and any(clip.scored for clip in recipe.validation.clips):
@@ -72,7 +85,10 @@ def _train(
     check_unchanged(inputs, recipe.inputs(), f"{recipe.role}.pretrained or {recipe.role}.online")
     model = begun.model
     validate = validator(recipe, fabric.device)
-    with room_to_write(folder):
+    shown = {name: part for name, part in recipe.config.items() if name != "cache"}
+    told = Watched(recipe.role, key, seed, folder, shown)
+    shows = watched(told, watch) if watch and fabric.is_global_zero else nullcontext()
+    with room_to_write(folder), shows:
         trained = fit(
             fabric,
             model,

@@ -17,6 +17,7 @@ from weclick.common.words import count_bytes
 from weclick.runs.cam_source import trains_classifier
 from weclick.runs.downloads import evaluation_fault, needed_downloads, offline_words, trained_roles
 from weclick.store import Bucket, Store, UnreachableRootError
+from weclick.train.watch.packages import watch_faults
 
 PACKAGES = (
     "weclick",
@@ -81,6 +82,10 @@ def check_config(config: Config) -> list[Finding]:
         findings.append(
             Finding("error", "evaluate.crf", fault, "install what it needs, or set evaluate.crf to null")
         )
+    findings += [
+        Finding("error", "watch", fault, "install what it needs, or set watch.to to []")
+        for fault in watch_faults(config["watch"])
+    ]
     flow = config["flow"]
     try:
         estimator_digest(flow["estimator"], **flow["options"])

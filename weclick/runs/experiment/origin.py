@@ -17,8 +17,8 @@ from weclick.runs.report.provenance import command, versions
 from weclick.train.network_code import network_code
 from weclick.train.recipe import TRAINING
 
-_PRIVATE = ("results", "cache", "experiment", "ablation")
-"""Sections that say where files lie, or that the summary holds itself."""
+_PRIVATE = ("results", "cache", "watch", "experiment", "ablation")
+"""Sections that say where files lie and trainings are shown, or that the summary holds itself."""
 
 
 def origin(device: str) -> dict[str, Any]:

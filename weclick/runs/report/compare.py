@@ -31,7 +31,7 @@ SCORES = (
     ("parameters", "Parameters", words.short_count),
     ("fps", "Frames per second", words.rate),
 )
-_PLACES = ("results", "report.", "cache.")
+_PLACES = ("results", "report.", "cache.", "watch.")
 """Prefixes of options that say where a run lies and how it is shown, not what it computes."""
 
 
