@@ -19,35 +19,72 @@ class Format(StrEnum):
     ONNX = "onnx"
     TORCH = "torch"
     BOTH = "both"
+    OPENVINO = "openvino"
+    INT8 = "int8"
 
 
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a student or teacher.")] = STUDENT,
-    output: Annotated[Path, typer.Option(help="Folder for model.onnx and model.pt2.")] = Path("exported"),
-    format: Annotated[Format, typer.Option(help="ONNX, a torch.export program, or both.")] = Format.ONNX,
+    output: Annotated[Path, typer.Option(help="Folder for the files and MODEL_CARD.md.")] = Path("exported"),
+    format: Annotated[
+        list[Format] | None,
+        typer.Option(
+            help="onnx, torch (a torch.export program), both of these, openvino, or int8 (ONNX). May be "
+            "repeated.",
+            show_default="onnx",
+        ),
+    ] = None,
     size: Annotated[str, typer.Option(help="Fixed HxW in px. Default: any size. PSPNet needs it.")] = "",
     check: Annotated[Path | None, typer.Option(help="Image to compare outputs on. Default: noise.")] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Frames for int8: a folder of images and videos, or a manifest of a split."),
+    ] = None,
+    score: Annotated[
+        list[Path] | None,
+        typer.Option(help="Manifest of a split with labels, to tell the mIoU; one per shard."),
+    ] = None,
 ) -> None:
-    """Write a trained network as ONNX or as a torch.export program, and check it against the network.
+    """Write a trained network for other runtimes, check it against the network, and describe it.
 
     Input `rgb`: float32 (B, 3, H, W), RGB 0..255, as decoded; the network normalises it. Output `logits`:
     float32 (B, K, H, W); their arg-max gives the class ids. The file holds classes, palette and model card
-    as JSON: ONNX metadata `weclick`, or weclick.json in the .pt2. A file whose logits differ by more than
-    1e-4 of the largest one is not kept.
+    as JSON: ONNX metadata `weclick`, OpenVINO's rt_info `weclick`, or weclick.json in the .pt2. A file in
+    float32 whose logits differ by more than 1e-4 of the largest one is not kept. int8 is kept, and it is told
+    how often it gives the network's class, and with --score the mIoU of both. MODEL_CARD.md tells how to run
+    each file.
 
         weclick export --check street.jpg
         weclick export --format both --output exported
-        weclick export --size 360x480 --checkpoint results/teacher/model.safetensors
+        weclick export --format openvino --size 360x480 --checkpoint results/teacher/model.safetensors
+        weclick export --format int8 --calibrate frames --score results/manifest/val/0.json
     """
     choose_device("cpu")
     from weclick.evaluate.export import export_model
+    from weclick.evaluate.export_card import MODEL_CARD
 
-    formats = ("onnx", "torch") if format is Format.BOTH else (format.value,)
-    for done in export_model(checkpoint, output, formats=formats, size=_size(size), check=check):
-        print(
-            f"{done.path}: largest difference of logits {done.difference:.2g}, {done.relative:.2g} relative"
-        )
+    formats = [
+        name
+        for each in format or [Format.ONNX]
+        for name in (("onnx", "torch") if each is Format.BOTH else (each.value,))
+    ]
+    made = export_model(
+        checkpoint,
+        output,
+        formats=formats,
+        size=_size(size),
+        check=check,
+        calibrate=calibrate,
+        score=score or (),
+    )
+    for done in made:
+        print(f"{done.path}: {done.told}")
+    if scores := made[0].scores:
+        for name, told in scores.of.items():
+            network = "the network in float32" if name == "torch" else f"the network in {name}"
+            print(f"mIoU of {network} on {scores.told}: {100 * told.miou:.2f} %")
+    print(f"{output / MODEL_CARD}: how to run it")
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -1,6 +1,6 @@
-"""A trained network for other runtimes: an ONNX file or a torch.export program that explains itself.
+"""A trained network for other runtimes: files of ONNX, OpenVINO and torch.export that explain themselves.
 
-Both take plain images and give logits at the image's own size, so their arg-max is what
+All take plain images and give logits at the image's own size, so their arg-max is what
 `weclick.models.inference.predict` gives: rgb float32 (B, 3, H, W), RGB 0..255 -> logits float32 (B, K, H, W).
 Normalisation and upsampling are part of the graph, and batch norm is folded into the convolutions. The batch
 size is free; height and width are free where that is exact. A network that looks at flow takes a second
@@ -9,13 +9,12 @@ input: stack float32 (B, 2L, H, W), as its training gave it.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
-import warnings
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,38 +22,72 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from weclick.common.errors import InputError
-from weclick.common.files import written_whole
+from weclick.common.errors import InputError, room_to_write
+from weclick.common.files import write_text, written_whole
+from weclick.common.words import plural
+from weclick.evaluate.export_card import MODEL_CARD, model_card, origin_of
+from weclick.evaluate.export_formats import (
+    FILES,
+    FROM_ONNX,
+    Run,
+    check_packages,
+    load_onnx,
+    load_openvino,
+    load_torch,
+    save_onnx,
+    save_openvino,
+    save_torch,
+)
+from weclick.evaluate.export_frames import (
+    Scores,
+    agreement_of,
+    as_input,
+    calibration_frames,
+    score_runs,
+)
 from weclick.evaluate.export_inputs import SMALLEST_PX, Inputs, check_inputs, describe_inputs
+from weclick.evaluate.export_int8 import save_int8
+from weclick.manifest.manifest_file import read_manifests
 from weclick.models import normalize
 from weclick.models.inference import fused_for_inference, stack_length
 from weclick.store.model_file import ModelCard, load_model
 
 TOLERANCE = 1e-4
-"""Largest difference of logits that is accepted, relative to the largest logit."""
-
-CARD = "weclick.json"
-"""Name of the card inside a .pt2 file; in ONNX it is the metadata `weclick`."""
-
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-
-Run = Callable[..., np.ndarray]
-"""The inputs of a network, in order -> its logits."""
+"""Largest difference of logits that is accepted in float32, relative to the largest logit."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file whose outputs agree with the network's.
+    """An exported file. In float32 its outputs agree with the network's.
 
     Attributes:
-        path: the file.
+        format: of `FILES`.
+        path: the file that a runtime is given.
         difference: largest absolute difference of logits.
         relative: that difference over the largest absolute logit.
+        agreement: of int8, the share of pixels of the calibration frames to which it gives the network's
+            class, 0..1.
+        frames: how many frames that were.
+        scores: of the network ("torch") and of int8 on the frames that were scored; None if none were.
     """
 
+    format: str
     path: Path
     difference: float
     relative: float
+    agreement: float | None = None
+    frames: int = 0
+    scores: Scores | None = None
+
+    @property
+    def told(self) -> str:
+        """How near it is to the network, in words."""
+        if self.agreement is None:
+            return f"largest difference of logits {self.difference:.2g}, {self.relative:.2g} relative"
+        return (
+            f"the network's class on {100 * self.agreement:.2f} % of the pixels of "
+            f"{plural(self.frames, 'frame')} of the calibration"
+        )
 
 
 class FromPixels(nn.Module):
@@ -75,34 +108,103 @@ def export_model(
     checkpoint: Path,
     folder: Path,
     *,
-    formats: tuple[str, ...],
+    formats: Sequence[str],
     size: tuple[int, int] | None = None,
     check: Path | None = None,
+    calibrate: Path | None = None,
+    score: Sequence[Path] = (),
 ) -> list[Exported]:
-    """Write a checkpoint in each format; a file appears only once its outputs agree with the network's.
+    """Write a checkpoint in each format, and MODEL_CARD.md; nothing is written unless all outputs agree.
 
     Args:
         checkpoint: model.safetensors of a teacher or student.
-        folder: gets model.onnx and model.pt2.
-        formats: of `SUFFIXES`.
+        folder: gets the files of `FILES`, and the card.
+        formats: of `FILES`.
         size: (H, W) px that the files will take; None leaves both free.
         check: image on which outputs are compared; None makes one of noise.
+        calibrate: of int8, a folder of images and videos, or a manifest, see `calibration_frames`.
+        score: manifests of the shards of a split on whose labels the network is scored, and int8 with it.
 
     Raises:
-        MissingFileError: there is no such checkpoint or image.
-        InputError: the file is no checkpoint, the size cannot be taken, a package is missing, or outputs
-            differ.
+        MissingFileError: there is no such checkpoint, image, folder or manifest.
+        InputError: the file is no checkpoint, the size cannot be taken, a package is missing, frames cannot
+            be calibrated on or scored, or outputs differ.
     """
-    if "onnx" in formats:
-        _check_onnx_is_there()
-    model, card = load_model(checkpoint, with_motion=True)
+    formats = list(dict.fromkeys(formats))
+    check_packages(formats)
+    _check_calibration(formats, calibrate)
+    split = read_manifests(score) if score else None
+    model, card = load_model(checkpoint, with_motion=True, classes=split.classes.names if split else None)
     _check_size(card, size)
+    _check_images_suffice(model, formats, split is not None)
+    frames = calibration_frames(calibrate, shrink=card.shrink, size=size) if calibrate else []
     network, batches = FromPixels(model).eval(), list(check_inputs(check, size, stack_length(model)))
     program = _traced(FromPixels(fused_for_inference(model)).eval(), card, size)
-    told = describe(card, size)
-    return [
-        _write(name, folder / f"model{SUFFIXES[name]}", network, program, told, batches) for name in formats
-    ]
+    told = json.dumps(describe(card, size))
+    with room_to_write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".export.") as hidden:
+            made = _made(program, told, Path(hidden), formats, network, batches, frames)
+            if split:
+                runs = {"torch": _run(network)}
+                if "int8" in formats:
+                    runs["int8"] = load_onnx(Path(hidden) / FILES["int8"][-1])
+                scores = score_runs(runs, split, shrink=card.shrink, size=size, source=score[0])
+                made = [replace(each, scores=scores) for each in made]
+            text = model_card(
+                card,
+                origin_of(checkpoint),
+                formats=formats,
+                size=size,
+                tolerance=TOLERANCE,
+                agreement=next(((each.agreement, each.frames) for each in made if each.agreement), None),
+                scores=made[0].scores if made else None,
+            )
+            for name in (name for each in made for name in FILES[each.format]):
+                with (Path(hidden) / name).open("rb") as content, written_whole(folder / name) as file:
+                    shutil.copyfileobj(content, file)
+    write_text(folder / MODEL_CARD, text)
+    return [replace(each, path=folder / each.path.name) for each in made]
+
+
+def _made(
+    program: torch.export.ExportedProgram,
+    told: str,
+    folder: Path,
+    formats: Sequence[str],
+    network: nn.Module,
+    batches: list[Inputs],
+    frames: list[np.ndarray],
+) -> list[Exported]:
+    """Write and check each format in a folder, which also gets the ONNX file that others are made of."""
+    path = {name: folder / files[-1] for name, files in FILES.items()}
+    made = {}
+    if any(name in FROM_ONNX for name in formats):
+        save_onnx(program, told, path["onnx"])
+        made["onnx"] = _checked("onnx", path["onnx"], load_onnx(path["onnx"]), network, batches)
+    if "torch" in formats:
+        save_torch(program, told, path["torch"])
+        made["torch"] = _checked("torch", path["torch"], load_torch(path["torch"]), network, batches)
+    if "openvino" in formats:
+        save_openvino(path["onnx"], told, path["openvino"])
+        run = load_openvino(path["openvino"])
+        made["openvino"] = _checked("openvino", path["openvino"], run, network, batches)
+    if "int8" in formats:
+        save_int8(path["onnx"], told, path["int8"], map(as_input, frames))
+        run = load_onnx(path["int8"])
+        difference, scale = _largest_difference(network, run, batches)
+        agreement = agreement_of(run, _run(network), frames)
+        made["int8"] = Exported("int8", path["int8"], difference, difference / scale, agreement, len(frames))
+    return [made[name] for name in formats]
+
+
+def _run(network: nn.Module) -> Run:
+    @torch.inference_mode()
+    def run(*inputs: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = network(*map(torch.from_numpy, inputs)).numpy()
+        return logits
+
+    return run
 
 
 def _card(card: ModelCard) -> dict[str, Any]:
@@ -156,57 +258,17 @@ def _trace(network: FromPixels, size: tuple[int, int] | None) -> torch.export.Ex
         return torch.export.export(network, inputs, dynamic_shapes=(free,) * len(inputs))
 
 
-def _write(
-    name: str,
-    path: Path,
-    network: nn.Module,
-    program: torch.export.ExportedProgram,
-    told: Mapping[str, Any],
-    batches: list[Inputs],
-) -> Exported:
-    save, load = {"onnx": (_save_onnx, _load_onnx), "torch": (_save_torch, _load_torch)}[name]
-    with written_whole(path) as file:
-        hidden = Path(file.name)
-        save(program, json.dumps(told), hidden)
-        difference, scale = _largest_difference(network, load(hidden), batches)
-        relative = difference / scale
-        if not relative <= TOLERANCE:
-            raise InputError(
-                f"{path}: was not kept, its logits are off the network's by {difference:.2g}, {relative:.2g} "
-                f"of the largest, and at most {TOLERANCE:g} is accepted; try another version of torch or "
-                "onnxruntime, or another --format"
-            )
-    return Exported(path, difference, relative)
-
-
-def _save_onnx(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they concern the exporter's own parts, which no user can mend
-        names = list(program.graph_signature.user_inputs)
-        converted = torch.onnx.export(
-            program, dynamo=True, verbose=False, input_names=names, output_names=["logits"]
+def _checked(name: str, file: Path, run: Run, network: nn.Module, batches: list[Inputs]) -> Exported:
+    """What is told of a file whose outputs agree with the network's."""
+    difference, scale = _largest_difference(network, run, batches)
+    relative = difference / scale
+    if not relative <= TOLERANCE:
+        raise InputError(
+            f"{file.name}: was not kept, its logits are off the network's by {difference:.2g}, "
+            f"{relative:.2g} of the largest, and at most {TOLERANCE:g} is accepted; try another version of "
+            "torch, onnxruntime or openvino, or another --format"
         )
-    assert converted is not None
-    converted.model.metadata_props["weclick"] = told
-    converted.save(str(path), external_data=False)
-
-
-def _load_onnx(path: Path) -> Run:
-    onnxruntime = importlib.import_module("onnxruntime")
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
-    return lambda *inputs: session.run(["logits"], dict(zip(names, inputs, strict=True)))[0]
-
-
-def _save_torch(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
-    with path.open("wb") as file:  # given a name, torch insists on the suffix .pt2
-        torch.export.save(program, file, extra_files={CARD: told})
-
-
-def _load_torch(path: Path) -> Run:
-    with path.open("rb") as file:
-        module = torch.export.load(file).module()
-    return lambda *inputs: module(*map(torch.from_numpy, inputs)).numpy()
+    return Exported(name, file, difference, relative)
 
 
 @torch.no_grad()
@@ -230,12 +292,23 @@ def _check_size(card: ModelCard, size: tuple[int, int] | None) -> None:
         raise InputError(f"size is {size[0]}x{size[1]} px, expected at least {SMALLEST_PX} a side")
 
 
-def _check_onnx_is_there() -> None:
-    missing = [
-        name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None
-    ]
-    if missing:
+def _check_calibration(formats: Sequence[str], calibrate: Path | None) -> None:
+    if "int8" in formats and calibrate is None:
         raise InputError(
-            f"ONNX needs {', '.join(missing)}, which is not installed; run `pip install 'weclick[export]'`, "
-            "or give --format torch, which needs nothing more"
+            "int8 takes the ranges of its numbers from frames, and none are given; add --calibrate with a "
+            "folder of images like those that the network will see, or with a manifest"
+        )
+    if calibrate is not None and "int8" not in formats:
+        raise InputError(
+            f"--calibrate {calibrate} is for int8, which is not among the formats; add --format int8, or "
+            "leave it out"
+        )
+
+
+def _check_images_suffice(model: nn.Module, formats: Sequence[str], scored: bool) -> None:
+    if stack_length(model) and (scored or "int8" in formats):
+        what = "int8 is calibrated" if "int8" in formats else "--score looks"
+        raise InputError(
+            f"{what} at images alone, but this network also looks at the flow around a frame; leave out "
+            "--format int8 and --score, and take the scores of `weclick evaluate`"
         )

@@ -1,0 +1,106 @@
+"""The formats of an exported network: how each is written, and how its file runs here, to be checked."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from weclick.common.errors import InputError
+
+CARD = "weclick.json"
+"""Name of the card inside a .pt2 file; in ONNX it is the metadata `weclick`, in OpenVINO the rt_info."""
+
+RT_INFO = "weclick"
+"""Where the card lies in the metadata of an ONNX file and in OpenVINO's rt_info."""
+
+FILES = {
+    "onnx": ("model.onnx",),
+    "torch": ("model.pt2",),
+    "openvino": ("model.bin", "model.xml"),
+    "int8": ("model.int8.onnx",),
+}
+"""Format -> the files that it writes. The last one is the file that a runtime is given."""
+
+FROM_ONNX = ("onnx", "openvino", "int8")
+"""Formats that are made by way of ONNX."""
+
+EXTRAS = {"export": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
+"""Extra -> its packages."""
+
+Run = Callable[..., np.ndarray]
+"""The inputs of a network, in order -> its logits."""
+
+
+def check_packages(formats: Collection[str]) -> None:
+    """Check that the packages which formats need are installed.
+
+    Raises:
+        InputError: one is missing.
+    """
+    needed = ["export"] if any(name in FROM_ONNX for name in formats) else []
+    needed += ["openvino"] if "openvino" in formats else []
+    packages = [name for extra in needed for name in EXTRAS[extra]]
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        what = "OpenVINO" if "openvino" in formats else "int8" if "int8" in formats else "ONNX"
+        raise InputError(
+            f"{what} needs {', '.join(missing)}, which is not installed; run `pip install "
+            f"'weclick[{','.join(needed)}]'`, or give --format torch, which needs nothing more"
+        )
+
+
+def save_onnx(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
+    """Write a program as ONNX, with its card as metadata."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they concern the exporter's own parts, which no user can mend
+        names = list(program.graph_signature.user_inputs)
+        converted = torch.onnx.export(
+            program, dynamo=True, verbose=False, input_names=names, output_names=["logits"]
+        )
+    assert converted is not None
+    converted.model.metadata_props[RT_INFO] = told
+    converted.save(str(path), external_data=False)
+
+
+def load_onnx(path: Path) -> Run:
+    """An ONNX file, run by ONNX Runtime on the processor."""
+    onnxruntime = importlib.import_module("onnxruntime")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    return lambda *inputs: session.run(["logits"], dict(zip(names, inputs, strict=True)))[0]
+
+
+def save_torch(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
+    """Write a program as torch does, with its card as an extra file."""
+    with path.open("wb") as file:
+        torch.export.save(program, file, extra_files={CARD: told})
+
+
+def load_torch(path: Path) -> Run:
+    """A torch.export program, run by torch."""
+    with path.open("rb") as file:
+        module = torch.export.load(file).module()
+    return lambda *inputs: module(*map(torch.from_numpy, inputs)).numpy()
+
+
+def save_openvino(onnx: Path, told: str, path: Path) -> None:
+    """Write an ONNX file as OpenVINO's .xml and .bin in float32, with the card as rt_info.
+
+    `read_model` is taken in the place of `convert_model`, since that one reports its use to Intel.
+    """
+    openvino = importlib.import_module("openvino")
+    model = openvino.Core().read_model(str(onnx))
+    model.set_rt_info(told, [RT_INFO])
+    openvino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def load_openvino(path: Path) -> Run:
+    """An OpenVINO model, run on the processor in float32, which would take bfloat16 by itself if it can."""
+    openvino = importlib.import_module("openvino")
+    network = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda *inputs: network(list(inputs))["logits"]
