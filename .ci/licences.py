@@ -35,6 +35,7 @@ READ = {
     "onnxruntime": "MIT",
     "onnxscript": "MIT",
     "opencv-python-headless": "Apache-2.0 (OpenCV), MIT (the package)",
+    "openvino": "Apache-2.0",
     "pre-commit": "MIT",
     "pycocotools": "BSD-2-Clause",
     "pydensecrf2": "MIT",

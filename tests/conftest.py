@@ -35,6 +35,7 @@ LONG = (
     "test_bad_input_video.py",
     "test_leases.py",
     "test_export.py",
+    "test_export_formats.py",
     "test_flow_bench.py",
     "test_flownet2.py",
 )

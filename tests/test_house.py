@@ -42,7 +42,19 @@ IMPORTED_AS = {
 COMES_WITH = {"botocore": "boto3", "huggingface_hub": "timm", "triton": "torch"}
 """Module -> the declared distribution that brings it."""
 
-RUN_TIME_EXTRAS = ("gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2", "wandb", "mlflow")
+RUN_TIME_EXTRAS = (
+    "gpu",
+    "slurm",
+    "s3",
+    "sign",
+    "export",
+    "openvino",
+    "timm",
+    "click",
+    "sam2",
+    "wandb",
+    "mlflow",
+)
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
 LONG = "# Long because "
@@ -124,7 +136,20 @@ def test_conda_and_pip_install_the_same(repository, project):
 
 
 def test_extras_are_there(project):
-    extras = {"gpu", "slurm", "s3", "sign", "export", "timm", "click", "sam2", "crf", "wandb", "mlflow"}
+    extras = {
+        "gpu",
+        "slurm",
+        "s3",
+        "sign",
+        "export",
+        "openvino",
+        "timm",
+        "click",
+        "sam2",
+        "crf",
+        "wandb",
+        "mlflow",
+    }
     assert set(project["optional-dependencies"]) == extras | {"test", "dev"}
     assert project["optional-dependencies"]["gpu"][0].startswith("cupy-cuda13x")
 

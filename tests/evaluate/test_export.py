@@ -37,7 +37,7 @@ def test_onnx_explains_itself_and_gives_the_networks_class_ids(tmp_path):
     done = CliRunner().invoke(app, ["export", *map(str, options)])
     assert done.exit_code == 0, done.output
     assert "largest difference of logits" in done.output
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["model.onnx"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["MODEL_CARD.md", "model.onnx"]
     session = onnxruntime.InferenceSession(tmp_path / "out/model.onnx", providers=["CPUExecutionProvider"])
     told = json.loads(session.get_modelmeta().custom_metadata_map["weclick"])
     assert told["classes"] == ["road", "car", "sky"]

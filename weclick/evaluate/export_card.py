@@ -208,7 +208,7 @@ def _training(card: ModelCard, origin: Origin) -> Iterator[str]:
     if not origin.training:
         yield from (
             "",
-            "No model.json of these weights lay beside the checkpoint, so its training is not known.",
+            "No model.json of these weights lay beside them, so their training is not known.",
         )
     elif not origin.config:
         yield from ("", "No report of the run lay in its results, so method and supervision are not known.")

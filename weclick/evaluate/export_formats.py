@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +37,18 @@ EXTRAS = {"export": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvin
 
 Run = Callable[..., np.ndarray]
 """The inputs of a network, in order -> its logits."""
+
+
+def import_openvino() -> Any:
+    """The package openvino. It finds no telemetry here, by which it would report each import to Intel."""
+    silenced = "openvino_telemetry" not in sys.modules
+    if silenced:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if silenced:
+            del sys.modules["openvino_telemetry"]
 
 
 def check_packages(formats: Collection[str]) -> None:
@@ -89,11 +103,8 @@ def load_torch(path: Path) -> Run:
 
 
 def save_openvino(onnx: Path, told: str, path: Path) -> None:
-    """Write an ONNX file as OpenVINO's .xml and .bin in float32, with the card as rt_info.
-
-    `read_model` is taken in the place of `convert_model`, since that one reports its use to Intel.
-    """
-    openvino = importlib.import_module("openvino")
+    """Write an ONNX file as OpenVINO's .xml and .bin in float32, with the card as rt_info."""
+    openvino = import_openvino()
     model = openvino.Core().read_model(str(onnx))
     model.set_rt_info(told, [RT_INFO])
     openvino.save_model(model, str(path), compress_to_fp16=False)
@@ -101,6 +112,6 @@ def save_openvino(onnx: Path, told: str, path: Path) -> None:
 
 def load_openvino(path: Path) -> Run:
     """An OpenVINO model, run on the processor in float32, which would take bfloat16 by itself if it can."""
-    openvino = importlib.import_module("openvino")
+    openvino = import_openvino()
     network = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda *inputs: network(list(inputs))["logits"]
