@@ -3,7 +3,8 @@
 A frame is RGB 0..255 in, a class map of its size out, one at a time. Engines take turns, round after round,
 so that a busy moment of the machine meets all alike; figures are medians. Weights are random, since they
 change no time, so agreement says what precision does to arg-max, and nothing of trained networks. Threads
-are the same for all. Run nothing else.
+are the same for all. Run nothing else. If other programs run, set GOMP_SPINCOUNT=10000, or threads of torch
+that wait for each other slow it down.
 
     PYTHONPATH=. python benchmarks/export_engines.py
 """

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from helpers.filmed import film
 from helpers.places import ROOT
@@ -18,11 +19,12 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.evaluate.export import FromPixels, export_model
 from weclick.evaluate.export_card import model_card, origin_of
 from weclick.evaluate.export_formats import import_openvino
-from weclick.evaluate.export_frames import CALIBRATION_FRAMES, calibration_frames
+from weclick.evaluate.export_frames import CALIBRATION_FRAMES, calibration_frames, score_runs
 from weclick.evaluate.scores import score_frames
 from weclick.geometry import StackOptions
 from weclick.manifest.manifest_file import write_manifest
-from weclick.manifest.read import read_clip
+from weclick.manifest.read import read_clip, read_label
+from weclick.metrics import ConfusionMatrix
 from weclick.models import build_model
 from weclick.models.inference import predict
 from weclick.store import file_digest
@@ -197,6 +199,40 @@ def test_int8_tells_how_often_it_agrees_and_the_miou_of_both(made, street):
     assert done.scores.of["torch"].miou == pytest.approx(miou, abs=1e-3)
     assert done.scores.of["torch"].agreement == 1
     assert done.scores.frames == sum(len(clip.scored) for clip in street.val.clips)
+
+
+def test_files_of_a_fixed_size_are_scored_at_the_size_of_frames(tmp_path, street):
+    network, size = FromPixels(load_model(write_checkpoint(tmp_path, street.val.classes))[0]), (40, 56)
+
+    @torch.inference_mode()
+    def run(rgb):
+        assert rgb.shape[2:] == size
+        return network(torch.from_numpy(rgb)).numpy()
+
+    scores = score_runs({"torch": run}, street.val, shrink=1, size=size, source=tmp_path)
+    matrix = ConfusionMatrix(street.val.num_classes)
+    for clip in street.val.clips:
+        for t, image in enumerate(read_clip(street.val, clip)):
+            if t in clip.scored:
+                small = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+                logits = torch.from_numpy(run(as_rgb(small)))
+                logits = interpolate(logits, size=image.shape[:2], mode="bilinear")
+                matrix.update(logits.argmax(1)[0].byte().numpy(), read_label(street.val, clip.frames[t]))
+    assert scores.of["torch"].miou == pytest.approx(float(matrix.miou()), abs=1e-3)
+    assert scores.of["torch"].agreement == 1
+
+
+@pytest.mark.slow
+def test_int8_of_a_fixed_size(tmp_path, street):
+    torch.manual_seed(1)
+    path, classes = tmp_path / "model.safetensors", street.val.classes
+    path.write_bytes(model_bytes(build_model("pspnet", "mobilenetv2_compact", len(classes.names)), classes))
+    write_manifest(street.train, tmp_path / "train.json")
+    options = {"formats": ("int8",), "size": (61, 83), "calibrate": tmp_path / "train.json"}
+    (done,) = export_model(path, tmp_path / "out", **options)
+    assert session_of(done.path).get_inputs()[0].shape[2:] == [61, 83]
+    assert done.agreement > 0.5, "chance is 1/K"
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["MODEL_CARD.md", "model.int8.onnx"]
 
 
 def test_each_piece_of_the_model_card_runs(made, frame, monkeypatch):

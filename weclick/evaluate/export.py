@@ -127,8 +127,8 @@ def export_model(
 
     Raises:
         MissingFileError: there is no such checkpoint, image, folder or manifest.
-        InputError: the file is no checkpoint, the size cannot be taken, a package is missing, frames cannot
-            be calibrated on or scored, or outputs differ.
+        InputError: the file is no checkpoint, what lies beside it is damaged, the size cannot be taken, a
+            package is missing, frames cannot be calibrated on or scored, or outputs differ.
     """
     formats = list(dict.fromkeys(formats))
     check_packages(formats)
@@ -137,6 +137,7 @@ def export_model(
     model, card = load_model(checkpoint, with_motion=True, classes=split.classes.names if split else None)
     _check_size(card, size)
     _check_images_suffice(model, formats, split is not None)
+    origin = origin_of(checkpoint)
     frames = calibration_frames(calibrate, shrink=card.shrink, size=size) if calibrate else []
     network, batches = FromPixels(model).eval(), list(check_inputs(check, size, stack_length(model)))
     program = _traced(FromPixels(fused_for_inference(model)).eval(), card, size)
@@ -145,26 +146,26 @@ def export_model(
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".export.") as hidden:
             made = _made(program, told, Path(hidden), formats, network, batches, frames)
+            scores = None
             if split:
                 runs = {"torch": _run(network)}
-                if "int8" in formats:
-                    runs["int8"] = load_onnx(Path(hidden) / FILES["int8"][-1])
+                runs |= {each.format: load_onnx(each.path) for each in made if each.format == "int8"}
                 scores = score_runs(runs, split, shrink=card.shrink, size=size, source=score[0])
-                made = [replace(each, scores=scores) for each in made]
+            calibrated = [(each.agreement, each.frames) for each in made if each.agreement is not None]
             text = model_card(
                 card,
-                origin_of(checkpoint),
+                origin,
                 formats=formats,
                 size=size,
                 tolerance=TOLERANCE,
-                agreement=next(((each.agreement, each.frames) for each in made if each.agreement), None),
-                scores=made[0].scores if made else None,
+                agreement=calibrated[0] if calibrated else None,
+                scores=scores,
             )
             for name in (name for each in made for name in FILES[each.format]):
                 with (Path(hidden) / name).open("rb") as content, written_whole(folder / name) as file:
                     shutil.copyfileobj(content, file)
     write_text(folder / MODEL_CARD, text)
-    return [replace(each, path=folder / each.path.name) for each in made]
+    return [replace(each, path=folder / each.path.name, scores=scores) for each in made]
 
 
 def _made(
