@@ -14,6 +14,7 @@ from helpers.found_instances import untrained
 from helpers.sent import noise_frames, send_video
 from helpers.small_network import write_network
 from weclick.cli import app
+from weclick.common.batches import in_batches
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.rle import decode_masks
 from weclick.common.schemas import schema_fault
@@ -21,7 +22,6 @@ from weclick.evaluate.apply import predict_files
 from weclick.evaluate.jobs import jobs_of
 from weclick.evaluate.own_files import is_own
 from weclick.evaluate.predicted import Pace
-from weclick.evaluate.reading import in_batches
 from weclick.evaluate.segmenting import Segmenter
 from weclick.evaluate.sources import find_sources
 from weclick.geometry import StackOptions

@@ -18,8 +18,9 @@ from weclick.common.schemas import load_schema
 from weclick.manifest import write_manifest
 from weclick.manifest.read import read_clip
 from weclick.models import normalize
-from weclick.proxy_labels import teachers_mean
+from weclick.proxy_labels import clip_images, teachers_mean
 from weclick.proxy_labels.soft_labels import compute_soft_labels, soft_labels_inputs
+from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.store import Store, decode_soft_labels, entry_key, file_digest, list_entries, verify_entry
 from weclick.store.model_file import load_model
@@ -48,7 +49,7 @@ def decoded(monkeypatch) -> list[str]:
         clips.append(clip.id)
         return read_clip(manifest, clip)
 
-    monkeypatch.setattr(teachers_mean, "read_clip", counting)
+    monkeypatch.setattr(clip_images, "read_clip", counting)
     return clips
 
 
@@ -121,7 +122,7 @@ class TestKeys:
             raise AssertionError("nothing was missing")
 
         monkeypatch.setattr(teachers_mean, "load_model", refuse)
-        monkeypatch.setattr(teachers_mean, "read_clip", refuse)
+        monkeypatch.setattr(clip_images, "read_clip", refuse)
         store, keys = made
         assert compute_soft_labels(street.train, teacher, chunk_px=16, store=store) == keys
 
@@ -177,58 +178,74 @@ class TestErrors:
         assert not list(list_entries(tmp_path, "soft_labels"))
         assert leftovers(tmp_path) == []
 
-    def test_a_frame_that_is_missing_half_way_leaves_the_clips_before_it(self, street, teacher, tmp_path):
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_a_frame_that_is_missing_half_way_leaves_the_clips_before_it(
+        self, street, teacher, tmp_path, precision
+    ):
+        teachers = Teachers.of([teacher], precision)
         store, (first, second) = Store([tmp_path]), street.train.clips
         frames = (*second.frames[:2], replace(second.frames[2], image="gone.png"), *second.frames[3:])
         broken = replace(street.train, clips=(first, replace(second, frames=frames)))
         with pytest.raises(ValueError, match=r"gone\.png"):
-            compute_soft_labels(broken, teacher, chunk_px=16, store=store)
-        key = soft_labels_key(first, file_digest(teacher), 16)
-        assert [path.name for path in list_entries(tmp_path, "soft_labels")] == [key]
+            compute_soft_labels(broken, teachers, chunk_px=16, store=store)
+        kept = soft_labels_inputs(first, teachers.key_inputs(first), 16)
+        assert [path.name for path in list_entries(tmp_path, "soft_labels")] == [
+            entry_key("soft_labels", kept)
+        ]
         assert leftovers(tmp_path) == []
 
 
 KILLED = """
 import sys
+import time
 from pathlib import Path
 from weclick.manifest import read_manifest
 from weclick.manifest.read import read_clip
-from weclick.proxy_labels import soft_labels, teachers_mean
-from weclick.store import Store
+from weclick.proxy_labels import clip_images, soft_labels
+from weclick.proxy_labels.teachers import Teachers
+from weclick.store import Store, list_entries
 
 manifest = read_manifest(Path(sys.argv[1]))
 
 def stopping(manifest_, clip):
     for t, image in enumerate(read_clip(manifest_, clip)):
         if clip.id == manifest.clips[1].id and t == 2:
+            while not [*list_entries(Path(sys.argv[3]), "soft_labels")]:
+                time.sleep(0.01)  # frames are decoded ahead of their labels
             print("half way", flush=True)
             sys.stdin.read()
         yield image
 
-teachers_mean.read_clip = stopping
-soft_labels.compute_soft_labels(manifest, Path(sys.argv[2]), chunk_px=16, store=Store([sys.argv[3]]))
+clip_images.read_clip = stopping
+teachers = Teachers.of([Path(sys.argv[2])], sys.argv[4], batch_frames=2)
+soft_labels.compute_soft_labels(manifest, teachers, chunk_px=16, store=Store([sys.argv[3]]))
 """
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_that_is_killed_half_way_leaves_no_half_entry_and_the_next_one_goes_on(
-    street, teacher, made, tmp_path, decoded
+    street, teacher, tmp_path, decoded, precision
 ):
     write_manifest(street.train, tmp_path / "manifest.json")
-    root, digest, (first, second) = tmp_path / "store", file_digest(teacher), street.train.clips
-    words = [sys.executable, "-c", KILLED, tmp_path / "manifest.json", teacher, root]
+    first, second = street.train.clips
+    teachers, whole, root = Teachers.of([teacher], precision), Store([tmp_path / "whole"]), tmp_path / "store"
+    expected = compute_soft_labels(street.train, teachers, chunk_px=16, store=whole)
+    words = [sys.executable, "-c", KILLED, tmp_path / "manifest.json", teacher, root, precision]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, **pipes) as run:
         assert run.stdout.readline() == "half way\n"
         run.send_signal(signal.SIGKILL)
-    kept = soft_labels_key(first, digest, 16)
-    assert [path.name for path in list_entries(root, "soft_labels")] == [kept]
-    assert Store([root]).find("soft_labels", soft_labels_key(second, digest, 16)) is None
+    assert [path.name for path in list_entries(root, "soft_labels")] == [expected[first.id]]
+    assert Store([root]).find("soft_labels", expected[second.id]) is None
     assert leftovers(root), "of the killed run, or this test shows nothing"
-    keys = compute_soft_labels(street.train, teacher, chunk_px=16, store=Store([root]))
-    assert keys == made[1]
+    decoded.clear()
+    assert compute_soft_labels(street.train, teachers, chunk_px=16, store=Store([root])) == expected
     assert decoded == [second.id]
     assert [verify_entry(path) for path in list_entries(root, "soft_labels")] == [[], []]
     assert leftovers(root) == []
+    for clip, key in expected.items():
+        one, other = (store.get("soft_labels", key).meta["files"] for store in (whole, Store([root])))
+        assert one == other, f"bytes of {clip} differ"
 
 
 def test_a_frame_exchanged_after_the_manifest_leaves_no_entry(street, teacher, tmp_path):

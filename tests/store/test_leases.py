@@ -33,7 +33,7 @@ from weclick.flow.writers import Writers
 from weclick.manifest import Classes, Clip, Frame, Manifest, write_manifest
 from weclick.manifest.read import read_clip
 from weclick.models import build_model
-from weclick.proxy_labels import soft_labels, teachers_mean
+from weclick.proxy_labels import clip_images, soft_labels
 from weclick.store import Store, entry_key, file_digest, list_entries, verify_entry
 from weclick.store.leases import heart, leases, rounds
 from weclick.store.leases.holder import Holder, this_process
@@ -307,7 +307,7 @@ class TestSharingOut:
             decoded.append(clip.id)
             return read_clip(manifest, clip)
 
-        monkeypatch.setattr(teachers_mean, "read_clip", counting)
+        monkeypatch.setattr(clip_images, "read_clip", counting)
         made = at_once(
             2,
             lambda _: soft_labels.compute_soft_labels(

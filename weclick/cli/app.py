@@ -129,17 +129,22 @@ def open_store(chosen: sections.Config | sections.Selection) -> Any:
     return Store.from_config(**chosen["cache"])
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, for a training's next step, which needs as much again.
+def keep_freed_memory(*, of_threads: bool = False) -> None:
+    """Let the C library keep what is freed, for a network's next step, which needs as much again.
 
     By default glibc gives the largest blocks back to the system and asks for them anew, page by page. That
     took a sixth of a step on a CPU.
+
+    Args:
+        of_threads: also what threads free that begin later. They get no memory of their own then.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+        trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # of malloc.h
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_threshold, 2**30)
+        if of_threads:
+            libc.mallopt(arena_max, 1)
 
 
 def choose_device(wanted: str, devices: int = 1) -> str:

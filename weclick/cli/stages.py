@@ -26,6 +26,7 @@ from weclick.cli.app import (
     app,
     choose_device,
     choose_later,
+    keep_freed_memory,
     load,
     load_watch,
     open_store,
@@ -237,6 +238,7 @@ def soft_labels(
     from weclick.runs.metered import make_index
     from weclick.store import read_index
 
+    keep_freed_memory(of_threads=True)  # before a thread begins
     chosen = load(config, change, "soft_labels")
     fuse = chosen["soft_labels"]["fuse"]
     if fuse["neighbours"] and not flow:

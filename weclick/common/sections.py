@@ -407,6 +407,8 @@ class SoftLabelsSection(TypedDict):
     teachers: list[int | str]
     onnx: OnnxSection
     folder: LabelFolderSection
+    precision: Literal["float32", "float32_folded", "bfloat16", "float16"]
+    batch_frames: int
     fuse: FuseSection
     chunk_px: int
     codec: Literal["float16", "log8", "root8", "root6", "top4"]

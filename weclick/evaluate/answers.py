@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from weclick.common.batches import in_batches
 from weclick.common.errors import InputError
 from weclick.evaluate.dense_crf import refined_classes
 from weclick.evaluate.flow_in_loop import Estimator, ToPrevious
@@ -19,7 +20,7 @@ from weclick.evaluate.instances.found import Instances
 from weclick.evaluate.instances.semantic import semantic_from_instances
 from weclick.evaluate.instances.tracks import Linker, Track
 from weclick.evaluate.overlay import overlay_classes
-from weclick.evaluate.reading import Frames, Shown, in_batches
+from weclick.evaluate.reading import Frames, Shown
 from weclick.evaluate.segmenting import Segmenter, full_logits
 from weclick.manifest import Classes
 from weclick.manifest.images import shrink_image

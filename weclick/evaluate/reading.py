@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from threading import Event
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -110,21 +110,6 @@ class Reader:
             return act()
         finally:
             self.seconds += time.perf_counter() - began
-
-
-def in_batches(frames: Iterable[T], most: int, size_of: Callable[[T], Any]) -> Iterator[list[T]]:
-    """Neighbours of one size, at most so many together. Each batch comes as soon as it is full."""
-    batch: list[T] = []
-    for frame in frames:
-        if batch and size_of(frame) != size_of(batch[0]):
-            yield batch
-            batch = []
-        batch.append(frame)
-        if len(batch) >= most:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _named(source: Source, number: int, time_s: Fraction) -> Shown:

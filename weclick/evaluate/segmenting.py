@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from weclick.common.batches import in_batches
 from weclick.common.errors import InputError
 from weclick.evaluate.flow_in_loop import Estimator, InLoop, estimator_of
-from weclick.evaluate.reading import in_batches
 from weclick.geometry import grid_size
 from weclick.manifest.images import shrink_image
 from weclick.models.build import ARCHITECTURES, TWO_STREAM

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -105,12 +105,14 @@ class _Files:
     def __init__(self, folder: Folder, manifest: Manifest):
         self._folder, self._shrink = folder, manifest.shrink
 
-    def __call__(self, clip: Clip) -> Iterator[np.ndarray]:
-        files = self._folder.files(clip)
-        digests = self._folder.digests(files)
+    def __call__(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, np.ndarray]]:
+        """See `Labeller`."""
         read = self._class_map if self._folder.kind == "class_maps" else self._probabilities
-        for file in files:
-            yield read(file, digests[file], clip)
+        for clip in clips:
+            files = self._folder.files(clip)
+            digests = self._folder.digests(files)
+            for file in files:
+                yield clip, read(file, digests[file], clip)
 
     def _class_map(self, path: Path, sha256: str, clip: Clip) -> np.ndarray:
         ids = read_class_map(path, sha256, clip, self._folder.classes, self._shrink)

@@ -23,19 +23,20 @@ def whole_frame(size: Sequence[int]) -> Crop:
 
 
 def to_grid(maps: Tensor, size: Sequence[int], from_px: int, to_px: int) -> Tensor:
-    """Maps of a frame, interpolated at the centres of the cells of another grid.
+    """Maps of frames, interpolated at the centres of the cells of another grid.
 
     Args:
-        maps: (1, C, h, w) on the grid of stride `from_px`.
-        size: (H, W) of the frame, px.
+        maps: (B, C, h, w) on the grid of stride `from_px`.
+        size: (H, W) of the frames, px.
         from_px, to_px: strides.
 
     Returns:
-        (1, C, h', w') float32; `maps` itself if the strides are equal.
+        (B, C, h', w') float32; `maps` itself if the strides are equal.
     """
     if from_px == to_px:
         return maps
-    return sample_crop(maps, [whole_frame(size)], image_size=size, stride=to_px, source_stride=from_px)[0]
+    whole = [whole_frame(size)] * len(maps)
+    return sample_crop(maps, whole, image_size=size, stride=to_px, source_stride=from_px)[0]
 
 
 def flow_to_grid(flow: Tensor, size: Sequence[int], from_px: int, to_px: int) -> Tensor:

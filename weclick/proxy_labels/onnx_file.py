@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from weclick.common.errors import InputError
 from weclick.common.sections import OnnxSection
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.names import nearest
-from weclick.manifest.read import read_clip
+from weclick.proxy_labels.clip_images import images_ahead
 from weclick.proxy_labels.grids import LABEL_STRIDE_PX, fits, to_label_grid
 from weclick.proxy_labels.onnx_graph import About, Session, look_into, open_session
 from weclick.proxy_labels.sources import Digests, Labeller
@@ -145,9 +146,11 @@ class _Network:
             )
         self._size = fixed or ((wanted[0], wanted[1]) if wanted else None)
 
-    def __call__(self, clip: Clip) -> Iterator[np.ndarray]:
-        for image in read_clip(self._manifest, clip):
-            yield to_label_grid(self._probabilities(image), image.shape[:2])[0].numpy()
+    def __call__(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, np.ndarray]]:
+        """See `Labeller`."""
+        with closing(images_ahead(self._manifest, clips)) as images:
+            for clip, image in images:
+                yield clip, to_label_grid(self._probabilities(image), image.shape[:2])[0].numpy()
 
     def _probabilities(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (1, K, h, w) float32 on the grid of the network."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from functools import cache
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from weclick.common.batches import ahead
 from weclick.common.devices import Device, settled
 from weclick.common.progress import Bar
 from weclick.manifest import Clip, Manifest
@@ -17,13 +23,30 @@ from weclick.proxy_labels.sources import Labeller, Source
 from weclick.proxy_labels.teachers import Teachers
 from weclick.store import SOFT_LABEL_CODECS, EntryWriter, Store, entry_key
 from weclick.store.fill import fill
-from weclick.store.older import Older
+from weclick.store.older import Held, Older
 
 FORMAT_VERSION = 2
 CODEC = "root6"
 """The best measured trade of size and error, see docs/streaming.md."""
 
 ARRAY = "probabilities"
+
+AHEAD_FRAMES = 4
+"""Frames whose labels wait to be written at most."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip, the inputs of its entry's key, and the frames that older entries hold, by their positions."""
+
+    clip: Clip
+    inputs: Mapping[str, Any]
+    held: Mapping[int, Held]
+
+    @property
+    def fresh(self) -> list[int]:
+        """Positions of the frames that are still to be labelled."""
+        return [t for t in range(len(self.clip.frames)) if t not in self.held]
 
 
 def compute_soft_labels(
@@ -71,33 +94,48 @@ def compute_soft_labels(
         return made_by.load(manifest, where), where
 
     def label_some(clips: Iterator[Clip], bar: Bar) -> None:
-        for clip in clips:
-            held = older.of(asked[clip.id])
-            fresh = [t for t in range(len(clip.frames)) if t not in held]
-            stride_px = load()[0].stride_px if fresh else held[0].entry.attributes["stride_px"]
-            with store.create("soft_labels", asked[clip.id]) as entry:
-                array = None
-                for t, found in held.items():
-                    array = _allocate(entry, clip, found.arrays[ARRAY][found.step], chunk_px, array)
-                    found.copy({ARRAY: array}, t)
-                    bar.advance()
-                for t, probabilities in label_frames(clip, fresh):
-                    stored = SOFT_LABEL_CODECS[codec].encode(probabilities)
-                    array = _allocate(entry, clip, stored, chunk_px, array)
-                    array[t] = stored
-                    bar.advance()
-                told = {**made_by.attributes(), **fused[clip.id]}
-                entry.attributes.update(_attributes(clip, told, stride_px, manifest, codec))
+        """Write in this thread. One more labels ahead of it, and another one decodes ahead of that."""
+        begun: deque[Job] = deque()
 
-    def label_frames(clip: Clip, fresh: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Position and labels of some frames of a clip. Fused labels are those of the whole clip."""
-        if not fresh:
-            return
-        label, where = load()
-        if along := fuse.of(clip) if fuse else None:
-            yield from along(label(clip), label.stride_px, where)
-        else:
-            yield from zip(fresh, label(clip.restrict(fresh)), strict=True)
+        def to_label() -> Iterator[Clip]:
+            """Clips with a frame to label. What older entries hold whole is written at once."""
+            for clip in clips:
+                job = Job(clip, asked[clip.id], older.of(asked[clip.id]))
+                if not job.fresh:
+                    write(job, (), job.held[0].entry.attributes["stride_px"], bar)
+                    continue
+                begun.append(job)
+                yield clip if fused[clip.id] else clip.restrict(job.fresh)
+
+        with closing(ahead(label_all(to_label()), AHEAD_FRAMES)) as labelled:
+            for _, group in groupby(labelled, key=itemgetter(0)):
+                job, (label, where) = begun.popleft(), load()
+                labels = (probabilities for _, probabilities in group)
+                along = fuse.of(job.clip) if fuse else None
+                placed = (
+                    along(labels, label.stride_px, where) if along else zip(job.fresh, labels, strict=True)
+                )
+                write(job, placed, label.stride_px, bar)
+
+    def label_all(clips: Iterator[Clip]) -> Iterator[tuple[Clip, np.ndarray]]:
+        """Loads the source, if there is a clip at all."""
+        for first in clips:
+            yield from load()[0](chain([first], clips))
+
+    def write(job: Job, labels: Iterable[tuple[int, np.ndarray]], stride_px: int, bar: Bar) -> None:
+        with store.create("soft_labels", job.inputs) as entry:
+            array = None
+            for t, found in job.held.items():
+                array = _allocate(entry, job.clip, found.arrays[ARRAY][found.step], chunk_px, array)
+                found.copy({ARRAY: array}, t)
+                bar.advance()
+            for t, probabilities in labels:
+                stored = SOFT_LABEL_CODECS[codec].encode(probabilities)
+                array = _allocate(entry, job.clip, stored, chunk_px, array)
+                array[t] = stored
+                bar.advance()
+            told = {**made_by.attributes(), **fused[job.clip.id]}
+            entry.attributes.update(_attributes(job.clip, told, stride_px, manifest, codec))
 
     fill(
         store,

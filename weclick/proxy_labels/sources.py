@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,8 +21,17 @@ class Labeller(Protocol):
     def stride_px(self) -> int:
         """Image pixels per cell of its labels, the same for all clips."""
 
-    def __call__(self, clip: Clip) -> Iterator[np.ndarray]:
-        """(K, h, w) float32 of each frame of a clip, in order: probabilities of sum 1 over K, or zeros."""
+    def __call__(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, np.ndarray]]:
+        """Each frame's clip and labels, in the order of clips and frames.
+
+        It may draw a clip before it gives all labels of the last one, and in another thread.
+
+        Args:
+            clips: with at least one frame each.
+
+        Returns:
+            Clip, and (K, h, w) float32: probabilities of sum 1 over K, or zeros.
+        """
 
 
 class Source(Protocol):

@@ -67,7 +67,7 @@ def _onnx(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> Finding:
     source = label_source(config, dataset.classes.names, ())
     manifest = sized_manifest(dataset, config["data"]["train"], clips[:1])
     assert source is not None, "only teachers can be missing"
-    labels = next(iter(source.load(manifest, "cpu")(manifest.clips[0].restrict([0]))))
+    _, labels = next(iter(source.load(manifest, "cpu")([manifest.clips[0].restrict([0])])))
     known = float(labels.any(0).mean())
     path = config["soft_labels"]["onnx"]["path"]
     told = f"{path} labels {100 * known:.0f} % of the first frame, and knows every class of the data set"
@@ -87,7 +87,7 @@ def _folder(config: Config, dataset: Dataset, clips: Sequence[Clip], quick: bool
             kept = clip.restrict([t for t in range(len(clip.frames)) if (clip.id, t) in chosen])
             try:
                 source.files(clip)
-                for _ in label(kept) if kept.frames else ():
+                for _ in label([kept]) if kept.frames else ():
                     bar.advance()
             except (ValueError, OSError) as error:
                 faults.append(str(error))
