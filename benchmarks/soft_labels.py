@@ -39,12 +39,13 @@ from torch.nn.functional import cross_entropy
 
 from weclick.common.config import load_config
 from weclick.common.machine import machine, versions
+from weclick.common.sections import LabelPrecision
 from weclick.datasets import build_manifest, open_dataset
 from weclick.manifest import Manifest, write_manifest
 from weclick.manifest.read import read_clip, read_label
 from weclick.models import normalize
 from weclick.proxy_labels.soft_labels import CODEC
-from weclick.proxy_labels.teachers import Precision, Teachers
+from weclick.proxy_labels.teachers import Teachers
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.store import SOFT_LABEL_CODECS, list_entries
 from weclick.store.entries import read_meta_file
@@ -53,10 +54,10 @@ from weclick.train.roles import build_network
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[1] / "shared"
-PRECISIONS: tuple[Precision, ...] = ("float32", "float32_folded", "bfloat16")
+PRECISIONS: tuple[LabelPrecision, ...] = ("float32", "float32_folded", "bfloat16")
 OLDER = "older"
 TEACHERS: dict[str, dict[str, Any]] = {
-    "lite": {"change": [], "shrink": 3, "frames": 16},
+    "lite": {"change": [], "shrink": 3, "frames": 12},
     "mobilenetv2": {
         "change": [
             "teacher.backbone=mobilenetv2",
@@ -133,7 +134,7 @@ def measured(name: str, folder: Path, older: Path, options: argparse.Namespace) 
     write_manifest(part, folder / "manifest.json")
     fitted = name != "resnet101"
     teacher = folder / "model.safetensors"
-    teacher.write_bytes(fit(config, whole, options.steps) if fitted else plausible_teacher(config, part))
+    teacher.write_bytes(fit(config, options.steps) if fitted else plausible_teacher(config, part))
     count = sum(len(clip.frames) for clip in part.clips)
     return {
         "size_px": part.clips[0].size,
@@ -167,31 +168,24 @@ def enlarged(manifest: Manifest, size: tuple[int, int], folder: Path) -> Manifes
     return replace(manifest, clips=tuple(clips))
 
 
-def fit(config: Any, manifest: Manifest, steps: int) -> bytes:
+def fit(config: Any, steps: int) -> bytes:
     """A teacher whose head is fitted to true labels, on frames at a third of their size."""
+    data = {**config["data"], "shrink": 3}
+    manifest = build_manifest(open_dataset(data), "train", 0, 1, reach_frames=100)
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = build_network(config["teacher"], manifest.num_classes, config["teacher"]["pretrained"]).eval()
     model.backbone.requires_grad_(False)
     head = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(head, lr=1e-3)
-    small = manifest if manifest.shrink == 3 else third(manifest)
     for _ in range(steps):
-        images, labels = zip(*(drawn(small, rng) for _ in range(2)), strict=True)
+        images, labels = zip(*(drawn(manifest, rng) for _ in range(2)), strict=True)
         logits = model(normalize(torch.stack(images)))
         loss = cross_entropy(logits, torch.stack(labels), ignore_index=255)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return model_bytes(model, manifest.classes)
-
-
-def third(manifest: Manifest) -> Manifest:
-    """A manifest of the same files, which are read at a third of their size."""
-    clips = (
-        replace(clip, height_px=clip.height_px // 3, width_px=clip.width_px // 3) for clip in manifest.clips
-    )
-    return replace(manifest, shrink=3, clips=tuple(clips))
 
 
 def drawn(manifest: Manifest, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -216,7 +210,7 @@ def compare_times(
             loads.append(os.getloadavg()[0])
             one, digests[way] = run(folder, older, way, words, options.threads)
             took[way].append(one)
-            print(way, {name: round(value / count, 4) for name, value in one.items()}, flush=True)
+            print(way, {name: round(value, 2) for name, value in one.items()}, flush=True)
     found: dict[str, Any] = {"rounds": options.rounds, "load": [round(min(loads), 1), round(max(loads), 1)]}
     for way in ways:
         row = {f"{name}_a_frame": median(took[way], name, count) for name in ("cpu_seconds", "seconds")}
@@ -280,7 +274,7 @@ def compare_labels(manifest: Manifest, teacher: Path) -> dict[str, Any]:
     return found
 
 
-def labels_of(manifest: Manifest, teacher: Path, precision: Precision) -> list[np.ndarray]:
+def labels_of(manifest: Manifest, teacher: Path, precision: LabelPrecision) -> list[np.ndarray]:
     """(K, h, w) of every frame."""
     return [each for _, each in Teachers.of([teacher], precision).load(manifest, "cpu")(manifest.clips)]
 

@@ -18,7 +18,7 @@ from weclick.models import normalize
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.proxy_labels.teachers import Teachers
 from weclick.proxy_labels.teachers_fast import FastTeachers
-from weclick.runs.label_source import label_source, stored_as
+from weclick.runs.label_source import given_source, label_source, stored_as
 from weclick.runs.plan.probe import plausible_teacher
 from weclick.runs.wanted import Wanted
 from weclick.store import SOFT_LABEL_CODECS, Store, decode_soft_labels
@@ -101,6 +101,7 @@ def test_the_configuration_decides_and_a_plan_asks_for_the_same_keys(street, fil
     config = complete_config({**street.config, "soft_labels": changed})
     source = label_source(config, street.train.classes.names, files[:1])
     assert (source.precision, source.batch_frames) == ("bfloat16", 3)
+    assert given_source(config, street.train.classes.names, files[:1], tmp_path / "digests") == source
     store = Store([tmp_path])
     made = compute_soft_labels(street.train, source, store=store, **stored_as(config))
     assert Wanted(config, source).keys("soft_labels", street.train.clips) == made

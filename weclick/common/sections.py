@@ -374,6 +374,10 @@ class InstancesSection(TypedDict):
     network: InstancesOfNetworkSection
 
 
+LabelPrecision = Literal["float32", "float32_folded", "bfloat16", "float16"]
+"""How teachers compute soft labels. The first one takes them as they were trained, one frame at a time."""
+
+
 class OnnxSection(TypedDict):
     """`soft_labels.onnx`: a network of any origin."""
 
@@ -407,7 +411,7 @@ class SoftLabelsSection(TypedDict):
     teachers: list[int | str]
     onnx: OnnxSection
     folder: LabelFolderSection
-    precision: Literal["float32", "float32_folded", "bfloat16", "float16"]
+    precision: LabelPrecision
     batch_frames: int
     fuse: FuseSection
     chunk_px: int

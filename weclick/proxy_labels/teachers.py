@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from weclick.common.sections import LabelPrecision
 from weclick.manifest import Clip, Manifest
 from weclick.proxy_labels.sources import Labeller
 from weclick.store import file_digest
 
-Precision = Literal["float32", "float32_folded", "bfloat16", "float16"]
-
-EXACT: Precision = "float32"
+EXACT: LabelPrecision = "float32"
 """The default, which keys do not name."""
 
 
@@ -30,11 +29,11 @@ class Teachers:
     """
 
     files: Mapping[str, Path]
-    precision: Precision = EXACT
+    precision: LabelPrecision = EXACT
     batch_frames: int = 8
 
     @classmethod
-    def of(cls, paths: Iterable[Path], precision: Precision = EXACT, batch_frames: int = 8) -> Teachers:
+    def of(cls, paths: Iterable[Path], precision: LabelPrecision = EXACT, batch_frames: int = 8) -> Teachers:
         """The teachers in files; the other arguments are the attributes.
 
         Raises:

@@ -13,11 +13,11 @@ from torch import nn
 
 from weclick.common.batches import in_batches
 from weclick.common.errors import InputError
+from weclick.common.sections import LabelPrecision
 from weclick.manifest import Clip, Manifest
 from weclick.models import normalize
 from weclick.models.inference import fused_for_inference
 from weclick.proxy_labels.clip_images import images_ahead
-from weclick.proxy_labels.teachers import Precision
 from weclick.proxy_labels.teachers_mean import TeachersMean
 
 DTYPES = {"float32_folded": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -44,7 +44,7 @@ class FastTeachers(TeachersMean):
         manifest: Manifest,
         models: Sequence[nn.Module],
         device: str,
-        precision: Precision,
+        precision: LabelPrecision,
         batch_frames: int,
     ):
         dtype = DTYPES[precision]
