@@ -163,9 +163,9 @@ def enlarged(manifest: Manifest, size: tuple[int, int], folder: Path) -> Manifes
         for frame, image in zip(clip.frames, read_clip(manifest, clip), strict=True):
             path = folder / f"{clip.id}_{frame.name}.jpg"
             Image.fromarray(image).resize(size[::-1]).save(path, quality=95)
-            frames.append(replace(frame, image=str(path), digest=sha256(path.read_bytes()).hexdigest()))
+            frames.append(replace(frame, image=path.name, digest=sha256(path.read_bytes()).hexdigest()))
         clips.append(replace(clip, frames=tuple(frames), height_px=size[0], width_px=size[1]))
-    return replace(manifest, clips=tuple(clips))
+    return replace(manifest, root=str(folder), clips=tuple(clips))
 
 
 def fit(config: Any, steps: int) -> bytes:
