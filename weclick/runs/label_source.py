@@ -26,7 +26,7 @@ def stored_as(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config["soft_labels"][name] for name in ("chunk_px", "codec")}
 
 
-def _computed(config: Mapping[str, Any]) -> dict[str, Any]:
+def computed_as(config: Mapping[str, Any]) -> dict[str, Any]:
     """How teachers compute: arguments of `Teachers.of`."""
     return {name: config["soft_labels"][name] for name in ("precision", "batch_frames")}
 
@@ -61,7 +61,7 @@ def label_source(
     if section["source"] == "folder":
         return Folder(section["folder"], tuple(classes), digests)
     files = list(teachers)
-    return Teachers.of(files, **_computed(config)) if all(file.is_file() for file in files) else None
+    return Teachers.of(files, **computed_as(config)) if all(file.is_file() for file in files) else None
 
 
 def given_source(
@@ -84,7 +84,7 @@ def given_source(
             + ("name its model.safetensors with --teacher" if by_teachers else "leave --teacher out")
         )
     if by_teachers:
-        return Teachers.of(teachers, **_computed(config))
+        return Teachers.of(teachers, **computed_as(config))
     source = label_source(config, classes, (), remember=remember)
     assert source is not None, "only teachers can be missing"
     return source

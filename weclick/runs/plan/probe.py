@@ -28,7 +28,8 @@ from weclick.models import normalize
 from weclick.proxy_labels.masks import labelled_targets, pack_masks
 from weclick.proxy_labels.soft_labels import compute_soft_labels
 from weclick.proxy_labels.sources import Source
-from weclick.runs.label_source import stored_as
+from weclick.proxy_labels.teachers import Teachers
+from weclick.runs.label_source import computed_as, stored_as
 from weclick.store import Store
 from weclick.store.model_file import model_bytes
 from weclick.train.data.stream import Caches
@@ -179,10 +180,11 @@ def soft_labels_rate(
     config: Config, part: Manifest, source: Source | Path, store: Store, device: str, budget_s: float
 ) -> Rate | None:
     """The rate of the stage `soft_labels`, with its source or some teacher of the configured kind."""
+    made_by = Teachers.of([source], **computed_as(config)) if isinstance(source, Path) else source
 
     def make(clips: Sequence[Clip]) -> dict[str, str]:
         cut = replace(part, clips=tuple(clips))
-        return compute_soft_labels(cut, source, store=store, device=device, **stored_as(config))
+        return compute_soft_labels(cut, made_by, store=store, device=device, **stored_as(config))
 
     return rate_of("soft_labels", part.clips, lambda clip: len(clip.frames), make, store, budget_s)
 
