@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, groupby
-from operator import itemgetter
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +93,7 @@ def compute_soft_labels(
 
     def label_some(clips: Iterator[Clip], bar: Bar) -> None:
         """Write in this thread. One more labels ahead of it, and another one decodes ahead of that."""
-        begun: deque[Job] = deque()
+        begun: dict[str, Job] = {}
 
         def to_label() -> Iterator[Clip]:
             """Clips with a frame to label. What older entries hold whole is written at once."""
@@ -104,13 +102,14 @@ def compute_soft_labels(
                 if not job.fresh:
                     write(job, (), job.held[0].entry.attributes["stride_px"], bar)
                     continue
-                begun.append(job)
+                begun[clip.id] = job
                 yield clip if fused[clip.id] else clip.restrict(job.fresh)
 
         with closing(ahead(label_all(to_label()), AHEAD_FRAMES)) as labelled:
-            for _, group in groupby(labelled, key=itemgetter(0)):
-                job, (label, where) = begun.popleft(), load()
-                labels = (probabilities for _, probabilities in group)
+            for clip, first in labelled:
+                job, (label, where) = begun.pop(clip.id), load()
+                others = islice(labelled, len(clip.frames) - 1)  # no more: an entry waits for no other clip
+                labels = chain([first], (probabilities for _, probabilities in others))
                 along = fuse.of(job.clip) if fuse else None
                 placed = (
                     along(labels, label.stride_px, where) if along else zip(job.fresh, labels, strict=True)
