@@ -283,7 +283,7 @@ def test_what_wandb_held_back_when_the_process_was_killed_is_sent_again(street, 
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
     assert done.returncode == -9
     until = time.monotonic() + 40  # W&B's own process lives on, and writes what it has
-    while not [row for path in offline_files(tmp_path) for row in wandb_file.history(path)]:
+    while [step for path in offline_files(tmp_path) for step, _ in rows_of(path, "train/loss")][1:2] != [2]:
         assert time.monotonic() < until
         time.sleep(0.2)
     (before,) = offline_files(tmp_path)
@@ -291,7 +291,7 @@ def test_what_wandb_held_back_when_the_process_was_killed_is_sent_again(street, 
     (after,) = set(offline_files(tmp_path)) - {before}
     assert after.name == before.name
     steps = [[step for step, _ in rows_of(path, "train/loss")] for path in (before, after)]
-    assert steps == [[1, 2], [3, 4, 5]]
+    assert steps in ([[1, 2], [3, 4, 5]], [[1, 2, 3], [3, 4, 5]]), "it writes a row when the next begins"
 
 
 @needs_wandb
