@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.html import alts, part, told
+from helpers.html_pages import alts, part, told
 from helpers.instance_run import SCORES, STEPS, boxes, copied, make_instance_run, write_boxes
 from helpers.proxy_run import train_of
 from helpers.report_run import CLASSES, SIZE, H, Run, W

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from helpers.html import alts, part, told
+from helpers.html_pages import alts, part, told
 from helpers.proxy_run import copied, label, make_proxy_run
 from helpers.report_run import CLASSES, Run
 from weclick.clicks.tags import SourcedTags, write_tags

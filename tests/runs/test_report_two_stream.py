@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from helpers.html import alts, part, told
+from helpers.html_pages import alts, part, told
 from helpers.report_run import CLASSES, Run
 from helpers.two_stream_run import copied, make_two_stream_run, write_student
 from weclick.common.sections import Config

@@ -360,7 +360,7 @@ def test_two_processes_train_as_one(street, tmp_path):
         assert losses_in(folder) == pytest.approx(losses_in(tmp_path / "one"), rel=1e-4)
         state = torch.load(folder / "weights.pt", weights_only=True)
         for name, value in whole.state_dict().items():
-            torch.testing.assert_close(state[name], value, rtol=1e-3, atol=5e-5, msg=name)
+            torch.testing.assert_close(state[name], value, rtol=1e-3, atol=2e-4, msg=name)
 
     check(train(both), both)
     first, second = (json.loads((both / f"read_{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
@@ -374,7 +374,7 @@ def test_two_processes_train_as_one(street, tmp_path):
     resumed, _ = run(street, tmp_path / "stopped", **options)
     assert losses_in(tmp_path / "stopped") == pytest.approx(losses_in(tmp_path / "one"), rel=1e-4)
     for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-3, atol=5e-5, msg=name)
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-3, atol=2e-4, msg=name)
 
 
 @pytest.mark.slow
