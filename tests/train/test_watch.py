@@ -1,6 +1,7 @@
 """Watchers of a training: the numbers of metrics.jsonl, once each, in one run, whatever happens to it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -280,7 +281,9 @@ with follow.watched(Watched("student", "k" * 64, 0, folder, {}), {"to": ["wandb"
 
 @needs_wandb
 def test_what_wandb_held_back_when_the_process_was_killed_is_sent_again(street, tmp_path):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
+    # W&B's own process of this one, which an earlier test may have started, would hold the run as in use
+    alone = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, env=alone)
     assert done.returncode == -9
     until = time.monotonic() + 40  # W&B's own process lives on, and writes what it has
     while [step for path in offline_files(tmp_path) for step, _ in rows_of(path, "train/loss")][1:2] != [2]:
