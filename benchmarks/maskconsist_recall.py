@@ -37,7 +37,8 @@ from weclick.runs.consist import Consist, Relabelling
 from weclick.runs.experiment.statistics import estimate
 from weclick.runs.layout import Layout
 from weclick.runs.wanted import Wanted
-from weclick.store import Store, read_indexes
+from weclick.store import Store
+from weclick.store.index import read_indexes
 from weclick.train.build import begin
 from weclick.train.data.batch import Batch
 from weclick.train.data.stream import Caches
@@ -191,6 +192,7 @@ def watched(run: Layout, seed: int, options: argparse.Namespace) -> dict[str, An
             seed=seed,
             folder=Path(folder) / str(seed),
             key="",
+            validate=None,
             complete=begun.complete,
         )
     told = begun.complete.steps
