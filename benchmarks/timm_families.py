@@ -20,7 +20,6 @@ import torch
 from reads import show
 from torch import nn
 
-from weclick.common.errors import InputError
 from weclick.common.machine import machine, versions
 from weclick.models import build_model
 from weclick.models.inference import fused_for_inference
@@ -77,7 +76,7 @@ def row(family: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
         "output_strides": "/".join(map(str, offered)),
         "backbone_M": round(backbone / 1e6, 2),
         "parameters_M": round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2),
-        "stride": int(model.stride),
+        "logits_stride": int(model.stride),
         "frames_a_second": round(pace(model, options), 2),
     }
 
@@ -87,7 +86,7 @@ def built(name: str, stride: int) -> Any:
     torch.manual_seed(0)
     try:
         return build_model("deeplabv3plus", f"timm/{name}", 19, channels=128, output_stride=stride)
-    except InputError as error:
+    except ValueError as error:
         if "output_stride" not in str(error):
             raise
         return None
