@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,8 @@ def make_inputs(size: int, options: argparse.Namespace) -> tuple[Tensor, Batch]:
         teacher=(4 * smooth(frames, options.classes, side)).softmax(1),
     )
     logits = 4 * smooth(frames, options.classes, side) + torch.randn(side, side, generator=generator)
-    moved = Batch(**{name: value.to(options.device) for name, value in vars(batch).items()})
+    parts = {name: value for name, value in vars(batch).items() if torch.is_tensor(value)}
+    moved = replace(batch, **{name: value.to(options.device) for name, value in parts.items()})
     logits = logits.to(options.device).contiguous(memory_format=torch.channels_last)
     return logits.requires_grad_(), moved
 
