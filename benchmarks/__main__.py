@@ -107,7 +107,9 @@ CLAIMS = (
         at_least=False,
     ),
     Claim("a sample: zarr-python over ours", "reads", _reader("zarr-python"), 4, options=READS),
-    Claim("a sample: h5py over ours", "reads", _reader("hdf5"), 1.5, options=READS),
+    Claim(
+        "a sample: h5py over ours (lzf, or blosc by hdf5plugin)", "reads", _reader("hdf5"), 1.5, options=READS
+    ),
     Claim(
         "dense CRF, 41x41x21, 10 iterations: CPU-s",
         "crf_mean_field",

@@ -414,12 +414,13 @@ def remember(folder: Path, manifest: Manifest, caches: Caches) -> None:
 
 
 def remembered(folder: Path) -> tuple[Manifest, Caches]:
-    from reads_data import make_clip, make_manifest
+    from reads_data import make_clip, make_manifest, with_digests
 
     from weclick.store import Store
 
     told = json.loads((folder / "keys.json").read_text(encoding="utf-8"))
-    clips = [make_clip(str(number), tuple(told["size"])) for number in range(told["clips"])]
+    names, size = map(str, range(told["clips"])), tuple(told["size"])
+    clips = [with_digests(make_clip(name, size), folder) for name in names]
     return make_manifest(folder, clips), Caches(Store([folder / "store"]), **told["keys"])
 
 

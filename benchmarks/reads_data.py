@@ -17,6 +17,7 @@ import numpy as np
 from numcodecs import Blosc
 
 from weclick.clicks import ClickTable
+from weclick.common.digest import file_digest
 from weclick.datasets.frames import pack_frames
 from weclick.manifest import Classes, Clip, Frame, Manifest
 from weclick.manifest.window import Window
@@ -85,6 +86,7 @@ def make_store(folder: Path, size: tuple[int, int], clips: int) -> tuple[Manifes
         (folder / "png" / clip.id).mkdir(parents=True)
         for frame, rgb in zip(clip.frames, arrays["rgb"], strict=True):
             cv2.imwrite(str(folder / frame.image), rgb[..., ::-1])
+        clip = with_digests(clip, folder)
         flow_keys[clip.id] = entry_key("flow", flow_inputs(clip))
         with store.create("flow", flow_inputs(clip)) as entry:
             stored = allocate_flow(entry, FRAMES - 1, size, stride_px=STRIDE, with_masks=True)
@@ -114,6 +116,12 @@ def make_clip(name: str, size: tuple[int, int]) -> Clip:
     digests = [entry_key("frames", {"clip": name, "frame": t}) for t in range(FRAMES)]
     frames = tuple(Frame(f"{t}", t, f"png/{name}/{t}.png", digests[t]) for t in range(FRAMES))
     return Clip(name, frames, targets=(FRAMES - 1,), height_px=size[0], width_px=size[1])
+
+
+def with_digests(clip: Clip, folder: Path) -> Clip:
+    """The clip with the digests of its files, without which no stage takes them."""
+    frames = [replace(frame, digest=file_digest(folder / frame.image)) for frame in clip.frames]
+    return replace(clip, frames=tuple(frames))
 
 
 def make_manifest(folder: Path, clips: Sequence[Clip]) -> Manifest:
