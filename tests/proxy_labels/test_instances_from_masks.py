@@ -73,6 +73,17 @@ def test_the_key_follows_the_files_and_the_classes(tmp_path):
     assert key_of(dataclasses.replace(one, classes=fewer)) != key_of(one)
 
 
+def test_the_folder_that_tells_the_class_of_a_mask_is_no_part_of_the_key(tmp_path):
+    def key_by(folder, class_id):
+        manifest = changed(drawn(tmp_path), label=f"{folder}/0.png")
+        rule = {"masks": {folder: class_id}}
+        return key_of(
+            dataclasses.replace(manifest, classes=dataclasses.replace(manifest.classes, label_map=rule))
+        )
+
+    assert key_by("here", CAR) == key_by("there", CAR) != key_by("here", PERSON)
+
+
 @pytest.mark.parametrize("lacking", FILES)
 def test_a_frame_without_its_file_is_told(tmp_path, lacking):
     manifest = changed(drawn(tmp_path), **{lacking: None, f"{lacking}_digest": None})

@@ -10,6 +10,7 @@ import numpy as np
 
 from weclick.common.errors import InputError
 from weclick.manifest import Clip, Manifest
+from weclick.proxy_labels.masks import told_by_files
 from weclick.store.instance_entries import FrameInstances
 
 VERSION = 1
@@ -66,7 +67,7 @@ class FromMasks:
             "version": VERSION,
             "labels": [frame.label_digest for frame in clip.frames],
             "instances": [frame.instances_digest for frame in clip.frames],
-            "values": classes.label_map or [list(color) for color in classes.palette],
+            "values": told_by_files(clip.frames, classes),
             "numbered": classes.numbered_objects,
             "instance_classes": list(classes.instance_classes),
         }

@@ -81,12 +81,12 @@ def masks_inputs(clip: Clip, classes: Classes, chunk_px: int) -> Mapping[str, An
         "format": FORMAT_VERSION,
         "frames": [frame.digest for frame in frames],
         "labels": [frame.label_digest for frame in frames],
-        "classes": _told_by_files(frames, classes),
+        "classes": told_by_files(frames, classes),
         "chunk_px": chunk_px,
     }
 
 
-def _told_by_files(frames: Sequence[Frame], classes: Classes) -> Any:
+def told_by_files(frames: Sequence[Frame], classes: Classes) -> Any:
     """What turns the values of labels into class ids: one rule for all, or for masks the class of each."""
     masks = (classes.label_map or {}).get("masks")
     if masks:  # by class, since a path is no part of a key
