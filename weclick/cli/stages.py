@@ -173,6 +173,7 @@ def flow(
     from weclick.runs.metered import make_index
     from weclick.runs.wanted import Wanted
 
+    keep_freed_memory(of_threads=True)  # before a thread begins
     chosen = load(config, change, "flow")
 
     def make(store: Store) -> dict[str, dict[str, str]]:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from weclick.geometry import masks_cpu
 from weclick.geometry.grid import four_axes
 from weclick.geometry.thresholds import ABSOLUTE_PX2, GREY_LEVELS, RELATIVE, WINDOW_PX
 from weclick.geometry.warp import backward_warp
@@ -26,6 +27,8 @@ def forward_backward_valid(flow_fw: Tensor, flow_bw: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W) bool; false also where `flow_fw` leaves the image.
     """
+    if masks_cpu.takes(flow_fw, flow_bw):
+        return masks_cpu.forward_backward(flow_fw, flow_bw)
     back, valid = backward_warp(flow_bw, flow_fw)
     gap = (flow_fw + back).square().sum(1, keepdim=True)
     motion = (flow_fw.square() + back.square()).sum(1, keepdim=True)
@@ -47,6 +50,8 @@ def photometric_valid(
     Returns:
         (B, 1, H, W) bool; false also where the flow leaves the image.
     """
+    if window % 2 and masks_cpu.takes(flow, images=(target, neighbour)):
+        return masks_cpu.photometric(target, neighbour, flow, threshold, window, LUMA)
     warped, valid = backward_warp(_grey(neighbour), flow)
     error = (_grey(target) - warped).abs()
     mean = F.avg_pool2d(error, window, stride=1, padding=window // 2, count_include_pad=False)
