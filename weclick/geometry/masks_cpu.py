@@ -26,6 +26,9 @@ LARGEST_PX = 2**15 - 1
 ROUNDING = 1e-6
 """More than the relative error of an addition in float32, eight times."""
 
+NO_FRACTIONS = np.empty(0, np.uint16)
+"""For `cv2.remap`, which fetches whole pixels."""
+
 Corners = list[np.ndarray]
 """An image, and the same moved by a px to the left, up, and both; the border is repeated."""
 
@@ -135,7 +138,7 @@ def _corners(image: np.ndarray) -> Corners:
 
 def _bilinear(corners: Corners, at: _Block) -> np.ndarray:
     """(h, W): the image between the pixels, as `backward_warp` takes it."""
-    fetched = (cv2.remap(each, at.index, None, cv2.INTER_NEAREST) for each in corners)
+    fetched = (cv2.remap(each, at.index, NO_FRACTIONS, cv2.INTER_NEAREST) for each in corners)
     left_top, right_top, left_low, right_low = (torch.from_numpy(each) for each in fetched)
     upper = torch.lerp(left_top, right_top, at.weight_x)
     lower = torch.lerp(left_low, right_low, at.weight_x)
