@@ -2,7 +2,8 @@
 
     python -m benchmarks                   # all of them, two cores, under 20 minutes; run nothing else
     python -m benchmarks --only walk cams  # some of them
-    python -m benchmarks --told            # the committed figures, at once
+    python -m benchmarks --told            # the committed figures of the scripts, at once
+    python -m benchmarks --markdown        # the table of docs/speed.md, from the last run of all
 
 Each row is one figure of a script here, which runs with few rounds. The scripts by themselves measure more
 and longer; `--help` of each says what. A claim that does not hold here is told, and the exit code is 1.
@@ -77,10 +78,27 @@ def _job(figure: str) -> Callable[[Found], float]:
     return lambda found: float(max(job["now"][figure] for job in found["jobs"].values()))
 
 
+def _labels(precision: str) -> Callable[[Found], float]:
+    """The least of all teachers."""
+
+    def ratio(found: Found) -> float:
+        return float(min(each[precision]["older_to_this_cpu_seconds"] for each in found["teachers"].values()))
+
+    return ratio
+
+
+def _flow(masks: str) -> Callable[[Found], float]:
+    return lambda found: float(
+        next(row["bare_over_ours_cpu"] for row in found["table"] if row["masks"] == masks)
+    )
+
+
 CRF, READS = ("--sizes", "192"), ("--samples", "8")
 JOBS = ("--against", "b832034", "--clips", "40", "--repeats", "3")
 LOSSES = ("--size", "384", "--rounds", "2")
 LISTED = ("--rounds", "3")
+LABELS = ("--against", "4c800f8", "--teachers", "lite", "mobilenetv2", "--rounds", "2")
+PAIRS = ("--frames", "5", "--rounds", "3")
 
 CLAIMS = (
     Claim(
@@ -145,6 +163,24 @@ CLAIMS = (
         asked=3,
     ),
     Claim(
+        "flow by DIS, photometric mask: bare loop over ours",
+        "flow_stage",
+        _flow("photometric"),
+        0.75,
+        options=PAIRS,
+    ),
+    Claim(
+        "flow by DIS, both masks: bare loop over ours", "flow_stage", _flow("both masks"), 0.75, options=PAIRS
+    ),
+    Claim(
+        "soft labels in bfloat16: the stage of 4c800f8 over ours",
+        "soft_labels",
+        _labels("bfloat16"),
+        1.8,
+        options=LABELS,
+    ),
+    Claim("soft labels in float32: the same", "soft_labels", _labels("float32"), 1.15, options=LABELS),
+    Claim(
         "RAFT, large: share saved by one upsampling",
         "raft_updates",
         lambda found: found["table"]["large"]["saved"],
@@ -165,6 +201,9 @@ CLAIMS = (
 
 def main() -> None:
     options, load = parse_options(), os.getloadavg()[0]
+    if options.markdown:
+        print(markdown(json.loads(options.output.read_text(encoding="utf-8"))))
+        return
     chosen = [claim for claim in CLAIMS if not options.only or claim.script in options.only]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -196,6 +235,7 @@ def parse_options() -> argparse.Namespace:
     scripts = sorted({claim.script for claim in CLAIMS})
     parser.add_argument("--only", nargs="+", choices=scripts, metavar="SCRIPT", help=", ".join(scripts))
     parser.add_argument("--told", action="store_true", help="measure nothing, show what is committed")
+    parser.add_argument("--markdown", action="store_true", help="measure nothing, print the last run")
     parser.add_argument("--output", type=Path, default=RESULTS / "claims.json", help="JSON to write")
     return parser.parse_args()
 
@@ -232,15 +272,31 @@ def row(claim: Claim, found: Found | None) -> dict[str, Any]:
     }
 
 
+def bound(each: Mapping[str, Any]) -> str:
+    """What is asked of a row."""
+    return "" if each["asked"] is None else f"{'≥' if each['at_least'] else '≤'} {each['asked']:g}"
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The table of a run, and its machine."""
+    lines = ["| claim | measured | asked | holds |", "|---|---|---|---|"]
+    for each in report["claims"]:
+        held = {True: "yes", False: "**no**", None: ""}[each["holds"]]
+        lines.append(f"| {each['claim']} (`{each['script']}`) | {each['now']:g} | {bound(each)} | {held} |")
+    where = report["machine"]
+    told = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    told = f"{where['processor']}, {where['cores']} cores, load {where['load_before']} before; {told}."
+    return "\n".join([*lines, "", f"{told} It took {report['minutes']} minutes."])
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], *, told: bool) -> None:
     """The rows, with a word on each whether it holds."""
     table = Table("claim", "script", *(() if told else ("now",)), "committed", "asked", "holds")
     for each in rows:
-        asked = "" if each["asked"] is None else f"{'≥' if each['at_least'] else '≤'} {each['asked']:g}"
         shown = {True: "yes", False: "[bold red]no[/]", None: "told"}[each["holds"]]
         figures = [each["committed"]] if told else [each["now"], each["committed"]]
         words = ["?" if figure is None else f"{figure:g}" for figure in figures]
-        table.add_row(each["claim"], each["script"], *words, asked, shown)
+        table.add_row(each["claim"], each["script"], *words, bound(each), shown)
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
