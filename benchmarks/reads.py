@@ -5,13 +5,17 @@ A sample is one of Cityscapes training: 3 frames of 1024x2048, 2 flows with thei
 the same plan and return the same arrays, windows as stored, which then go through the same `assemble`. They
 take turns sample by sample, in one process for each number of cores. The first pass over all samples is
 separate (`first_read_ms`), since weclick then checks the whole content of each file. The second pass is like
-all later epochs. The report gives medians of wall time and of the busy time of all cores together.
+all later epochs. The report gives medians of wall time, and means of the busy time of all cores together,
+which other programs on the machine hardly change.
 
+    pip install hdf5plugin litdata mosaicml-streaming zstd
     python benchmarks/reads.py
 
-Then the script measures which codec and chunk size suit frames, in the page cache and out of it; whether
-memory grows over 2,000 steps; and whether a sample's time depends on the number of clips. With hdf5plugin
-installed, HDF5 chunks are compressed as ours are. Linux only; about five minutes and 3 GiB of disk.
+Loaders that are not installed are left out. Without hdf5plugin, HDF5 chunks are not compressed as ours are.
+
+Then the script measures the parts of a read and other ways to read; which codecs and chunk sizes suit the
+arrays, in the page cache and out of it; whether memory grows over 2,000 steps; and whether a sample's time
+depends on the number of clips. Linux only; about six minutes and 4 GiB of disk.
 """
 
 from __future__ import annotations
@@ -22,83 +26,98 @@ import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import h5py
 import numpy as np
 import tensorstore as ts
 import torch
 import zarr
 from reads_data import (
     FRAMES,
-    KINDS,
     PHOTOMETRIC,
+    SIZE,
     STRIDE,
     described,
     folder_bytes,
     make_store,
     multiply,
     open_stream,
-    tar_codec,
-    write_peers,
 )
+from reads_peers import PEERS, Windows, disk_mib, is_installed, open_peers, write_peers
+from reads_profile import codec_rows, profile_read
+from reads_ways import way_rows
 from rich.console import Console
 from rich.table import Table
 from zarr.codecs import BloscCodec
 
 import weclick.train.data.assemble
+from weclick.cli.app import keep_freed_memory
 from weclick.common.machine import machine, versions
-from weclick.geometry import crop_window
 from weclick.manifest import Manifest
 from weclick.train.data.assemble import Read, assemble
 from weclick.train.data.sample import Sample
 from weclick.train.data.stream import Caches, Stream
 
 HERE = Path(__file__).resolve().parent
-SIZE, CROP, SCALE = (1024, 2048), 768, (0.5, 2.0)
+CROP, SCALE = 768, (0.5, 2.0)
 CPU = torch.device("cpu")
 PACKAGES = ("numpy", "tensorstore", "zarr", "h5py", "opencv-python-headless", "torch")
-
-Windows = dict[str, np.ndarray]
+LOADERS = ("hdf5plugin", "litdata", "mosaicml-streaming", "numcodecs")
 
 
 def main() -> None:
     options, load = parse_options(), os.getloadavg()[0]
     if options.measure:
+        keep_freed_memory()  # as a training does
         print(json.dumps(MEASURES[options.measure](options)))
         return
     with tempfile.TemporaryDirectory(prefix="weclick-reads-", dir=options.folder) as folder:
         options.folder = Path(folder)
         manifest, caches = make_store(options.folder, SIZE, options.clips)
         remember(options.folder, manifest, caches)
-        codec = write_peers(options.folder, manifest, caches)
-        cores = sorted({1, min(2, os.cpu_count() or 1)})
-        compared = {n: run_apart("readers", n, options) for n in cores}
+        left_out = write_peers(options.folder, manifest, caches)
+        print(*left_out, sep="\n")
         report = {
             "machine": machine() | {"load_before": round(load, 2)},
-            "versions": versions(*PACKAGES),
+            "versions": versions(*PACKAGES, *(name for name in LOADERS if is_installed(name))),
             "options": {"samples": options.samples, "crop_px": CROP, "scale": SCALE, **described(manifest)},
-            "hdf5_chunks": codec,
-            "table": [row for n in cores for row in reader_rows(n, compared[n])],
-            "where_the_time_goes": [{"cores": n, **compared[n]["parts"]} for n in cores],
-            "chunks_of_frames": run_apart("chunks", cores[-1], options),
-            "growth": run_apart("growth", cores[-1], options),
+            "left_out": left_out,
         }
+        report |= measured(options)
+        report["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report, indent=1) + "\n")
-    show(report["table"], "readers")
-    show(report["where_the_time_goes"], "where the time of a sample goes, ms")
-    show(report["chunks_of_frames"], "chunks of frames: ms for 3 windows")
-    show(report["growth"]["by_clips"], "a sample's time by number of clips (small frames)")
+    for part, title in TITLES.items():
+        if part in report:
+            show(report[part], title)
+    if "a_read" in report:
+        show(report["a_read"]["arrays"], "the parts of a read, one core, CPU ms")
+        show([report["a_read"]["whole"]], "the whole of it")
+    if "growth" in report:
+        show(report["growth"]["by_clips"], "a sample's time by number of clips (small frames)")
     print(f"written to {options.output}")
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for: each measurement has processes of its own."""
+    cores = sorted({1, min(2, os.cpu_count() or 1)})
+    found: dict[str, Any] = {}
+    if "readers" in options.only:
+        compared = {n: run_apart("readers", n, options) for n in cores}
+        found["kept"] = kept_rows(options)
+        found["table"] = [row for n in cores for row in reader_rows(n, compared[n])]
+        found["where_the_time_goes"] = [{"cores": n, **compared[n]["parts"]} for n in cores]
+    for measure, name in (("profile", "a_read"), ("ways", "ways"), ("codecs", "codecs")):
+        if measure in options.only:
+            found[name] = run_apart(measure, 1, options)
+    for measure, name in (("chunks", "chunks_of_frames"), ("growth", "growth")):
+        if measure in options.only:
+            found[name] = run_apart(measure, cores[-1], options)
+    return found
 
 
 def parse_options() -> argparse.Namespace:
@@ -109,6 +128,7 @@ def parse_options() -> argparse.Namespace:
     add("--clips", type=int, default=4, help="drawn (default 4)")
     add("--samples", type=int, default=15, help="read by every reader (default 15)")
     add("--steps", type=int, default=2000, help="over which memory is watched (default 2000)")
+    add("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="measure only these")
     add("--folder", type=Path, help="on the disk to measure (default: where temporary files go)")
     add("--output", type=Path, default=HERE / "results" / "reads.json", help="JSON to write")
     add("--measure", choices=MEASURES, help=argparse.SUPPRESS)
@@ -124,7 +144,7 @@ def compare_readers(options: argparse.Namespace) -> dict[str, Any]:
     stream = open_stream(manifest, caches, CROP, SCALE)
     plans = [stream.plan(step)[0] for step in range(options.samples)]
     readers = {"weclick": lambda sample: windows_of(stream.read([sample])[0])}
-    readers |= {name: peer(options.folder, caches) for name, peer in PEERS.items()}
+    readers |= open_peers(options.folder, caches)
     runs: dict[str, list[float]] = {name: [] for name in readers}
     busy: dict[str, list[float]] = {name: [] for name in readers}
     for sample in [*plans, *plans]:
@@ -149,93 +169,21 @@ def windows_of(read: Read) -> Windows:
     return {names.get(kind, kind): part.data.numpy() for kind, part in read.parts.items()}
 
 
+def kept_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The disk that each reader's files take, after all were read."""
+    frames = options.clips * FRAMES
+    kept = {"weclick": "sharded Zarr"} | {name: peer.keeps for name, peer in PEERS.items() if not peer.lacks}
+    return [
+        {"reader": name, "kept": what, "mib_a_frame": round(disk_mib(options.folder, name, frames), 2)}
+        for name, what in kept.items()
+    ]
+
+
 def check_same(found: dict[str, Windows]) -> None:
     for name, windows in found.items():
         for array, window in windows.items():
             if not np.array_equal(window, found["weclick"][array]):
                 raise SystemExit(f"{name} reads another {array} than weclick")
-
-
-def wanted(sample: Sample) -> Iterator[tuple[str, list[int], tuple[slice, slice]]]:
-    """(array, steps, rows and columns) of a sample."""
-    for name in KINDS:
-        steps = list(sample.neighbours) if name in ("flow", "valid") else [sample.target, *sample.neighbours]
-        stride = 1 if name == "rgb" else STRIDE
-        y, x, rows, columns = crop_window(sample.crop, sample.clip.size, source_stride=stride)
-        yield name, steps, (slice(y, y + rows), slice(x, x + columns))
-
-
-def read_steps(open_array: Callable[[str, str], Any]) -> Callable[[Sample], Windows]:
-    """A reader that reads windows step by step, from arrays that stay open."""
-    opened = cache(open_array)
-
-    def read(sample: Sample) -> Windows:
-        found = {}
-        for name, steps, (rows, columns) in wanted(sample):
-            array = opened(sample.clip.id, name)
-            window = (rows, columns) if name in ("rgb", "valid") else (slice(None), rows, columns)
-            found[name] = np.stack([array[(t, *window)] for t in steps])
-        return found
-
-    return read
-
-
-def zarr_python(folder: Path, caches: Caches) -> Callable[[Sample], Windows]:
-    def open_array(clip: str, name: str) -> Any:
-        entry = caches.store.get(KINDS[name], getattr(caches, KINDS[name])[clip])
-        return zarr.open_array(entry.path / name, mode="r")
-
-    return read_steps(open_array)
-
-
-def hdf5(folder: Path, caches: Caches) -> Callable[[Sample], Windows]:
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401  (registers its codecs)
-    files = cache(lambda clip: h5py.File(folder / f"{clip}.h5", "r", rdcc_nbytes=0))
-    return read_steps(lambda clip, name: files(clip)[name])
-
-
-def memmap(folder: Path, caches: Caches) -> Callable[[Sample], Windows]:
-    return read_steps(lambda clip, name: np.load(folder / f"{clip}-{name}.npy", mmap_mode="r"))
-
-
-def npz_png(folder: Path, caches: Caches) -> Callable[[Sample], Windows]:
-    """A file for every frame and pair, decoded as a whole."""
-
-    def load(clip: str, name: str, t: int) -> np.ndarray:
-        if name == "rgb":
-            return cv2.cvtColor(cv2.imread(str(folder / "png" / clip / f"{t}.png")), cv2.COLOR_BGR2RGB)
-        if name == "probabilities":
-            return np.load(folder / f"{clip}-{t}-labels.npz")["arr_0"]
-        return np.load(folder / f"{clip}-{t}-flow.npz")[name]
-
-    return whole_steps(load)
-
-
-def tar_shards(folder: Path, caches: Caches) -> Callable[[Sample], Windows]:
-    """Whole members, compressed as our chunks are. An index in memory finds them."""
-    shards = cache(lambda clip: tarfile.open(folder / f"{clip}.tar"))  # noqa: SIM115  (kept open)
-    dtypes = {"flow": np.int16}
-    size = SIZE[0] // STRIDE, SIZE[1] // STRIDE
-
-    def load(clip: str, name: str, t: int) -> np.ndarray:
-        data = tar_codec(name).decode(shards(clip).extractfile(f"{t}.{name}").read())
-        shape = (*SIZE, 3) if name == "rgb" else size if name == "valid" else (-1, *size)
-        return np.frombuffer(data, dtypes.get(name, np.uint8)).reshape(shape)
-
-    return whole_steps(load)
-
-
-def whole_steps(load: Callable[[str, str, int], np.ndarray]) -> Callable[[Sample], Windows]:
-    return lambda sample: {
-        name: np.stack([load(sample.clip.id, name, t)[..., rows, columns, :] for t in steps])
-        if name == "rgb"
-        else np.stack([load(sample.clip.id, name, t)[..., rows, columns] for t in steps])
-        for name, steps, (rows, columns) in wanted(sample)
-    }
-
-
-PEERS = {"memmap": memmap, "hdf5": hdf5, "zarr-python": zarr_python, "tar": tar_shards, "npz+png": npz_png}
 
 
 def assemble_seconds(stream: Stream, sample: Sample) -> float:
@@ -269,6 +217,7 @@ def time_parts(stream: Stream, plans: list[Sample]) -> dict[str, float]:
 def reader_rows(cores: int, compared: dict[str, Any]) -> list[dict[str, Any]]:
     ready = statistics.median(compared["assemble_ms"])
     medians = {name: statistics.median(times) for name, times in compared["read_ms"].items()}
+    busy = {name: statistics.mean(times) for name, times in compared["cpu_ms"].items()}
     return [
         {
             "cores": cores,
@@ -276,7 +225,8 @@ def reader_rows(cores: int, compared: dict[str, Any]) -> list[dict[str, Any]]:
             "read_ms": round(median, 2),
             "read_over_weclick": round(median / medians["weclick"], 2),
             "first_read_ms": round(statistics.median(compared["first_ms"][name]), 2),
-            "read_cpu_ms": round(statistics.median(compared["cpu_ms"][name]), 2),
+            "read_cpu_ms": round(busy[name], 2),
+            "cpu_over_weclick": round(busy[name] / busy["weclick"], 2),
             "read_and_assemble_ms": round(median + ready, 1),
             "both_over_weclick": round((median + ready) / (medians["weclick"] + ready), 2),
             "runs_ms": [round(each, 2) for each in compared["read_ms"][name]],
@@ -298,7 +248,7 @@ COMPRESSORS = {
 def compare_chunks(options: argparse.Namespace) -> list[dict[str, Any]]:
     manifest, _ = remembered(options.folder)
     clip = manifest.clips[0].id
-    frames = np.load(options.folder / f"{clip}-rgb.npy", mmap_mode="r")
+    frames = np.load(options.folder / "memmap" / f"{clip}-rgb.npy", mmap_mode="r")
     rng = np.random.default_rng(0)
     return [
         chunk_row(options.folder / "chunks", frames, chunk, name, rng)
@@ -385,7 +335,30 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-MEASURES = {"readers": compare_readers, "chunks": compare_chunks, "growth": measure_growth}
+def profile_reads(options: argparse.Namespace) -> dict[str, Any]:
+    manifest, caches = remembered(options.folder)
+    stream = open_stream(manifest, caches, CROP, SCALE)
+    return profile_read(stream, caches, [stream.plan(step)[0] for step in range(options.samples)])
+
+
+def compare_ways(options: argparse.Namespace) -> list[dict[str, Any]]:
+    manifest, caches = remembered(options.folder)
+    stream = open_stream(manifest, caches, CROP, SCALE)
+    return way_rows(options.folder, caches, [stream.plan(step)[0] for step in range(options.samples)])
+
+
+def compare_codecs(options: argparse.Namespace) -> list[dict[str, Any]]:
+    return codec_rows(options.folder / "memmap", remembered(options.folder)[0].clips[0].id)
+
+
+MEASURES = {
+    "readers": compare_readers,
+    "profile": profile_reads,
+    "codecs": compare_codecs,
+    "ways": compare_ways,
+    "chunks": compare_chunks,
+    "growth": measure_growth,
+}
 
 
 # --- the run ----------------------------------------------------------------------------------------------
@@ -428,6 +401,16 @@ def seconds(work: Callable[[], Any]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+TITLES = {
+    "kept": "what lies on the disk",
+    "table": "readers",
+    "where_the_time_goes": "where the time of a sample goes, ms",
+    "ways": "other ways to read the same windows, one core",
+    "codecs": "codecs of a whole frame or pair, one core, CPU ms",
+    "chunks_of_frames": "chunks of frames: ms for 3 windows",
+}
 
 
 def show(rows: list[dict[str, Any]], title: str) -> None:

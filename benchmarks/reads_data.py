@@ -1,20 +1,16 @@
-"""Made-up data of Cityscapes' sizes for `reads.py`, in weclick's store and in other readers' formats."""
+"""Made-up data of Cityscapes' sizes for `reads.py`, in weclick's store."""
 
 from __future__ import annotations
 
 import json
 import os
-import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
-import h5py
 import numpy as np
-from numcodecs import Blosc
 
 from weclick.clicks import ClickTable
 from weclick.common.digest import file_digest
@@ -22,11 +18,12 @@ from weclick.datasets.frames import pack_frames
 from weclick.manifest import Classes, Clip, Frame, Manifest
 from weclick.manifest.window import Window
 from weclick.store import SOFT_LABEL_CODECS, Store, entry_key
-from weclick.store.flow_entries import CHUNK_CELLS, allocate_flow, write_flow
+from weclick.store.flow_entries import allocate_flow, write_flow
 from weclick.store.meta import META, describe_entry, entry_name, spell_meta
 from weclick.train.data.stream import Caches, Stream
 
 CLASSES, STRIDE = 19, 4
+SIZE = (1024, 2048)
 FRAMES = 5
 """Frames of a clip. The last one is the target, the others are its possible neighbours."""
 
@@ -173,65 +170,6 @@ def multiply(manifest: Manifest, caches: Caches, clips: int) -> tuple[Manifest, 
             meta = describe_entry(folder, kind, key, inputs, original.attributes)
             (folder / META).write_bytes(spell_meta(meta))
     return make_manifest(root, made), replace(caches, **keys)
-
-
-def write_peers(folder: Path, manifest: Manifest, caches: Caches) -> str:
-    """Write the same arrays as raw memory maps, HDF5, npz beside the PNG files, and tar shards.
-
-    Returns:
-        The codec of the HDF5 chunks.
-    """
-    try:
-        import hdf5plugin
-
-        blosc, codec = hdf5plugin.Blosc, "blosc, as ours"
-        compression = {
-            "rgb": blosc(cname="lz4", shuffle=blosc.NOSHUFFLE),
-            "probabilities": blosc(cname="zstd", clevel=5, shuffle=blosc.NOSHUFFLE),
-        }
-        others = blosc(cname="zstd", clevel=3, shuffle=blosc.BITSHUFFLE)
-    except ImportError:
-        compression, others = {}, {"compression": "lzf", "shuffle": True}
-        codec = "lzf with shuffle, since hdf5plugin is not installed"
-    for clip in manifest.clips:
-        arrays = {}
-        for name, kind in KINDS.items():
-            stored = caches.store.get(kind, getattr(caches, kind)[clip.id]).array(name)
-            arrays[name] = np.stack([stored[t] for t in range(len(stored))])
-            np.save(folder / f"{clip.id}-{name}.npy", arrays[name])
-        with h5py.File(folder / f"{clip.id}.h5", "w") as file:
-            for name, array in arrays.items():
-                chunks = {
-                    "rgb": (1, 256, 256, 3),
-                    "probabilities": (1, CLASSES, 64, 64),
-                    "flow": (1, 2, CHUNK_CELLS, CHUNK_CELLS),
-                    "valid": (1, CHUNK_CELLS, CHUNK_CELLS),
-                }
-                how = compression.get(name, others)
-                file.create_dataset(name, data=array, chunks=chunks[name], **how)
-        for t in range(FRAMES):
-            np.savez_compressed(folder / f"{clip.id}-{t}-labels.npz", arrays["probabilities"][t])
-        for t in range(FRAMES - 1):
-            np.savez_compressed(
-                folder / f"{clip.id}-{t}-flow.npz", flow=arrays["flow"][t], valid=arrays["valid"][t]
-            )
-        with tarfile.open(folder / f"{clip.id}.tar", "w") as tar:
-            for name, array in arrays.items():
-                for t, step in enumerate(array):
-                    add_member(tar, f"{t}.{name}", tar_codec(name).encode(np.ascontiguousarray(step)))
-    return codec
-
-
-def tar_codec(name: str) -> Blosc:
-    if name == "probabilities":
-        return Blosc("zstd", 5, Blosc.NOSHUFFLE)
-    return Blosc("lz4", 5, Blosc.NOSHUFFLE) if name == "rgb" else Blosc("zstd", 3, Blosc.BITSHUFFLE)
-
-
-def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    tar.addfile(member, BytesIO(data))
 
 
 def folder_bytes(folder: Path) -> int:
