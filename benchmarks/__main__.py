@@ -68,7 +68,7 @@ class Claim:
 
 
 def _reader(name: str) -> Callable[[Found], float | None]:
-    """Processor time of another reader over ours, the least of all numbers of cores; None if it was absent."""
+    """Processor time of another reader over ours, by the cores where that is least; None if it was absent."""
 
     def ratio(found: Found) -> float | None:
         rows = [row for row in found["table"] if row["reader"] == name]
@@ -81,6 +81,21 @@ def _reader(name: str) -> Callable[[Found], float | None]:
 
 def _job(figure: str) -> Callable[[Found], float]:
     return lambda found: float(max(job["now"][figure] for job in found["jobs"].values()))
+
+
+def _labels(precision: str) -> Callable[[Found], float]:
+    """The least of all teachers."""
+
+    def ratio(found: Found) -> float:
+        return float(min(each[precision]["older_to_this_cpu_seconds"] for each in found["teachers"].values()))
+
+    return ratio
+
+
+def _flow(masks: str) -> Callable[[Found], float]:
+    return lambda found: float(
+        next(row["bare_over_ours_cpu"] for row in found["table"] if row["masks"] == masks)
+    )
 
 
 CRF, READS = ("--sizes", "192"), ("--samples", "8", "--only", "readers")
@@ -274,9 +289,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = ["| claim | measured | asked | holds |", "|---|---|---|---|"]
     for each in report["claims"]:
         held = {True: "yes", False: "**no**", None: ""}[each["holds"]]
-        lines.append(
-            f"| {each['claim']} (`{each['script']}`) | {'?' if each['now'] is None else format(each['now'], 'g')} | {bound(each)} | {held} |"
-        )
+        now = "?" if each["now"] is None else f"{each['now']:g}"
+        lines.append(f"| {each['claim']} (`{each['script']}`) | {now} | {bound(each)} | {held} |")
     where = report["machine"]
     told = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     told = f"{where['processor']}, {where['cores']} cores, load {where['load_before']} before; {told}."
