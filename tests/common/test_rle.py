@@ -128,3 +128,19 @@ def test_broken_texts_give_a_mask_or_one_error():
         except InputError:
             continue
         np.testing.assert_array_equal(coco.decode(broken), found)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "runs", [[12, 0], [5, 0, 7], [0, 12, 0], [2, 0, 0, 3, 7], [2, 2, 0, 1, 7], [0, 0, 0, 12], [0, 0, 12]]
+)
+def test_runs_of_no_pixel_change_neither_overlap_nor_box(runs, packed):
+    """Some tools write them. pycocotools ends its count of common pixels where two of them meet."""
+    code = {"size": [3, 4], "counts": runs}
+    if packed:
+        code = {"size": [3, 4], "counts": coco.frPyObjects(code, 3, 4)["counts"].decode()}
+    mask = decode_mask(code, (3, 4))
+    found = checked(code, (3, 4))
+    assert found == encode_masks(mask[None])[0]
+    assert coco.iou([found], [found], [0])[0, 0] == mask.any()
+    assert area_and_box(found) == area_and_box(encode_masks(mask[None])[0])

@@ -102,13 +102,25 @@ def decode_masks(codes: Sequence[Mapping[str, Any]], size: Sequence[int], where:
 def checked(code: Mapping[str, Any], size: Sequence[int], where: str = "mask") -> Rle:
     """A code with packed counts, after all checks of `decode_mask`: safe for pycocotools.
 
+    Runs of length 0 are taken out, except for the first. With them pycocotools gives a mask that equals
+    another one an IoU of 0, and an empty mask a huge box.
+
     Raises:
         InputError: as in `decode_mask`.
     """
     lengths = run_lengths(code, size, where)
-    if isinstance(code["counts"], list):
-        return as_text(coco.frPyObjects({"size": list(size), "counts": lengths.tolist()}, *size))
+    if isinstance(code["counts"], list) or not lengths[1:].all():
+        runs = _without_empty(lengths)
+        return as_text(coco.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size))
     return as_text(code)
+
+
+def _without_empty(lengths: np.ndarray) -> np.ndarray:
+    """The same mask without runs of length 0, except for the first run, which lies outside."""
+    filled = lengths > 0
+    inside, lengths = np.arange(len(lengths))[filled] % 2, lengths[filled]
+    first = np.flatnonzero(np.diff(inside, prepend=-1))
+    return np.append(np.zeros(inside[0], np.int64), np.add.reduceat(lengths, first))
 
 
 def area_and_box(code: Rle) -> tuple[int, list[float]]:
