@@ -48,7 +48,7 @@ def schema_fault(value: Any, name: str, part: str = "") -> str:
         return fault
     told = worst.message  # begins with the value, which may be long
     told = told if len(told) <= 200 else f"{told[:80]} ... {told[-120:]}"
-    return f"{'/'.join(map(str, worst.path)) or 'top level'}: {told}"
+    return f"{'/'.join(map(str, worst.absolute_path)) or 'top level'}: {told}"
 
 
 @cache
