@@ -106,6 +106,13 @@ def test_polygons_and_plain_counts_are_read():
     assert (truth, given) == before
 
 
+def test_numbers_of_numpy_are_numbers():
+    truth, found = data_set([track(HERE, HERE)]), track(HERE, HERE, score=np.float32(0.5))
+    truth["videos"][0]["id"] = np.int64(truth["videos"][0]["id"])
+    found["category_id"] = np.int32(found["category_id"])
+    assert video_ap(truth, [found])["AP"] == pytest.approx(1)
+
+
 # --------------------------------------------------------------------------- at random
 
 

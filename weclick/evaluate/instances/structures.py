@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from weclick.common.errors import InputError
 
 Kind = Literal["image", "video"]
@@ -105,33 +107,35 @@ def entries(value: Any, name: str, *, empty: bool = True) -> Sequence[Mapping[st
     """
     if isinstance(value, list | tuple) and all(isinstance(e, Mapping) for e in value) and (value or empty):
         return value
-    found = "missing" if value is None else "empty" if value in ([], ()) else f"{value!r:.60}"
+    bare = isinstance(value, list | tuple) and not value
+    found = "missing" if value is None else "empty" if bare else f"{value!r:.60}"
     raise InputError(f"{name} is {found}, expected a list of objects, as COCO and YouTube-VIS have it")
 
 
 def whole(entry: Mapping[str, Any], key: str, where: str, *, least: int | None = 1) -> int:
-    """A whole number of an entry, at least `least`.
+    """A whole number of an entry, also one of numpy, at least `least`.
 
     Raises:
         InputError: it is none.
     """
-    value = entry.get(key)
+    value = _plain(entry.get(key))
     if type(value) is not int or (least is not None and value < least):
         raise InputError(
-            f"{where}: {key} is {value!r}, expected a whole number{'' if least is None else f' from {least}'}"
+            f"{where}: {key} is {value!r:.60}, expected a whole number"
+            f"{'' if least is None else f' from {least}'}"
         )
     return value
 
 
 def number(entry: Mapping[str, Any], key: str, where: str) -> float:
-    """A finite number of an entry.
+    """A finite number of an entry, also one of numpy.
 
     Raises:
         InputError: it is none.
     """
-    value = entry.get(key)
+    value = _plain(entry.get(key))
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _HUGE:
-        raise InputError(f"{where}: {key} is {value!r}, expected a finite number")
+        raise InputError(f"{where}: {key} is {value!r:.60}, expected a finite number")
     return float(value)
 
 
@@ -141,10 +145,15 @@ def is_crowd(entry: Mapping[str, Any], where: str) -> bool:
     Raises:
         InputError: `iscrowd` is neither 0 nor 1.
     """
-    value = entry.get("iscrowd", 0)
-    if value not in (0, 1):
-        raise InputError(f"{where}: iscrowd is {value!r}, expected 0 or 1")
+    value = _plain(entry.get("iscrowd", 0))
+    if not isinstance(value, int | float) or value not in (0, 1):
+        raise InputError(f"{where}: iscrowd is {value!r:.60}, expected 0 or 1")
     return bool(value)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as one of Python."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _source(entry: Mapping[str, Any], kind: Kind, where: str) -> Source:
