@@ -237,6 +237,10 @@ def _named_background(file):
     file["categories"][0]["name"] = "background"
 
 
+def _escape_in_a_name(file):
+    file["categories"][0]["name"] = "person\x1b[31m"
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -249,6 +253,7 @@ def _named_background(file):
         (_one_folder_twice, "the videos 17 and 4 have one folder, 'aa'"),
         (_strange_video, "an annotation names the video 99"),
         (_named_background, "each of its own name and none called 'background'"),
+        (_escape_in_a_name, r"the name 'person\\x1b\[31m' of a category holds control characters"),
     ],
 )
 def test_strange_files_are_told(root, spoil, told):

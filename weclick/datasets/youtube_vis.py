@@ -28,7 +28,7 @@ from weclick.common.errors import InputError
 from weclick.common.findings import Finding, many
 from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files
-from weclick.datasets.file_names import last_number
+from weclick.datasets.file_names import CONTROLS, last_number
 from weclick.datasets.lists import named_by
 from weclick.datasets.voc import voc_color
 from weclick.manifest import IGNORE, Classes, Clip, Frame
@@ -161,7 +161,8 @@ def open_youtube_vis(root: Path, data: DataSection) -> Dataset:
 
     Raises:
         InputError: there is no JSON file, it is no YouTube-VIS file, keeps the objects back, has more
-            categories than class ids, or names frames outside of a folder of their own.
+            categories than class ids, gives one a name that no terminal shows, or names frames outside of a
+            folder of their own.
     """
     from weclick.manifest.video_truth import open_video_file  # here, since it loads pycocotools
 
@@ -182,6 +183,10 @@ def open_youtube_vis(root: Path, data: DataSection) -> Dataset:
         raise InputError(
             f"{root / file}: has {len(names) - 1} categories, expected at most {IGNORE - 2}, each of its own "
             f"name and none called {BACKGROUND!r}; correct the file"
+        )
+    if strange := [name for name in names if CONTROLS.search(name)]:
+        raise InputError(
+            f"{root / file}: the name {strange[0]!r} of a category holds control characters; correct the file"
         )
     videos = tuple(
         _video(root / file, video_id, video.file_names, video.categories)
