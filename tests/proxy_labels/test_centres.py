@@ -95,3 +95,9 @@ def test_tensors_give_tensors():
 def test_errors_teach(call, field, options, message):
     with pytest.raises(InputError, match=message):
         call(field, **options)
+
+
+@pytest.mark.parametrize("weak_px", [0, -1, float("nan")])
+def test_no_displacement_is_shorter_than_nothing(weak_px):
+    with pytest.raises(InputError, match=rf"weak_px is {weak_px}, expected a number of cells above 0"):
+        group(np.zeros((2, 4, 5)), weak_px=weak_px)

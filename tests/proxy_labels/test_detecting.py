@@ -79,6 +79,15 @@ def test_empty_maps_have_no_instance(classes):
     assert ids.shape == scores.shape == (0,)
 
 
+def test_maps_of_whole_numbers_are_maps():
+    """torch takes bytes as positions where it takes truth values as a choice."""
+    cams, clusters, edge = random_case()
+    whole = (255 * cams / cams.max()).astype(np.uint8)
+    found, expected = (detections(maps, clusters, edge, SIZE) for maps in (whole, whole.astype(float)))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (4, 5)])
 def test_any_size(size):
     grid = tuple(-(-side // 4) for side in size)

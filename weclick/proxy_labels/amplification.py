@@ -9,7 +9,7 @@ import torch
 
 from weclick.common.errors import InputError
 from weclick.geometry import Crop, camera_flow, dominant_homography
-from weclick.proxy_labels.array_kind import as_given
+from weclick.proxy_labels.array_kind import as_given, as_tensor
 
 Motion = Literal["raw", "residual"]
 
@@ -30,7 +30,7 @@ def amplify(
     residual takes away the homography that most of the frame follows.
 
     Args:
-        cam: (K, h, w), at least 0, numpy or torch.
+        cam: (K, h, w) floating point, at least 0, numpy or torch.
         flow: (2, h, w), (dx, dy) px of this grid, from the frame to a neighbour.
         factor: above 0. The paper has 2 with percentile 80 (YouTube-VIS) and 5 with 50 (Cityscapes).
         percentile: 0..100; between two values of |F| it is linear.
@@ -40,7 +40,8 @@ def amplify(
         (K, h, w) of the maps' type, numpy or torch as `cam`.
 
     Raises:
-        InputError: shapes do not fit, the flow is not finite, or an option is unknown or out of its range.
+        InputError: shapes do not fit, maps are no floating point, maps or the flow are not finite, or an
+            option is unknown or out of its range.
 
     Example:
         >>> flow = np.zeros((2, 1, 4))
@@ -48,18 +49,23 @@ def amplify(
         >>> amplify(np.array([[[0.5, 0.25, 0.5, 0.0]]]), flow)
         array([[[0.5 , 0.25, 1.  , 0.  ]]])
     """
-    maps, moved = torch.as_tensor(cam), torch.as_tensor(flow).detach().cpu().numpy().astype(np.float64)
+    maps, moved = as_tensor(cam, "maps"), as_tensor(flow, "the flow").detach().double().cpu().numpy()
     if maps.ndim != 3 or moved.shape != (2, *maps.shape[1:]) or not moved.size:
         raise InputError(
             f"maps are {tuple(maps.shape)} and the flow {moved.shape}, expected (K, h, w) and (2, h, w); "
             "bring both to one grid"
         )
+    if not maps.is_floating_point() or not maps.isfinite().all() or (maps < 0).any():
+        raise InputError(
+            f"maps are {str(maps.dtype).removeprefix('torch.')}, or not all of them finite and at least 0, "
+            "expected such maps of floating point; divide whole numbers by the largest that they can have"
+        )
     if not np.isfinite(moved).all():
         raise InputError("the flow is not finite everywhere; estimate it again, or take it for 0 there")
-    if not factor > 0 or not 0 <= percentile <= 100 or motion not in get_args(Motion):
+    if not 0 < factor < np.inf or not 0 <= percentile <= 100 or motion not in get_args(Motion):
         raise InputError(
-            f"factor is {factor!r}, percentile {percentile!r} and motion {motion!r}, expected a number above "
-            f"0, one of 0..100, and {' or '.join(get_args(Motion))}"
+            f"factor is {factor!r}, percentile {percentile!r} and motion {motion!r}, expected a finite "
+            f"number above 0, one of 0..100, and {' or '.join(get_args(Motion))}"
         )
     speed = np.hypot(*moved) if motion == "raw" else _beside_the_camera(moved)
     fast = torch.from_numpy(speed > np.percentile(speed, percentile)).to(maps.device)

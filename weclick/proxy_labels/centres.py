@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from weclick.common.errors import InputError
-from weclick.proxy_labels.array_kind import as_given
+from weclick.proxy_labels.array_kind import as_given, as_tensor
 
 
 def centroids(displacement: Any, *, iterations: int = 300) -> Any:
@@ -54,8 +54,8 @@ def group(displacement: Any, *, weak_px: float = 2.5, iterations: int = 300) -> 
 
     Args:
         displacement: (2, h, w), (dy, dx) cells, numpy or torch.
-        weak_px: displacements that are shorter count as small, cells. Cells of small displacement that touch
-            at a side are one region.
+        weak_px: displacements that are shorter count as small, cells; above 0. Cells of small displacement
+            that touch at a side are one region.
         iterations: see `centroids`.
 
     Returns:
@@ -63,7 +63,7 @@ def group(displacement: Any, *, weak_px: float = 2.5, iterations: int = 300) -> 
         .. for those that end in one, in the order of the regions. No number but 0 is left out.
 
     Raises:
-        InputError: as `centroids`.
+        InputError: as `centroids`, or `weak_px` is out of its range.
 
     Example:
         Two centres, at both ends of a row.
@@ -74,6 +74,8 @@ def group(displacement: Any, *, weak_px: float = 2.5, iterations: int = 300) -> 
         [[1, 1, 1, 1, 2, 2, 2, 2]]
     """
     field = _checked(displacement)
+    if not weak_px > 0:
+        raise InputError(f"weak_px is {weak_px!r}, expected a number of cells above 0; IRN has 2.5")
     weak = field.square().sum(0).sqrt() < weak_px
     regions = cc3d.connected_components(weak.cpu().numpy().astype(np.uint8), connectivity=4)
     y, x = centroids(field, iterations=iterations).cpu()
@@ -101,7 +103,7 @@ def _between_cells(field: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 def _checked(displacement: Any) -> Tensor:
-    field = torch.as_tensor(displacement)
+    field = as_tensor(displacement, "displacements")
     if field.ndim != 3 or len(field) != 2 or not field.numel():
         raise InputError(
             f"displacements have shape {tuple(field.shape)}, expected (2, h, w): (dy, dx) of cells"

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from weclick.common.errors import InputError
 from weclick.geometry import grid_size
-from weclick.proxy_labels.array_kind import as_given
+from weclick.proxy_labels.array_kind import as_given, as_tensor
 from weclick.proxy_labels.random_walk import walk
 
 Normalise = Literal["image", "instance"]
@@ -59,10 +59,10 @@ def detections(
     Raises:
         InputError: shapes do not fit, or an option is unknown or out of its range.
     """
-    found, numbers = torch.as_tensor(cams), torch.as_tensor(clusters)
+    found, numbers = as_tensor(cams, "maps"), as_tensor(clusters, "clusters")
     _check(found, numbers, size, background, min_share, normalise)
     maps, class_of = _apart(found, numbers.to(found.device))
-    walked = walk(maps, torch.as_tensor(edge), radius=radius, beta=beta, exp_times=exp_times)
+    walked = walk(maps, as_tensor(edge, "edges"), radius=radius, beta=beta, exp_times=exp_times)
     strongest, winner = strongest_map(walked, size, normalise)
     regions = winner.where(strongest > background, -1) + 1
     masks, kinds = _components(regions.cpu().numpy())
@@ -77,7 +77,7 @@ def _apart(cams: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
     inside = clusters == clusters.unique()[:, None, None]
     maps = (cams[:, None] * inside).flatten(0, 1)
     class_of = torch.arange(len(cams), device=cams.device).repeat_interleave(len(inside))
-    filled = maps.flatten(1).any(1)
+    filled = (maps != 0).flatten(1).any(1)
     return maps[filled], class_of[filled]
 
 

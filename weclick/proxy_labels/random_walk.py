@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from weclick.common.errors import InputError
 from weclick.losses.paths import affinities, directions
-from weclick.proxy_labels.array_kind import as_given
+from weclick.proxy_labels.array_kind import as_given, as_tensor
 
 FAINTEST = 1e-12
 """Weights below this beside a cell's own weight of 1 are left out. All steps together cannot tell them from
@@ -43,8 +43,8 @@ def walk(maps: Any, edge: Any, *, radius: int = 5, beta: float = 10, exp_times: 
         (N, h, w), numpy or torch as `maps`; float64 for float64, else float32.
 
     Raises:
-        InputError: shapes do not fit, maps are not finite, edges are no probabilities, or an option is out of
-            its range.
+        InputError: shapes do not fit, maps are not finite or below 0, edges are no probabilities, or an
+            option is out of its range.
 
     Example:
         An edge parts three cells. What lies on one side stays there; what lies on the edge is lost.
@@ -52,9 +52,9 @@ def walk(maps: Any, edge: Any, *, radius: int = 5, beta: float = 10, exp_times: 
         >>> walk(torch.tensor([[[1.0, 1, 0]]]), torch.tensor([[0.0, 1, 0]]))
         tensor([[[1., 0., 0.]]])
     """
-    found, between = torch.as_tensor(maps), torch.as_tensor(edge)
-    _check(found, between, radius, beta, exp_times)
+    found, between = as_tensor(maps, "maps"), as_tensor(edge, "edges")
     values = found.detach().double()
+    _check(values, between, radius, beta, exp_times)
     between = between.detach().to(values)
     if values.numel():
         matrix = _transitions(between, radius, beta)
@@ -149,6 +149,10 @@ def _check(maps: Tensor, edge: Tensor, radius: int, beta: float, exp_times: int)
         )
     if not maps.isfinite().all():
         raise InputError("maps are not all finite; look whether the network that gave them has diverged")
+    if (maps < 0).any():
+        raise InputError(
+            f"maps go down to {float(maps.min()):g}, expected 0 or more; cut what is below, as a ReLU does"
+        )
     if not ((edge >= 0) & (edge <= 1)).all():
         raise InputError(
             f"edges are {float(edge.min()):g}..{float(edge.max()):g}, expected probabilities 0..1; take the "
