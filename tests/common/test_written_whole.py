@@ -211,6 +211,14 @@ def test_a_folder_in_the_place_of_a_file_is_told(tmp_path):
     assert names(tmp_path) == ["0.json"]
 
 
+@pytest.mark.parametrize("path", [".", "/"])
+def test_a_folder_without_a_name_is_told(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotPlainFileError, match=r"[./]: is a folder, expected a plain file"):
+        write_text(path, "{}")
+    assert names(tmp_path) == []
+
+
 def test_a_link_in_a_circle_leads_nowhere_and_is_no_crash(tmp_path):
     (tmp_path / "a").symlink_to("a")
     assert file_inside(tmp_path, "a") == tmp_path / "a"

@@ -84,6 +84,8 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         DiskFullError, UnwritableError: as in `room_to_write`; the old file stays.
     """
     path = Path(path)
+    if not path.name:  # . and / are folders
+        check_plain(path)
     with room_to_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden = path.with_name(f"{_hidden_start(path)}{token_hex(8)}{HIDDEN_END}")
