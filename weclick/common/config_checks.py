@@ -167,9 +167,19 @@ def check_instances(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: it is not.
     """
-    if not takes(config, "instances"):
-        return
-    section = config["instances"]
+    if takes(config, "instances"):
+        check_detector(config["instances"])
+
+
+def check_detector(section: Mapping[str, Any]) -> None:
+    """Check that a detector is named, and is there, if it makes the instances.
+
+    Args:
+        section: `instances`, complete.
+
+    Raises:
+        ConfigError: it is not.
+    """
     if section["source"] == "network":
         _check_given("instances", "network.path", section["network"]["path"], "source is 'network'", WEIGHTS)
 

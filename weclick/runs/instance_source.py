@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weclick.common.config_checks import check_detector
 from weclick.common.errors import InputError
 from weclick.runs.layout import Layout
 
@@ -124,6 +125,7 @@ def instance_source(
 
     Raises:
         InputError: something is given and not wanted, or wanted and not given; or a file cannot be read.
+        ConfigError: a detector makes them, and none is named, or it is not there.
     """
     from weclick.clicks import read_clicks
     from weclick.clicks.tags import read_tags
@@ -144,6 +146,7 @@ def instance_source(
 
         return FromMasks(manifest, read_true_instances)
     if section["source"] == "network":
+        check_detector(section)
         network = section["network"]
         return FromNetwork(manifest, Path(network["path"]), network["min_score"], device)
     assert given.relation is not None, "which _check_given has seen"
