@@ -33,6 +33,7 @@ from weclick.proxy_labels.instances_from_relation import FromRelation
 from weclick.proxy_labels.relations import Relations
 from weclick.store import DamagedEntryError, Store, entry_key, verify_entry
 from weclick.store.instance_entries import FILE, InstanceEntry
+from weclick.store.model_file import load_model
 
 TAGS = TagTable(NAMES, True, {("park", ""): frozenset({DOG, SWAN})})
 MOVING = {**STILL, "motion": "raw"}
@@ -394,6 +395,16 @@ def test_a_detector_s_predictions_become_labels(store, scene, detector):
     for digest, expected in zip(read.digests, found, strict=True):
         for part, other in zip(read.of(digest), expected, strict=True):
             np.testing.assert_array_equal(part, other)
+
+
+def test_a_detector_that_has_diverged_is_told(scene, detector, tmp_path):
+    """It finds nothing in any frame, which looks like frames without an object."""
+    network, _ = load_model(detector, architectures=["detector"])
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    path = saved(network, scene[0], tmp_path)
+    with pytest.raises(InputError, match=r"model\.safetensors: holds weights that are not finite"):
+        next(FromNetwork(scene[0], path, 0.0).make(scene[0].clips[0]))
 
 
 def test_the_key_of_predictions_follows_weights_and_the_least_score(scene, detector):

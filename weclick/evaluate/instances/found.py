@@ -58,7 +58,11 @@ def instances(given: Sequence[Any], where: str, size: tuple[int, int] | None = N
     if len(classes) and not np.issubdtype(classes.dtype, np.integer):
         raise InputError(f"{where}: classes are {classes.dtype}, expected integer class ids")
     if not np.isfinite(scores).all():
-        raise InputError(f"{where}: the scores are {scores.tolist()}, expected finite numbers")
+        strange = scores[~np.isfinite(scores)]
+        raise InputError(
+            f"{where}: {len(strange)} of {len(scores)} scores are not finite, {strange[0]} first; leave these "
+            "instances out, or look whether the network that gave them has diverged"
+        )
     return Instances(masks, classes.astype(np.int64), scores.astype(np.float64))
 
 
