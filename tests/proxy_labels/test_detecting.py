@@ -6,7 +6,7 @@ import torch
 
 from helpers import dense_relations as dense
 from weclick.common.errors import InputError
-from weclick.proxy_labels import detections
+from weclick.proxy_labels import detecting, detections
 
 SIZE = 30, 45
 GRID = 8, 12
@@ -77,6 +77,31 @@ def test_empty_maps_have_no_instance(classes):
     masks, ids, scores = detections(np.zeros((classes, *GRID)), np.zeros(GRID, int), np.zeros(GRID), SIZE)
     assert masks.shape == (0, *SIZE)
     assert ids.shape == scores.shape == (0,)
+
+
+def test_maps_that_are_empty_in_a_cluster_take_no_memory(monkeypatch):
+    cams, clusters, edge = random_case()
+    cams[0, :, 4:] = 0  # in one cluster alone
+    expected = detections(cams, clusters, edge, SIZE)
+    monkeypatch.setattr(detecting, "MAP_BYTES", 4 * 8 * clusters.size)
+    for found, other in zip(detections(cams, clusters, edge, SIZE), expected, strict=True):
+        np.testing.assert_array_equal(found, other)
+
+
+@pytest.mark.parametrize(
+    ("bound", "told"),
+    [
+        (
+            "MAP_BYTES",
+            r"6 maps of a class in a cluster take 4.5 KiB, at most 100 B are kept; .* train it longer",
+        ),
+        ("MASK_BYTES", r"\d+ regions take .*, at most 100 B are kept; .* make frames smaller"),
+    ],
+)
+def test_more_than_fits_into_memory_is_told(monkeypatch, bound, told):
+    monkeypatch.setattr(detecting, bound, 100)
+    with pytest.raises(InputError, match=told):
+        detections(*random_case(), SIZE)
 
 
 def test_maps_of_whole_numbers_are_maps():

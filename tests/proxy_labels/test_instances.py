@@ -30,7 +30,7 @@ from weclick.proxy_labels.instances import instances_inputs, make_instances
 from weclick.proxy_labels.instances_from_clicks import FromClicks
 from weclick.proxy_labels.instances_from_network import FromNetwork
 from weclick.proxy_labels.instances_from_relation import FromRelation
-from weclick.proxy_labels.relations import Relations
+from weclick.proxy_labels.relations import Related, Relations
 from weclick.store import DamagedEntryError, Store, entry_key, verify_entry
 from weclick.store.instance_entries import FILE, InstanceEntry
 from weclick.store.model_file import load_model
@@ -343,6 +343,18 @@ def test_strange_networks_are_refused(scene, tmp_path):
     other = saved(build_relation("mobilenetv2_compact"), manifest, tmp_path)
     with pytest.raises(InputError, match="was trained for the classes"):
         Relations(other, ("ground", "car")).of(image)
+
+
+def test_a_network_of_relations_that_has_diverged_is_told_with_the_frame(store, scene):
+    class Diverged:
+        sha256 = "7" * 64
+
+        def of(self, image):
+            return Related(torch.full((16, 24), 0.5), torch.full((2, 16, 24), torch.nan))
+
+    source = knowing(from_relation(store, scene), Diverged())
+    with pytest.raises(InputError, match="frame '00000' of clip 'park': displacements are not all finite"):
+        next(source.make(scene[0].clips[0]))
 
 
 def test_strange_clicks_are_refused(scene):

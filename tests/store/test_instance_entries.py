@@ -9,7 +9,7 @@ from helpers.cam_entries import NAMES, SIZE, clip_of
 from helpers.damage import forge, relist
 from weclick.common import rle
 from weclick.common.errors import InputError
-from weclick.store import DamagedEntryError, Store, entry_key, verify_entry
+from weclick.store import DamagedEntryError, Store, entry_key, instance_entries, verify_entry
 from weclick.store.instance_entries import FILE, FrameInstances, InstanceEntry, no_instances, write_instances
 
 CLIP = clip_of(3)
@@ -127,6 +127,13 @@ def test_too_many_masks_are_refused_before_they_are_decoded(entry, monkeypatch):
     monkeypatch.setattr(rle, "MASK_BYTES", SIZE[0] * SIZE[1])
     with pytest.raises(DamagedEntryError, match="2 masks of 32 x 48 px take 3"):
         read_forged(entry, changed(entry))
+
+
+def test_what_nobody_could_read_again_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(instance_entries, "MASK_BYTES", SIZE[0] * SIZE[1])
+    with pytest.raises(InputError, match=r"masks of 2 instances of frame '00000' take 3.*at most 1.5 KiB"):
+        written(tmp_path, [(CLIP.frames[0], found())])
+    assert Store([tmp_path]).find("instances", entry_key("instances", INPUTS)) is None
 
 
 def test_a_changed_or_missing_file_is_damage(entry):

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from weclick.common.errors import InputError
+from weclick.common.rle import MASK_BYTES
+from weclick.common.words import count_bytes
 from weclick.geometry import grid_size
 from weclick.proxy_labels.array_kind import as_given, as_tensor
 from weclick.proxy_labels.random_walk import walk
@@ -20,6 +22,14 @@ Normalise = Literal["image", "instance"]
 
 STRIDE_PX = 4
 """Of the grid that relations are learned on."""
+
+MAP_BYTES = 2**32
+"""Memory at most for the maps that walk, in double precision: 4,096 of them at 1024 x 2048 px."""
+
+_TODO = (
+    "where clusters are so small, the network of relations has learned little: train it longer, or make "
+    "frames smaller (data.shrink)"
+)
 
 
 def detections(
@@ -57,7 +67,8 @@ def detections(
         class, cluster, and the first pixel; numpy or torch as `cams`. N is 0 where all maps are.
 
     Raises:
-        InputError: shapes do not fit, or an option is unknown or out of its range.
+        InputError: shapes do not fit, an option is unknown or out of its range, or so many maps walk or so
+            many instances are found that they take more than MAP_BYTES or MASK_BYTES.
     """
     found, numbers = as_tensor(cams, "maps"), as_tensor(clusters, "clusters")
     _check(found, numbers, size, background, min_share, normalise)
@@ -74,11 +85,12 @@ def detections(
 
 def _apart(cams: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
     """The map of each class in each cluster (M, h, w), and its class (M,). Empty maps are left out."""
-    inside = clusters == clusters.unique()[:, None, None]
-    maps = (cams[:, None] * inside).flatten(0, 1)
-    class_of = torch.arange(len(cams), device=cams.device).repeat_interleave(len(inside))
-    filled = (maps != 0).flatten(1).any(1)
-    return maps[filled], class_of[filled]
+    filled = [(k, number) for k, cam in enumerate(cams) for number in clusters[cam != 0].unique()]
+    _check_memory("maps of a class in a cluster", len(filled), 8 * clusters.numel(), MAP_BYTES)
+    maps = cams.new_zeros((len(filled), *clusters.shape))
+    for each, (k, number) in zip(maps, filled, strict=True):
+        each.copy_(cams[k] * (clusters == number))
+    return maps, torch.tensor([k for k, _ in filled], dtype=torch.int64, device=cams.device)
 
 
 def strongest_map(
@@ -118,10 +130,19 @@ def _components(regions: np.ndarray) -> tuple[Tensor, Tensor]:
     components = cc3d.connected_components(regions.astype(np.uint32), connectivity=4)
     numbers, first = np.unique(components, return_index=True)
     numbers, first = numbers[numbers > 0], first[numbers > 0]
+    _check_memory("regions", len(numbers), regions.size, MASK_BYTES)
     kinds = regions.ravel()[first]
     order = np.lexsort((first, kinds))
     masks = components == numbers[order][:, None, None]
     return torch.from_numpy(masks), torch.from_numpy(kinds[order].astype(np.int64))
+
+
+def _check_memory(what: str, count: int, item_bytes: int, most: int) -> None:
+    if count * item_bytes > most:
+        raise InputError(
+            f"{count} {what} take {count_bytes(count * item_bytes)}, at most {count_bytes(most)} are kept; "
+            f"{_TODO}"
+        )
 
 
 def _check(

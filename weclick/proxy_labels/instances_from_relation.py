@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from weclick.common.errors import InputError
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
 from weclick.manifest.tag_table import TagTable
@@ -88,8 +89,8 @@ class FromRelation:
         """The objects of each frame: those of its tags. A frame without a tag has none.
 
         Raises:
-            InputError: the network is none of relations or of other classes; maps or flow are not of these
-                frames.
+            InputError: the network is none of relations, of other classes, or has diverged; maps or flow are
+                not of these frames; or a frame has more objects than fit into memory.
             DamagedEntryError, EntryMissingError: an entry is not as it was committed, or is gone.
         """
         shown = [self._maps.shown(clip, t) for t in range(len(clip.frames))]
@@ -110,17 +111,21 @@ class FromRelation:
         if not levels.any():
             return no_instances(size)
         related = self._relations.of(image)
-        clusters = group(related.displacement, weak_px=float(options["weak_px"]))
-        masks, classes, scores = detections(
-            levels.numpy(),
-            clusters.numpy(),
-            related.edge.numpy(),
-            size,
-            background=float(options["background"]),
-            min_share=float(options["min_share"]),
-            normalise=options["normalise"],
-            **walk_inputs(options),
-        )
+        try:
+            clusters = group(related.displacement, weak_px=float(options["weak_px"]))
+            masks, classes, scores = detections(
+                levels.numpy(),
+                clusters.numpy(),
+                related.edge.numpy(),
+                size,
+                background=float(options["background"]),
+                min_share=float(options["min_share"]),
+                normalise=options["normalise"],
+                **walk_inputs(options),
+            )
+        except InputError as error:
+            frame = maps.clip.frames[position].name
+            raise InputError(f"frame {frame!r} of clip {maps.clip.id!r}: {error}") from error
         kept = scores >= options["min_score"]
         ids = np.array(class_ids, np.int64)[classes]
         return FrameInstances(masks[kept], ids[kept], scores[kept].astype(np.float32))

@@ -21,7 +21,7 @@ import numpy as np
 from weclick.common.bounded_json import parse_json
 from weclick.common.disk import read_plain
 from weclick.common.errors import InputError
-from weclick.common.rle import decode_masks, encode_masks
+from weclick.common.rle import MASK_BYTES, decode_masks, encode_masks
 from weclick.common.words import count_bytes
 from weclick.manifest import Frame
 from weclick.store.entries import Entry, EntryWriter
@@ -72,8 +72,8 @@ def write_instances(
         classes: names of the data set's classes; the position is the class id.
 
     Raises:
-        InputError: objects are of another size, of no class, or have a score outside 0..1; or their codes
-            are too long.
+        InputError: objects are of another size, of no class, or have a score outside 0..1; or they are more
+            than `decode_masks` reads again, or their codes are too long.
     """
     lines, told = [], []
     for frame, found in frames:
@@ -226,6 +226,11 @@ def _check(found: FrameInstances, size: Sequence[int], classes: int, name: str) 
         raise InputError(
             f"instances of frame {name!r} are {masks.dtype} of shape {masks.shape}, {ids.shape} classes and "
             f"{scores.shape} scores; expected bool of shape (N, {size[0]}, {size[1]}), (N,) and (N,)"
+        )
+    if masks.nbytes > MASK_BYTES:
+        raise InputError(
+            f"the masks of {number} instances of frame {name!r} take {count_bytes(masks.nbytes)}, at most "
+            f"{count_bytes(MASK_BYTES)} are read again; keep the best, or make frames smaller (data.shrink)"
         )
     if not ((ids >= 0) & (ids < classes)).all() or not ((scores >= 0) & (scores <= 1)).all():
         raise InputError(

@@ -52,7 +52,12 @@ def test_pixels_of_all_images_count_together():
         (MASKS, [0, 1, 3], [1, 1, 1], r"classes \[3\], expected 0 to 2"),
         (MASKS, [0, 1], [1, 1, 1], "expected a class and a score for each mask"),
         (MASKS, [0.0, 1, 2], [1, 1, 1], "classes are float64"),
-        (MASKS, [0, 1, 2], [1, np.nan, 1], "1 of 3 scores are not finite, nan first; leave these instances out"),
+        (
+            MASKS,
+            [0, 1, 2],
+            [1, np.nan, 1],
+            "1 of 3 scores are not finite, nan first; leave these instances out",
+        ),
         (MASKS.astype(int), [0, 1, 2], [1, 1, 1], r"int64, expected \(N, 1, 4\) bool"),
         (MASKS[:, :, :3], [0, 1, 2], [1, 1, 1], r"masks are \(3, 1, 3\) bool, expected \(N, 1, 4\) bool"),
     ],

@@ -60,8 +60,8 @@ def instances(given: Sequence[Any], where: str, size: tuple[int, int] | None = N
     if not np.isfinite(scores).all():
         strange = scores[~np.isfinite(scores)]
         raise InputError(
-            f"{where}: {len(strange)} of {len(scores)} scores are not finite, {strange[0]} first; leave these "
-            "instances out, or look whether the network that gave them has diverged"
+            f"{where}: {len(strange)} of {len(scores)} scores are not finite, {strange[0]} first; leave "
+            "these instances out, or look whether the network that gave them has diverged"
         )
     return Instances(masks, classes.astype(np.int64), scores.astype(np.float64))
 
