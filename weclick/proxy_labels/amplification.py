@@ -55,10 +55,10 @@ def amplify(
             f"maps are {tuple(maps.shape)} and the flow {moved.shape}, expected (K, h, w) and (2, h, w); "
             "bring both to one grid"
         )
-    if not maps.is_floating_point() or not maps.isfinite().all() or (maps < 0).any():
+    if not maps.is_floating_point() or not maps.isfinite().all():
         raise InputError(
-            f"maps are {str(maps.dtype).removeprefix('torch.')}, or not all of them finite and at least 0, "
-            "expected such maps of floating point; divide whole numbers by the largest that they can have"
+            f"maps are {str(maps.dtype).removeprefix('torch.')}, or not all finite, expected finite ones of "
+            "floating point; divide whole numbers by the largest that they can have"
         )
     if not np.isfinite(moved).all():
         raise InputError("the flow is not finite everywhere; estimate it again, or take it for 0 there")

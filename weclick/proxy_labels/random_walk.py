@@ -43,8 +43,8 @@ def walk(maps: Any, edge: Any, *, radius: int = 5, beta: float = 10, exp_times: 
         (N, h, w), numpy or torch as `maps`; float64 for float64, else float32.
 
     Raises:
-        InputError: shapes do not fit, maps are not finite or below 0, edges are no probabilities, or an
-            option is out of its range.
+        InputError: shapes do not fit, maps are not finite, edges are no probabilities, or an option is out of
+            its range.
 
     Example:
         An edge parts three cells. What lies on one side stays there; what lies on the edge is lost.
@@ -149,10 +149,6 @@ def _check(maps: Tensor, edge: Tensor, radius: int, beta: float, exp_times: int)
         )
     if not maps.isfinite().all():
         raise InputError("maps are not all finite; look whether the network that gave them has diverged")
-    if (maps < 0).any():
-        raise InputError(
-            f"maps go down to {float(maps.min()):g}, expected 0 or more; cut what is below, as a ReLU does"
-        )
     if not ((edge >= 0) & (edge <= 1)).all():
         raise InputError(
             f"edges are {float(edge.min()):g}..{float(edge.max()):g}, expected probabilities 0..1; take the "
