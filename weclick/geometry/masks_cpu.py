@@ -1,4 +1,4 @@
-"""The masks of `weclick.geometry.masks` on a CPU, to the same bits, in a fourth of the time or less.
+"""The masks of `weclick.geometry.masks` on a CPU, to the same bits, in a third of the time.
 
 Some twenty passes over whole images wait for memory, and an index of eight bytes a pixel is the largest of
 their arrays. Here an image goes through all passes some rows at a time, which stay in the processor's cache,
