@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import weclick
 from helpers.places import ROOT
@@ -33,6 +34,12 @@ def test_the_licence_is_whole_and_one_everywhere(project, citation):
     assert project["license"] == citation["license"] == LICENCE
     assert project["license-files"] == ["LICENSE", "NOTICE"]
     assert "Licensed under the Apache License" in (ROOT / "NOTICE").read_text(encoding="utf-8")
+
+
+def test_no_pyav_is_asked_for_with_which_videos_cannot_be_read(project):
+    """PyAV 19, which Python 3.12 and newer get, iterates over the types of side data in place of the data."""
+    (av,) = [Requirement(each) for each in project["dependencies"] if each.startswith("av")]
+    assert list(av.specifier.filter(["16.1", "17.0.0", "18.1.0", "19.0.2"])) == ["17.0.0", "18.1.0"]
 
 
 def test_the_version_is_one_everywhere(project, citation):
