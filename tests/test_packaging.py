@@ -13,6 +13,7 @@ from helpers.places import ROOT
 from weclick.common.stages import METHODS
 
 LICENCE = "Apache-2.0"
+PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,23 @@ def test_no_pyav_is_asked_for_with_which_videos_cannot_be_read(project):
     """PyAV 19, which Python 3.12 and newer get, iterates over the types of side data in place of the data."""
     (av,) = [Requirement(each) for each in project["dependencies"] if each.startswith("av")]
     assert list(av.specifier.filter(["16.1", "17.0.0", "18.1.0", "19.0.2"])) == ["17.0.0", "18.1.0"]
+
+
+def test_the_versions_of_python_are_told_alike(project):
+    told = [each.rpartition(" ")[2] for each in project["classifiers"] if re.search(r":: 3\.\d+$", each)]
+    assert told == PYTHONS
+    assert project["requires-python"] == f">={PYTHONS[0]}"
+    for page in ("README.md", "docs/index.md"):
+        assert f"Python {PYTHONS[0]} to {PYTHONS[-1]}" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_an_extra_that_cannot_be_built_is_left_out_there(project):
+    (crf,) = map(Requirement, project["optional-dependencies"]["crf"])
+    assert {v: crf.marker.evaluate({"python_version": v}) for v in PYTHONS} == {
+        "3.11": True,
+        "3.12": True,
+        "3.13": False,
+    }
 
 
 def test_the_version_is_one_everywhere(project, citation):

@@ -186,6 +186,13 @@ def test_without_the_package_nothing_is_predicted(absent, tmp_path, checkpoint):
     assert not (tmp_path / "out").exists()
 
 
+def test_of_a_python_that_cannot_build_it_nobody_is_sent_to_pip(absent, monkeypatch):
+    monkeypatch.setattr("weclick.common.crf_package.TOO_NEW", (3, 11))
+    text = crf_fault("--crf is sec")
+    assert "is not installed, and cannot be built for Python 3.13 and newer; take Python 3.11 or 3.12" in text
+    assert "pip install" not in text
+
+
 def test_a_package_that_is_broken_says_why(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "pydensecrf.densecrf", raising=False)
     monkeypatch.delitem(sys.modules, "pydensecrf", raising=False)

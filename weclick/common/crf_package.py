@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 from weclick.common.errors import InputError
 
 MODULE = "pydensecrf.densecrf"
+
+TOO_NEW = (3, 13)
+"""The first Python for which pydensecrf2 1.1 cannot be built."""
 
 
 def crf_fault(asked: str) -> str:
@@ -20,6 +24,11 @@ def crf_fault(asked: str) -> str:
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and MODULE.startswith(error.name or " ")
         found = "is not installed" if absent else f"cannot be loaded ({error})"
+        if absent and sys.version_info >= TOO_NEW:
+            return (
+                f"{asked}, which needs pydensecrf2, but that is not installed, and cannot be built for "
+                "Python 3.13 and newer; take Python 3.11 or 3.12, or do without a CRF"
+            )
         return (
             f"{asked}, which needs pydensecrf2, but that {found}; run `pip install 'weclick[crf]'` on a "
             "machine with a C++ compiler, which builds it in a few minutes, or do without a CRF"
