@@ -3,6 +3,7 @@ import json
 import os
 import re
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -24,7 +25,7 @@ from weclick.runs.downloads import missing_packages, offline_words
 from weclick.runs.experiment.lineage import feeders
 from weclick.runs.instance_source import instances_from
 from weclick.runs.label_source import label_listing
-from weclick.runs.last_lines import last_lines
+from weclick.runs.last_lines import failures, last_lines
 from weclick.runs.layout import Layout
 from weclick.runs.proxy_source import given_to, proxy_listing
 from weclick.runs.tag_listing import tag_listing
@@ -43,6 +44,7 @@ except ValueError as error:
 config.clear()
 config.update(complete)
 
+BEGAN_S = time.time()
 RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
 SPLITS = sorted({TRAIN, VAL})
@@ -65,6 +67,12 @@ onsuccess:
     # At exit, since Snakemake itself says more after this: where its log lies, and the time that it took.
     files = {Path(path) for job in workflow.dag.jobs for path in job.output}
     if lines := last_lines(Layout(Path(RESULTS)), files):
+        atexit.register(print, *lines, sep="\n", file=sys.stderr, flush=True)
+
+
+onerror:
+    logs = {Path(path) for job in workflow.dag.jobs for path in job.log}
+    if lines := failures(sorted(logs), BEGAN_S):
         atexit.register(print, *lines, sep="\n", file=sys.stderr, flush=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from weclick.common.errors import InputError
 from weclick.common.strict_json import strict_json
-from weclick.runs.last_lines import last_lines
+from weclick.runs.last_lines import failures, last_lines
 from weclick.runs.layout import Layout
 
 FIGURES = {
@@ -68,3 +68,30 @@ def test_damaged_scores_are_an_error_that_names_the_file(tmp_path):
 def test_a_workflow_says_them_without_loading_torch():
     code = "import sys, weclick.runs.last_lines; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_error_of_a_job_that_failed_is_told_again_at_the_end(tmp_path):
+    log, begins = tmp_path / "teacher.log", "2026-01-01 00:00:00 [7] begins: weclick teacher"
+    hint, ends = (
+        "weclick: WECLICK_TRACEBACK=1 shows where in the code",
+        "2026-01-01 00:00:09 [7] ends after 9 s",
+    )
+    said = [
+        begins,
+        "weclick: error: old",
+        hint,
+        ends,
+        begins,
+        "a line",
+        "weclick: error: x:",
+        "  a",
+        hint,
+        ends,
+    ]
+    log.write_text("\n".join(said) + "\n", encoding="utf-8")
+    written = log.stat().st_mtime
+    logs = [log, tmp_path / "student.log"]
+    assert failures(logs, written - 1) == ["error: x:\n  a", f"log: {log}"]
+    assert failures(logs, written + 1) == [], "it is of an earlier run"
+    log.write_text("\n".join([*said, begins, "a line", ends]) + "\n", encoding="utf-8")
+    assert failures(logs, written - 1) == [], "the job has succeeded since"
