@@ -72,6 +72,25 @@ def test_errors_are_one_line_and_status_1(run, street, tmp_path, words, told):
     assert not (tmp_path / "out.json").exists()
 
 
+def test_a_configuration_that_weclick_brings_is_known_by_its_name_everywhere(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, said = run("manifest", "--config", "folder", "--split", "train", "--output", "m.json")
+    assert (status, "data/mine" in said) == (1, True)
+    status, said = run("doctor", "--config", "demo", "--quick")
+    assert (status, said) == (0, "")
+    for name in ("dmeo", "config/demo.yaml"):
+        status, said = run("flow", "--config", name, "--manifest", "m.json", "--output", "f.json")
+        assert status == 1
+        assert f"{name}: cannot be read, there is no such file" in said
+        assert "the weclick.yaml that `weclick init` writes, or the name of one that weclick brings" in said
+
+
+def test_the_help_names_commands_that_need_no_checkout():
+    told = CliRunner().invoke(cli.app, ["--help"], terminal_width=200).output
+    assert "weclick run demo" in told
+    assert "snakemake" not in told
+
+
 def test_the_traceback_is_there_for_those_who_ask(run, monkeypatch):
     monkeypatch.setenv("WECLICK_TRACEBACK", "1")
     with pytest.raises(ValueError, match=r"none\.yaml"):

@@ -22,7 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train compact video segmentation networks from one click per object. "
-    "The verbs are the stages in the order of the data; `snakemake --cores 8 all` runs them all.",
+    "The verbs are the stages in the order of the data; `weclick run demo` runs them all, and `weclick init` "
+    "begins with your own videos.",
 )
 
 
@@ -58,15 +59,35 @@ def prepare(
         os.environ["SLURM_JOB_NAME"] = "interactive"
 
 
+def _of_name(config: str) -> str:
+    """The file of a configuration that weclick brings, if that is what a word names, as for `weclick run`."""
+    if config.startswith("{") or Path(config).suffix or Path(config).exists():
+        return config
+    from weclick.runs.workflow import shipped_configs
+
+    return str(shipped_configs().get(config, config))
+
+
+def _of_names(configs: list[str] | None) -> list[str] | None:
+    return configs and [_of_name(config) for config in configs]
+
+
 Config = Annotated[
-    str, typer.Option("--config", help="Configuration: a YAML file, or JSON text beginning with '{'.")
+    str,
+    typer.Option(
+        "--config",
+        callback=_of_name,
+        help="Configuration: a YAML file, the name of one that weclick brings, e.g. demo, or JSON text "
+        "beginning with '{'.",
+    ),
 ]
 Configs = Annotated[
     list[str] | None,
     typer.Option(
         "--config",
-        help="Configuration: a YAML file, or JSON text beginning with '{'. If it is repeated, later ones "
-        "stand over earlier ones.",
+        callback=_of_names,
+        help="Configuration: a YAML file, the name of one that weclick brings, e.g. demo, or JSON text "
+        "beginning with '{'. If it is repeated, later ones stand over earlier ones.",
         show_default="config/demo.yaml",
     ),
 ]

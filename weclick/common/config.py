@@ -155,7 +155,10 @@ def _read(source: str | Path) -> tuple[str, dict[str, Any]]:
     try:
         raw = parse_yaml(text, name) if text.startswith("{") else read_yaml(Path(text))
     except MissingFileError as error:
-        raise ConfigError(f"{error}; give --config a file such as config/demo.yaml") from error
+        raise ConfigError(
+            f"{error}; give --config a file, such as the weclick.yaml that `weclick init` "
+            "writes, or the name of one that weclick brings, such as demo"
+        ) from error
     except InputError as error:
         raise ConfigError(str(error)) from error
     raw = {} if raw == "" else raw

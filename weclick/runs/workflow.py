@@ -68,7 +68,7 @@ def find_config(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    known = _shipped_configs()
+    known = shipped_configs()
     if name in known:
         return known[name]
     if Path(name).suffix in (".yaml", ".yml", ".json"):
@@ -93,7 +93,7 @@ def check_words(words: Sequence[str]) -> None:
             )
 
 
-def _shipped_configs() -> dict[str, Path]:
+def shipped_configs() -> dict[str, Path]:
     """Name -> file of the configurations that weclick brings; experiments as experiments/<name>."""
     top = shipped("config")
     return {
