@@ -125,3 +125,11 @@ def test_an_instance_class_that_is_none_is_named(read):
 def test_what_is_wrong_is_said_in_words(read, text, told):
     with pytest.raises(InputError, match=rf"is no classes file \([^()]*{told}"):
         read(text)
+
+
+def test_a_wrong_folder_is_told_apart_from_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"there is no folder \S+/flims; correct the path"):
+        read_classes(tmp_path / "flims" / "classes.yaml")
+    with pytest.raises(InputError, match="the classes file is missing") as caught:
+        read_classes(tmp_path / "classes.yaml")
+    assert not str(caught.value).endswith("\n")

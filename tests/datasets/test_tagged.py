@@ -19,7 +19,10 @@ def root(tmp_path) -> TaggedRoot:
 
 def test_without_label_click_and_tag_a_split_is_refused(root):
     root.clip("park")
-    with pytest.raises(InputError, match=r"no labelled frame to train on or score; add labels.*tags\.source"):
+    with pytest.raises(
+        InputError,
+        match=r"no labelled frame .*; click in it .*, add labels, tag .*tags\.source",
+    ):
         root.targets("labels")
 
 

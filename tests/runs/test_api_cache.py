@@ -168,6 +168,8 @@ def test_what_is_not_there_is_told(store, cache, tmp_path):
         weclick.open_cache([])
     with pytest.raises(MissingFileError, match=r"holds no index"):
         cache.clips(tmp_path)
+    with pytest.raises(MissingFileError, match=r"the frames, flow, soft_labels, \.\.\. stage makes it"):
+        cache.clips(tmp_path / "frame.json")
     for kind in ("flow", "frames"):
         write_index(tmp_path / f"{kind}.json", kind, {})
     with pytest.raises(weclick.InputError, match="the indexes are of the kinds flow, frames; give"):

@@ -123,6 +123,9 @@ def test_the_environment_names_the_roots(tmp_path, monkeypatch):
 def test_a_missing_entry_says_where_it_was_looked_for(tmp_path):
     with pytest.raises(EntryMissingError, match=r"has no frames entry 0000.*run the stage again"):
         Store([tmp_path]).get("frames", "0" * 64)
+    for kind, rule in (("soft_labels", "soft_labels_shard"), ("models", "teacher student")):
+        with pytest.raises(EntryMissingError, match=rf"`weclick run CONFIG --forcerun {rule}`"):
+            Store([tmp_path]).get(kind, "0" * 64)
     with pytest.raises(ValueError, match="unknown kind"):
         Store([tmp_path]).find("flows", "0" * 64)
 

@@ -85,11 +85,12 @@ class Dataset:
         clips = tuple(sorted(self.list_clips(split), key=lambda clip: clip.id))
         if not any(clip.targets or clip.scored for clip in clips) and split != self.unscored:
             clicked = f", and {self.click_file} has no click on a frame of it" if self.click_file else ""
-            how = f", click in it (`weclick click --root {self.root}`)" if self.name == "folder" else ""
+            mine = self.name == "folder"
+            how = f"click in it (`weclick click --root {self.root}`), add labels" if mine else "add labels"
             raise InputError(
                 f"{self.root}: split {split!r} has {len(clips)} clips, but no labelled frame to train on or "
-                f"score{clicked}; add labels for {self.name}, tag its clips (tags.source){how}, or name "
-                "another split in data.train or data.val"
+                f"score{clicked}; {how}, tag its clips if the method learns from tags (tags.source), or "
+                "name another split in data.train or data.val"
             )
         return clips
 

@@ -126,10 +126,15 @@ def read_classes(path: Path) -> Classes:
         FileNotFoundError: there is no such file.
         ValueError: it does not read like the example.
     """
+    if not path.parent.is_dir():
+        raise MissingFileError(
+            f"{path}: there is no folder {path.parent}; correct the path. It is the data set's folder, which "
+            "holds videos/ or frames/"
+        )
     if not path.is_file():
         raise MissingFileError(
             f"{path}: the classes file is missing (data.classes may name another one); "
-            f"write one like this:\n{CLASSES_EXAMPLE}"
+            f"write one like this:\n{CLASSES_EXAMPLE.rstrip()}"
         )
     raw = read_yaml(path)
     try:
@@ -139,7 +144,7 @@ def read_classes(path: Path) -> Classes:
         instance_classes = tuple(_of_objects(raw.get("instance_classes"), names))
     except InputError as error:
         raise InputError(
-            f"{path}: is no classes file ({error}); it should read like this:\n{CLASSES_EXAMPLE}"
+            f"{path}: is no classes file ({error}); it should read like this:\n{CLASSES_EXAMPLE.rstrip()}"
         ) from error
     if not 0 < len({plain(name) for name in names}) == len(names) < 255:
         raise InputError(

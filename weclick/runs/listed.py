@@ -49,7 +49,7 @@ def files_of(folder: Path, *, planned: bool = False) -> list[Path]:
         if here != folder and _names_entries(here, planned=planned):
             raise InputError(
                 f"{here}: is a folder, but a file of that name tells what the run needs; restore it, "
-                "or make it again with `snakemake`"
+                "or make it again with `weclick run`"
             )
         paths = (here / name for name in names)
         found += [path for path in paths if _names_entries(path, planned=planned)]
@@ -68,7 +68,7 @@ def _named(file: Path, config: Config, *, planned: bool) -> Iterator[tuple[str, 
     from weclick.runs.wanted import Wanted
     from weclick.store import keys_in, read_needs
 
-    raw = read_json(file, "one that writes indexes")
+    raw = read_json(file, "frames, flow, soft_labels, ...")
     if {"entries", "models", "code"} <= raw.keys():
         yield from named_by(read_lock(file))
         return

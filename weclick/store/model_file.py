@@ -172,7 +172,7 @@ def _opened(path: Path, device: str) -> Iterator[Any]:
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as a .safetensors checkpoint ({error}); give the model.safetensors of a "
-            "trained teacher or student, or delete it and run that stage again"
+            "trained teacher or student. If this was one, it is damaged: delete it, and run that stage again"
         ) from error
 
 

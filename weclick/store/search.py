@@ -173,9 +173,10 @@ class Store:
             lost = f"; not there at all: {', '.join(gone)}" if gone else ""
             self.trust.tell()
             searched = ", ".join(map(str, self.roots))
+            rule = "teacher student" if kind == "models" else f"{kind}_shard"
             raise EntryMissingError(
                 f"the store has no {kind} entry {key[:12]}… (searched {searched}{lost}); it was deleted or "
-                f"the roots changed: run the stage again (`snakemake --forcerun {kind} ...`)"
+                f"the roots changed: run the stage again (`weclick run CONFIG --forcerun {rule}`)"
             )
         return entry
 

@@ -135,7 +135,7 @@ class Cache:
             ((2, 16, 24), 4)
         """
         files = [file for given in indexes for file in _indexes_in(Path(given))]
-        kinds = {str(read_json(file, "one that writes indexes").get("kind")) for file in files}
+        kinds = {str(read_json(file, "frames, flow, soft_labels, ...").get("kind")) for file in files}
         if len(kinds) != 1:
             found = f"are of the kinds {', '.join(sorted(kinds))}" if kinds else "are missing"
             raise InputError(f"the indexes {found}; give those of one stage and split, one for each shard")

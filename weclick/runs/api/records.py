@@ -70,8 +70,8 @@ def _summaries(path: Path) -> list[Path]:
     found = sorted(Layout(path).experiment("*").parent.glob(f"*/{SUMMARY}"))
     if not found:
         raise MissingFileError(
-            f"{path}: holds no experiment (experiment/<name>/{SUMMARY}); make one with `snakemake "
-            "experiment`, or give the folder of another run"
+            f"{path}: holds no experiment (experiment/<name>/{SUMMARY}); make one with `weclick "
+            "run CONFIG experiment --with EXPERIMENT`, or give the folder of another run"
         )
     return found
 

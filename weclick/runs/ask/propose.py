@@ -56,7 +56,7 @@ def propose_asks(
     if not checkpoint.is_file():
         raise MissingFileError(
             f"{checkpoint}: there is no student yet; click some frames (`weclick click --root {root}`), "
-            "train one (`snakemake --cores 2 all --configfile config/videos.yaml`), or name another results "
+            "train one (`weclick run CONFIG`; `weclick init` writes CONFIG), or name another results "
             "folder with --results"
         )
     seed = secrets.randbits(32) if seed is None else seed

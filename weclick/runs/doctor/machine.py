@@ -39,7 +39,9 @@ def check_machine() -> list[Finding]:
     findings = [Finding("ok", "python", f"{platform.python_version()} on {platform.system()}")]
     findings.append(Finding("ok", "packages", versions))
     if missing:
-        findings.append(Finding("error", "packages", f"missing: {', '.join(missing)}", "pip install -e ."))
+        findings.append(
+            Finding("error", "packages", f"missing: {', '.join(missing)}", "install weclick again")
+        )
     return [*findings, _gpu(), _cupy(), _memory()]
 
 

@@ -82,7 +82,7 @@ def read_summary(path: Path) -> dict[str, Any]:
     if fault:
         raise InputError(
             f"{file}: is no summary of an experiment that this weclick can read ({fault}); make it again "
-            "with `snakemake experiment`"
+            "with `weclick run CONFIG experiment --with EXPERIMENT`"
         )
     return summary
 

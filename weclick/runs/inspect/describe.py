@@ -128,7 +128,7 @@ def _sources(table: SourcedClicks) -> str:
 
 
 def _index(path: Path, store: Store) -> Description:
-    kind = str(read_json(path, "one that writes indexes")["kind"])
+    kind = str(read_json(path, "frames, flow, soft_labels, ...")["kind"])
     index = read_needs([path], kind)
     several = any(need != WINDOW for keys in index.values() for need in keys)
     entries = {

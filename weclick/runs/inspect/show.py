@@ -102,7 +102,7 @@ def _clicked_frames(path: Path, manifests: Sequence[Path]) -> list[Named]:
 
 
 def _first_entry(path: Path, store: Store) -> Entry:
-    kind = str(read_json(path, "one that writes indexes")["kind"])
+    kind = str(read_json(path, "frames, flow, soft_labels, ...")["kind"])
     for key in keys_in(read_needs([path], kind)):
         if entry := store.find(kind, key):
             return entry

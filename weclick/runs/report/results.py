@@ -206,7 +206,7 @@ def require(path: Path, stage: str) -> Path:
     if not path.is_file():
         raise MissingFileError(
             f"{path}: there is no such file, but the report needs it; run the stage {stage} first: "
-            f"`snakemake --cores 8 all`, or `weclick {stage}`"
+            f"`weclick run CONFIG`, or `weclick {stage}`"
         )
     return path
 
