@@ -484,3 +484,12 @@ def test_real_davis13(unseen):
     (goat,) = (clip for clip in manifest.clips if clip.id == "goat")
     assert goat.size == (240, 427)
     assert set(np.unique(read_label(manifest, goat.frames[0]))) == {0, 6}
+
+
+def test_a_folder_that_is_not_there_is_told_with_where_relative_paths_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        open_dataset({"name": "folder", "root": "data/films"})
+    assert f"no such folder in {tmp_path}, where relative paths start; correct data.root" in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="no such folder; download the data set"):
+        open_dataset({"name": "davis", "root": "/nowhere/davis"})

@@ -247,9 +247,11 @@ def test_on_a_terminal_it_asks_for_what_is_missing(here):
     draw(here / "films", "park", 2)
     said = on_a_terminal(["films"], ["background,car", "no_method", "weclick", "small"])
     assert "Classes, with commas between them" in said
-    assert said.count("Method (weclick, f2f, two_stream, maskconsist) [weclick]") == 2, "it asks again"
+    assert said.count("from tags (weclick, f2f, two_stream, maskconsist) [weclick]") == 2, "it asks again"
     assert "weclick.yaml: written" in said
     assert written()["student"]["backbone"] == "mobilenetv2_compact"
+    assert "weclick learns from clicks or masks, the others from tags" in said
+    assert "'no_method' is none of weclick, f2f" in said
     assert "Method" not in on_a_terminal(["films", "--yes", "--force"], [])
 
 

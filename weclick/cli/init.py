@@ -94,6 +94,7 @@ def ask_on_terminal(option: str, question: str, default: str | None, among: Sequ
         answer = str(typer.prompt(told, default=default)).strip()
         if answer and (not among or answer in among):
             return answer
+        typer.echo(f"{answer!r} is none of {', '.join(among)}" if among else "an answer is needed")
 
 
 def take_default(option: str, question: str, default: str | None, among: Sequence[str] = ()) -> str:

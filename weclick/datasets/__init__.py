@@ -49,10 +49,10 @@ def open_dataset(data: DataSection, mix: Mix = "human", tags: TagsSection | None
     if name not in ADAPTERS:
         raise InputError(f"data.name is {name!r}, expected one of {', '.join(ADAPTERS)}")
     if not root.is_dir():
-        hint = (
-            "make it with `weclick toy`" if name == "toy" else "download the data set, or correct data.root"
-        )
-        raise MissingFileError(f"data.root is {root}, but there is no such folder; {hint}")
+        here = "" if root.is_absolute() else f" in {Path.cwd()}, where relative paths start"
+        known = "correct data.root" if name == "folder" else "download the data set, or correct data.root"
+        hint = "make it with `weclick toy`" if name == "toy" else known
+        raise MissingFileError(f"data.root is {root}, but there is no such folder{here}; {hint}")
     dataset = open_folder(root, data, mix) if name == "folder" else ADAPTERS[name](root, data)
     dataset = replace(dataset, shrink=data.get("shrink", 1))
     return with_tagged_targets(dataset, data, tags) if tags else dataset

@@ -139,7 +139,7 @@ def _choices(given: Given, seen: Seen, ask: Ask) -> Choices:
             "leave it out, or choose another --method"
         )
     usual = "gpu" if visible_gpus() else "small"
-    machine = given.machine or ask("--size", "Machine", usual, MACHINES)
+    machine = given.machine or ask("--size", "Machine; for small two cores are enough", usual, MACHINES)
     machine = _one_of("--size", machine, MACHINES)
     return Choices(method, supervision, cast("Machine", machine))
 
@@ -151,4 +151,5 @@ def _method(given: Given, seen: Seen, ask: Ask) -> str:
         return "two_stream"  # as a configuration means it
     if given.supervision:
         return "weclick"
-    return ask("--method", "Method", seen.method, tuple(METHODS))
+    question = "Method; weclick learns from clicks or masks, the others from tags"
+    return ask("--method", question, seen.method, tuple(METHODS))
