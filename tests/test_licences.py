@@ -29,7 +29,8 @@ def test_the_page_lists_what_is_declared_and_what_installs_it(licences):
 
 def test_a_package_that_is_declared_anew_is_missed(licences, tmp_path, monkeypatch):
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    (tmp_path / "pyproject.toml").write_text(text.replace('"av>=17"', '"av>=17", "pandas>=2"'), "utf-8")
+    more = text.replace("\ndependencies = [", '\ndependencies = ["pandas>=2",')
+    (tmp_path / "pyproject.toml").write_text(more, "utf-8")
     monkeypatch.setattr(licences, "ROOT", tmp_path)
     assert set(licences.declared()) - {row.package for row in licences.listed()} == {"pandas"}
     monkeypatch.setattr(licences, "declared", lambda: {"no-such-package": ["always"]})
