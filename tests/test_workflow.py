@@ -73,6 +73,20 @@ def test_a_run_ends_with_its_scores_and_the_path_of_its_page(project):
     assert "report: " not in project.snakemake("student", "--forcerun", "clicks", "--dry-run")
 
 
+def test_a_run_that_fails_ends_with_the_error_of_its_job_and_the_path_of_its_log(project):
+    done = subprocess.run(
+        project.command("teacher", "--config", "results=failed", "teacher={pretrained: none.safetensors}"),
+        cwd=project.root,
+        env=project.environment,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode != 0
+    error, log = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: none.safetensors: there is no such file; correct the path")
+    assert log == "log: failed/logs/teacher.log"
+
+
 def test_a_second_run_does_nothing(project):
     assert project.jobs() == set()
 
