@@ -209,3 +209,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
     page = (tmp_path / "site/configuration/index.html").read_text(encoding="utf-8")
     assert "max_gap_frames" in page
     assert "unpkg.com" not in page
+
+
+def test_the_page_of_speed_shows_the_last_run_of_all_claims():
+    command = [sys.executable, "-m", "benchmarks", "--markdown"]
+    table = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    assert len(table.splitlines()) > 10
+    assert table in (ROOT / "docs/speed.md").read_text(encoding="utf-8")
