@@ -439,3 +439,12 @@ def test_a_log_drops_lines_beyond_the_checkpoint_and_half_lines(tmp_path):
     log.close()
     assert [line["step"] for line in read_metrics(path)] == [1, 2, 3]
     assert list(read_metrics(tmp_path / "none.jsonl")) == []
+
+
+def test_a_training_that_was_not_scored_tells_no_score(tmp_path):
+    log = MetricsLog(tmp_path, after_step=0)
+    log.training(Line(1)() | {"time_shares": {"wait": 0.01, "forward": 0.4}})
+    assert log.summary() == "loss 1.000  wait 1 fwd 40 %"
+    log.validation(1, 2.0, {"miou": 0.5, "click_accuracy": 0.9})
+    assert log.summary() == "loss 1.000  mIoU 0.500  wait 1 fwd 40 %"
+    log.close()

@@ -42,7 +42,7 @@ class MetricsLog:
         self._file = open_to_change(folder / METRICS)
         self._board: Watcher = TensorBoard(folder, after_step=after_step)
         self._loss = float("nan")
-        self._score = "score nan"
+        self._score = ""
         self._shares: Mapping[str, float] = {}
 
     def training(self, line: Mapping[str, Any]) -> None:
@@ -62,7 +62,8 @@ class MetricsLog:
             for name, share in self._shares.items()
             if name == "wait" or share >= 0.005
         ]
-        return f"loss {self._loss:.3f}  {self._score}  {' '.join(shares)} %"
+        told = (f"loss {self._loss:.3f}", self._score, f"{' '.join(shares)} %")
+        return "  ".join(each for each in told if each)
 
     def close(self) -> None:
         """Bring everything to the disk."""
