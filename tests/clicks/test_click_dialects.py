@@ -136,7 +136,7 @@ def test_errors_suggest_what_was_meant(project, row, told):
 
 
 def test_a_table_without_a_click_on_the_split_is_named(project):
-    with pytest.raises(InputError, match=r"and clicks\.csv has no click on a frame of it; add labels"):
+    with pytest.raises(InputError, match=r"and clicks\.csv has no click on a frame of it; click in it"):
         project.clicks("val,3,1,2,car")
 
 

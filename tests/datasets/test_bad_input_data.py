@@ -51,7 +51,7 @@ def pack(root: Path) -> None:
 
 
 def test_a_missing_root_says_what_to_do(tmp_path):
-    with pytest.raises(InputError, match=r"data\.root is .*none.* no such folder; download .* or correct"):
+    with pytest.raises(InputError, match=r"data\.root is .*none.* no such folder; correct data\.root"):
         manifest_of(tmp_path / "none")
 
 

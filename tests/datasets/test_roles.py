@@ -149,7 +149,7 @@ def test_a_log_without_a_click_is_none(mine):
 
 
 def test_nothing_clicked_and_nothing_labelled_says_how_to_click(mine):
-    with pytest.raises(InputError, match=r"click in it \(`weclick click --root .*`\), or name another split"):
+    with pytest.raises(InputError, match=r"click in it \(`weclick click --root .*`\), add labels, .*split"):
         mine.roles()
 
 

@@ -224,7 +224,7 @@ def test_without_a_student_it_says_what_to_do_and_writes_nothing(root, verb, tmp
     )
     assert status == 1
     assert "there is no student yet" in said.err
-    assert "--configfile config/videos.yaml" in said.err  # without it, the toy street's student is trained
+    assert "weclick run CONFIG" in said.err  # without one, the toy street's student is trained
     assert not (tmp_path / "x.json").exists()
 
 

@@ -442,8 +442,11 @@ def test_the_token_stays_and_only_its_owner_reads_it(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_served_is_told_in_one_line(server, tmp_path):
-    with pytest.raises(RuntimeError, match=r"classes file is missing"):
+    with pytest.raises(RuntimeError, match=r"there is no folder .*none; correct the path"):
         Server(tmp_path / "none", tmp_path)
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(RuntimeError, match=r"classes file is missing"):
+        Server(tmp_path / "bare", tmp_path)
     write_classes(tmp_path / "empty")
     with pytest.raises(RuntimeError, match=r"holds no clips"):
         Server(tmp_path / "empty", tmp_path)

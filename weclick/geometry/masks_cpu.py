@@ -20,7 +20,7 @@ from weclick.geometry.thresholds import ABSOLUTE_PX2, RELATIVE
 BLOCK_PX = 2**14
 """Pixels that are judged together: half of those from which torch would start threads of its own."""
 
-LARGEST_PX = 2**15 - 1
+INDEXED_PX = 2**15 - 1
 """The longest side that OpenCV's short indices address."""
 
 ROUNDING = 1e-6
@@ -41,7 +41,7 @@ def takes(*flows: Tensor, images: Sequence[Tensor] = ()) -> bool:
         images: (B, 3, H, W) uint8.
     """
     count, _, *size = flows[0].shape if flows[0].ndim == 4 else (0, 0)
-    if not count or not 0 < min(size) <= max(size) <= LARGEST_PX:
+    if not count or not 0 < min(size) <= max(size) <= INDEXED_PX:
         return False
     return all(
         each.shape == (count, channels, *size)
@@ -61,7 +61,10 @@ def photometric(
     counts = np.multiply.outer(_counts(height, side), _counts(width, side)).astype(np.float32)
 
     def judge(number: int) -> np.ndarray:
-        grey, corners = _grey(target[number], luma), _corners(_grey(neighbour[number], luma))
+        grey, corners = (
+            _grey_of_bytes(target[number], luma),
+            _moved_corners(_grey_of_bytes(neighbour[number], luma)),
+        )
         error = np.zeros((height + 2 * side, width + 2 * side), np.float32)
         inside = np.empty((height, width), bool)
         for rows, at in _positions(flow[number].numpy()):
@@ -78,7 +81,7 @@ def forward_backward(flow_fw: Tensor, flow_bw: Tensor) -> Tensor:
 
     def judge(number: int) -> np.ndarray:
         there = flow_fw[number].numpy()
-        corners = [_corners(np.ascontiguousarray(part)) for part in flow_bw[number].numpy()]
+        corners = [_moved_corners(np.ascontiguousarray(part)) for part in flow_bw[number].numpy()]
         valid = np.empty(there.shape[1:], bool)
         for rows, at in _positions(there):
             gap, motion = (np.zeros(at.inside.shape, np.float32) for _ in range(2))
@@ -99,7 +102,7 @@ def _over_images(judge: Callable[[int], np.ndarray], count: int) -> Tensor:
         return torch.from_numpy(np.stack([*pool.map(judge, range(count))]))[:, None]
 
 
-class _Block:
+class _RowBlock:
     """Where the pixels of some rows are fetched, and which of these places lie in the image."""
 
     def __init__(self, flow: np.ndarray, rows: slice):
@@ -117,18 +120,18 @@ class _Block:
         self.weight_x, self.weight_y = (torch.from_numpy(part) for part in (x - left, y - top))
 
 
-def _positions(flow: np.ndarray) -> Iterator[tuple[slice, _Block]]:
+def _positions(flow: np.ndarray) -> Iterator[tuple[slice, _RowBlock]]:
     """Blocks of rows of a flow (2, H, W)."""
-    for rows in _blocks(*flow.shape[1:]):
-        yield rows, _Block(flow, rows)
+    for rows in _row_blocks(*flow.shape[1:]):
+        yield rows, _RowBlock(flow, rows)
 
 
-def _blocks(height: int, width: int) -> Iterator[slice]:
+def _row_blocks(height: int, width: int) -> Iterator[slice]:
     step = max(1, BLOCK_PX // width)
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
-def _corners(image: np.ndarray) -> Corners:
+def _moved_corners(image: np.ndarray) -> Corners:
     """Of an image (H, W) float32."""
     height, width = image.shape
     larger = cv2.copyMakeBorder(image, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
@@ -136,7 +139,7 @@ def _corners(image: np.ndarray) -> Corners:
     return [image, *(np.ascontiguousarray(each) for each in moved)]
 
 
-def _bilinear(corners: Corners, at: _Block) -> np.ndarray:
+def _bilinear(corners: Corners, at: _RowBlock) -> np.ndarray:
     """(h, W): the image between the pixels, as `backward_warp` takes it."""
     fetched = (cv2.remap(each, at.index, NO_FRACTIONS, cv2.INTER_NEAREST) for each in corners)
     left_top, right_top, left_low, right_low = (torch.from_numpy(each) for each in fetched)
@@ -169,7 +172,7 @@ def _below(error: np.ndarray, counts: np.ndarray, threshold: float, window: int)
     return below
 
 
-def _grey(rgb: Tensor, luma: Sequence[float]) -> np.ndarray:
+def _grey_of_bytes(rgb: Tensor, luma: Sequence[float]) -> np.ndarray:
     """(3, H, W) uint8 -> (H, W) float32, summed in the order of the channels."""
     red, green, blue = (
         np.multiply(channel.numpy(), np.float32(share), dtype=np.float32)
