@@ -68,7 +68,10 @@ class Claim:
 
 
 def _reader(name: str) -> Callable[[Found], float | None]:
-    """Time of another reader over ours, by the cores where that is least; None if it was absent."""
+    """Processor time of another reader over ours (on the wall in older results), by the cores where it is least.
+
+    None if the reader was absent.
+    """
 
     def ratio(found: Found) -> float | None:
         rows = [row for row in found["table"] if row["reader"] == name]
@@ -129,10 +132,16 @@ CLAIMS = (
         asked=0.03,
         at_least=False,
     ),
-    Claim("a sample: zarr-python over ours", "reads", _reader("zarr-python"), 4, options=READS),
-    Claim("a sample: h5py over ours, chunks as ours", "reads", _reader("hdf5"), 1.5, options=READS),
+    Claim("CPU time of a sample: zarr-python over ours", "reads", _reader("zarr-python"), 4, options=READS),
     Claim(
-        "a sample: litdata over ours, compressed as ours", "reads", _reader("litdata"), 0.77, options=READS
+        "CPU time of a sample: h5py over ours, chunks as ours", "reads", _reader("hdf5"), 1.5, options=READS
+    ),
+    Claim(
+        "CPU time of a sample: litdata over ours, compressed as ours",
+        "reads",
+        _reader("litdata"),
+        0.77,
+        options=READS,
     ),
     Claim(
         "dense CRF, 41x41x21, 10 iterations: CPU-s",
