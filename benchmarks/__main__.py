@@ -68,9 +68,9 @@ class Claim:
 
 
 def _reader(name: str) -> Callable[[Found], float | None]:
-    """Processor time of another reader over ours (on the wall in older results), by the cores where it is least.
+    """Processor time of another reader over ours, by the cores where it is least; None if it was absent.
 
-    None if the reader was absent.
+    Results that tell no processor time give that on the wall.
     """
 
     def ratio(found: Found) -> float | None:
