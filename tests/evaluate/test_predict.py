@@ -13,12 +13,11 @@ from weclick.cli import app
 from weclick.common.errors import InputError
 from weclick.evaluate.apply import predict_files
 from weclick.evaluate.overlay import overlay_classes
-from weclick.evaluate.segmenting import batch_logits
 from weclick.manifest import Classes
 from weclick.manifest.images import read_ids, read_image
 from weclick.manifest.video import decode_video, video_info, video_writer
 from weclick.models import build_classifier
-from weclick.models.inference import fused_for_inference, predict
+from weclick.models.inference import batch_logits, fused_for_inference, predict
 from weclick.store.model_file import load_model, model_bytes
 
 CLASSES = Classes(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
@@ -60,7 +59,7 @@ def test_fused_networks_give_the_same_logits(checkpoint):
 def test_files_are_predicted_by_the_fused_network(tmp_path, checkpoint, monkeypatch):
     used = []
     monkeypatch.setattr(
-        "weclick.evaluate.segmenting.batch_logits",
+        "weclick.evaluate.engines.batch_logits",
         lambda model, *given, **how: (used.append(model), batch_logits(model, *given, **how))[1],
     )
     Image.fromarray(images(1)[0]).save(tmp_path / "a.png")

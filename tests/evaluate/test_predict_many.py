@@ -19,6 +19,7 @@ from weclick.common.errors import InputError, MissingFileError
 from weclick.common.rle import decode_masks
 from weclick.common.schemas import schema_fault
 from weclick.evaluate.apply import predict_files
+from weclick.evaluate.engines import torch_engine
 from weclick.evaluate.jobs import jobs_of
 from weclick.evaluate.own_files import is_own
 from weclick.evaluate.predicted import Pace
@@ -201,10 +202,10 @@ def test_batches_give_the_logits_of_single_frames(request, kind):
     path = request.getfixturevalue(kind)
     images = noise_frames(7) if kind == "two_streams" else TWO_SIZES
     model, card = load_model(path, with_motion=True)
-    segmenter = Segmenter(model, card, path, "cpu")
     sizes = []
-    model_of = segmenter._model
-    model_of.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    engine = torch_engine(model, card, path, "cpu")
+    logits = lambda images, stacks: (sizes.append(len(images)), engine.logits(images, stacks))[1]  # noqa: E731
+    segmenter = Segmenter(engine._replace(logits=logits), path, "cpu")
     single = list(segmenter(enumerate(images)))
     assert set(sizes) == {1}
     sizes.clear()

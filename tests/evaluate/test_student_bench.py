@@ -63,6 +63,20 @@ def test_modes_give_the_same_classes_on_a_gpu(mode):
     assert agreement(mode, "cuda") > 0.9
 
 
+@pytest.mark.parametrize("mode", ["onnx", "openvino", "int8"])
+def test_other_runtimes_give_the_same_classes(mode):
+    pytest.importorskip("openvino" if mode == "openvino" else "onnxscript", reason="needs the extra [export]")
+    torch.manual_seed(0)
+    network = build_model("deeplabv3plus", "mobilenetv2_compact", 4, channels=16).eval()
+    image = torch.randn(1, 3, 6, 8)
+    image = torch.nn.functional.interpolate(image, (64, 96), mode="bicubic")
+    with torch.no_grad():
+        wanted = prepare(network, MODES["eager"], image)()
+        found = prepare(network, MODES[mode], image)()
+    assert found.shape == wanted.shape == (1, 64, 96)
+    assert (found == wanted).float().mean() >= (0.5 if mode == "int8" else 0.999)
+
+
 def test_rows_tell_network_size_mode_and_speed():
     result = bench_students({"small": SMALL}, sizes=[(40, 48), (48, 64)], modes=("eager", "fused"), seconds=0)
     assert result["machine"]["device"] == "cpu"

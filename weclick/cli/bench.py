@@ -44,8 +44,9 @@ def student(
     mode: Annotated[
         list[str] | None,
         typer.Option(
-            help="eager, channels_last, fused, bf16, compile, bf16_compile or cuda_graph; may be repeated. "
-            "Default: all on a GPU; on a CPU the first three, and bf16 where the CPU has it."
+            help="eager, channels_last, fused, bf16, compile, bf16_compile or cuda_graph; or, on a CPU, "
+            "onnx, openvino or int8; may be repeated. Default: the first seven on a GPU; on a CPU the first "
+            "three, and bf16 where the CPU has it."
         ),
     ] = None,
     config: Annotated[
@@ -64,13 +65,17 @@ def student(
     Networks have random weights. They turn one normalised image at a time into a class map of its size.
     Figures are medians over rounds in which the modes take turns. channels_last changes the memory order.
     fused also folds batch norm into the convolutions. bf16 and compile (torch.compile) build on fused.
-    cuda_graph is bf16, recorded and replayed. Run it on a quiet machine.
+    cuda_graph is bf16, recorded and replayed. onnx, openvino and int8 are the files of weclick export in
+    ONNX Runtime and OpenVINO; what int8 costs in mIoU is told by weclick export --score. Run it on a quiet
+    machine.
 
     Examples:
 
         weclick bench student
 
         weclick bench student --network DL-Mob --size 360x480 --mode fused --mode compile
+
+        weclick bench student --network DL-Mob --mode fused --mode onnx --mode openvino --mode int8
 
         weclick bench student --config config/mine.yaml --json speed.json
     """

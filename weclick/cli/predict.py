@@ -21,6 +21,13 @@ class Save(StrEnum):
     NONE = "none"
 
 
+class Precision(StrEnum):
+    """Of a network's weights and features, see `weclick.evaluate.engines`."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class CRF(StrEnum):
     """Dense CRFs that post-process class maps: the presets of `weclick.losses.mean_field`."""
 
@@ -41,7 +48,11 @@ def predict(
         ),
     ],
     checkpoint: Annotated[
-        Path, typer.Option(help="model.safetensors of a student, teacher or detector.")
+        Path,
+        typer.Option(
+            help="model.safetensors of a student, teacher or detector; or a model.onnx, model.int8.onnx or "
+            "model.xml of weclick export, which run on the processor."
+        ),
     ] = STUDENT,
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("predictions"),
     save: Annotated[
@@ -77,6 +88,14 @@ def predict(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Frames of one size that go through the network together.")
     ] = 1,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="What a network of class maps computes in, float32 if left out. bfloat16 is faster on GPUs, "
+            "and on processors that have it.",
+            show_default=False,
+        ),
+    ] = None,
     drop: Annotated[
         bool | None,
         typer.Option(
@@ -100,6 +119,7 @@ def predict(
         weclick predict photo.jpg --checkpoint results/teacher/model.safetensors
         weclick predict @night.txt --save none --json --batch-size 8
         weclick predict camera:0 --save overlay
+        weclick predict street.mp4 --checkpoint exported/model.int8.onnx
         ffmpeg -i tape.avi -f matroska - | weclick predict -
 
     Ctrl-C ends a stream; what came is finished. What is wrong with one of several sources is told at the end,
@@ -139,6 +159,7 @@ def predict(
         min_score=min_score,
         batch_size=batch_size,
         drop=drop,
+        precision=precision.value if precision else None,
     )
     found = done.instances
     table = Table("class", "of all pixels", *([] if found is None else ["objects"]), box=None)
@@ -148,7 +169,7 @@ def predict(
     console = Console()
     console.print(table)
     console.print(
-        f"{done.frames} frames to {output} in {done.pace.seconds:.1f} s on {chosen}: {done.pace}",
+        f"{done.frames} frames to {output} in {done.pace.seconds:.1f} s on {done.told}: {done.pace}",
         soft_wrap=True,
         highlight=False,
     )

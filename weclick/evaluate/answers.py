@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from weclick.common.batches import in_batches
 from weclick.common.errors import InputError
 from weclick.evaluate.dense_crf import refined_classes
+from weclick.evaluate.engines import Precision, exported_engine, is_exported, torch_engine
 from weclick.evaluate.flow_in_loop import Estimator, ToPrevious
 from weclick.evaluate.instances.detecting import as_image, detect_together
 from weclick.evaluate.instances.drawing import overlay_instances
@@ -26,7 +27,7 @@ from weclick.manifest import Classes
 from weclick.manifest.images import shrink_image
 from weclick.models.build import DETECTOR
 from weclick.proxy_labels import ImageInstances
-from weclick.store.model_file import ModelCard
+from weclick.store.model_file import ModelCard, load_model
 
 MIN_SCORE = 0.5
 """Objects from this score on are shown and linked to tracks."""
@@ -73,6 +74,10 @@ class Network(Protocol):
         """Spent in it so far."""
 
     @property
+    def told(self) -> str:
+        """By what it runs, in words."""
+
+    @property
     def tracks(self) -> list[Track]:
         """Of the last clip that was linked and had an end."""
 
@@ -107,6 +112,11 @@ class ClassMaps:
     def seconds(self) -> float:
         """Spent in the network so far."""
         return self._segmenter.seconds
+
+    @property
+    def told(self) -> str:
+        """By what it runs."""
+        return self._segmenter.told
 
     def __call__(
         self, frames: Frames, *, batch_size: int = 1, linked: bool = False, endless: bool = False
@@ -144,6 +154,7 @@ class Objects:
         self._model, self._card, self._device, self._min_score = model, card, device, min_score
         self._estimator, self.in_time = flow or ESTIMATOR, flow is not None
         self._to_previous: ToPrevious | None = None
+        self.told = device
         self.seconds, self.tracks = 0.0, list[Track]()
 
     def __call__(
@@ -191,6 +202,7 @@ def network_of(
     flow: Estimator | None = None,
     crf: str | None = None,
     min_score: float = MIN_SCORE,
+    precision: Precision | None = None,
 ) -> Network:
     """The network of a checkpoint, ready to work.
 
@@ -202,15 +214,49 @@ def network_of(
         flow: see `Segmenter` and `Objects`.
         crf: see `ClassMaps`.
         min_score: see `Objects`.
+        precision: of weights and features of a network of class maps; None: float32.
 
     Raises:
-        InputError: as `Segmenter`, or a detector is to have a CRF.
+        InputError: as `Segmenter`, the network gives neither class maps nor objects, or a detector is to have
+            a CRF or a precision.
     """
     if card.options["architecture"] != DETECTOR:
-        return ClassMaps(Segmenter(model, card, checkpoint, device, flow), crf)
+        engine = torch_engine(model, card, checkpoint, device, precision)
+        return ClassMaps(Segmenter(engine, checkpoint, device, flow), crf)
     if crf:
         raise InputError(f"{checkpoint}: is a detector, whose masks get no CRF; leave --crf out")
+    if precision:
+        raise InputError(f"{checkpoint}: is a detector, which runs in float32; leave --precision out")
     return Objects(model, card, device, flow=flow, min_score=min_score)
+
+
+def read_network(
+    path: Path,
+    device: str,
+    *,
+    flow: Estimator | None = None,
+    crf: str | None = None,
+    min_score: float = MIN_SCORE,
+    precision: Precision | None = None,
+) -> tuple[Network, ModelCard]:
+    """The network of a file, ready to work, and its card.
+
+    Args:
+        path: a checkpoint, or a file that `weclick export` wrote, which runs on the processor.
+        device, flow, crf, min_score, precision: see `network_of`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: as `network_of`, `load_model` and `exported_engine`.
+    """
+    if is_exported(path):
+        engine = exported_engine(path, precision)
+        return ClassMaps(Segmenter(engine, path, device, flow), crf), engine.card
+    model, card = load_model(path, device, with_motion=True, architectures=None)
+    network = network_of(
+        model, card, path, device, flow=flow, crf=crf, min_score=min_score, precision=precision
+    )
+    return network, card
 
 
 def draw(answer: Answer, classes: Classes, opacity: float) -> np.ndarray:

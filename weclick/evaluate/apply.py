@@ -19,7 +19,8 @@ from weclick.common.errors import (
 )
 from weclick.common.interrupts import stopped_by_interrupt
 from weclick.common.progress import Bar, progress_bar
-from weclick.evaluate.answers import MIN_SCORE, Answer, Network, draw, network_of
+from weclick.evaluate.answers import MIN_SCORE, Answer, Network, draw, read_network
+from weclick.evaluate.engines import Precision
 from weclick.evaluate.flow_in_loop import Estimator
 from weclick.evaluate.instance_files import InstanceFiles
 from weclick.evaluate.jobs import Job, jobs_of
@@ -39,7 +40,6 @@ from weclick.evaluate.predicted import Pace, Predicted, Tally, one_fault
 from weclick.evaluate.reading import Reader
 from weclick.evaluate.sources import Source, Tell, find_sources
 from weclick.manifest import Classes
-from weclick.store.model_file import load_model
 
 Faults = list[InputError | UnreadableError]
 Write = Callable[[Answer], None]
@@ -84,6 +84,7 @@ def predict_files(
     min_score: float = MIN_SCORE,
     batch_size: int = 1,
     drop: bool | None = None,
+    precision: Precision | None = None,
 ) -> Predicted:
     """Predict every frame of one or several sources, and write what is asked for.
 
@@ -93,7 +94,8 @@ def predict_files(
     Args:
         source: images, videos, folders of them (at any depth), patterns, lists and streams; see
             `find_sources`.
-        checkpoint: model.safetensors of a teacher, student or detector.
+        checkpoint: model.safetensors of a teacher, student or detector; or model.onnx, model.int8.onnx or
+            model.xml of `weclick export`, which run on the processor.
         folder: gets masks/<name>.png, palette PNGs of class ids, and overlay/<name>.jpg. A video gives
             masks/<video>/<frame>.png and overlay/<video>.mp4 (H.264, its frames at the source's times; an odd
             last row or column is doubled, since that format needs even sides). A detector gives
@@ -111,6 +113,7 @@ def predict_files(
         min_score: of a detector's objects that are shown and linked.
         batch_size: so many frames of one size go through the network together.
         drop: whether streams drop frames where the network is slower; None: cameras and live addresses do.
+        precision: of weights and features of a network of class maps; None: float32.
 
     Raises:
         MissingFileError: there is no such source or checkpoint.
@@ -136,8 +139,9 @@ def predict_files(
     if not counts and (fault := one_fault(faults)):
         raise fault
     check_not_in_use([*counts], folder, out.places)
-    model, card = load_model(checkpoint, device, with_motion=True, architectures=None)
-    network = network_of(model, card, checkpoint, device, flow=flow, crf=crf, min_score=min_score)
+    network, card = read_network(
+        checkpoint, device, flow=flow, crf=crf, min_score=min_score, precision=precision
+    )
     if network.finds_objects and masks:
         check_no_instance_files(folder)
         check_not_in_use([job for job in counts if job.is_stream], folder, [LINES])
@@ -209,7 +213,7 @@ class _Run:
         self._pace.frames, self._pace.network_seconds = tally.frames, self._network.seconds
         share = tally.pixels[: len(self._classes.names)] / tally.pixels.sum()
         objects = tally.objects if self._network.finds_objects else None
-        return Predicted(tally.frames, share, self._classes, self._pace, objects, fault)
+        return Predicted(tally.frames, share, self._classes, self._pace, self._network.told, objects, fault)
 
     def _one(self, job: Job, stop: Event, bar: Bar) -> int:
         """Do a job; how many of its frames the bar has seen."""

@@ -31,9 +31,9 @@ from weclick.evaluate.export_formats import (
     FROM_ONNX,
     Run,
     check_packages,
-    load_onnx,
-    load_openvino,
     load_torch,
+    open_onnx,
+    open_openvino,
     save_onnx,
     save_openvino,
     save_torch,
@@ -149,7 +149,7 @@ def export_model(
             scores = None
             if split:
                 runs = {"torch": _run(network)}
-                runs |= {each.format: load_onnx(each.path) for each in made if each.format == "int8"}
+                runs |= {each.format: open_onnx(each.path).run for each in made if each.format == "int8"}
                 scores = score_runs(runs, split, shrink=card.shrink, size=size, source=score[0])
             calibrated = [(each.agreement, each.frames) for each in made if each.agreement is not None]
             text = model_card(
@@ -182,17 +182,17 @@ def _made(
     made = {}
     if any(name in FROM_ONNX for name in formats):
         save_onnx(program, told, path["onnx"])
-        made["onnx"] = _checked("onnx", path["onnx"], load_onnx(path["onnx"]), network, batches)
+        made["onnx"] = _checked("onnx", path["onnx"], open_onnx(path["onnx"]).run, network, batches)
     if "torch" in formats:
         save_torch(program, told, path["torch"])
         made["torch"] = _checked("torch", path["torch"], load_torch(path["torch"]), network, batches)
     if "openvino" in formats:
         save_openvino(path["onnx"], told, path["openvino"])
-        run = load_openvino(path["openvino"])
+        run = open_openvino(path["openvino"]).run
         made["openvino"] = _checked("openvino", path["openvino"], run, network, batches)
     if "int8" in formats:
         save_int8(path["onnx"], told, path["int8"], map(as_input, frames))
-        run = load_onnx(path["int8"])
+        run = open_onnx(path["int8"]).run
         difference, scale = _largest_difference(network, run, batches)
         agreement = agreement_of(run, _run(network), frames)
         made["int8"] = Exported("int8", path["int8"], difference, difference / scale, agreement, len(frames))

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,20 @@ Run = Callable[..., np.ndarray]
 """The inputs of a network, in order -> its logits."""
 
 
+class Opened(NamedTuple):
+    """An exported file that runs here.
+
+    Attributes:
+        run: images (B, 3, H, W) float32, and stacks if it looks at flow -> logits (B, K, H, W) float32.
+        told: its card as JSON, see `weclick.evaluate.export.describe`; None: it has none.
+        size: (H, W) px that it takes; None: any.
+    """
+
+    run: Run
+    told: str | None
+    size: tuple[int | None, int | None]
+
+
 def import_openvino() -> Any:
     """The package openvino. It finds no telemetry here, by which it would report each import to Intel."""
     silenced = "openvino_telemetry" not in sys.modules
@@ -51,8 +65,14 @@ def import_openvino() -> Any:
             del sys.modules["openvino_telemetry"]
 
 
-def check_packages(formats: Collection[str]) -> None:
+def check_packages(
+    formats: Collection[str], instead: str = "give --format torch, which needs nothing more"
+) -> None:
     """Check that the packages which formats need are installed.
+
+    Args:
+        formats: of `FILES`.
+        instead: what else the user can do.
 
     Raises:
         InputError: one is missing.
@@ -64,7 +84,7 @@ def check_packages(formats: Collection[str]) -> None:
         what = "OpenVINO" if "openvino" in formats else "int8" if "int8" in formats else "ONNX"
         raise InputError(
             f"{what} needs {', '.join(missing)}, which is not installed; run `pip install "
-            f"'weclick[{','.join(needed)}]'`, or give --format torch, which needs nothing more"
+            f"'weclick[{','.join(needed)}]'`, or {instead}"
         )
 
 
@@ -81,12 +101,18 @@ def save_onnx(program: torch.export.ExportedProgram, told: str, path: Path) -> N
     converted.save(str(path), external_data=False)
 
 
-def load_onnx(path: Path) -> Run:
+def open_onnx(path: Path) -> Opened:
     """An ONNX file, run by ONNX Runtime on the processor."""
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
-    return lambda *inputs: session.run(["logits"], dict(zip(names, inputs, strict=True)))[0]
+    height, width = (each if isinstance(each, int) else None for each in session.get_inputs()[0].shape[2:])
+
+    def run(*inputs: np.ndarray) -> np.ndarray:
+        (logits,) = session.run(["logits"], dict(zip(names, inputs, strict=True)))
+        return np.asarray(logits)
+
+    return Opened(run, session.get_modelmeta().custom_metadata_map.get(RT_INFO), (height, width))
 
 
 def save_torch(program: torch.export.ExportedProgram, told: str, path: Path) -> None:
@@ -110,8 +136,18 @@ def save_openvino(onnx: Path, told: str, path: Path) -> None:
     openvino.save_model(model, str(path), compress_to_fp16=False)
 
 
-def load_openvino(path: Path) -> Run:
-    """An OpenVINO model, run on the processor in float32, which would take bfloat16 by itself if it can."""
+def open_openvino(path: Path, precision: str = "f32") -> Opened:
+    """An OpenVINO model, run on the processor.
+
+    Args:
+        path: of the .xml.
+        precision: f32 or bf16. Without it OpenVINO would take bfloat16 by itself if the processor can.
+    """
     openvino = import_openvino()
-    network = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda *inputs: network(list(inputs))["logits"]
+    network = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    model = openvino.Core().read_model(str(path))
+    told = model.get_rt_info(RT_INFO).value if model.has_rt_info(RT_INFO) else None
+    height, width = (
+        each.get_length() if each.is_static else None for each in network.inputs[0].partial_shape[2:]
+    )
+    return Opened(lambda *inputs: network(list(inputs))["logits"], told, (height, width))

@@ -116,6 +116,7 @@ class Predicted:
         share: (K,) part of all pixels that each class got.
         classes: of the checkpoint.
         pace: how fast it was.
+        told: by what the network ran, in words.
         instances: (K,) how many objects of each class were shown; None unless the network finds some.
         fault: what was wrong with some sources, while the others are done; None if all are.
     """
@@ -124,6 +125,7 @@ class Predicted:
     share: np.ndarray
     classes: Classes
     pace: Pace
+    told: str
     instances: np.ndarray | None = None
     fault: InputError | UnreadableError | None = None
 

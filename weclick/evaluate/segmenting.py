@@ -8,23 +8,15 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from weclick.common.batches import in_batches
 from weclick.common.errors import InputError
+from weclick.evaluate.engines import Engine
 from weclick.evaluate.flow_in_loop import Estimator, InLoop, estimator_of
-from weclick.geometry import grid_size
 from weclick.manifest.images import shrink_image
-from weclick.models.build import ARCHITECTURES, TWO_STREAM
-from weclick.models.inference import batch_logits, class_of, fused_for_inference
-from weclick.models.network import SegmentationNetwork
-from weclick.store.model_file import ModelCard
-
-GIVE_CLASS_MAPS = (*ARCHITECTURES, TWO_STREAM)
-"""Architectures of networks that give every pixel a class."""
-
+from weclick.models.inference import class_of
 
 T = TypeVar("T")
 
@@ -36,7 +28,7 @@ class Segmented(NamedTuple, Generic[T]):
         frame: what tells it from others, as it was given.
         image: (H, W, 3) uint8 RGB.
         class_ids: (H, W) uint8.
-        coarse: (K, h, w) float32, the logits on the network's own grid; see `full_logits`.
+        coarse: (K, h, w) float32, the logits as the engine gives them; see `full_logits`.
     """
 
     frame: T
@@ -46,41 +38,33 @@ class Segmented(NamedTuple, Generic[T]):
 
 
 class Segmenter:
-    """A network that gives every pixel of a frame a class. It runs with its batch norms folded.
+    """A network that gives every pixel of a frame a class.
 
     Args:
-        model: in eval mode, on `device`.
-        card: its card.
+        engine: the network, ready to run.
         checkpoint: its file, for errors.
-        device: where it computes.
+        device: where the flow that it looks at is estimated.
         flow: for a network of two streams, the estimator of the flow that it looks at; None: that of its
             training.
 
     Attributes:
         in_time: whether it looks at neighbouring frames, so that a clip must come in order.
         seconds: spent in the network so far.
+        told: by what it runs, in words.
 
     Raises:
-        InputError: the network gives no class maps, or looks at no flow though an estimator is given, or at
-            one whose weights nobody gave.
+        InputError: the network looks at no flow though an estimator is given, or at one whose weights nobody
+            gave.
     """
 
-    def __init__(
-        self, model: nn.Module, card: ModelCard, checkpoint: Path, device: str, flow: Estimator | None = None
-    ) -> None:
-        name = card.options["architecture"]
-        if name not in GIVE_CLASS_MAPS or not isinstance(model, SegmentationNetwork):
-            raise InputError(
-                f"{checkpoint}: is a {name}, whose maps are no class maps; give the model.safetensors of a "
-                "teacher or student"
-            )
+    def __init__(self, engine: Engine, checkpoint: Path, device: str, flow: Estimator | None = None) -> None:
+        card = engine.card
         if flow and not card.motion:
             raise InputError(f"{checkpoint}: its network looks at images alone; leave --flow out")
         self._look = (
             InLoop(card.motion, estimator_of(card.motion, flow), card.shrink, device) if card.motion else None
         )
-        self._model = fused_for_inference(model).to(memory_format=torch.channels_last)
-        self._shrink, self._stride, self._device = card.shrink, model.stride, device
+        self._logits, self._shrink, self.told = engine.logits, card.shrink, engine.told
         self.in_time, self.seconds = self._look is not None, 0.0
 
     def __call__(self, clip: Iterable[tuple[T, np.ndarray]], batch_size: int = 1) -> Iterator[Segmented[T]]:
@@ -97,8 +81,7 @@ class Segmenter:
             began = time.perf_counter()
             images = [shrink_image(image, self._shrink) for _, image, _ in batch]  # as it has learned from
             stacks = [stack for _, _, stack in batch if stack is not None]
-            grid = grid_size(images[0].shape[:2], self._stride)
-            coarse = batch_logits(self._model, images, self._device, size=grid, stacks=stacks)
+            coarse = self._logits(images, stacks)
             size = batch[0][1].shape[:2]
             class_ids = [class_of(full_logits(each, size)).cpu().numpy() for each in coarse]
             self.seconds += time.perf_counter() - began

@@ -177,7 +177,7 @@ def _opened(path: Path, device: str) -> Iterator[Any]:
 
 
 def _described(path: Path, text: str | None) -> tuple[nn.Module, ModelCard]:
-    """The network of a model card, without weights, so without memory."""
+    """The network of a checkpoint's model card."""
     if text is None:
         raise InputError(
             f"{path}: is a safetensors file without weclick's model card; give the model.safetensors of a "
@@ -185,6 +185,22 @@ def _described(path: Path, text: str | None) -> tuple[nn.Module, ModelCard]:
         )
     try:
         raw = parse_json(text.encode())
+    except ValueError as error:
+        raise _no_network(path, error) from error
+    return described_network(path, raw)
+
+
+def described_network(path: Path, raw: Any) -> tuple[nn.Module, ModelCard]:
+    """The network of a model card, without weights, so without memory.
+
+    Args:
+        path: of the file that holds the card, for errors.
+        raw: the card as plain values, of any origin.
+
+    Raises:
+        InputError: it describes no network of this version, or a package that it needs is missing.
+    """
+    try:
         faults = [
             schema_fault(raw.get("options"), "models", "options"),
             schema_fault(raw.get("classes"), "manifest", "classes"),
@@ -206,10 +222,14 @@ def _described(path: Path, text: str | None) -> tuple[nn.Module, ModelCard]:
     except MissingPackageError as error:
         raise InputError(f"{path}: cannot be used here: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path}: its model card describes no network of this version ({type(error).__name__}: {error}); "
-            "train the network again"
-        ) from error
+        raise _no_network(path, error) from error
+
+
+def _no_network(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: its model card describes no network of this version ({type(error).__name__}: {error}); "
+        "train the network again"
+    )
 
 
 def _check_fit(path: Path, own: Mapping[str, Shape], given: Mapping[str, Shape]) -> None:

@@ -27,7 +27,9 @@ from weclick.common.progress import progress_bar
 from weclick.common.sections import TWO_STREAM, Config
 from weclick.common.stages import looks_at_stacks
 from weclick.datasets import open_dataset
+from weclick.evaluate.bench.runtimes import in_runtime
 from weclick.evaluate.bench.student_table import spell_size
+from weclick.evaluate.export_formats import check_packages
 from weclick.manifest.frame_size import frame_size
 from weclick.manifest.images import shrunk_size
 from weclick.models import build_model
@@ -68,6 +70,7 @@ class Mode(NamedTuple):
         bf16: weights and features in bfloat16; logits are float32 again.
         compiled: by torch.compile, for this very size.
         graph: recorded once as a CUDA graph and replayed.
+        runtime: of another runtime, its format of `weclick export`; empty: torch.
     """
 
     channels_last: bool = False
@@ -75,6 +78,7 @@ class Mode(NamedTuple):
     bf16: bool = False
     compiled: bool = False
     graph: bool = False
+    runtime: str = ""
 
 
 MODES = {
@@ -85,6 +89,9 @@ MODES = {
     "compile": Mode(channels_last=True, fused=True, compiled=True),
     "bf16_compile": Mode(channels_last=True, fused=True, bf16=True, compiled=True),
     "cuda_graph": Mode(channels_last=True, fused=True, bf16=True, graph=True),
+    "onnx": Mode(fused=True, runtime="onnx"),
+    "openvino": Mode(fused=True, runtime="openvino"),
+    "int8": Mode(fused=True, runtime="int8"),
 }
 FEWEST, MOST = 3, 100
 """Rounds of a measurement."""
@@ -188,9 +195,10 @@ def configured(config: Config) -> tuple[dict[str, Any], Size]:
 
 
 def default_modes(device: str) -> tuple[str, ...]:
-    """The modes worth a look: all on a GPU; on a CPU none that compiles for minutes, and bf16 if native."""
+    """The modes of torch worth a look: all on a GPU; on a CPU none that compiles, and bf16 if native."""
     if device.startswith("cuda"):
-        return tuple(mode for mode in MODES if not MODES[mode].compiled or _compiler())
+        own = [mode for mode in MODES if not MODES[mode].runtime]
+        return tuple(mode for mode in own if not MODES[mode].compiled or _compiler())
     native = torch.cpu._is_avx512_bf16_supported()  # elsewhere it is emulated, and four times slower
     return ("eager", "channels_last", "fused", *(["bf16"] if native else []))
 
@@ -205,6 +213,10 @@ def check_mode(mode: str, device: str) -> None:
         raise InputError(f"--mode {mode!r}: expected one of {', '.join(MODES)}")
     if MODES[mode].graph and not device.startswith("cuda"):
         raise InputError(f"--mode {mode}: needs a GPU, but the device is {device}; leave this mode out")
+    if (runtime := MODES[mode].runtime) and device != "cpu":
+        raise InputError(f"--mode {mode}: runs on a processor, but the device is {device}; add --device cpu")
+    if runtime:
+        check_packages([runtime], instead="leave this mode out")
     if MODES[mode].compiled and not _compiler():
         raise InputError(f"--mode {mode}: needs a C++ compiler, but finds no g++; install it, or set CXX")
 
@@ -222,6 +234,8 @@ def prepare(network: nn.Module, mode: Mode, *inputs: Tensor) -> Callable[[], Ten
         It gives the class ids (1, H, W) uint8 of the image.
     """
     model = fused_for_inference(network) if mode.fused else deepcopy(network).eval()
+    if mode.runtime:
+        return in_runtime(ClassMap(model), mode.runtime, *inputs)
     dtype = torch.bfloat16 if mode.bf16 else torch.float32
     layout = torch.channels_last if mode.channels_last else torch.contiguous_format
     run: Any = ClassMap(model).requires_grad_(False).to(inputs[0].device, dtype).to(memory_format=layout)

@@ -11,11 +11,11 @@ import numpy as np
 from weclick.common.errors import InputError
 from weclick.common.stages import WEIGHTS
 from weclick.evaluate.answers import MIN_SCORE, Network, Objects, network_of
+from weclick.evaluate.engines import GIVE_CLASS_MAPS
 from weclick.evaluate.flow_in_loop import Estimator
 from weclick.evaluate.jobs import jobs_of
 from weclick.evaluate.own_files import is_own
 from weclick.evaluate.reading import Frames, Reader, Shown
-from weclick.evaluate.segmenting import GIVE_CLASS_MAPS
 from weclick.evaluate.sources import find_sources, raise_it
 from weclick.flow.estimators import parse_estimator
 from weclick.models.build import DETECTOR
