@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from weclick import __version__
+
 
 def machine(device: str = "cpu") -> dict[str, Any]:
     """Processor, cores, and the threads and device that torch uses.
@@ -29,5 +31,9 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of Python, of weclick and of the packages that the figures depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in (*packages, "weclick")}}
+    """Versions of Python, of weclick and of the packages that the figures depend on.
+
+    Weclick's own is that of its code, which may run from a checkout that nobody installed.
+    """
+    known = {name: version(name) for name in packages}
+    return {"python": platform.python_version(), **known, "weclick": __version__}
