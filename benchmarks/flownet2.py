@@ -247,14 +247,19 @@ def correlate_gpu(batch: int, precision: str) -> None:
     correlation(maps[0], maps[1])
 
 
-def count_operations() -> int:
-    """Floating-point operations of the convolutions and of the correlation, for one pair of the full size."""
+def count_operations(network: nn.Module | None = None) -> int:
+    """Floating-point operations of the convolutions and of the correlation, for one pair of the full size.
+
+    Args:
+        network: a FlowNet2 that there is already; None makes one.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     flownet2_parts.correlation = lambda first, second: first.new_zeros(1, 441, *first.shape[2:])
     try:
         with FlopCounterMode(display=False) as counter:
-            random_estimator()._network(torch.zeros(1, 3, 2, 64, 64))
+            network = network or random_estimator()._network
+            network(torch.zeros(1, 3, 2, 64, 64, device=next(network.parameters()).device))
     finally:
         flownet2_parts.correlation = correlation
     times_larger = FULL[0] * FULL[1] // 64**2  # every layer works on a fixed share of the pixels

@@ -101,6 +101,7 @@ def parse_options() -> argparse.Namespace:
     add("--full-batch", type=int, default=4, help="targets of a step of the training (default 4)")
     add("--accumulate", type=int, default=4, help="micro-batches of a step of the training (default 4)")
     add("--steps", type=int, default=3, help="of the training; the first does not count (default 3)")
+    add("--log-every", type=int, default=1, help="steps between its looks at the GPU (default 1)")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: torch's)")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--folder", type=Path, help="where to put the drawn data (default: the system's temporary folder)")
@@ -197,14 +198,14 @@ def make_step(backbone: str, device: str) -> tuple[Any, Callable[[Batch], None]]
 def time_shares(
     folder: Path, manifest: Manifest, caches: Caches, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Train with the ResNet-18 student at full size. Returns medians over all steps but the first."""
+    """Train with the ResNet-18 student at full size. Returns medians over all logged lines but the first."""
     settings = complete_config({"gated_crf": {"warmup": 0.0}})
     objective = Objective(settings, steps=options.steps, class_weights=None)
     chosen = settings["student"] | {
         "batch_size": options.full_batch,
         "accumulate": options.accumulate,
         "steps": options.steps,
-        "log_every": 1,
+        "log_every": options.log_every,
         "checkpoint_every": options.steps,
     }
     micro = options.full_batch // options.accumulate
@@ -221,8 +222,10 @@ def time_shares(
         validate=lambda network: {"miou": 0.0, "mean_accuracy": 0.0, "per_class_iou": {}},
     )
     lines = [line for line in read_metrics(folder / "training" / METRICS) if "loss" in line]
-    ends = [line["seconds"] for line in lines]
-    taken = [later - earlier for earlier, later in pairwise(ends)]
+    taken = [
+        (later["seconds"] - earlier["seconds"]) / (later["step"] - earlier["step"])
+        for earlier, later in pairwise(lines)
+    ]
     return {
         "seconds_a_step": round(statistics.median(taken), 4),
         "time_shares": {
