@@ -32,6 +32,7 @@ LONG = (
     "test_workflow_shared.py",
     "test_workflow_content.py",
     "test_gpus.py",
+    "test_gpu_script.py",
     "test_bad_input_video.py",
     "test_leases.py",
     "test_export.py",
