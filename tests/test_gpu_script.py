@@ -54,6 +54,7 @@ def script(repository, monkeypatch):
     monkeypatch.syspath_prepend(repository / "benchmarks")
 
 
+@pytest.mark.slow
 def test_all_parts_run_on_a_cpu_and_need_only_the_packages_that_they_name(run, script, tmp_path):
     from gpu import BASE, PARTS
     from gpu_runs import PACKAGES
