@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -152,7 +153,20 @@ def parse_meta(data: bytes, where: Path | str, kind: str = "", key: str = "") ->
         raise damaged(where, f"{META} is of {meta['kind']} entry {meta['key'][:12]}…; it was moved")
     if not _key_follows(meta):
         raise damaged(where, f"its key does not follow from the inputs in {META}; it was edited")
-    return meta
+    described: dict[str, Any] = _kept_once(meta)
+    return described
+
+
+def _kept_once(value: Any) -> Any:
+    """The same value, whose texts share memory with those of other entries.
+
+    A training holds thousands of entries, which name the same files, frames and options again and again.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {sys.intern(name): _kept_once(each) for name, each in value.items()}
+    return [_kept_once(each) for each in value] if isinstance(value, list) else value
 
 
 def _is_described(meta: Mapping[str, Any]) -> bool:
