@@ -243,6 +243,47 @@ def test_what_is_missing_or_wrong_is_one_line_and_nothing_is_written(init, here,
     assert not list(here.rglob("classes.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--size", "large"], "--size is 'large'"),
+        (["--method", "click"], "--method is 'click'"),
+        (["--method", "f2f", "--labels", "masks"], "f2f learns from proxies"),
+        (["--labels", "mask"], "--supervision is 'mask', but method weclick"),
+        (["--method", "maskconsist", "--size", "small"], "take --size gpu"),
+    ],
+)
+def test_options_are_checked_before_videos_are_looked_at(init, here, words, told):
+    (here / "films").mkdir()
+    (here / "films/no.mp4").write_text("no video")
+    assert told in init("films", "--classes", "a,b", *words)[2]
+    assert [path.name for path in here.iterdir()] == ["films"]
+
+
+def test_of_what_goes_wrong_later_nothing_stays_either(init, here):
+    (here / "films").mkdir()
+    (here / "films/no.mp4").write_text("no video")
+    told = init("films", "--classes", "a,b", "--data", "deep/down")[2]
+    assert "no.mp4: cannot be opened as a video" in told
+    assert [path.name for path in here.iterdir()] == ["films"]
+    draw(here / "mine/frames", "park", 2, labels=(0,))
+    (here / "mine/labels/park/001.png").write_bytes(b"")
+    (here / "weclick.yaml").mkdir()
+    for more in ((), ("--force",)):  # a folder is no file that could be replaced
+        assert init("mine", "--classes", "a,b", *more)[0] == 1
+        assert not Path("mine/classes.yaml").exists()
+
+
+def test_classes_that_were_replaced_come_back_if_something_goes_wrong(init, here):
+    draw(here / "mine/frames", "park")
+    assert init("mine", "--classes", "a,b")[0] == 0
+    before = Path("mine/classes.yaml").read_text(encoding="utf-8")
+    Path("weclick.yaml").unlink()
+    Path("weclick.yaml").mkdir()
+    assert init("mine", "--classes", "b,a", "--force")[0] == 1
+    assert Path("mine/classes.yaml").read_text(encoding="utf-8") == before
+
+
 def test_on_a_terminal_it_asks_for_what_is_missing(here):
     draw(here / "films", "park", 2)
     said = on_a_terminal(["films"], ["background,car", "no_method", "weclick", "small"])

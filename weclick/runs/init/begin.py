@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -13,7 +14,7 @@ from weclick.common.gpus import visible_gpus
 from weclick.common.sections import Config, Method
 from weclick.common.stages import METHODS, TAGGED
 from weclick.datasets import open_dataset
-from weclick.runs.init.bases import MACHINES, Machine
+from weclick.runs.init.bases import MACHINES, Machine, base_of
 from weclick.runs.init.classes import class_names, classes_text, known_names
 from weclick.runs.init.configuration import Choices, check_configuration, configuration_text
 from weclick.runs.init.place import find_place, make_links
@@ -70,6 +71,8 @@ class Begun:
 def begin(given: Given, ask: Ask) -> Begun:
     """Make a data set of a folder, with links where it needs some, and write a configuration of it.
 
+    If anything is wrong, nothing that was made stays.
+
     Raises:
         InputError: a file is there already, something is missing, or the folder is no data set.
     """
@@ -77,16 +80,41 @@ def begin(given: Given, ask: Ask) -> Begun:
         raise InputError(
             f"{given.output}: is there already; --force replaces it, --output names another file"
         )
+    _check_options(given)
     place = find_place(_folder(given, ask), given.data)
     names = _classes(given, place.root / "classes.yaml", ask)
-    make_links(place)
-    seen = look_at(place.root)
-    text = configuration_text(seen, _choices(given, seen, ask), given.output)
-    if names:
-        write_text(place.root / "classes.yaml", classes_text(names))
-    config = _checked(text, seen, given.output)
-    write_text(given.output, text)
+    with ExitStack() as undo:
+        make_links(place, undo)
+        seen = look_at(place.root)
+        text = configuration_text(seen, _choices(given, seen, ask), given.output)
+        if names:
+            _write_classes(place.root / "classes.yaml", names, undo)
+        config = _checked(text, seen, given.output)
+        write_text(given.output, text)
+        undo.pop_all()  # all went well
     return Begun(seen, config)
+
+
+def _check_options(given: Given) -> None:
+    """Raises InputError if an option is wrong, whatever the folder holds."""
+    if given.classes is not None:
+        class_names(given.classes)
+    if given.machine is not None:
+        _one_of("--size", given.machine, MACHINES)
+    if given.method is not None:
+        _one_of("--method", given.method, tuple(METHODS))
+    if (method := _named_method(given)) and given.supervision is not None:
+        _check_supervision(given.supervision, method)
+    if method and given.machine:
+        base_of(method, cast("Machine", given.machine))
+
+
+def _write_classes(path: Path, names: Sequence[str], undo: ExitStack) -> None:
+    if path.exists():
+        undo.callback(write_text, path, path.read_text(encoding="utf-8"))
+    else:
+        undo.callback(path.unlink)
+    write_text(path, classes_text(names))
 
 
 def _checked(text: str, seen: Seen, output: Path) -> Config:
@@ -128,28 +156,36 @@ def _one_of(option: str, value: str, allowed: Sequence[str]) -> str:
 
 
 def _choices(given: Given, seen: Seen, ask: Ask) -> Choices:
-    method = cast("Method", _one_of("--method", _method(given, seen, ask), tuple(METHODS)))
+    method = _method(given, seen, ask)
     allowed = METHODS[method].supervisions
     supervision = given.supervision or allowed[0]
     if seen.labelled and not given.supervision and len(allowed) > 1:
         supervision = ask("--supervision", "Learn from", allowed[0], ("clicks", "masks", "both"))
-    if supervision not in allowed:
-        raise InputError(
-            f"--supervision is {supervision!r}, but method {method} learns from {' or '.join(allowed)}; "
-            "leave it out, or choose another --method"
-        )
+    _check_supervision(supervision, method)
     usual = "gpu" if visible_gpus() else "small"
     machine = given.machine or ask("--size", "Machine; for small two cores are enough", usual, MACHINES)
     machine = _one_of("--size", machine, MACHINES)
     return Choices(method, supervision, cast("Machine", machine))
 
 
-def _method(given: Given, seen: Seen, ask: Ask) -> str:
-    if given.method:
-        return given.method
-    if given.supervision == "tags":
-        return "two_stream"  # as a configuration means it
-    if given.supervision:
-        return "weclick"
+def _method(given: Given, seen: Seen, ask: Ask) -> Method:
+    if named := _named_method(given):
+        return named
     question = "Method; weclick learns from clicks or masks, the others from tags"
-    return ask("--method", question, seen.method, tuple(METHODS))
+    return cast("Method", ask("--method", question, seen.method, tuple(METHODS)))
+
+
+def _named_method(given: Given) -> Method | None:
+    """The method that the options name; None if they leave it open."""
+    if given.method or not given.supervision:
+        return cast("Method | None", given.method)
+    return "two_stream" if given.supervision == "tags" else "weclick"  # as a configuration means it
+
+
+def _check_supervision(supervision: str, method: Method) -> None:
+    """Raises InputError if a method does not learn from that."""
+    if supervision not in (allowed := METHODS[method].supervisions):
+        raise InputError(
+            f"--supervision is {supervision!r}, but method {method} learns from {' or '.join(allowed)}; "
+            "leave it out, or choose another --method"
+        )

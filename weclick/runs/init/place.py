@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +74,12 @@ def _parts(folder: Path) -> dict[str, Path]:
     return parts
 
 
-def make_links(place: Place) -> None:
+def make_links(place: Place, undo: ExitStack) -> None:
     """Make the links of a place; those that are there stay.
+
+    Args:
+        place: see `find_place`.
+        undo: what takes away again, once it is closed, all that was made.
 
     Raises:
         InputError: something else lies there.
@@ -86,5 +91,9 @@ def make_links(place: Place) -> None:
             raise InputError(
                 f"{link}: lies where a link to {folder} would be; remove it, or name another --data"
             )
-        link.parent.mkdir(parents=True, exist_ok=True)
+        for parent in reversed(link.parents):
+            if not parent.exists():
+                parent.mkdir()
+                undo.callback(parent.rmdir)
         link.symlink_to(folder)
+        undo.callback(link.unlink)
