@@ -73,6 +73,26 @@ def test_a_run_ends_with_its_scores_and_the_path_of_its_page(project):
     assert "report: " not in project.snakemake("student", "--forcerun", "clicks", "--dry-run")
 
 
+def test_a_run_with_nothing_to_do_ends_so_too(project):
+    *_, nothing, student, teacher, page = project.snakemake("all").splitlines()
+    assert "Nothing to be done" in nothing
+    assert re.match(r"student: mIoU \d+\.\d %", student)
+    assert re.match(r"teacher: mIoU \d+\.\d %", teacher)
+    assert page == "report: results/report.html"
+    assert "mIoU" not in project.snakemake("all", "--dry-run")
+    assert "mIoU" not in project.snakemake("flow")
+    assert "mIoU" not in project.snakemake("--list-rules")
+    scores = project.root / "results/evaluation/metrics.json"
+    whole, times = scores.read_text(encoding="utf-8"), scores.stat()
+    try:
+        scores.write_text("{", encoding="utf-8")
+        os.utime(scores, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert "error: results/evaluation/metrics.json: cannot be read" in project.snakemake("evaluate")
+    finally:
+        scores.write_text(whole, encoding="utf-8")
+        os.utime(scores, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def test_a_run_that_fails_ends_with_the_error_of_its_job_and_the_path_of_its_log(project):
     done = subprocess.run(
         project.command("teacher", "--config", "results=failed", "teacher={pretrained: none.safetensors}"),

@@ -63,10 +63,28 @@ onstart:
         logger.warning(f"warning: {sentence}")
 
 
+def made_files():
+    """The files of all rules of the run, whether made now or before."""
+    return {Path(path) for job in workflow.dag.jobs for path in job.output}
+
+
+def tell_if_nothing_was_to_be_done():
+    """Say what a run ends with, if all of it was there: then Snakemake calls neither handler below."""
+    if workflow.scheduler and not workflow.dryrun and not len(workflow.dag):
+        try:
+            lines = last_lines(Layout(Path(RESULTS)), made_files())
+        except (ValueError, OSError) as error:
+            lines = [f"error: {error}"]
+        print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr, flush=True)
+
+
+if workflow.is_main_process:
+    atexit.register(tell_if_nothing_was_to_be_done)
+
+
 onsuccess:
     # At exit, since Snakemake itself says more after this: where its log lies, and the time that it took.
-    files = {Path(path) for job in workflow.dag.jobs for path in job.output}
-    if lines := last_lines(Layout(Path(RESULTS)), files):
+    if lines := last_lines(Layout(Path(RESULTS)), made_files()):
         atexit.register(print, *lines, sep="\n", file=sys.stderr, flush=True)
 
 
