@@ -46,12 +46,18 @@ def folder(tmp_path) -> Path:
 
 
 def test_a_manifest_is_the_same_under_every_locale(folder):
-    for name, environment in (("utf8", {"PYTHONUTF8": "1"}), ("ascii", ASCII)):
+    as_script, as_module = ["weclick"], ["-m", "weclick"]
+    runs = {
+        "utf8": (as_script, {"PYTHONUTF8": "1"}),
+        "ascii": (as_script, ASCII),
+        "module": (as_module, ASCII),
+    }
+    for name, (start, environment) in runs.items():
         words = ("manifest", "--config", "c.yaml", "--split", "train", "--output", f"{name}/0.json")
-        done = run(folder, "weclick", *words, **environment)
+        done = run(folder, *start, *words, **environment)
         assert done.returncode == 0, done.stderr.decode()
-    made = [(folder / name / "0.json").read_bytes() for name in ("utf8", "ascii")]
-    assert made[0] == made[1]
+    made = [(folder / name / "0.json").read_bytes() for name in runs]
+    assert made[0] == made[1] == made[2]
     assert [clip["id"] for clip in json.loads(made[0])["clips"]] == ["Schöner Schwan"]
 
 

@@ -26,6 +26,17 @@ def test_it_loads_nothing_heavy():
     assert not HEAVY & set(loaded.split())
 
 
+def test_python_m_weclick_is_the_same_command(tmp_path):
+    def told(*words, **more):
+        return subprocess.run(
+            [sys.executable, "-m", "weclick", *words], text=True, capture_output=True, **more
+        )
+
+    assert told("--version").stdout == f"weclick {weclick.__version__}\n"
+    failed = told("inspect", "none", cwd=tmp_path)
+    assert (failed.returncode, failed.stderr.count("weclick: error: none: ")) == (1, 1)
+
+
 def test_verbs_are_not_built_for_it_and_the_rest_of_the_line_does_not_count():
     words = ["--version", "no-such-verb"]
     app = cli.app_for(words)
