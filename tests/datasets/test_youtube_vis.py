@@ -233,6 +233,18 @@ def _strange_video(file):
     file["annotations"][0]["video_id"] = 99
 
 
+def _list_for_a_video(file):
+    file["annotations"][1]["video_id"] = [17]
+
+
+def _list_for_a_category(file):
+    file["annotations"][0]["category_id"] = [[7] * 100]
+
+
+def _lists_for_videos(file):
+    file["videos"][0]["id"] = [17]
+
+
 def _named_background(file):
     file["categories"][0]["name"] = "background"
 
@@ -252,6 +264,9 @@ def _escape_in_a_name(file):
         (_two_folders, "the frames of video 17 are not files of one folder"),
         (_one_folder_twice, "the videos 17 and 4 have one folder, 'aa'"),
         (_strange_video, "an annotation names the video 99"),
+        (_list_for_a_video, r"train.json, annotation 1: video_id is \[17\], expected a whole number"),
+        (_list_for_a_category, r"annotation 0: category_id is \[\[7, 7.{0,60}, expected a whole number"),
+        (_lists_for_videos, r"videos/0/id: \[17\] is not of type 'integer'"),
         (_named_background, "each of its own name and none called 'background'"),
         (_escape_in_a_name, r"the name 'person\\x1b\[31m' of a category holds control characters"),
     ],

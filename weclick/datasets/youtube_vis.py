@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding, many
+from weclick.common.json_items import item_spans, parse_item, read_items
 from weclick.common.sections import DataSection
 from weclick.datasets.base import Dataset, assign_roles, list_files
 from weclick.datasets.file_names import CONTROLS, last_number
@@ -161,8 +162,8 @@ def open_youtube_vis(root: Path, data: DataSection) -> Dataset:
 
     Raises:
         InputError: there is no JSON file, it is no YouTube-VIS file, keeps the objects back, has more
-            categories than class ids, gives one a name that no terminal shows, or names frames outside of a
-            folder of their own.
+            categories than class ids, gives one a name that no terminal shows, has an annotation whose ids
+            are no whole numbers, or names frames outside of a folder of their own.
     """
     from weclick.manifest.video_truth import open_video_file  # here, since it loads pycocotools
 
@@ -172,7 +173,11 @@ def open_youtube_vis(root: Path, data: DataSection) -> Dataset:
             f"{root}: is no YouTube-VIS, since it has no train.json; expected it beside "
             "train/JPEGImages/<video>/00000.jpg: unpack the annotations of training there"
         )
-    listed = open_video_file(root / file)
+    try:
+        listed = open_video_file(root / file)
+    except TypeError:  # an id that is a list, say, cannot be looked up
+        _check_ids(root / file)
+        raise
     if not any(video.categories for video in listed.videos.values()):
         raise InputError(
             f"{root / file}: lists no objects, as the official files of validation and test, which keep them "
@@ -257,3 +262,16 @@ def _check_names(path: Path, videos: Sequence[_Video]) -> None:
                 f"{path}: the videos {other} and {video.id} have one folder, {video.name!r}; expected each "
                 "to have its own"
             )
+
+
+def _check_ids(path: Path) -> None:
+    """Raises InputError if an annotation names its video or its category by something else than a number."""
+    for number, span in enumerate(item_spans(path, ("annotations",)).get("annotations", ())):
+        (item,) = read_items(path, [span])
+        annotation = parse_item(path, item)
+        for key in ("video_id", "category_id"):
+            if type(found := annotation.get(key)) is not int:
+                raise InputError(
+                    f"{path}, annotation {number}: {key} is {found!r:.60}, expected a whole number, the id "
+                    "of what the file lists; correct it, or take the annotation out"
+                )
