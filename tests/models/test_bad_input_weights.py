@@ -142,6 +142,32 @@ def test_a_damaged_model_card(checkpoint, card):
         load_model(checkpoint)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(checkpoint, value):
+    state = load_file(checkpoint)
+    first, second, *_ = (name for name, tensor in state.items() if tensor.is_floating_point())
+    state[first].view(-1)[-1] = value
+    state[second].view(-1)[0] = -value
+    with safe_open(str(checkpoint), "pt") as file:
+        save_file(state, checkpoint, metadata=file.metadata())
+    told = (
+        rf"model\.safetensors: 2 weights in 2 of {len(state)} keys are NaN or infinite, first 1 of "
+        rf"{state[first].numel()} in {first}; expected finite numbers: its training has diverged"
+    )
+    with pytest.raises(InputError, match=told):
+        load_model(checkpoint)
+
+
+def test_large_weights_are_finite_though_their_sum_is_not(checkpoint):
+    state = load_file(checkpoint)
+    key = next(name for name, tensor in state.items() if tensor.is_floating_point() and tensor.numel() > 1)
+    state[key].fill_(3e38)
+    with safe_open(str(checkpoint), "pt") as file:
+        save_file(state, checkpoint, metadata=file.metadata())
+    network, _ = load_model(checkpoint)
+    assert torch.equal(network.state_dict()[key], state[key])
+
+
 def test_a_truncated_checkpoint(checkpoint):
     checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
     with pytest.raises(

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from weclick.common.content import RUN_AGAIN, check_content
-from weclick.common.errors import InputError
 from weclick.manifest import Clip, Manifest
 from weclick.manifest.read import read_clip
 from weclick.models import normalize
@@ -84,9 +83,4 @@ class FromNetwork:
             self.detector, self.device, classes=self.manifest.classes.names, architectures=[DETECTOR]
         )[0]
         check_content(self.detector, self._sha256, RUN_AGAIN)
-        if not all(weights.isfinite().all() for weights in model.parameters()):  # it would find nothing
-            raise InputError(
-                f"{self.detector}: holds weights that are not finite, since its training has diverged; train "
-                "it again with a lower learning rate"
-            )
         return model

@@ -17,6 +17,7 @@ from torch import nn
 from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import schema_fault
+from weclick.common.words import plural
 from weclick.geometry import StackOptions
 from weclick.manifest import Classes, class_list, read_class_list
 from weclick.models import rebuild
@@ -127,8 +128,9 @@ def load_model(
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is no weclick checkpoint, is damaged, has other classes, or holds a network of
-            another architecture, or one that looks at flow, which the caller has not.
+        InputError: the file is no weclick checkpoint, is damaged, has other classes or weights that are not
+            finite, or holds a network of another architecture, or one that looks at flow, which the caller
+            has not.
     """
     if not Path(path).exists():
         raise MissingFileError(
@@ -156,6 +158,7 @@ def load_model(
         own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         _check_fit(path, own, {name: tuple(file.get_slice(name).get_shape()) for name in names})
         state = {name: file.get_tensor(name) for name in names}
+    _check_finite(path, state)
     model.to_empty(device=device).load_state_dict(state)
     return model.eval(), card
 
@@ -245,4 +248,24 @@ def _check_fit(path: Path, own: Mapping[str, Shape], given: Mapping[str, Shape])
             f"{path}: its weights are of another network than its model card: {len(faults)} keys differ, "
             f"first {'; '.join(faults[:3])}; train the network again, or give the file that the "
             "card belongs to"
+        )
+
+
+def _check_finite(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Raises InputError if a weight is NaN or infinite: a network of such weights predicts nonsense.
+
+    Such a weight makes the sum of its tensor not finite, too. The weights themselves are looked at only then,
+    since sums take one pass and no memory.
+    """
+    floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    sums = [tensor.sum(dtype=torch.float32) for tensor in floating.values()]
+    if not sums or torch.stack(sums).isfinite().all():
+        return
+    counts = {name: int((~tensor.isfinite()).sum()) for name, tensor in floating.items()}
+    if faulty := {name: count for name, count in counts.items() if count}:
+        name, count = next(iter(faulty.items()))
+        raise InputError(
+            f"{path}: {plural(sum(faulty.values()), 'weight')} in {len(faulty)} of {len(state)} keys are NaN "
+            f"or infinite, first {count} of {state[name].numel()} in {name}; expected finite numbers: its "
+            "training has diverged, or the file was altered; train it again with a lower learning rate"
         )
