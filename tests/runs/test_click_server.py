@@ -519,6 +519,26 @@ def test_the_server_ends_quietly(tmp_path):
     waiting.join(10)
 
 
+def test_the_server_ends_quietly_and_soon_while_ghosts_are_thought_of(tmp_path):
+    root, count = tmp_path / "data", 12
+    write_classes(root)
+    write_images(root / "frames" / "a", [scene(t, 540, 960) for t in range(count)])
+    server = Server(root, tmp_path / "state")
+    assert post(server, *(click(frame=t) for t in range(count))) == [""] * count
+    answers = []
+    asking = [
+        threading.Thread(target=lambda at=at: answers.append(server.ask(f"/api/ghosts/0/{at}")[0]))
+        for at in range(count)
+    ]
+    for each in asking:
+        each.start()
+    time.sleep(0.3)
+    assert server.kill(signal.SIGINT) == ""
+    for each in asking:
+        each.join(10)
+    assert 503 in answers, "the first one loads torch, so others wait in the queue"
+
+
 def _wait_for_events(server, generation):
     assert server.json(f"/api/events?of={generation}&since=0")["events"] == []
 

@@ -35,7 +35,7 @@ WAIT_S = 20.0
 """So long a page's question for new events stays open."""
 
 LOOK_S = 0.5
-"""So often the log is looked at for what other programs appended."""
+"""So often the log is looked at for what other programs appended, and whether the server ends."""
 
 
 @dataclass(frozen=True)
@@ -201,16 +201,24 @@ class _Api:
     async def _while_wanted(
         self, request: Request, act: Callable[..., Any], pool: ThreadPoolExecutor | None = None
     ) -> Any:
-        """What `act` gives, unless the page drops its request meanwhile."""
+        """What `act` gives, unless the page drops its request meanwhile, or the server ends.
+
+        Raises:
+            Dropped: the page dropped its request.
+            Refused: the server ends. Then nobody waits for what is in work or in the queue.
+        """
         gone = threading.Event()
         act = partial(act, stop=gone.is_set)
         work = asyncio.ensure_future(self._in(pool or self._decode, act))
         watch = asyncio.ensure_future(_until_gone(request))
-        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            watch.cancel()
-        else:
+        while not (work.done() or watch.done() or self._desk.ends()):
+            await asyncio.wait({work, watch}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        watch.cancel()
+        if not work.done():
             gone.set()
+            if self._desk.ends():
+                work.cancel()
+                raise Refused(503, "weclick click ends")
         return await work
 
 

@@ -57,7 +57,7 @@ export class Browse extends EventTarget {
   next(since) {
     const to = this.#following(this.place);
     if (to) this.go(to, { since });
-    else tell("Every frame of the queue has a click. Step on with , and . or start with more frames (--per-clip).");
+    else tell("Every frame of the queue has a click. Stop here and train, or step on with , and . (--per-clip asks for more).");
   }
 
   step(by, since) {
