@@ -79,7 +79,7 @@ def test_scored_frames_that_train_without_their_label_are_told_unless_they_shall
     (root / "frames/val/1.png").write_bytes((root / "frames/a/1.png").read_bytes())
     (level, what, found), *others = ask(config)[1]
     assert (level, what, others) == ("warning", "splits", [])
-    assert "1 of 3 scored frames are unlabelled in training" in found
+    assert "1 of 3 scored frames are also read in training, without their labels and clicks" in found
     data = {**config["data"], "held_out": "other_frames"}
     Image.fromarray(np.full((32, 32, 3), 7, np.uint8)).save(root / "frames/val/1.png")
     assert ask({**config, "data": data}) == (0, [])
@@ -349,7 +349,7 @@ def test_what_is_served_has_to_be_decided_before_frames_are_packed(folder):
         return next(each for each in json.loads(done.stdout)["findings"] if each["what"] == "serves")
 
     told = served()
-    assert (told["level"], told["found"][:49]) == ("ok", "manifest, frames and flow are made for weclick; a")
-    assert "name all that you want before frames are packed" in told["found"]
+    assert (told["level"], told["found"][:49]) == ("ok", "manifest, frames and flow are made for weclick; i")
+    assert "to try other methods, too, name them in `serves` now" in told["found"]
     assert "packed" not in served(frames={"pack": False})["found"]
     assert served(method="f2f", serves=["weclick"])["level"] == "error"

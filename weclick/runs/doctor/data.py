@@ -252,9 +252,12 @@ def _leakage(
         return [many("error", "splits", [f"{name}: a target, and scored" for name in both], todo)]
     seen = sorted(shown[key] for key in shown.keys() & content(others).keys())
     if seen:
-        found = f"{len(seen)} of {len(scored)} scored frames are unlabelled in training, e.g. {seen[0]}"
+        found = (
+            f"{len(seen)} of {len(scored)} scored frames are also read in training, without their labels and "
+            f"clicks, e.g. {seen[0]}"
+        )
         if intended:
-            return [Finding("ok", "splits", f"{found}, as data.held_out: other_frames wants")]
+            return [Finding("ok", "splits", f"{found}; data.held_out: other_frames means it so")]
         return [
             Finding(
                 "warning",

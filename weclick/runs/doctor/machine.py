@@ -57,8 +57,8 @@ def _serves(config: Config) -> Finding:
     return Finding(
         "ok",
         "serves",
-        f"{made}; another method may read other frames of a clip, which are another entry, so name all that "
-        "you want before frames are packed",
+        f"{made}; if you want to try other methods, too, name them in `serves` now: they may read other "
+        "frames, which would be packed anew",
     )
 
 
