@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from copy import copy
+from inspect import cleandoc
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 
 from typer import Typer
 from typer.main import get_command_name
@@ -46,6 +50,9 @@ from weclick.cli.app import UNCHECKED_STATUS, app
 from weclick.common.errors import FULL, DiskFullError, UnreadableError, full_disk, out_of_memory
 from weclick.common.words import masked
 
+MARGIN = 2
+"""Columns that Typer leaves free beside the help of a verb, left and right together."""
+
 
 def main() -> None:
     """Run a verb; what a user can mend ends in one line and exit status 1, or 3 for a disk's failure."""
@@ -74,9 +81,22 @@ def app_for(words: Iterable[str]) -> Typer:
     groups = [info for info in app.registered_groups if asked == info.name]
     if not verbs and not groups and words[:1] != ["--version"]:
         return app
+    for info in (*verbs, *(each for group in groups for each in group.typer_instance.registered_commands)):
+        info.help = _broken_anew(info.callback.__doc__)
     alone = copy(app)
     alone.registered_commands, alone.registered_groups = verbs, groups
     return alone
+
+
+def _broken_anew(text: str | None) -> str | None:
+    """A docstring with its prose broken where the terminal ends.
+
+    Typer keeps the breaks of the source. So at 80 columns every second line would have a word or two.
+    """
+    width = get_terminal_size().columns - MARGIN
+    paragraphs = cleandoc(text or "").split("\n\n")
+    prose = (each if re.search(r"^(\s|- )", each, re.MULTILINE) else fill(each, width) for each in paragraphs)
+    return "\n\n".join(prose) or None
 
 
 def _verb(words: Iterable[str]) -> str:
@@ -100,7 +120,8 @@ def _read_names_as_utf8() -> None:
     A clip is called as its folder. Under a locale of Latin-1, a folder `grün` would give another clip than
     for a colleague. A process that only calls `main`, such as a test, goes on as it is.
     """
-    if sys.getfilesystemencoding() != "utf-8" and sys.orig_argv[1:2] == sys.argv[:1]:
+    is_command = sys.orig_argv[1:2] == sys.argv[:1] or sys.orig_argv[1:3] == ["-m", "weclick"]
+    if sys.getfilesystemencoding() != "utf-8" and is_command:
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
