@@ -234,7 +234,7 @@ def test_labels_without_a_pixel_to_click_on_are_an_error(folder):
 def test_the_last_line_claims_what_was_looked_at(folder):
     root, config = folder
     done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(config)])
-    assert "nothing to mend in what the lines above say was looked at, 0 warnings" in done.stdout
+    assert "nothing to mend in what was looked at, 0 warnings" in done.stdout
     assert "all 3 images are readable and of one size a clip" in done.stdout
     done = CliRunner().invoke(cli.app, ["doctor", "--config", json.dumps(config), "--quick"])
     assert "of frames and labels a sample was read" in done.stdout

@@ -84,6 +84,6 @@ def doctor(
 
 def _verdict(errors: int, warnings: int, *, quick: bool) -> str:
     """The last line: it claims no more than the lines above it say."""
-    found = f"{errors} to mend" if errors else "nothing to mend in what the lines above say was looked at"
+    found = f"{errors} to mend" if errors else "nothing to mend in what was looked at"
     sampled = "; of frames and labels a sample was read: leave out --quick to read all" if quick else ""
     return f"{found}, {plural(warnings, 'warning')}{sampled}"
