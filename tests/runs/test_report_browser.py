@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ addEventListener("load", () => {
     tables: all("table").map((table) => [...table.tBodies[0].rows].map((row) => row.innerText.trim())),
     fetched: performance.getEntriesByType("resource").map((entry) => entry.name.slice(0, 40)),
     widths: [innerWidth, document.documentElement.scrollWidth],
+    touching: all("th:first-child:not(:last-child)").filter((cell) => {
+      const text = document.createRange();
+      text.selectNodeContents(cell);
+      return text.getBoundingClientRect().right > cell.getBoundingClientRect().right - 4;
+    }).map((cell) => cell.innerText),
     ground: getComputedStyle(document.body).backgroundColor,
   });
 });
@@ -77,6 +82,8 @@ def look(page: Path, *, width_px: int = 1400, dark: bool = False) -> Seen:
 def pages(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("run")
     run = make_run(root)
+    teacher = {**run.config["teacher"], "head_learning_rate_factor": 5.0}  # a long name in the page
+    run = replace(run, config={**run.config, "teacher": teacher})
     write_ablation(run.folder)
     run.page()
     shutil.copy(root / "report.json", run.folder)
@@ -113,6 +120,11 @@ def test_pictures_charts_and_tables_are_there(pages, name, pictures, charts):
 @pytest.mark.parametrize("name", ["report", "compare", "experiment", "experiments", "detected"])
 def test_nothing_is_cut_off_on_a_narrow_screen(pages, name):
     assert look(pages[name], width_px=420).dom["widths"] == [420, 420]
+
+
+@pytest.mark.parametrize("name", ["report", "compare", "experiments"])
+def test_names_do_not_touch_their_values_on_a_narrow_screen(pages, name):
+    assert look(pages[name], width_px=420).dom["touching"] == []
 
 
 def test_dark_and_light_differ(pages):

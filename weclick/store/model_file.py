@@ -135,7 +135,7 @@ def load_model(
     if not Path(path).exists():
         raise MissingFileError(
             f"{path}: cannot be read, there is no such checkpoint; the teacher and student stages make "
-            "model.safetensors"
+            "model.safetensors: `weclick run CONFIG` runs them"
         )
     with _opened(path, device) as file:
         model, card = _described(path, (file.metadata() or {}).get("weclick"))

@@ -174,7 +174,9 @@ def _on_targets(results: Results) -> dict[str, dict[str, str]]:
     """Rows of what is known of the networks on the frames that they learned from."""
     scores = {role: target_scores(results.scores(role)) for role in results.models}
     return {
-        what: {role: f"{words.percent(found.get(what))} %" for role, found in scores.items()}
+        what.replace("clicks", "Clicks"): {
+            role: f"{words.percent(found.get(what))} %" for role, found in scores.items()
+        }
         for what in dict.fromkeys(what for found in scores.values() for what in found)
     }
 
