@@ -13,7 +13,7 @@ import yaml
 from weclick.common.code_digest import PACKAGE, direct_imports, imported_modules
 
 FLOORS = [
-    {"cli"},
+    {"__main__", "cli"},
     {"runs"},
     {"evaluate", "train"},
     {"clicks", "datasets", "flow", "proxy_labels"},

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from copy import copy
 from inspect import cleandoc
+from itertools import chain
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
@@ -81,7 +82,8 @@ def app_for(words: Iterable[str]) -> Typer:
     groups = [info for info in app.registered_groups if asked == info.name]
     if not verbs and not groups and words[:1] != ["--version"]:
         return app
-    for info in (*verbs, *(each for group in groups for each in group.typer_instance.registered_commands)):
+    groups_verbs = (group.typer_instance.registered_commands for group in groups if group.typer_instance)
+    for info in (*verbs, *chain.from_iterable(groups_verbs)):
         info.help = _broken_anew(info.callback.__doc__)
     alone = copy(app)
     alone.registered_commands, alone.registered_groups = verbs, groups

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from weclick.common.errors import InputError
 from weclick.common.files import write_text
 from weclick.common.gpus import visible_gpus
-from weclick.common.sections import Config, Method
+from weclick.common.sections import Config, Method, Supervision
 from weclick.common.stages import METHODS, TAGGED
 from weclick.datasets import open_dataset
 from weclick.runs.init.bases import MACHINES, Machine, base_of
@@ -165,7 +165,7 @@ def _choices(given: Given, seen: Seen, ask: Ask) -> Choices:
     usual = "gpu" if visible_gpus() else "small"
     machine = given.machine or ask("--size", "Machine; for small two cores are enough", usual, MACHINES)
     machine = _one_of("--size", machine, MACHINES)
-    return Choices(method, supervision, cast("Machine", machine))
+    return Choices(method, cast("Supervision", supervision), cast("Machine", machine))
 
 
 def _method(given: Given, seen: Seen, ask: Ask) -> Method:
