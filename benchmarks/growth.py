@@ -31,13 +31,14 @@ from reads_data import make_clip, make_manifest, make_store, multiply, open_stre
 
 from weclick.common.load import watched_load
 from weclick.common.machine import machine, versions
-from weclick.manifest import Clip, Frame, read_manifest, write_manifest
+from weclick.manifest import Clip, Frame, read_manifests, write_manifest
 from weclick.store import Store
 from weclick.train.data.stream import Caches
 
 HERE = Path(__file__).resolve().parent
 SIZE, CROP, SCALE = (128, 256), 96, (0.75, 1.5)
 FRAMES_OF_A_SNIPPET = 30
+SHARDS = 8  # a single file of 10,000 such clips is larger than what is read
 KEYS, KINDS = "keys.json", ("frames", "flow", "soft_labels")
 
 
@@ -85,7 +86,8 @@ def measure(folder: Path, sizes: list[int], samples: int) -> list[dict[str, Any]
     clips = [make_snippet(number) for number in range(sizes[-1])]
     rows = []
     for size in sizes:
-        write_manifest(make_manifest(folder, clips[:size]), folder / f"{size}.json")
+        for shard in range(SHARDS):
+            write_manifest(make_manifest(folder, clips[shard:size:SHARDS]), folder / f"{size}.{shard}.json")
         found = child(folder, "--read", size, "--samples", samples)
         found |= child(folder, "--manifest", size)
         first = rows[0] if rows else found
@@ -134,7 +136,7 @@ def read(folder: Path, clips: int, samples: int) -> dict[str, Any]:
 
 def read_a_manifest(folder: Path, clips: int) -> dict[str, Any]:
     before = resident_kib()
-    manifest = read_manifest(folder / f"{clips}.json")
+    manifest = read_manifests([folder / f"{clips}.{shard}.json" for shard in range(SHARDS)])
     assert len(manifest.clips) == clips
     return {"manifest_mib": round((resident_kib() - before) / 1024, 1)}
 

@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator
 
 from weclick.common.bounded_json import DEPTH, JSON_BYTES, PARSED_BYTES, parse_json, read_bounded
 from weclick.common.column_check import KEYWORDS, first_fault
+from weclick.common.errors import InputError
+from weclick.common.files import read_json
 from weclick.common.schemas import load_schema, schema_fault
 
 FRAME = {
@@ -133,6 +135,8 @@ def test_a_long_file_is_not_read(tmp_path):
         file.truncate(2**40)
     with pytest.raises(ValueError, match=r"longer than 64\.0 MiB"):
         read_bounded(tmp_path / "long.json")
+    with pytest.raises(InputError, match=r"longer than 64\.0 MiB, .*; more shards \(data\.shards\) make"):
+        read_json(tmp_path / "long.json", "manifest")
     assert JSON_BYTES == 64 * 2**20
 
 

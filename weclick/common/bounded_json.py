@@ -25,8 +25,17 @@ _COSTS = {b"{": 200, b"[": 90, b",": 24, b'"': 18, b":": 60}
 """Bytes of memory, at most, for each sign of JSON: objects, lists and their slots. Measured on CPython."""
 
 
-def read_bounded(path: Path, most: int = JSON_BYTES) -> bytes:
+SMALLER_FILES = "more shards (data.shards) make smaller files"
+"""What to do about a result of a stage that is too large."""
+
+
+def read_bounded(path: Path, most: int = JSON_BYTES, todo: str = "") -> bytes:
     """The content of a file.
+
+    Args:
+        path: of the file.
+        most: bytes that are read.
+        todo: what makes smaller files, for the error.
 
     Raises:
         ValueError: it is longer than `most` bytes.
@@ -34,11 +43,13 @@ def read_bounded(path: Path, most: int = JSON_BYTES) -> bytes:
     """
     data = read_plain(path, at_most=most + 1, links=True)
     if len(data) > most:
-        raise ValueError(f"it is longer than {count_bytes(most)}, the most that is read")
+        raise ValueError(
+            f"it is longer than {count_bytes(most)}, the most that is read" + (f"; {todo}" if todo else "")
+        )
     return data
 
 
-def parse_json(data: bytes, todo: str = "more shards (data.shards) make smaller files") -> Any:
+def parse_json(data: bytes, todo: str = SMALLER_FILES) -> Any:
     """The value of a JSON text in UTF-8.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
 
-from weclick.common.bounded_json import parse_json, read_bounded
+from weclick.common.bounded_json import SMALLER_FILES, parse_json, read_bounded
 from weclick.common.disk import check_plain, open_plain, real_path, remove_tree
 from weclick.common.errors import (
     InputError,
@@ -204,7 +204,7 @@ def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
         InputError: it holds something else.
     """
     with _reading(path, stage):
-        raw = parse_json(read_bounded(path))
+        raw = parse_json(read_bounded(path, todo=SMALLER_FILES))
     if not isinstance(raw, dict):
         raise _not_as_written(path, stage, f"holds a {type(raw).__name__}, expected an object")
     if known and (fault := schema_fault({known: raw}, "results")):
@@ -219,7 +219,7 @@ def read_lines(path: Path, stage: str, known: str) -> list[dict[str, Any]]:
         As in `read_json`.
     """
     with _reading(path, stage):
-        data = read_bounded(path)
+        data = read_bounded(path, todo=SMALLER_FILES)
         lines = [parse_json(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
     if fault := schema_fault({known: lines}, "results"):
         raise _not_as_written(path, stage, f"is not what that stage writes ({fault})")
