@@ -13,7 +13,7 @@ from helpers.found_instances import Bright, untrained
 from weclick.cli import app
 from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError
-from weclick.evaluate import apply
+from weclick.evaluate import answers
 from weclick.evaluate.apply import predict_files
 from weclick.evaluate.instances.detecting import detect
 from weclick.manifest import Classes
@@ -41,7 +41,7 @@ def bright(monkeypatch):
     def load(path, device, **how):
         return Bright().eval(), ModelCard({"architecture": "detector"}, CLASSES)
 
-    monkeypatch.setattr(apply, "load_model", load)
+    monkeypatch.setattr(answers, "load_model", load)
 
 
 def predicted(source, folder, **how):

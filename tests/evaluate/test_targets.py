@@ -121,7 +121,7 @@ def test_clicks_of_other_classes_are_refused(street, tmp_path):
         ((0.6, 0.9), (0.6, 0.95), "mIoU on target frames: 60.0 % and 60.0 %"),
         ((0.6, 0.9), (0.55, 0.95), "mIoU on target frames: 55.0 % and 60.0 %"),
         ((0.6, 0.95), (0.61, 0.9), ""),
-        ((None, 0.9), (None, 0.9), "clicks hit on target frames: 90.0 % and 90.0 %"),
+        ((None, 0.9), (None, 0.9), "clicks hit: 90.0 % and 90.0 %"),
         ((None, 0.9), (0.9, 0.91), ""),
         ((None, 1.0), (None, 1.0), ""),  # every click is hit, which tells no two networks apart
         ((0.6, None), (None, 0.9), ""),

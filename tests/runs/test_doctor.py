@@ -142,7 +142,7 @@ def test_a_teacher_that_knows_no_more_than_the_student_is_a_warning(folder, tmp_
     ((level, what, text),) = ask(config)[1]
     assert (level, what) == ("warning", "teacher")
     assert text.startswith(f"by {scores} it is no better than the student")
-    assert "(clicks hit on target frames: 75.0 % and 75.0 %), so distillation has nothing more" in text
+    assert "(clicks hit: 75.0 % and 75.0 %), so distillation has nothing more" in text
     scores.write_text("{}", encoding="utf-8")
     ((level, what, text),) = ask(config)[1]
     assert (level, what) == ("warning", "results")

@@ -1,5 +1,6 @@
 """A root that people and machines share: rights, clones, stuck holders, and what somebody plants in it."""
 
+import gc
 import os
 import random
 import signal
@@ -71,6 +72,7 @@ class TestRights:
         def work(user: int, umask: int, first: int) -> int:
             if child := os.fork():
                 return child
+            gc.disable()  # it may free what waits for a thread, and those of the parent are not here
             status = 1
             try:
                 os.setgroups([GROUP])

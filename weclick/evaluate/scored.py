@@ -111,7 +111,7 @@ def target_scores(figures: Mapping[str, Any]) -> dict[str, float]:
     """What is known of a network on the frames that it learned from: name -> share."""
     named = (
         ("mIoU on target frames", figures.get("on_targets", {}).get("miou")),
-        ("clicks hit on target frames", figures.get("on_clicks", {}).get("accuracy")),
+        ("clicks hit", figures.get("on_clicks", {}).get("accuracy")),
     )
     return {what: score for what, score in named if words.known(score)}
 
