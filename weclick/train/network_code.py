@@ -24,7 +24,7 @@ TRAINS_LIKE = {
     "147e78c2346e1ec3e50b4172e8588982b56b46cccfee4d493e2b104e43164489": (  # keep: best
         "2a55020c52bba6f47e2d95aa61a76ce8cff84a504a70c39f9bc4bc293f480f3a"
     ),
-    "cf96f57cbd6bd94f2e2322d9a1379474018dcf87562b58df7c097d20befa48dc": (  # student.online
+    "049aa88f01d19870b8cc4966392d5574a3229a77093c95df397f9fba866cf773": (  # student.online
         "1e85c180c0a8b53c05c5b7aedfc7153c5a5ead7ee984b600ee5d865ef2f8911b"
     ),
 }
