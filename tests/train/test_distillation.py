@@ -221,7 +221,7 @@ def learn(truth, folder, sections, *, shifted=False, backwards=False, seed=0) ->
             logits = torch.cat([logits[: batch.targets], known])
         return begun.losses(logits, batch, step)
 
-    def turned(batch):
+    def turned(batch, step):
         return replace(batch, flow=-batch.flow)
 
     found = []
