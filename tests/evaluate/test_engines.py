@@ -136,6 +136,20 @@ def test_wrong_files_and_options_are_told(folder, tmp_path):
         read_network(detector, "cpu", precision="bfloat16")
 
 
+def test_a_file_needs_its_runtime_alone(folder, monkeypatch):
+    """Where networks run, what writes them need not be installed."""
+    found = importlib.util.find_spec
+    missing = {"onnx", "onnxscript"}
+    monkeypatch.setattr(
+        "weclick.evaluate.engines.find_spec", lambda name: None if name in missing else found(name)
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else found(name))
+    read_network(folder / "model.onnx", "cpu")
+    missing.add("onnxruntime")
+    with pytest.raises(InputError, match=r"model\.onnx: runs in onnxruntime, .*`pip install onnxruntime`"):
+        read_network(folder / "model.onnx", "cpu")
+
+
 def told_anew(source, target, told):
     """An ONNX file with another card."""
     import onnx

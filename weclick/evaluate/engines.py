@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError, MissingFileError
-from weclick.evaluate.export_formats import Opened, check_packages, open_onnx, open_openvino
+from weclick.evaluate.export_formats import Opened, open_onnx, open_openvino
 from weclick.geometry import grid_size
 from weclick.models.build import ARCHITECTURES, TWO_STREAM
 from weclick.models.inference import batch_logits, fused_for_inference
@@ -26,6 +27,9 @@ GIVE_CLASS_MAPS = (*ARCHITECTURES, TWO_STREAM)
 
 EXPORTED = {".onnx": "onnx", ".xml": "openvino"}
 """Ending of an exported file that runs here -> its format."""
+
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""Format -> the one package that its files need to run. To write them takes more."""
 
 
 class Engine(NamedTuple):
@@ -107,11 +111,12 @@ def exported_engine(path: Path, precision: Precision | None = None) -> Engine:
     if not path.exists():
         raise MissingFileError(f"{path}: cannot be read, there is no such file; weclick export writes it")
     if format == "onnx" and precision:
+        raise InputError(f"{path}: an ONNX file says itself what it computes in; leave --precision out")
+    if find_spec(RUNTIMES[format]) is None:
         raise InputError(
-            f"{path}: an ONNX file says itself what it computes in; leave --precision out, or give the "
-            "model.int8.onnx of weclick export --format int8"
+            f"{path}: runs in {RUNTIMES[format]}, which is not installed; run `pip install "
+            f"{RUNTIMES[format]}`, or give --checkpoint a model.safetensors, which needs nothing more"
         )
-    check_packages([format], instead="give --checkpoint a model.safetensors, which needs nothing more")
     file = _opened(path, "bf16" if precision == "bfloat16" else "f32")
     card = _card(path, file.told)
 

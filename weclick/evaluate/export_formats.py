@@ -143,9 +143,9 @@ def open_openvino(path: Path, precision: str = "f32") -> Opened:
         path: of the .xml.
         precision: f32 or bf16. Without it OpenVINO would take bfloat16 by itself if the processor can.
     """
-    openvino = import_openvino()
-    network = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    model = openvino.Core().read_model(str(path))
+    core = import_openvino().Core()
+    model = core.read_model(str(path))
+    network = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
     told = model.get_rt_info(RT_INFO).value if model.has_rt_info(RT_INFO) else None
     height, width = (
         each.get_length() if each.is_static else None for each in network.inputs[0].partial_shape[2:]
