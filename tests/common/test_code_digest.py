@@ -19,6 +19,7 @@ from weclick.train.roles import ROLE_NEEDS
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A copy of the package's shape in little: top imports low, which is edited."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     root = tmp_path / "weclick"
     (root / "stage").mkdir(parents=True)
     (root / "__init__.py").write_text("")
@@ -35,6 +36,7 @@ def forget() -> None:
     digests._tree.cache_clear()
     digests._statements.cache_clear()
     digests.direct_imports.cache_clear()
+    digests._known_digests.cache_clear()
 
 
 def digest() -> str:
@@ -71,6 +73,44 @@ def test_imports_inside_functions_are_followed(package):
 def test_an_unknown_module_is_an_error(package):
     with pytest.raises(ValueError, match=r"weclick\.none is no module"):
         code_digest("weclick.none")
+
+
+def test_sources_that_are_known_are_not_read_as_code_again(package, monkeypatch):
+    before = digest()
+    with monkeypatch.context() as patch:
+        patch.delattr(digests, "_digest_of")  # computing would raise NameError
+        assert digest() == before
+        (package / "other.py").write_text("x = 3\n")
+        with pytest.raises(NameError):
+            digest()
+    assert digest() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[1]", b'{"sources": 1}'])
+def test_a_damaged_memory_is_made_anew(package, content):
+    before = digest()
+    (memory,) = (package / "__pycache__").iterdir()
+    whole = memory.read_bytes()
+    memory.write_bytes(content)
+    assert digest() == before
+    assert memory.read_bytes() == whole
+
+
+def test_sources_that_change_while_they_are_read_are_not_remembered(package, monkeypatch):
+    def edited_meanwhile(*asked):
+        (package / "low.py").write_text("def f(x):\n    return x + 3\n")
+        return computed(*asked)
+
+    computed = digests._digest_of
+    monkeypatch.setattr(digests, "_digest_of", edited_meanwhile)
+    digest()
+    assert not (package / "__pycache__").exists()
+
+
+def test_nothing_is_remembered_where_python_writes_no_bytecode(package, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    digest()
+    assert not (package / "__pycache__").exists()
 
 
 def test_flow_and_training_do_not_share_what_the_other_edits():

@@ -2,20 +2,30 @@
 
 Modules are read as text and their imports followed; nothing is imported. The digest is taken over the set of
 top-level statements, without module names and import lines. So a definition may move to another file.
+
+Reading all modules takes seconds, so digests are remembered beside Python's own compiled files, for the very
+bytes of all modules.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import os
+import sys
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
 from weclick.common.computing import name_of, what_computes
+from weclick.common.files import write_text
 
 PACKAGE = Path(__file__).resolve().parents[1]
+SOURCES = "sources"
 
 
 def code_digest(*modules: str, without: Collection[str] = ()) -> str:
@@ -33,12 +43,54 @@ def code_digest(*modules: str, without: Collection[str] = ()) -> str:
     Raises:
         ValueError: a name is no module of weclick.
     """
+    known = _known_digests(PACKAGE)
+    asked = f"{' '.join(modules)} without {' '.join(without)}"
+    if asked not in known:
+        known[asked] = _digest_of(modules, without)
+        _remember(known)
+    return known[asked]
+
+
+def _digest_of(modules: Collection[str], without: Collection[str]) -> str:
     found = imported_modules(*modules, without=without)
     around = {package for module in found for package in _packages_of(module)}
     left_out = tuple(f"{name}." for name in without)
     found |= {package for package in around if not f"{package}.".startswith(left_out)}
     statements = [text for module in found for text in _statements(_source(module))]
     return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()
+
+
+@cache
+def _known_digests(package: Path) -> dict[str, str]:
+    """What is remembered of all calls of `code_digest` for these very sources, whose digest is in it too."""
+    sources = _digest_of_sources(package)
+    try:
+        known = json.loads(_memory(package).read_bytes())
+    except (OSError, ValueError):  # not there, or not whole
+        known = None
+    return known if isinstance(known, dict) and known.get(SOURCES) == sources else {SOURCES: sources}
+
+
+def _remember(known: dict[str, str]) -> None:
+    """Write what is known, unless a source has changed meanwhile."""
+    if not sys.dont_write_bytecode and known[SOURCES] == _digest_of_sources(
+        PACKAGE
+    ):
+        with suppress(OSError):  # where the folder is read-only, each process computes them
+            write_text(_memory(PACKAGE), json.dumps(known))
+
+
+def _digest_of_sources(package: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted([*package.rglob("*.py"), Path(__file__)]):
+        content = path.read_bytes()
+        digest.update(f"{os.path.relpath(path, package)} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+def _memory(package: Path) -> Path:
+    """The file of the digests, in the folder of compiled files; its name holds Python's version."""
+    return Path(cache_from_source(str(package / "code_digests.py"))).with_suffix(".json")
 
 
 def imported_modules(*modules: str, without: Collection[str] = ()) -> set[str]:
