@@ -73,9 +73,7 @@ def _known_digests(package: Path) -> dict[str, str]:
 
 def _remember(known: dict[str, str]) -> None:
     """Write what is known, unless a source has changed meanwhile."""
-    if not sys.dont_write_bytecode and known[SOURCES] == _digest_of_sources(
-        PACKAGE
-    ):
+    if not sys.dont_write_bytecode and known[SOURCES] == _digest_of_sources(PACKAGE):
         with suppress(OSError):  # where the folder is read-only, each process computes them
             write_text(_memory(PACKAGE), json.dumps(known))
 
