@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from helpers.workflow import Project, make_project
+from weclick.common.files import hold
 from weclick.store import list_entries, verify_entry
 from weclick.store.entries import KINDS
 
@@ -105,6 +106,24 @@ def test_a_run_that_fails_ends_with_the_error_of_its_job_and_the_path_of_its_log
     error, log = done.stderr.splitlines()[-2:]
     assert error.startswith("error: none.safetensors: there is no such file; correct the path")
     assert log == "log: failed/logs/teacher.log"
+
+
+def test_two_runs_do_not_work_in_one_folder_of_results(project):
+    def run(*words):
+        command = project.command("manifest", "--forceall", "--config", "results=shared", *words)
+        return subprocess.run(
+            command, cwd=project.root, env=project.environment, text=True, capture_output=True
+        )
+
+    (project.root / "shared").mkdir()
+    with hold(project.root / "shared/.in_use", "busy"):
+        refused, dry, elsewhere = run(), run("--dry-run"), run("results=other")
+    assert refused.returncode != 0
+    assert "shared: another run is at work in this folder; wait" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (project.root / "shared/manifest").exists()
+    assert dry.returncode == elsewhere.returncode == 0, dry.stderr + elsewhere.stderr
+    assert run().returncode == 0
 
 
 def test_a_second_run_does_nothing(project):

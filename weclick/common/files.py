@@ -190,6 +190,25 @@ def alone(path: Path, waiting: str) -> Iterator[None]:
         yield
 
 
+def hold(path: Path, busy: str) -> BinaryIO:
+    """Lock a file until the file that is given back is closed, or this process ends, however it ends.
+
+    Args:
+        path: of the file; see `open_to_change`.
+        busy: what the error says if another process holds it.
+
+    Raises:
+        InputError: another process holds it. One of another machine is seen where the share passes locks on.
+    """
+    lock = open_to_change(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise InputError(busy) from None
+    return lock
+
+
 def read_json(path: Path, stage: str, known: str = "") -> dict[str, Any]:
     """The JSON object that a stage wrote.
 
