@@ -21,7 +21,7 @@ def folder(tmp_path):
                 Image.fromarray(pixels).save(tmp_path / "mine" / kind / clip / f"{i}.png")
     classes = "classes: [{name: ground, color: [0, 0, 0]}, {name: car, color: [9, 9, 9]}]"
     (tmp_path / "mine" / "classes.yaml").write_text(classes)
-    network = {"pretrained": None}
+    network = {"pretrained": None, "crop": [32, 32]}
     config = {
         "data": {"name": "folder", "root": str(tmp_path / "mine"), "val_clips": ["val"], "target_every": 2},
         "cache": {"roots": [str(tmp_path / "store")]},
@@ -44,6 +44,18 @@ def ask(config, *words):
 def test_a_sound_project_needs_no_mending(folder):
     assert ask(folder[1]) == (0, [])
     assert ask(folder[1], "--quick") == (0, [])
+
+
+def test_crops_that_frames_do_not_fill_are_named(folder):
+    config = json.loads(json.dumps(folder[1]))
+    config["data"]["shrink"] = 2
+    config["student"] |= {"crop": [16, 24], "scale": [0.5, 2]}
+    code, ((level, what, found),) = ask(config)
+    assert (code, level, what) == (0, "warning", "teacher.crop")
+    assert found == (
+        "crops of 32x32 px (HxW) are mostly padding: at the middle scale 1, clip a (16x16 px, after "
+        "data.shrink 2) fills 25 % of one; this is so for 1 of 1 clips with targets"
+    )
 
 
 def test_flow_options_that_cannot_work_are_named(folder):
@@ -125,7 +137,7 @@ def test_published_dropout_in_a_compact_student_that_distils_is_a_warning(folder
 
 
 def test_a_teacher_that_knows_no_more_than_the_student_is_a_warning(folder, tmp_path):
-    network = {"pretrained": None, "backbone": "resnet18", "channels": 64}
+    network = {"pretrained": None, "backbone": "resnet18", "channels": 64, "crop": [32, 32]}
     config = {**folder[1], "teacher": network, "student": network, "results": str(tmp_path / "results")}
     (_, found) = ask(config)
     assert [what for _, what, _ in found] == ["teacher"]

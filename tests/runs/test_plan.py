@@ -2,7 +2,9 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from weclick import cli
@@ -72,6 +74,20 @@ def test_the_probe_gives_every_stage_a_time(config, tmp_path):
     assert stages.keys() >= {"clicks", "flow", "teacher", "soft_labels", "student"}
     assert all(stage.seconds > 0 for name, stage in stages.items() if name != "evaluate")
     assert plan.fits
+
+
+def test_a_clip_of_which_both_splits_have_frames_counts_once(tmp_path):
+    for kind, shape in (("frames", (32, 32, 3)), ("labels", (32, 32))):
+        (tmp_path / kind / "park").mkdir(parents=True)
+        for i in range(10):
+            image = Image.fromarray(np.full(shape, i % 2, np.uint8))
+            image.save(tmp_path / kind / "park" / f"{i}.png")
+    classes = "classes: [{name: ground, color: [0, 0, 0]}, {name: car, color: [9, 9, 9]}]"
+    (tmp_path / "classes.yaml").write_text(classes)
+    data = {"name": "folder", "root": str(tmp_path), "held_out": "other_frames", "target_every": 2}
+    config = complete_config({"data": data})
+    plan = make_plan(config, Store([tmp_path / "store"]), probe_s=0)
+    assert by_stage(plan)["manifest"].work == "1 clips, 10 frames"
 
 
 def test_every_need_of_flow_is_planned(street, config, tmp_path):

@@ -29,6 +29,7 @@ from weclick.manifest.images import image_size, read_image
 from weclick.manifest.video import video_info
 from weclick.manifest.window import Window
 from weclick.runs.doctor.clickable import check_clickable
+from weclick.runs.doctor.crops import check_crops
 from weclick.runs.doctor.maskconsist import check_maskconsist
 from weclick.runs.doctor.people import check_clicks, check_held_out
 from weclick.runs.doctor.tags import check_tags
@@ -75,6 +76,7 @@ def check_data(config: Config, *, quick: bool = False) -> list[Finding]:
         )
     findings += _check_masks(config, splits[data["train"]])
     findings += check_clickable(config, dataset, splits[data["train"]])
+    findings += check_crops(config, dataset, splits[data["train"]])
     findings += check_tags(config, dataset, splits[data["train"]])
     findings += check_two_stream(config, dataset, splits[data["train"]], splits[data["val"]])
     findings += check_maskconsist(config, dataset, splits[data["train"]], splits[data["val"]])

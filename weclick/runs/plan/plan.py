@@ -82,10 +82,10 @@ def make_plan(
     began = time.perf_counter()
     train, val = (_manifest(config, split) for split in (config["data"]["train"], config["data"]["val"]))
     seconds = time.perf_counter() - began
-    listed = {manifest.split: manifest for manifest in (train, val)}.values()
-    clips = sum(len(manifest.clips) for manifest in listed)
-    frames = sum(len(clip.frames) for manifest in listed for clip in manifest.clips)
-    first = StagePlan("manifest", f"{clips} clips, {frames} frames", seconds=seconds if probe_s > 0 else None)
+    listed = [clip for manifest in (train, val) for clip in manifest.clips]
+    frames = {(frame.image, frame.video_frame) for clip in listed for frame in clip.frames}
+    counted = f"{len({_footage(clip) for clip in listed})} clips, {len(frames)} frames"
+    first = StagePlan("manifest", counted, seconds=seconds if probe_s > 0 else None)
     with (
         tempfile.TemporaryDirectory(prefix="weclick-plan-") as folder,
         progress_bar("plan", len(PROBES), "probes") as bar,
@@ -94,6 +94,12 @@ def make_plan(
         run = Facts(config, store, device, max(probe_s, 2.0), until, bar, probe_s > 0, train, val, asked)
         run.notes += offline_words(config)
         return _plan(run, first, Path(folder))
+
+
+def _footage(clip: Clip) -> tuple[str, str]:
+    """What a clip is cut from: its video or its folder. Two splits may hold parts of one."""
+    first = clip.frames[0]
+    return clip.id, first.image if first.video_frame is not None else str(Path(first.image).parent)
 
 
 @contextmanager
