@@ -40,7 +40,7 @@ IRN = {
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory, repository, tiny_config) -> Project:
-    """A run whose instances come from clicks, so that there are some whatever the networks say."""
+    """A run whose instances come from clicks alone, so that there are some whatever the networks say."""
     shared = {"backbone": "mobilenetv2_compact", "pretrained": None, "crop": [64, 96], "steps": 3}
     network = {**shared, "batch_norm": "train", "batch_size": 1, "optimizer": "adamw", "learning_rate": 1e-3}
     config = {
@@ -53,7 +53,7 @@ def fresh(tmp_path_factory, repository, tiny_config) -> Project:
         "confident_labels": {"foreground": 0.2, "grid_px": 4},
         "relation": {**network, "output_stride": None, "batch_norm": "frozen"},
         "flow_boundary": {"weight": 1},
-        "instances": {"source": "clicks", "min_share": 0},
+        "instances": {"source": "clicks", "clicks_within": "frame", "min_share": 0},
         "detector": {
             **network,
             "channels": 16,
@@ -125,7 +125,7 @@ def test_labels_were_completed_in_pairs(project):
 @pytest.mark.slow
 def test_a_second_run_does_nothing_and_another_threshold_makes_labels_anew(project):
     assert project.jobs() <= {"all"}
-    again = project.jobs("instances={source: clicks, min_share: 0.001}")
+    again = project.jobs("instances={source: clicks, clicks_within: frame, min_share: 0.001}")
     assert {"instances_shard", "detector", "evaluate", "report", "lock"} <= again
     assert not again & {"relation", "cams_shard", "flow_shard", "frames_shard", "manifest_shard"}
 

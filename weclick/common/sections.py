@@ -363,6 +363,7 @@ class InstancesSection(TypedDict):
     """`instances`: pseudo-labels of instances."""
 
     source: Literal["relation", "clicks", "masks", "network"]
+    clicks_within: Literal["maps", "frame"]
     background: float
     weak_px: float
     min_share: float

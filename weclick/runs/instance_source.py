@@ -68,13 +68,14 @@ def instances_from(config: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         config: complete, or the part that the stage reads.
     """
-    source = config["instances"]["source"]
-    if source in ("network", "masks"):
+    section = config["instances"]
+    if section["source"] in ("network", "masks"):
         return ()
-    if source == "clicks":
-        return ("relation", "clicks")
-    moving = config["fcam"]["motion"] != "none"
-    return ("tags", "cams", "flow", "relation") if moving else ("tags", "cams", "relation")
+    clicks = ("clicks",) if section["source"] == "clicks" else ()
+    if clicks and section["clicks_within"] == "frame":
+        return ("relation", *clicks)
+    flow = ("flow",) if config["fcam"]["motion"] != "none" else ()
+    return ("tags", "cams", *flow, "relation", *clicks)
 
 
 def map_source(
@@ -137,8 +138,10 @@ def instance_source(
 
     section, wanted = config["instances"], instances_from(config)
     why = f"instances.source is {section['source']!r}"
+    if section["source"] == "clicks":
+        why += f" and instances.clicks_within {section['clicks_within']!r}"
     for name in ("tags", "cams", "flow", "relation", "clicks"):
-        reason = _moves(config) if name == "flow" and section["source"] == "relation" else why
+        reason = _moves(config) if name == "flow" and "cams" in wanted else why
         _check_given(name, getattr(given, name), wanted=name in wanted, why=reason)
     if section["source"] == "masks":
         from weclick.evaluate.instances.truth import read_true_instances
@@ -150,12 +153,15 @@ def instance_source(
         network = section["network"]
         return FromNetwork(manifest, Path(network["path"]), network["min_score"], device)
     assert given.relation is not None, "which _check_given has seen"
+    tags = read_tags(given.tags) if given.tags else None
+    if tags:
+        check_classes(manifest, tags)
     if section["source"] == "clicks":
         assert given.clicks is not None, "which _check_given has seen"
-        return FromClicks(manifest, section, read_clicks(given.clicks), given.relation, device)
-    assert given.tags is not None, "which _check_given has seen"
-    tags = read_tags(given.tags)
-    check_classes(manifest, tags)
+        clicks = read_clicks(given.clicks)
+        maps = map_source(config, manifest, given.tags, given.cams, given.flow, store) if given.tags else None
+        return FromClicks(manifest, section, clicks, given.relation, maps, device)
+    assert tags is not None, "which _check_given has seen"
     return FromRelation(
         manifest,
         section,

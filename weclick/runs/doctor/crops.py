@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from weclick.common.findings import Finding
 from weclick.common.sections import Config
@@ -25,13 +26,14 @@ def check_crops(config: Config, dataset: Dataset, train: Sequence[Clip]) -> list
         clips = sized_manifest(dataset, config["data"]["train"], some).clips
     except (ValueError, OSError):
         return []  # the check of frames tells of it
-    roles = ["teacher", "student"] if trains_teacher(config) else ["student"]
-    return [
-        finding for role in roles for finding in _padded(role, config[role], clips, config["data"]["shrink"])
-    ]
+    networks: dict[str, Mapping[str, Any]] = {"teacher": config["teacher"], "student": config["student"]}
+    if not trains_teacher(config):
+        del networks["teacher"]
+    shrink = config["data"]["shrink"]
+    return [finding for role in networks for finding in _padded(role, networks[role], clips, shrink)]
 
 
-def _padded(role: str, section: Config, clips: Sequence[Clip], shrink: int) -> list[Finding]:
+def _padded(role: str, section: Mapping[str, Any], clips: Sequence[Clip], shrink: int) -> list[Finding]:
     crop, scale = section["crop"], math.sqrt(section["scale"][0] * section["scale"][1])
     filled = {clip: _filled(crop, clip.size, scale) for clip in clips}
     small = [clip for clip, part in filled.items() if part < LEAST_FILLED]
