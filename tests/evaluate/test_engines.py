@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import weclick
 from helpers.small_network import write_network
 from weclick.cli import app
 from weclick.common.errors import InputError, MissingFileError
@@ -81,6 +82,31 @@ def test_each_engine_gives_the_networks_classes_at_the_size_of_the_frames(
     assert found.shape == wanted.shape == (3, 90, 122)
     assert len(np.unique(wanted)) > 1
     assert (found == wanted).mean() >= least
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_program_loads_exported_files_as_it_loads_checkpoints(folder, format):
+    own = weclick.load(folder / "model.safetensors", device="cpu")
+    other = weclick.load(folder / FILES[format])
+    assert (other.classes, other.size, other.finds_objects) == (own.classes, own.size, False)
+    (wanted,), (found,) = ([*each.predict(smooth(1))] for each in (own, other))
+    assert (found.class_ids == wanted.class_ids).mean() >= (0.6 if format == "int8" else 0.99)
+    with pytest.raises(InputError, match="runs on the processor, but device is 'cuda'; give auto or cpu"):
+        weclick.load(folder / FILES[format], device="cuda")
+
+
+def test_a_program_asks_for_a_precision(folder):
+    image = smooth(1)[0]
+    single, half = (
+        weclick.load(folder / "model.safetensors", device="cpu", precision=each).predict(image)
+        for each in ("float32", "bfloat16")
+    )
+    assert (single.probabilities() != half.probabilities()).any()
+    assert (single.class_ids == half.class_ids).mean() > 0.9
+    with pytest.raises(InputError, match="precision is 'int8', expected float32 or bfloat16"):
+        weclick.load(folder / "model.safetensors", device="cpu", precision="int8")
+    with pytest.raises(InputError, match="an ONNX file says itself what it computes in"):
+        weclick.load(folder / "model.onnx", precision="bfloat16")
 
 
 def test_an_exported_file_is_fed_at_the_size_that_the_network_has_learned_from(folder):

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, overload
 
 import numpy as np
 
 from weclick.common.errors import InputError
 from weclick.common.stages import WEIGHTS
-from weclick.evaluate.answers import MIN_SCORE, Network, Objects, network_of
-from weclick.evaluate.engines import GIVE_CLASS_MAPS
+from weclick.evaluate.answers import MIN_SCORE, Network, Objects, network_of, read_network
+from weclick.evaluate.engines import GIVE_CLASS_MAPS, Precision, is_exported
 from weclick.evaluate.flow_in_loop import Estimator
 from weclick.evaluate.jobs import jobs_of
 from weclick.evaluate.own_files import is_own
 from weclick.evaluate.reading import Frames, Reader, Shown
 from weclick.evaluate.sources import find_sources, raise_it
 from weclick.flow.estimators import parse_estimator
-from weclick.models.build import DETECTOR
+from weclick.models.build import DETECTOR, rebuild
 from weclick.runs.api.images import Image, as_clip, as_image, is_image
 from weclick.runs.api.prediction import Prediction
 from weclick.store.model_file import ModelCard, load_model
@@ -46,7 +46,7 @@ class Model:
     """A trained network. `weclick.load` makes it.
 
     Attributes:
-        path: of its checkpoint.
+        path: of its checkpoint, or of its exported file.
         classes: names of the classes; the position is the class id.
         palette: (K, 3) uint8 RGB, a colour for each class.
         size: see `Size`.
@@ -54,18 +54,15 @@ class Model:
         device: where it computes.
     """
 
-    def __init__(
-        self, path: Path, model: nn.Module, card: ModelCard, device: str, flow: Estimator | None
-    ) -> None:
+    def __init__(self, path: Path, model: nn.Module, card: ModelCard, device: str, network: Network) -> None:
+        """Only of a detector does `model` need its weights."""
         self.path, self.device, self._card = path, device, card
         self.classes, self.palette = card.classes.names, np.array(card.classes.palette, np.uint8)
         self.finds_objects = card.options["architecture"] == DETECTOR
         stride: Any = model.stride
         parameters = sum(each.numel() for each in model.parameters())
         self.size = Size(parameters, card.shrink, int(stride) * card.shrink)
-        if self.finds_objects and flow:
-            raise InputError(f"{path}: is a detector, which looks at single frames here; leave flow out")
-        self._network = network_of(model, card, path, device, flow=flow)
+        self._network = network
         self._detector = model if self.finds_objects else None
 
     def __repr__(self) -> str:
@@ -188,21 +185,27 @@ class Model:
         )
 
 
-def load(path: str | Path, *, device: str = "auto", flow: str | None = None) -> Model:
+def load(
+    path: str | Path, *, device: str = "auto", flow: str | None = None, precision: Precision | None = None
+) -> Model:
     """Read a trained network: a teacher, a student or a detector. Nothing else of its run is needed.
 
     Nothing of the file is executed or unpickled.
 
     Args:
-        path: of a model.safetensors, or of the folder that holds it.
-        device: auto (a GPU when there is one), cpu, or cuda, also cuda:1.
+        path: of a model.safetensors, or of the folder that holds it. Or a file of `weclick export` that its
+            runtime runs on the processor: model.onnx or model.int8.onnx, or model.xml of OpenVINO.
+        device: auto (a GPU when there is one), cpu, or cuda, also cuda:1. Exported files take auto and cpu.
         flow: for a network of two streams, the estimator of the flow that it looks at, as `weclick predict
             --flow` takes it: dis, or raft:weights=raft.pth; None: that of its training.
+        precision: of weights and features, float32 or bfloat16; None: float32. Detectors and ONNX files take
+            None alone.
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is no checkpoint of weclick, is damaged, or holds a network that gives neither
-            class maps nor objects; there is no such device; or the flow does not fit.
+        InputError: the file is no network of weclick, is damaged, or holds a network that gives neither class
+            maps nor objects; there is no such device, or the runtime is not installed; or the flow or the
+            precision does not fit.
 
     Example:
         >>> import weclick
@@ -212,10 +215,29 @@ def load(path: str | Path, *, device: str = "auto", flow: str | None = None) -> 
         >>> model.size.shrink, model.size.stride_px
         (1, 4)
     """
-    file, on = Path(path), _device(device)
-    file = file / WEIGHTS if file.is_dir() else file
+    if precision not in (None, *get_args(Precision)):
+        raise InputError(f"precision is {precision!r}, expected {' or '.join(get_args(Precision))}")
+    file, estimator = Path(path), parse_estimator(flow, "flow") if flow else None
+    if is_exported(file):
+        return _exported(file, device, estimator, precision)
+    on, file = _device(device), file / WEIGHTS if file.is_dir() else file
     model, card = load_model(file, on, with_motion=True, architectures=(*GIVE_CLASS_MAPS, DETECTOR))
-    return Model(file, model, card, on, parse_estimator(flow, "flow") if flow else None)
+    if card.options["architecture"] == DETECTOR and flow:
+        raise InputError(f"{file}: is a detector, which looks at single frames here; leave flow out")
+    return Model(
+        file, model, card, on, network_of(model, card, file, on, flow=estimator, precision=precision)
+    )
+
+
+def _exported(file: Path, device: str, flow: Estimator | None, precision: Precision | None) -> Model:
+    import torch
+
+    if device not in ("auto", "cpu"):
+        raise InputError(f"{file}: runs on the processor, but device is {device!r}; give auto or cpu")
+    network, card = read_network(file, "cpu", flow=flow, precision=precision)
+    with torch.device("meta"):  # the file has the weights; here the network only tells its size
+        model = rebuild(card.options)
+    return Model(file, model, card, "cpu", network)
 
 
 def _device(wanted: str) -> str:
