@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers.workflow import Project, make_project
-from weclick.common.files import hold
+from weclick.runs.in_use import hold_results
 from weclick.store import list_entries, verify_entry
 from weclick.store.entries import KINDS
 
@@ -116,7 +116,7 @@ def test_two_runs_do_not_work_in_one_folder_of_results(project):
         )
 
     (project.root / "shared").mkdir()
-    with hold(project.root / "shared/.in_use", "busy"):
+    with hold_results(project.root / "shared"):
         refused, dry, elsewhere = run(), run("--dry-run"), run("results=other")
     assert refused.returncode != 0
     assert "shared: another run is at work in this folder; wait" in refused.stderr

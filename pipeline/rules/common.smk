@@ -14,7 +14,7 @@ from snakemake.logging import logger
 from weclick.common.code_digest import PACKAGE, code_digest
 from weclick.common.config import load_configs, select
 from weclick.common.config_checks import check_run, map_sources, reads_weights
-from weclick.common.files import check_readable, hold
+from weclick.common.files import check_readable
 from weclick.common.gpus import visible_gpus
 from weclick.common.schemas import load_schema
 from weclick.common.stages import METHODS, does_without_clicks, looks_at_stacks, takes
@@ -23,6 +23,7 @@ from weclick.datasets import listing_digest, open_dataset
 from weclick.runs.cam_source import iconic_listing, trains_classifier
 from weclick.runs.downloads import missing_packages, offline_words
 from weclick.runs.experiment.lineage import feeders
+from weclick.runs.in_use import hold_results
 from weclick.runs.instance_source import instances_from
 from weclick.runs.label_source import label_listing
 from weclick.runs.last_lines import failures, last_lines
@@ -45,8 +46,7 @@ config.clear()
 config.update(complete)
 
 BEGAN_S = time.time()
-IN_USE = ".in_use"  # in the folder of results, locked while a run works there
-HELD = []  # what stays open until this process ends
+HELD = []  # files that stay open until this process ends
 RESULTS = config["results"]
 TRAIN, VAL = config["data"]["train"], config["data"]["val"]
 SPLITS = sorted({TRAIN, VAL})
@@ -60,21 +60,12 @@ if workflow.is_main_process and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, len(visible_gpus())))
 
 
-def hold_results():
-    """Keep other runs out of the folder of results while this one lives; they would remove its files."""
-    busy = (
-        f"{RESULTS}: another run is at work in this folder; wait until it has ended, since it may make what you "
-        "want, or give this run another folder: --config results=OTHER"
-    )
-    try:
-        HELD.append(hold(Path(RESULTS) / IN_USE, busy))
-    except (ValueError, OSError) as error:
-        raise WorkflowError(str(error)) from error
-
-
 onstart:
     if workflow.is_main_process:
-        hold_results()
+        try:
+            HELD.append(hold_results(Path(RESULTS)))
+        except (ValueError, OSError) as error:
+            raise WorkflowError(str(error)) from error
     for sentence in offline_words(config):
         logger.warning(f"warning: {sentence}")
 
