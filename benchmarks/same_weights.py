@@ -8,8 +8,9 @@ on this machine. It prints a row for each digest whose networks are all equal to
 one differs.
 
     python benchmarks/same_weights.py --against v0.1.0
+    python benchmarks/same_weights.py --against v0.1.0 --only timm     # the cases whose names have this word
 
-The older code needs the packages of this environment. About two minutes on two cores.
+The older code needs the packages of this environment. About three minutes on two cores.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ MORE = {
     "head_learning_rate_factor": 2.0,
     "optimizer": "sgd",
 }
+TIMM = {"backbone": "timm/tf_efficientnet_lite0", "batch_norm": "frozen"}
 CASES: dict[str, dict] = {
     "student": {},
     "student, other options": {"student": MORE, "kd": {"direction": "student_teacher", "temperature": 2.0}},
@@ -72,6 +74,8 @@ CASES: dict[str, dict] = {
     "student, unpacked frames": {"frames": {"pack": False}},
     "student, clicks alone": {"kd": {"weight": 0.0}, "mfd": {"weight": 0.0}},
     "student, the best kept": {"student": {"keep": "best"}},
+    "student, timm": {"student": TIMM},
+    "student, timm, the best kept": {"student": {**TIMM, "keep": "best"}},
     "student, online": {"student": {"online": {"teacher": "teacher/model.safetensors"}}},
 }
 
@@ -82,8 +86,8 @@ def main() -> None:
         folder = Path(scratch)
         revision = git("rev-parse", "--short", options.against)
         with older_code(options.against, folder / "older") as older:
-            then = train_all(older, folder / "then", VERB)
-            now = train_all(CHECKOUT, folder / "now", RAW + VERB)
+            then = train_all(older, folder / "then", VERB, options.only)
+            now = train_all(CHECKOUT, folder / "now", RAW + VERB, options.only)
     same: dict[tuple[str, str], bool] = {}
     for case, (code, weights) in now.items():
         code_then, weights_then = then[case]
@@ -96,8 +100,8 @@ def main() -> None:
     raise SystemExit(0 if all(same.values()) else 1)
 
 
-def train_all(checkout: Path, folder: Path, start: str) -> dict[str, tuple[str, str]]:
-    """Prepare the street, train a teacher and all students. Returns case -> digests of code and weights."""
+def train_all(checkout: Path, folder: Path, start: str, only: str) -> dict[str, tuple[str, str]]:
+    """Prepare the street, train a teacher and students. Returns case -> digests of code and weights."""
     folder.mkdir()
     data = {**CONFIG["data"], "root": str(folder / "data")}
     config = {**CONFIG, "data": data, "device": "cpu", "cache": {"roots": [str(folder / "store")]}}
@@ -126,7 +130,8 @@ def train_all(checkout: Path, folder: Path, start: str) -> dict[str, tuple[str, 
     run("soft-labels", *train, *weights, "--output", "labels.json")
     cached = (*given, "--flow", "flow.json", "--soft-labels", "labels.json")
     found = {"teacher": read_network(folder, "teacher")}
-    for number, (case, change) in enumerate(CASES.items()):
+    cases = {case: change for case, change in CASES.items() if only in case}
+    for number, (case, change) in enumerate(cases.items()):
         frames = ("--frames", "unpacked.json") if "frames" in change else packed
         inputs = given if "online" in case else cached
         run("student", *inputs, *frames, "--output", f"student{number}", change=change)
@@ -146,6 +151,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--against", required=True, help="revision of the older code, as git names it")
+    parser.add_argument("--only", default="", help="a word of the names of cases; the others are left out")
     return parser.parse_args()
 
 

@@ -23,6 +23,9 @@ from weclick.runs.wanted import Wanted
 from weclick.store import Store, entry_key, list_entries, verify_entry
 from weclick.store.meta import KINDS
 from weclick.train.data.stream import Caches
+from weclick.train.network_code import network_code
+from weclick.train.recipe import OF_TIMM, TRAINING
+from weclick.train.roles import ROLE_NEEDS
 
 BEFORE = TESTS / "data" / "store_0_1"
 
@@ -101,3 +104,16 @@ def test_every_network_is_found(before):
         before.network("student", online),
     }
     assert keys == {path.name for path in list_entries(BEFORE / "store", "models")}
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ((), "e6226d9f4cab5a2e6775ae5d5a9972aeab84b7762d3c3b4ebe35c1f764d061bb"),
+        (ROLE_NEEDS["student"].scoring, "62b60e22dacba11b1889513ffa2071d04732579cf4526ad0cc42fb2f4b249b78"),
+    ],
+    ids=["the last weights", "the best ones"],
+)
+def test_networks_on_backbones_of_timm_are_found(more, code):
+    """Their code is in the keys of networks that people have, though the stored example has none."""
+    assert network_code(*TRAINING, *more, *OF_TIMM) == code
