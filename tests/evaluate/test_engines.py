@@ -152,13 +152,13 @@ def test_wrong_files_and_options_are_told(folder, tmp_path):
     (tmp_path / "torn.onnx").write_bytes((folder / "model.onnx").read_bytes()[:1000])
     with pytest.raises(InputError, match=r"torn\.onnx: cannot be run \(.*export the network again"):
         read_network(tmp_path / "torn.onnx", "cpu")
-    with pytest.raises(InputError, match=r"model\.onnx: an ONNX file says itself.*leave --precision out"):
+    with pytest.raises(InputError, match=r"model\.onnx: an ONNX file says itself.*leave the precision out"):
         read_network(folder / "model.onnx", "cpu", precision="bfloat16")
     with pytest.raises(InputError, match=r"model\.onnx: its network looks at images alone; leave --flow out"):
         read_network(folder / "model.onnx", "cpu", flow=("dis", {}))
     detector = tmp_path / "model.safetensors"
     detector.write_bytes(model_bytes(build_detector("resnet18", 3, channels=16), CLASSES))
-    with pytest.raises(InputError, match="is a detector, which runs in float32; leave --precision out"):
+    with pytest.raises(InputError, match="is a detector, which runs in float32; leave the precision out"):
         read_network(detector, "cpu", precision="bfloat16")
 
 

@@ -58,6 +58,18 @@ def test_crops_that_frames_do_not_fill_are_named(folder):
     )
 
 
+def test_crops_of_networks_that_the_run_does_not_train_are_not_looked_at(folder):
+    """A detector learns here; student and teacher keep crops of 768 px, which is more than any frame."""
+    config = {
+        **folder[1],
+        "method": "maskconsist",
+        "teacher": {},
+        "student": {},
+        "tags": {"source": "labels"},
+    }
+    assert not [what for _, what, _ in ask(config)[1] if what.endswith(".crop")]
+
+
 def test_flow_options_that_cannot_work_are_named(folder):
     code, found = ask({**folder[1], "flow": {"estimator": "flownet2"}})
     assert (code, found[0][:2]) == (1, ("error", "flow.options"))

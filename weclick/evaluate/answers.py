@@ -226,7 +226,7 @@ def network_of(
     if crf:
         raise InputError(f"{checkpoint}: is a detector, whose masks get no CRF; leave --crf out")
     if precision:
-        raise InputError(f"{checkpoint}: is a detector, which runs in float32; leave --precision out")
+        raise InputError(f"{checkpoint}: is a detector, which runs in float32; leave the precision out")
     return Objects(model, card, device, flow=flow, min_score=min_score)
 
 

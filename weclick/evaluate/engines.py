@@ -111,11 +111,11 @@ def exported_engine(path: Path, precision: Precision | None = None) -> Engine:
     if not path.exists():
         raise MissingFileError(f"{path}: cannot be read, there is no such file; weclick export writes it")
     if format == "onnx" and precision:
-        raise InputError(f"{path}: an ONNX file says itself what it computes in; leave --precision out")
+        raise InputError(f"{path}: an ONNX file says itself what it computes in; leave the precision out")
     if find_spec(RUNTIMES[format]) is None:
         raise InputError(
             f"{path}: runs in {RUNTIMES[format]}, which is not installed; run `pip install "
-            f"{RUNTIMES[format]}`, or give --checkpoint a model.safetensors, which needs nothing more"
+            f"{RUNTIMES[format]}`, or give a model.safetensors, which needs nothing more"
         )
     file = _opened(path, "bf16" if precision == "bfloat16" else "f32")
     card = _card(path, file.told)

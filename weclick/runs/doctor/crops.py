@@ -8,6 +8,8 @@ from typing import Any
 
 from weclick.common.findings import Finding
 from weclick.common.sections import Config
+from weclick.common.spread import spread_to_ends
+from weclick.common.stages import takes
 from weclick.datasets import Dataset
 from weclick.manifest import Clip
 from weclick.runs.doctor.sized import sized_manifest
@@ -21,14 +23,16 @@ AT_MOST = 64
 
 def check_crops(config: Config, dataset: Dataset, train: Sequence[Clip]) -> list[Finding]:
     """Look for frames so small that crops are mostly padding."""
-    some = [clip for clip in train if clip.targets][:AT_MOST]
+    some = spread_to_ends([clip for clip in train if clip.targets], AT_MOST)
     try:
         clips = sized_manifest(dataset, config["data"]["train"], some).clips
     except (ValueError, OSError):
         return []  # the check of frames tells of it
-    networks: dict[str, Mapping[str, Any]] = {"teacher": config["teacher"], "student": config["student"]}
-    if not trains_teacher(config):
-        del networks["teacher"]
+    networks: dict[str, Mapping[str, Any]] = {}
+    if takes(config, "teacher") and trains_teacher(config):
+        networks["teacher"] = config["teacher"]
+    if takes(config, "student"):
+        networks["student"] = config["student"]
     shrink = config["data"]["shrink"]
     return [finding for role in networks for finding in _padded(role, networks[role], clips, shrink)]
 
