@@ -100,7 +100,7 @@ def video_times(path: Path) -> list[Fraction]:
         first = next(_shown(path, container, stream))
     with _opened(path, None) as (container, stream):
         found = [packet.pts for packet in _packets(path, container, stream) if _is_shown(packet)]
-    if None in found or first.pts is None or first.time_base is None:
+    if None in found or first.pts is None or not first.time_base:
         return []
     known = sorted({pts for pts in found if pts is not None and pts >= first.pts} | {first.pts})
     return [max(pts * first.time_base - start, Fraction(0)) for pts in known]
@@ -128,7 +128,7 @@ def _look(path: Path, _: tuple[int, ...]) -> VideoInfo:
             if listed is None and stream.time_base:
                 unit = stream.time_base
                 _compare_length(path, container, [pts * unit for pts in times if pts is not None])
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         return VideoInfo(max(count, 1), height, width, rate, orientation)
 
 
@@ -273,8 +273,7 @@ def _orientation(path: Path, frame: av.VideoFrame) -> int:
 
     FFmpeg's libavutil/display.h: stored (x, y) is shown at (a x + c y, b x + d y), in 16.16 fixed point.
     """
-    sides: Iterable[Any] = frame.side_data  # PyAV's stubs take them for text
-    data = next((side for side in sides if side.type.name == "DISPLAYMATRIX"), None)
+    data: Any = frame.side_data.get("DISPLAYMATRIX")  # by name, as all versions of PyAV take it
     if data is None:
         return 1
     a, b, _, c, d = np.frombuffer(bytes(data), "<i4")[:5].tolist()

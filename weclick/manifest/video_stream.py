@@ -322,8 +322,8 @@ def _scheme(address: str) -> str:
 
 def _rate(stream: av.VideoStream) -> Fraction:
     known = (rate for rate in (stream.average_rate, stream.guessed_rate) if rate and 0 < rate <= _MAX_RATE)
-    return next(known, _USUAL_RATE)
+    return Fraction(next(known, _USUAL_RATE))
 
 
 def _time(frame: av.VideoFrame) -> Fraction | None:
-    return None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
+    return frame.pts * frame.time_base if frame.pts is not None and frame.time_base else None
