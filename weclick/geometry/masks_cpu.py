@@ -58,7 +58,7 @@ def photometric(
 ) -> Tensor:
     """As `photometric_valid`, of images in uint8 and a flow in float32."""
     side, (height, width) = window // 2, flow.shape[2:]
-    counts = np.multiply.outer(_counts(height, side), _counts(width, side)).astype(np.float32)
+    counts = np.multiply.outer(_counts(height, side), _counts(width, side))
 
     def judge(number: int) -> np.ndarray:
         grey, corners = (
@@ -69,7 +69,7 @@ def photometric(
         inside = np.empty((height, width), bool)
         for rows, at in _positions(flow[number].numpy()):
             place = error[side + rows.start : side + rows.stop, side : side + width]
-            np.abs(grey[rows] - _bilinear(corners, at), out=place)
+            cv2.absdiff(grey[rows], _bilinear(corners, at), dst=place)
             inside[rows] = at.inside
         return inside & _below(error, counts, threshold, window)
 
@@ -107,16 +107,13 @@ class _RowBlock:
 
     def __init__(self, flow: np.ndarray, rows: slice):
         height, width = flow.shape[1:]
-        x = flow[0, rows] + np.arange(width, dtype=np.float32)
-        y = flow[1, rows] + np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-        self.inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        if not self.inside.all():
-            for positions, last in ((x, width - 1), (y, height - 1)):
-                np.clip(positions, 0, last, out=positions)
-                positions[np.isnan(positions)] = 0
+        wanted_x = flow[0, rows] + np.arange(width, dtype=np.float32)
+        wanted_y = flow[1, rows] + np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+        x = np.minimum(np.fmax(wanted_x, 0), width - 1)  # 0 where it is NaN
+        y = np.minimum(np.fmax(wanted_y, 0), height - 1)
+        self.inside = (x == wanted_x) & (y == wanted_y)
         left, top = np.floor(x), np.floor(y)
-        self.index = np.empty((*x.shape, 2), np.int16)
-        self.index[..., 0], self.index[..., 1] = left, top
+        self.index = cv2.merge([left.astype(np.int16), top.astype(np.int16)])
         self.weight_x, self.weight_y = (torch.from_numpy(part) for part in (x - left, y - top))
 
 
@@ -162,28 +159,27 @@ def _below(error: np.ndarray, counts: np.ndarray, threshold: float, window: int)
     sums = cv2.boxFilter(error, -1, (window, window), normalize=False)
     mean = sums[side : side + height, side : side + width] / counts
     below = mean < threshold
-    close = np.abs(mean - threshold) <= ROUNDING * window**2 * abs(threshold)
-    down, right = np.nonzero(close)
+    rounding = ROUNDING * window**2 * abs(threshold)
+    close = cv2.inRange(mean, threshold - rounding, threshold + rounding)
+    down, right = np.divmod(np.flatnonzero(close.view(bool)), width)
     total = np.zeros(len(down), np.float32)
     for i in range(window):
         for j in range(window):
             total += error[down + i, right + j]
-    below[close] = total / counts[close] < threshold
+    below[down, right] = total / counts[down, right] < threshold
     return below
 
 
 def _grey_of_bytes(rgb: Tensor, luma: Sequence[float]) -> np.ndarray:
     """(3, H, W) uint8 -> (H, W) float32, summed in the order of the channels."""
+    channels = cv2.split(rgb.permute(1, 2, 0).numpy())  # pixels are interleaved, as images come
     red, green, blue = (
-        np.multiply(channel.numpy(), np.float32(share), dtype=np.float32)
-        for channel, share in zip(rgb, luma, strict=True)
+        torch.from_numpy(channel).float().mul_(share) for channel, share in zip(channels, luma, strict=True)
     )
-    red += green
-    red += blue
-    return red
+    return red.add_(green).add_(blue).numpy()
 
 
 def _counts(length: int, side: int) -> np.ndarray:
     """How many pixels of an axis each window covers."""
     at = np.arange(length)
-    return np.minimum(at + side, length - 1) - np.maximum(at - side, 0) + 1
+    return (np.minimum(at + side, length - 1) - np.maximum(at - side, 0) + 1).astype(np.float32)
