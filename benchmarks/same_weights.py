@@ -9,6 +9,7 @@ one differs.
 
     python benchmarks/same_weights.py --against v0.1.0
     python benchmarks/same_weights.py --against v0.1.0 --only timm     # the cases whose names have this word
+    python benchmarks/same_weights.py --against v0.1.0 --without timm  # the others
 
 The older code needs the packages of this environment. About three minutes on two cores.
 """
@@ -86,8 +87,9 @@ def main() -> None:
         folder = Path(scratch)
         revision = git("rev-parse", "--short", options.against)
         with older_code(options.against, folder / "older") as older:
-            then = train_all(older, folder / "then", VERB, options.only)
-            now = train_all(CHECKOUT, folder / "now", RAW + VERB, options.only)
+            cases = {case: CASES[case] for case in CASES if wanted(case, options)}
+            then = train_all(older, folder / "then", VERB, cases)
+            now = train_all(CHECKOUT, folder / "now", RAW + VERB, cases)
     same: dict[tuple[str, str], bool] = {}
     for case, (code, weights) in now.items():
         code_then, weights_then = then[case]
@@ -100,7 +102,12 @@ def main() -> None:
     raise SystemExit(0 if all(same.values()) else 1)
 
 
-def train_all(checkout: Path, folder: Path, start: str, only: str) -> dict[str, tuple[str, str]]:
+def wanted(case: str, options: argparse.Namespace) -> bool:
+    """Whether a case is to be trained."""
+    return options.only in case and not (options.without and options.without in case)
+
+
+def train_all(checkout: Path, folder: Path, start: str, cases: dict[str, dict]) -> dict[str, tuple[str, str]]:
     """Prepare the street, train a teacher and students. Returns case -> digests of code and weights."""
     folder.mkdir()
     data = {**CONFIG["data"], "root": str(folder / "data")}
@@ -130,7 +137,6 @@ def train_all(checkout: Path, folder: Path, start: str, only: str) -> dict[str, 
     run("soft-labels", *train, *weights, "--output", "labels.json")
     cached = (*given, "--flow", "flow.json", "--soft-labels", "labels.json")
     found = {"teacher": read_network(folder, "teacher")}
-    cases = {case: change for case, change in CASES.items() if only in case}
     for number, (case, change) in enumerate(cases.items()):
         frames = ("--frames", "unpacked.json") if "frames" in change else packed
         inputs = given if "online" in case else cached
@@ -152,6 +158,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--against", required=True, help="revision of the older code, as git names it")
     parser.add_argument("--only", default="", help="a word of the names of cases; the others are left out")
+    parser.add_argument("--without", default="", help="a word of cases to leave out, which older code lacks")
     return parser.parse_args()
 
 

@@ -18,19 +18,19 @@ LEFT_OUT = (
 alone need (their keys name it)."""
 
 TRAINS_LIKE = {
-    "1900095b49a1840a35e011d74d286f0f6bc253f359bb5f0f69068178d57a81d8": (
+    "3910272917087933f068f66637b4c41cea83e2948c41562e79953aeaaa46289f": (
         "7e76ac639b584faafea0e15828bc13278a50454d6ab3984af089f841647737e8"
     ),
-    "147e78c2346e1ec3e50b4172e8588982b56b46cccfee4d493e2b104e43164489": (  # keep: best
+    "b8cca596a87c75591b0ae3844a1cf44146d43a2acb37a4db3432b62e08f42b48": (  # keep: best
         "2a55020c52bba6f47e2d95aa61a76ce8cff84a504a70c39f9bc4bc293f480f3a"
     ),
-    "e380fd5fa2040993f1490ce3e8dbdc51acb818f3c65cf7304c08aae30db2fc3c": (  # on a backbone of timm
+    "3265cc0ed40f6def67a8522acec8936d1a5d928350a0edd1e4ead85f5efa41ef": (  # on a backbone of timm
         "e6226d9f4cab5a2e6775ae5d5a9972aeab84b7762d3c3b4ebe35c1f764d061bb"
     ),
-    "d68fa7ff9b9f8253588ef3ad65d363d7809022cad731d22b939af025bdb11320": (  # both
+    "28933e4567ecec1bcbda0787f7c5835551e35e3ba26aeaadc0d01d1360e36054": (  # both
         "62b60e22dacba11b1889513ffa2071d04732579cf4526ad0cc42fb2f4b249b78"
     ),
-    "049aa88f01d19870b8cc4966392d5574a3229a77093c95df397f9fba866cf773": (  # student.online
+    "d54b375442221230e060940568ff10b85ba6a333e9e7bd0db1ffe45b2008d291": (  # student.online
         "1e85c180c0a8b53c05c5b7aedfc7153c5a5ead7ee984b600ee5d865ef2f8911b"
     ),
 }
