@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from weclick.clicks.sourced_tags import SourcedTags, read_tags, write_tags, write_tags_json
+from weclick.clicks.tag_reach import reaching_rows
 from weclick.clicks.tag_sources import Rows, tags_of_file, tags_of_folders, tags_of_labels, tags_of_voc
 from weclick.common.errors import InputError
 from weclick.common.sections import TagsSection
@@ -27,16 +28,19 @@ _MAKERS: dict[str, Callable[[Manifest, TagsSection], Rows]] = {
 def make_tags(manifest: Manifest, options: TagsSection) -> SourcedTags:
     """The tags of a split. A folder names what people searched for, so such tags are never complete.
 
+    Frames without tags may take those of a frame beside them, see `reaching_rows`.
+
     Args:
         manifest: a whole split, see `read_manifests`.
-        options: the config section `tags`: source, file, min_pixels, min_pixels_at, complete.
+        options: the config section `tags`: source, file, min_pixels, min_pixels_at, complete, reach_frames.
 
     Raises:
         MissingFileError, InputError: a label or a file of tags is missing or malformed, it names a class or a
             frame that is none, or a clip has not one tag.
     """
     source = options["source"]
-    rows = {place: ids for place, ids in _MAKERS[source](manifest, options).items() if ids}
+    told = reaching_rows(manifest, _MAKERS[source](manifest, options), options["reach_frames"])
+    rows = {place: ids for place, ids in told.items() if ids}
     table = SourcedTags(
         classes=manifest.classes.names,
         complete=options["complete"] and source != "folders",

@@ -106,6 +106,7 @@ class TagsSection(TypedDict):
     min_pixels: int
     min_pixels_at: list[int] | None
     complete: bool
+    reach_frames: int
 
 
 class WindowSection(TypedDict):
