@@ -124,6 +124,16 @@ def test_where_files_lie_is_no_part_of_a_lineage():
     assert Jobs(one).of("student").digest != Jobs(one, 1).of("student").digest
 
 
+def test_a_key_that_came_later_counts_only_where_it_changes_something():
+    config = complete_config({"method": "maskconsist"})
+    far = complete_config({"method": "maskconsist", "tags": {"reach_frames": 3}})
+    before = deepcopy(config)
+    del before["tags"]["reach_frames"]
+    for stage in ("manifest", "tags", "instances", "detector"):
+        assert Jobs(config).of(stage).digest == Jobs(before).of(stage).digest
+        assert (Jobs(far).of(stage).digest == Jobs(before).of(stage).digest) == (stage == "manifest")
+
+
 def test_a_number_has_one_spelling():
     """`weight: 20` and `weight: 20.0` are one job, and a network's key holds one of them."""
     plans = [planned(arms={"a": {"change": {"mfd": {"weight": weight}}}}) for weight in (20, 20.0)]

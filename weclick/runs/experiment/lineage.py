@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from weclick.common.config import select
 from weclick.common.config_checks import map_sources
@@ -35,6 +35,10 @@ DIGITS = 12
 
 PLACES = ("cache",)
 """Sections that say where files lie, and not what is in them."""
+
+LATER = {"tags": {"reach_frames": 0}}
+"""Section -> keys that came later, with the values at which a stage does what it did before: digests leave
+them out, so that files which an experiment has made are found."""
 
 _FED_BY = {stage.name: stage.fed_by for stage in STAGES}
 
@@ -61,9 +65,7 @@ class Job:
     def __post_init__(self) -> None:
         lineage = {
             "stage": self.stage,
-            "reads": evenly(
-                {name: part for name, part in select(self.config, self.stage).items() if name not in PLACES}
-            ),
+            "reads": evenly(_read_by(self.stage, self.config)),
             "fed_by": {stage: [job.digest for job in jobs] for stage, jobs in self.fed_by.items()},
             "time_of": [job.digest for job in self.time_of],
         }
@@ -76,6 +78,19 @@ class Job:
         for job in (*(job for jobs in self.fed_by.values() for job in jobs), *self.time_of):
             found |= job.all()
         return {**found, self.digest: self}
+
+
+def _read_by(stage: str, config: Config) -> dict[str, Any]:
+    """What a stage reads of a configuration, without PLACES and what LATER leaves out."""
+    read = {name: part for name, part in select(config, stage).items() if name not in PLACES}
+    for name, values in LATER.items():
+        if name in read:
+            read[name] = {
+                key: value
+                for key, value in cast("dict[str, Any]", read[name]).items()
+                if key not in values or value != values[key]
+            }
+    return read
 
 
 def feeders(config: Config, stage: str) -> tuple[str, ...]:
