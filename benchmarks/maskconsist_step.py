@@ -138,7 +138,7 @@ def parse_options() -> argparse.Namespace:
 def recipe_of(run: Layout, options: argparse.Namespace) -> Recipe:
     """The recipe of the run's detector, for a few steps."""
     chosen = load(str(options.config), [*options.set, f"detector.steps={options.steps}"], "detector")
-    shards = chosen["data"]["shards"]
+    shards = chosen["data"]["shards"] if "data" in chosen else 1
     train, val = (read_manifests(run.shards("manifest", split, shards)) for split in ("train", "val"))
     indexes = {kind: run.shards(kind, "train", shards) for kind in ("frames", "instances", "flow")}
     caches = Caches.of(open_store(chosen), read_indexes(indexes, ROLE_NEEDS["detector"].flow_need))

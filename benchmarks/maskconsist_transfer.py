@@ -37,7 +37,7 @@ from weclick.flow import build_estimator
 from weclick.proxy_labels import maskconsist_labels, match
 from weclick.proxy_labels.instance_arrays import Instances
 from weclick.proxy_labels.maskconsist import belonging, consistent, expanded, transferred, warped
-from weclick.proxy_labels.matching import outermost_instances
+from weclick.proxy_labels.matching import outermost
 from weclick.proxy_labels.overlaps import mask_iou
 
 HERE = Path(__file__).resolve().parent
@@ -234,7 +234,9 @@ def labels_after(
         else:
             new = transferred(carried, shown[here], consistent(carried, shown[here]), worth)
         joined = labels[here].and_also(new)
-        final.append(joined if variant == "no IoM" else outermost_instances(joined))
+        if variant != "no IoM":
+            joined = joined.of(outermost(joined.masks, joined.classes))
+        final.append(joined)
     return final
 
 

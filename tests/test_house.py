@@ -1,10 +1,12 @@
 """The house rules that a machine can see: floors, no circles, sizes, one list of dependencies."""
 
 import ast
+import importlib
 import re
 import statistics
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -259,3 +261,17 @@ def test_a_training_walks_through_few_rooms():
     rooms = {room(module) for module in needed if (PACKAGE / room(module)).is_dir()}
     assert len(rooms) <= 10, sorted(rooms)
     assert not rooms & {"cli", "runs", "flow", "proxy_labels"}
+
+
+def test_benchmarks_import_what_there_is():
+    """They run seldom, so nobody sees for long that something has moved."""
+    lost = []
+    for path in sorted((PACKAGE.parent / "benchmarks").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("weclick"):
+                module = importlib.import_module(node.module)
+                names = {name.name for name in node.names if not hasattr(module, name.name)}
+                if hasattr(module, "__path__"):
+                    names = {name for name in names if not find_spec(f"{node.module}.{name}")}
+                lost += [f"{path.name}: {name} of {node.module}" for name in sorted(names)]
+    assert not lost
