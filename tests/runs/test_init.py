@@ -90,6 +90,24 @@ def test_loose_clips_become_a_data_set_of_links(init, here):
     assert "weclick run weclick.yaml " in out
 
 
+def test_a_table_of_tags_beside_loose_clips_counts(init, here):
+    draw(here / "films", "park")
+    table = here / "films/tags.csv"
+    table.write_text("clip,frame,class\npark,,car\n", encoding="utf-8")
+    words = ("films", "--classes", "background,car", "--method", "maskconsist", "--size", "small")
+    status, out, _ = init(*words)
+    assert status == 0
+    assert "tags (file)" in out
+    assert "tags.csv" not in out, "nobody is asked to write one"
+    assert "weclick predict new.mp4 --checkpoint results/detector/model.safetensors " in out
+    assert (here / "data/films/tags.csv").resolve() == table
+    assert len(listed(written())[0]) == 4, "all frames of the tagged clip"
+    (here / "data/films/tags.csv").unlink()
+    (here / "data/films/tags.csv").write_text("clip,frame,class\n", encoding="utf-8")
+    assert init(*words, "--output", "mine.yaml")[1:] != ("", ""), "a table of the data set's own stays"
+    assert (here / "data/films/tags.csv").read_text(encoding="utf-8") == "clip,frame,class\n"
+
+
 @pytest.mark.parametrize(
     ("made", "root", "clips"),
     [
@@ -184,13 +202,18 @@ def test_every_method_and_machine_gives_a_valid_configuration(init, here, method
     assert WEIGHTS_HERE not in Path("weclick.yaml").read_text(encoding="utf-8")
 
 
-def test_methods_and_machines_without_settings_say_so(init, here):
+def test_every_method_has_settings_for_every_machine():
+    assert {*product(METHODS, MACHINES)} == BASES.keys()
+
+
+def test_objects_on_a_small_machine_learn_from_whole_frames(init, here):
     draw(here / "mine/frames", "park")
-    assert {*product(METHODS, MACHINES)} - BASES.keys() == {("maskconsist", "small")}
-    status, _, err = init("mine", "--classes", "a,b", "--method", "maskconsist", "--size", "small")
-    assert status == 1
-    assert "take --size gpu" in err
-    assert not Path("weclick.yaml").exists()
+    words = ("mine", "--classes", "background,car", "--method", "maskconsist", "--size", "small")
+    assert init(*words)[0] == 0
+    config = written()
+    assert (config["instances"]["exp_times"], config["detector"]["backbone"]) == (3, "mobilenetv2_compact")
+    assert config["classifier"]["crop"] == [80, 80], "its tags are those of the whole frame, scaled by 1.5"
+    assert config["detector"]["crop"] == [48, 48]
 
 
 def test_large_frames_are_shrunk_for_a_small_machine():
@@ -250,7 +273,6 @@ def test_what_is_missing_or_wrong_is_one_line_and_nothing_is_written(init, here,
         (["--method", "click"], "--method is 'click'"),
         (["--method", "f2f", "--labels", "masks"], "f2f learns from proxies"),
         (["--labels", "mask"], "--supervision is 'mask', but method weclick"),
-        (["--method", "maskconsist", "--size", "small"], "take --size gpu"),
     ],
 )
 def test_options_are_checked_before_videos_are_looked_at(init, here, words, told):

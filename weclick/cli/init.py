@@ -15,6 +15,7 @@ from weclick.common.errors import InputError
 from weclick.common.stages import METHODS, TAGGED
 
 if TYPE_CHECKING:  # importing it takes longer than printing help
+    from weclick.common.sections import Method
     from weclick.runs.init.begin import Begun
 
 
@@ -118,5 +119,11 @@ def next_steps(begun: Begun, output: Path) -> list[tuple[str, str]]:
         (f"weclick doctor --config {named}", "what is missing"),
         (f"weclick plan --config {named}", "how long it takes"),
         (f"weclick run {named}", "train, and write results/report.html"),
-        ("weclick predict new.mp4", "segment a new video"),
+        (f"weclick predict new.mp4{_network(config['method'])}", "segment a new video"),
     ]
+
+
+def _network(method: Method) -> str:
+    """What names the network of a method to `weclick predict`; nothing for the student, which it takes."""
+    last = METHODS[method].last
+    return "" if "student" in last else f" --checkpoint results/{last[0]}/model.safetensors"

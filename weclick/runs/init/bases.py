@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from weclick.common.config import complete_config
-from weclick.common.errors import InputError
 from weclick.common.sections import Method
 from weclick.common.shipped import shipped
 from weclick.common.yaml_files import parse_yaml
@@ -53,22 +52,14 @@ BASES: dict[tuple[Method, Machine], Base] = {
     ("f2f", "gpu"): Base("f2f_voc", 360, without=("proxy_labels",)),  # whose images have no neighbours
     ("two_stream", "small"): Base("tags_videos", 270, whole=("student",), told=True),
     ("two_stream", "gpu"): Base("two_stream_camvid", 360, whole=("student",)),
+    ("maskconsist", "small"): Base("maskconsist_davis", 160, whole=("classifier", "detector")),
     ("maskconsist", "gpu"): Base("maskconsist_youtube_vis", 360, whole=("detector",)),
 }
 
 
 def base_of(method: Method, machine: Machine) -> Base:
-    """The configuration to begin with.
-
-    Raises:
-        InputError: there is none for such a machine.
-    """
-    if base := BASES.get((method, machine)):
-        return base
-    raise InputError(
-        f"--size is {machine!r}, but no settings of method {method} are for such a machine; take --size gpu, "
-        "and lower the steps and crops that it writes"
-    )
+    """The configuration to begin with."""
+    return BASES[method, machine]
 
 
 def shrink_for(base: Base, frame_px: tuple[int, int]) -> int:

@@ -14,7 +14,7 @@ from weclick.common.gpus import visible_gpus
 from weclick.common.sections import Config, Method, Supervision
 from weclick.common.stages import METHODS, TAGGED
 from weclick.datasets import open_dataset
-from weclick.runs.init.bases import MACHINES, Machine, base_of
+from weclick.runs.init.bases import MACHINES, Machine
 from weclick.runs.init.classes import class_names, classes_text, known_names
 from weclick.runs.init.configuration import Choices, check_configuration, configuration_text
 from weclick.runs.init.place import find_place, make_links
@@ -105,8 +105,6 @@ def _check_options(given: Given) -> None:
         _one_of("--method", given.method, tuple(METHODS))
     if (method := _named_method(given)) and given.supervision is not None:
         _check_supervision(given.supervision, method)
-    if method and given.machine:
-        base_of(method, cast("Machine", given.machine))
 
 
 def _write_classes(path: Path, names: Sequence[str], undo: ExitStack) -> None:

@@ -41,9 +41,6 @@ def configuration_text(seen: Seen, choices: Choices, output: Path) -> str:
         seen: what the data set holds.
         choices: see there.
         output: the file that it is for, which tells where the schema lies from there.
-
-    Raises:
-        InputError: no settings fit the choices.
     """
     base = base_of(choices.method, choices.machine)
     shrink = shrink_for(base, seen.size)

@@ -9,6 +9,7 @@ from pathlib import Path
 from weclick.common.errors import InputError, MissingFileError
 from weclick.datasets.base import list_files, list_folders
 from weclick.manifest.images import IMAGE_SUFFIXES
+from weclick.manifest.tag_file import TAG_FILE
 from weclick.manifest.video import VIDEO_SUFFIXES
 
 VIDEOS, FRAMES = "videos", "frames"
@@ -20,7 +21,8 @@ class Place:
 
     Attributes:
         root: `data.root`.
-        links: link to make -> folder that it leads to. There are none if the folder is laid out already.
+        links: link to make -> folder or table of tags that it leads to. There are none if the folder is laid
+            out already.
     """
 
     root: Path
@@ -46,6 +48,8 @@ def find_place(folder: Path, root: Path | None = None) -> Place:
         return Place(folder, {})
     root = root or Path("data") / folder.resolve().name
     links = {root / name: path.resolve() for name, path in _parts(folder).items()}
+    if links and (folder / TAG_FILE).is_file() and not (root / TAG_FILE).exists():
+        links[root / TAG_FILE] = (folder / TAG_FILE).resolve()
     if not links:
         raise InputError(
             f"{folder}: holds neither videos ({', '.join(VIDEO_SUFFIXES[:4])}, ...) nor images "
@@ -84,16 +88,16 @@ def make_links(place: Place, undo: ExitStack) -> None:
     Raises:
         InputError: something else lies there.
     """
-    for link, folder in place.links.items():
-        if link.is_symlink() and link.resolve() == folder:
+    for link, target in place.links.items():
+        if link.is_symlink() and link.resolve() == target:
             continue
         if link.is_symlink() or link.exists():
             raise InputError(
-                f"{link}: lies where a link to {folder} would be; remove it, or name another --data"
+                f"{link}: lies where a link to {target} would be; remove it, or name another --data"
             )
         for parent in reversed(link.parents):
             if not parent.exists():
                 parent.mkdir()
                 undo.callback(parent.rmdir)
-        link.symlink_to(folder)
+        link.symlink_to(target)
         undo.callback(link.unlink)
