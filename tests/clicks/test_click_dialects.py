@@ -145,7 +145,7 @@ def test_a_click_twice_counts_once_and_two_classes_at_one_pixel_are_an_error(pro
         (21, 30, 0),
         (20, 30, 1),
     ]
-    assert "1 faults: line 3 repeats line 2; each click counts once" in capsys.readouterr().err
+    assert "1 fault: line 3 repeats line 2; each click counts once" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"line 3: gives the pixel \(y 20, x 30\) .* than line 2; keep one"):
         project.clicks("a,3,20,30,car", "a,3,20,30,background")
 

@@ -173,7 +173,7 @@ def test_instances_without_a_class_that_has_them_are_told(project):
 def test_an_instance_file_of_another_size_is_one_error(project):
     project.save("instances", "a", 0, np.zeros((8, 8), np.uint16))
     said = project.said()
-    assert said.startswith("error labels of train: 1 faults: ")
+    assert said.startswith("error labels of train: 1 fault: ")
     assert "instances/a/00000.png: is 8x8 px (HxW), its frame 40x56; " in said
     assert "warning" not in said
 
@@ -193,7 +193,7 @@ def test_objects_of_class_0_cannot_be_numbered(tmp_path):
 )
 def test_a_label_that_a_run_would_refuse_is_an_error_at_once(project, label, told):
     project.save("labels", "val", 2, label)
-    assert project.said("val").startswith("error labels of val: 1 faults: ")
+    assert project.said("val").startswith("error labels of val: 1 fault: ")
     assert told in project.said("val")
     assert project.said() == ""
 

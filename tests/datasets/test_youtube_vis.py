@@ -191,7 +191,7 @@ def test_doctor_tells_what_was_drawn_and_which_frames_are_missing(root):
     found = {
         what: words for level, what, words in told_by_doctor("youtube_vis", root, val="train_val", **FIRST)
     }
-    assert found["frames of train"] == "1 faults: aa lacks 1 of 3 frames, e.g. 00005"
+    assert found["frames of train"] == "1 fault: aa lacks 1 of 3 frames, e.g. 00005"
     assert summary(root, "train", **FIRST)["aa"] == ([0, 10], (0, 1), ())
 
 

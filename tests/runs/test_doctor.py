@@ -301,7 +301,7 @@ def with_clicks(folder, *rows):
             "line 4: gives the pixel (y 5, x 6) of clip 'a', frame '0'",
         ),
         ("a,0,5%,6,ground", "error", "line 4: y = 5% is per cent"),
-        ("a,0,5,6,car", "warning", "1 faults: line 4 repeats line 2"),
+        ("a,0,5,6,car", "warning", "1 fault: line 4 repeats line 2"),
     ],
 )
 def test_the_click_table_is_read_as_a_run_reads_it(folder, row, level, told):
@@ -325,7 +325,7 @@ def test_clicks_without_a_mask_train_and_what_is_scored_is_told(folder):
     assert status == 0
     found = [each for each in found if "under 20 clicks" not in each[2]]
     assert [(level, what) for level, what, _ in found] == [("warning", "split val")]
-    assert "its 1 clips have no labelled or clicked frame, so nothing can be scored" in found[0][2]
+    assert "its 1 clip has no labelled or clicked frame, so nothing can be scored" in found[0][2]
 
 
 def test_labels_of_a_video_are_held_against_its_size(folder):

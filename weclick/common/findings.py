@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from weclick.common.errors import InputError
+from weclick.common.words import plural
 
 Level = Literal["ok", "warning", "error"]
 
@@ -30,9 +31,10 @@ class Finding:
 
 
 def many(level: Level, what: str, faults: Sequence[str], todo: str) -> Finding:
-    """One finding for many faults of one kind; it names the first five."""
+    """One finding for many faults of one kind; it names the first five that differ."""
+    faults = [*dict.fromkeys(faults)]  # frames whose masks stand in one file tell the same fault of it
     more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-    return Finding(level, what, f"{len(faults)} faults: " + "; ".join(faults[:5]) + more, todo)
+    return Finding(level, what, f"{plural(len(faults), 'fault')}: " + "; ".join(faults[:5]) + more, todo)
 
 
 def tell(findings: Iterable[Finding]) -> None:

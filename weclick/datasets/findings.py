@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from weclick.common.errors import InputError
 from weclick.common.findings import Finding
 from weclick.common.spread import spread_to_ends
+from weclick.common.words import plural
 from weclick.datasets.base import Dataset
 from weclick.datasets.beside import beside_findings
 from weclick.datasets.label_facts import label_facts
@@ -56,10 +57,12 @@ def unscored_findings(dataset: Dataset, split: str) -> list[Finding]:
     if any(clip.targets or clip.scored for clip in clips):
         return []
     todo = (
-        "the run ends with the student, without scores and report; `weclick predict` shows what it does. "
-        "Click in some frames of this split, or label them, to score it"
+        "the run ends with the trained network, without scores and report; `weclick predict` shows what it "
+        "does. Click in some frames of this split, or label them, to score it; single objects are scored by "
+        "labels with instance files"
     )
-    found = f"its {len(clips)} clips have no labelled or clicked frame, so nothing can be scored"
+    have = "has" if len(clips) == 1 else "have"
+    found = f"its {plural(len(clips), 'clip')} {have} no labelled or clicked frame, so nothing can be scored"
     return [Finding("warning", f"split {split}", found, todo)]
 
 
