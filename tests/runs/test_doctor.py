@@ -3,7 +3,9 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from weclick import cli
@@ -226,6 +228,19 @@ def test_missing_weights_and_a_wrong_configuration_are_errors(folder):
     status, told = ask({"student": {"step": 1}})
     assert status == 1
     assert "did you mean 'steps'" in told[0][2]
+
+
+def test_weights_of_another_network_are_an_error_before_a_training_loads_them(folder, tmp_path):
+    given = tmp_path / "other.safetensors"
+    save_file({"conv_stem.weight": torch.zeros(32, 3, 3, 3)}, given)
+    _, found = ask({**folder[1], "student": {"pretrained": str(given), "backbone": "mobilenetv2_compact"}})
+    ((what, text),) = [(what, text) for level, what, text in found if level == "error"]
+    assert what == "student.pretrained"
+    assert text.startswith(f"{given}: does not fit backbone mobilenetv2_compact: ")
+    given.write_bytes(b"cut")
+    _, found = ask({**folder[1], "student": {"pretrained": str(given)}})
+    ((what, text),) = [(what, text) for level, what, text in found if level == "error"]
+    assert (what, "cannot be read as .safetensors" in text) == ("student.pretrained", True)
 
 
 def test_a_toy_that_is_not_drawn_does_not_fail(tmp_path):

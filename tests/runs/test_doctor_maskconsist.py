@@ -130,7 +130,34 @@ def test_without_files_of_objects_nothing_can_be_scored(root):
     assert found.found.endswith(
         "of val has both a label and a file that tells objects apart, so AP cannot be scored"
     )
-    assert "without scores" in found.todo
+    assert "take the labels of this split away: then the run ends with the detector, without scores" in (
+        found.todo
+    )
+
+
+def test_held_out_clicks_score_no_objects(tmp_path):
+    made = TaggedRoot(tmp_path)
+    made.clip("park", 6)
+    made.write("tags.csv", "clip,frame,class\npark,,dog\n")
+    rows = "".join(f"park,{t:03d},1,1,dog\n" for t in range(6))
+    made.write("clicks.csv", "clip,frame,y,x,class\n" + rows)
+    data = made.config("file", clicks=str(tmp_path / "clicks.csv"))["data"]
+    clicked = {"instances": {"source": "clicks"}, "data": data}
+    (found,) = told(made, "instances", **clicked)
+    assert found.level == "error"
+    assert "or hold no click out (data.held_out_every: 0): then the run ends with the detector" in found.todo
+    assert told(made, "instances", **{**clicked, "data": {**data, "held_out_every": 0}}) == []
+
+
+def test_instances_of_clicks_need_clicks(tmp_path):
+    made = TaggedRoot(tmp_path)
+    made.clip("park", 4)
+    made.write("tags.csv", "clip,frame,class\npark,,dog\n")
+    data = {"data": made.config("file")["data"]}
+    (found,) = told(made, "clicks", instances={"source": "clicks"}, **data)
+    assert found.level == "error"
+    assert found.found.endswith("instances.source is clicks, of which each makes one instance")
+    assert found.todo.endswith("or set instances.source: relation")
 
 
 def test_other_methods_are_not_asked(root):

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from weclick.clicks.people import import_clicks
 from weclick.common.findings import Finding
 from weclick.common.sections import Config
-from weclick.common.stages import learns_from_clicks
+from weclick.common.stages import learns_from_clicks, takes
 from weclick.datasets import Dataset
 from weclick.manifest import Clip
 from weclick.runs.doctor.sized import sized_manifest
+
+_OTHER = "take a method that learns from tags, e.g. two_stream"
 
 
 def check_clickable(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[Finding]:
@@ -39,7 +41,19 @@ def check_clickable(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> 
     clip, name = bare[0]
     found = (
         f"{len(bare)} of {len(targets)} targets have a tag, but neither label nor click, e.g. frame {name} "
-        f"of clip {clip}; method {config['method']} learns from {config['supervision']}"
+        f"of clip {clip}; {_why(config)}"
     )
-    todo = "click in these clips or label them, or take a method that learns from tags, e.g. two_stream"
+    other = "set instances.source: relation" if _from_instances(config) else _OTHER
+    todo = f"click in these clips or label them, or {other}"
     return [Finding("error", "clicks", found, todo)]
+
+
+def _from_instances(config: Config) -> bool:
+    """Whether clicks become instances, whatever the networks beside them learn from."""
+    return takes(config, "instances")
+
+
+def _why(config: Config) -> str:
+    if _from_instances(config):
+        return "instances.source is clicks, of which each makes one instance"
+    return f"method {config['method']} learns from {config['supervision']}"

@@ -73,11 +73,7 @@ def check_config(config: Config) -> list[Finding]:
         except ConfigError as error:
             findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
     for role in trained_roles(config):
-        findings += _timm(role, config[role])
-        weights = config[role]["pretrained"]
-        if weights not in (None, "imagenet") and not Path(weights).is_file():
-            todo = f"correct {role}.pretrained, or set it to imagenet or null"
-            findings.append(Finding("error", f"{role}.pretrained", f"there is no file {weights}", todo))
+        findings += _timm(role, config[role]) or _weights(role, config[role])
     if trains_classifier(config):
         findings += _frozen(config["classifier"])
     if fault := evaluation_fault(config):
@@ -106,15 +102,33 @@ def _timm(role: Role, options: TrainingSection) -> list[Finding]:
         return []
     import torch
 
+    with torch.device("meta"):
+        fault = _fault_of(role, options, None)
+    todo = f"correct section {role}, or install what it needs"
+    return [Finding("error", f"{role}.backbone", fault, todo)] if fault else []
+
+
+def _weights(role: Role, options: TrainingSection) -> list[Finding]:
+    """What is wrong with a file of weights; it builds the network, since a training would load them late."""
+    weights = options["pretrained"]
+    if weights in (None, "imagenet"):
+        return []
+    missing = f"there is no file {weights}"
+    if fault := _fault_of(role, options, weights) if Path(weights).is_file() else missing:
+        todo = f"correct {role}.pretrained, or set it to imagenet or null"
+        return [Finding("error", f"{role}.pretrained", fault, todo)]
+    return []
+
+
+def _fault_of(role: Role, options: TrainingSection, weights: str | None) -> str:
+    """Why the network of a role cannot be built; empty if it can."""
     from weclick.train.roles import ROLE_NEEDS
 
     try:
-        with torch.device("meta"):
-            ROLE_NEEDS[role].build(options, 2, None)
+        ROLE_NEEDS[role].build(options, 2, weights)
     except ValueError as error:
-        todo = f"correct section {role}, or install what it needs"
-        return [Finding("error", f"{role}.backbone", str(error), todo)]
-    return []
+        return str(error)
+    return ""
 
 
 def _frozen(options: ClassifierSection) -> list[Finding]:

@@ -14,7 +14,7 @@ from weclick.common.stages import takes
 from weclick.common.words import plural
 from weclick.datasets import Dataset
 from weclick.evaluate.instances.truth import has_truth, read_true_instances
-from weclick.manifest import Clip
+from weclick.manifest import Clip, Frame
 from weclick.manifest.needs import Pairs, pair, step
 from weclick.proxy_labels.detecting import STRIDE_PX
 from weclick.runs.doctor.sized import sized_manifest
@@ -185,9 +185,12 @@ def _unscored(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[F
     split = config["data"]["val"]
     if not frames:
         return []
+    without = f"{_left_out(config, frames)}: then the run ends with the detector, without scores"
     if not dataset.classes.instance_classes:
         found = f"no class of {dataset.name} is one of instance_classes, so no AP can be scored"
-        todo = f"name the classes whose objects are told apart in instance_classes; or {INSTEAD}"
+        todo = (
+            f"name the classes whose objects are told apart in instance_classes; or {without}; or {INSTEAD}"
+        )
         return [Finding("error", "instances", found, todo)]
     told = [frame for frame in frames if has_truth(frame)]
     if told:
@@ -197,5 +200,13 @@ def _unscored(config: Config, dataset: Dataset, clips: Sequence[Clip]) -> list[F
         f"none of {plural(len(frames), 'scored frame')} of {split} has both a label and a file that tells "
         "objects apart, so AP cannot be scored"
     )
-    todo = "add instance files, or take the labels of this split away: then the run ends without scores"
-    return [Finding("error", "instances", found, todo)]
+    return [Finding("error", "instances", found, f"add instance files, or {without}")]
+
+
+def _left_out(config: Config, frames: Sequence[Frame]) -> str:
+    """What to do for a split whose frames, scored by labels or by clicks, tell no objects apart."""
+    if any(frame.label for frame in frames):
+        return "take the labels of this split away"
+    if config["data"]["held_out"] == "other_frames":
+        return "hold no click out (data.held_out_every: 0)"
+    return "take the clicks on these clips away"
