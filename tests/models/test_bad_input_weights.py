@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import resource
 import sys
 
@@ -175,8 +176,18 @@ def test_a_truncated_checkpoint(checkpoint):
         match=r"cannot be read as a \.safetensors checkpoint .* If this was one, .* run that stage",
     ):
         load_model(checkpoint)
-    with pytest.raises(InputError, match="there is no such checkpoint; the teacher and student stages make"):
+    told = "there is no such checkpoint; the teacher, student and detector stages make"
+    with pytest.raises(InputError, match=told):
         load_model(checkpoint.with_name("none"))
+
+
+def test_of_a_run_without_a_student_the_error_names_its_detector(checkpoint, tmp_path):
+    made = tmp_path / "results/detector/model.safetensors"
+    made.parent.mkdir(parents=True)
+    made.write_bytes(checkpoint.read_bytes())
+    told = f"there is no such checkpoint; its run has made {re.escape(str(made))}: name that one"
+    with pytest.raises(InputError, match=told):
+        load_model(tmp_path / "results/student/model.safetensors")
 
 
 @pytest.mark.parametrize(

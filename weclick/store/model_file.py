@@ -17,6 +17,7 @@ from torch import nn
 from weclick.common.bounded_json import parse_json
 from weclick.common.errors import InputError, MissingFileError
 from weclick.common.schemas import schema_fault
+from weclick.common.stages import METHODS
 from weclick.common.words import plural
 from weclick.geometry import StackOptions
 from weclick.manifest import Classes, class_list, read_class_list
@@ -133,10 +134,7 @@ def load_model(
             has not.
     """
     if not Path(path).exists():
-        raise MissingFileError(
-            f"{path}: cannot be read, there is no such checkpoint; the teacher and student stages make "
-            "model.safetensors: `weclick run CONFIG` runs them"
-        )
+        raise MissingFileError(f"{path}: cannot be read, there is no such checkpoint; {_instead(Path(path))}")
     with _opened(path, device) as file:
         model, card = _described(path, (file.metadata() or {}).get("weclick"))
         if classes is not None and card.classes.names != tuple(classes):
@@ -161,6 +159,15 @@ def load_model(
     _check_finite(path, state)
     model.to_empty(device=device).load_state_dict(state)
     return model.eval(), card
+
+
+def _instead(path: Path) -> str:
+    """What to do where a checkpoint is missing: its run may have trained a network of another method."""
+    lasts = dict.fromkeys(role for method in METHODS.values() for role in method.last)
+    there = [found for role in lasts if (found := path.parent.parent / role / path.name).is_file()]
+    if there:
+        return f"its run has made {there[0]}: name that one"
+    return "the teacher, student and detector stages make model.safetensors: `weclick run CONFIG` runs them"
 
 
 @contextmanager
