@@ -49,8 +49,8 @@ def export_instances(
 ) -> None:
     """Write the instances of a run as one JSON file that pycocotools and other trainers read.
 
-    Names of images are those below data.root. The id of a category is the class id + 1. Scores stand beside
-    their masks.
+    Names of images are those below data.root, and <clip>/<frame> for frames of a video. The id of a category
+    is the class id + 1. Scores stand beside their masks.
 
     In youtube-vis, a video is a run of a clip's frames, from each of which a stored flow leads to the one
     before. The flow of `pair` leads pair.delta_frames back, so a clip gives as many videos. Instances are
