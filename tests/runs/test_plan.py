@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -102,6 +103,14 @@ def test_every_need_of_flow_is_planned(street, config, tmp_path):
     assert any("frames are packed for serves: [weclick, f2f]; another" in note for note in plan.notes)
     with pytest.raises(ConfigError, match="serves"):
         make_plan({**ours, "serves": ["weclick"]}, street.store, probe_s=0)
+
+
+def test_of_flow_only_pairs_that_somebody_needs_are_named(street, config, tmp_path):
+    objects = {**config, "method": "maskconsist", "serves": ["maskconsist"], "supervision": "tags"}
+    objects["pair"] = {"delta_frames": 1}
+    work = by_stage(make_plan(objects, Store([tmp_path / "store"]), probe_s=0))["flow"].work
+    assert "pairs (step) of 2 clips + " in work
+    assert not re.search(r"\b0 pairs", work)
 
 
 def test_masks_are_planned_where_they_are_learned_from(street, config, tmp_path):

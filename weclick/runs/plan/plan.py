@@ -214,7 +214,7 @@ def _masks(run: Facts, part: Manifest, scratch: Store) -> tuple[list[StagePlan],
 
 
 def _flow(run: Facts, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[str, str]]:
-    plans: list[StagePlan] = []
+    plans: list[StagePlan] = []  # of the needs that a split has
     train_keys: dict[str, str] = {}
     for manifest in {m.split: m for m in (run.train, run.val)}.values():
         cut = part if manifest is run.train else sample(manifest, run.wanted.pairs)
@@ -225,13 +225,13 @@ def _flow(run: Facts, part: Manifest, scratch: Store) -> tuple[StagePlan, dict[s
             clips = [clip for clip in manifest.clips if clip.id in keys]
             missing = run.lacking("flow", keys)
             taken = run.taken_pairs(clips, missing, need)
-            if clips or need == WINDOW:
+            if clips:
                 unit = "pairs" if need == WINDOW else f"pairs ({need})"
                 plans.append(_stored(run, "flow", unit, clips, counts, missing, rate, taken))
             train_keys = keys if manifest is run.train and need == WINDOW else train_keys
     both = StagePlan(
         "flow",
-        " + ".join(plan.work for plan in plans),
+        " + ".join(plan.work for plan in plans) or "0 pairs",
         sum(plan.found for plan in plans),
         sum(plan.missing for plan in plans),
         sum(plan.store_bytes for plan in plans),
