@@ -10,6 +10,7 @@ import pytest
 from helpers.clicked_street import make_street
 from helpers.report_run import Run, make_run
 from weclick.clicks import generate_clicks, write_clicks
+from weclick.clicks.placed import placed_clicks
 from weclick.common.config import complete_config
 from weclick.datasets import build_manifest, open_dataset
 from weclick.manifest import write_manifest
@@ -76,6 +77,16 @@ def test_who_when_and_where_is_told(page):
     assert [row[:2] for row in clips] == [["clip", str(i)] for i in range(6)]
     assert section.count('class="mark"') == 24
     assert '<a href="#people">' in page
+
+
+def test_nothing_is_scored_by_clicks_that_are_not_held_out(run, monkeypatch):
+    def learned_from(*splits):
+        return [each for each in placed_clicks(*splits) if not each.is_held_out]
+
+    monkeypatch.setattr(people, "placed_clicks", learned_from)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", section_of(run.page())))
+    assert " clips; none of them is held out. " in text
+    assert "scored by" not in text
 
 
 def test_people_are_compared(page):
