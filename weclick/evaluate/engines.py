@@ -71,7 +71,7 @@ def torch_engine(
     if name not in GIVE_CLASS_MAPS:
         raise InputError(
             f"{checkpoint}: is a {name}, whose maps are no class maps; give the model.safetensors of a "
-            "teacher or student"
+            "teacher, student or detector"
         )
     fused = fused_for_inference(model).to(memory_format=torch.channels_last)
     runs = _InBfloat16(fused) if precision == "bfloat16" else fused

@@ -182,7 +182,8 @@ def _opened(path: Path, device: str) -> Iterator[Any]:
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as a .safetensors checkpoint ({error}); give the model.safetensors of a "
-            "trained teacher or student. If this was one, it is damaged: delete it, and run that stage again"
+            "trained teacher, student or detector. If this was one, it is damaged: delete it, and run that "
+            "stage again"
         ) from error
 
 
@@ -191,7 +192,7 @@ def _described(path: Path, text: str | None) -> tuple[nn.Module, ModelCard]:
     if text is None:
         raise InputError(
             f"{path}: is a safetensors file without weclick's model card; give the model.safetensors of a "
-            "trained teacher or student, e.g. results/student/model.safetensors"
+            "trained teacher, student or detector, e.g. results/student/model.safetensors"
         )
     try:
         raw = parse_json(text.encode())
