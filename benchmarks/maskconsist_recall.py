@@ -5,7 +5,8 @@ crops are read. In every step the labels that the instances stage made, and thos
 them, are compared with the truth: a true object is recalled if a label of its class overlaps it with an IoU
 of 0.5, and a label is precise if it so overlaps an object. Shares are over all objects of a stretch of steps.
 
-    snakemake --cores 2 instances --configfile config/maskconsist_toy.yaml --config seed=0 results=toy/0
+    snakemake --cores 2 manifest instances --configfile config/maskconsist_toy.yaml \\
+        --config seed=0 results=toy/0
     python benchmarks/maskconsist_recall.py toy/0 toy/1 toy/2 --config config/maskconsist_toy.yaml
 
 Each folder holds the results of one seed, whose number is its name. `--set` changes the configuration, as
