@@ -5,7 +5,7 @@ The time of a step is from one batch to the next. `exchange` is the part that ex
 combines labels; the paper calls it a small overhead. A step with MaskConsist also looks at its detections,
 which is the second half of the RoI heads once more, on the same features.
 
-    snakemake --cores 2 manifest instances --configfile config/maskconsist_davis.yaml \\
+    snakemake --cores 2 manifest frames flow instances --configfile config/maskconsist_davis.yaml \\
         --config 'data={shrink: 1}' 'instances={source: masks}' results=full
     python benchmarks/maskconsist_step.py full --config config/maskconsist_davis.yaml \\
         --set 'data={shrink: 1}' --set 'instances={source: masks}' --set 'detector={crop: [480, 854]}'
