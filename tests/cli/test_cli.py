@@ -91,6 +91,11 @@ def test_the_help_names_commands_that_need_no_checkout():
     assert "snakemake" not in told
 
 
+def test_the_help_keeps_the_brackets_of_an_extra():
+    told = CliRunner().invoke(cli.app, ["click", "--help"], terminal_width=200).output
+    assert "pip install 'weclick[click]'" in told
+
+
 def test_the_traceback_is_there_for_those_who_ask(run, monkeypatch):
     monkeypatch.setenv("WECLICK_TRACEBACK", "1")
     with pytest.raises(ValueError, match=r"none\.yaml"):

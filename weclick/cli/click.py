@@ -28,11 +28,11 @@ def click(
         bool, typer.Option("--open", help="Also open the page in this machine's browser.")
     ] = False,
 ) -> None:
-    """Click on frames in the browser. Clicks are written to ROOT/clicks.jsonl, each at once.
+    r"""Click on frames in the browser. Clicks are written to ROOT/clicks.jsonl, each at once.
 
     No label and no configuration is needed. The page is for this machine alone (127.0.0.1). To click from
     another one, forward the port: `ssh -L 8160:127.0.0.1:8160 HOST`, and open the same address there.
-    Needs the extra: pip install 'weclick[click]'.
+    Needs the extra: pip install 'weclick\[click]'.
 
         weclick click --root data/mine
         weclick click --root data/mine --per-clip 30 --who anna
