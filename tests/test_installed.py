@@ -90,6 +90,10 @@ def test_names_that_nothing_has_are_told_with_those_that_are_there(installed, tm
     assert "davis_classes" not in told
     told = installed.weclick("run", "mine.yaml", cwd=tmp_path, status=1)
     assert "mine.yaml: there is no such file; `weclick init` writes" in told
+    told = installed.weclick("run", "--dry-run", "demo", cwd=tmp_path, status=1)
+    assert (
+        "name it first and options of Snakemake after it, as in `weclick run weclick.yaml --dry-run`" in told
+    )
     told = installed.weclick("run", "demo", "--configfile", "x.yaml", cwd=tmp_path, status=1)
     assert "--configfile is not passed on" in told
     assert installed.weclick("run", "demo", "no_such_rule", "-n", cwd=tmp_path, status=1).count(

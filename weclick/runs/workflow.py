@@ -64,6 +64,7 @@ def find_config(name: str) -> Path:
     """The configuration of a name: a file, or one of those that weclick brings, e.g. demo.
 
     Raises:
+        InputError: the name is an option.
         MissingFileError: there is no such file, or weclick brings none of that name.
     """
     if Path(name).is_file():
@@ -74,6 +75,11 @@ def find_config(name: str) -> Path:
     if Path(name).suffix in (".yaml", ".yml", ".json"):
         raise MissingFileError(
             f"{name}: there is no such file; `weclick init` writes a configuration for your own videos"
+        )
+    if name.startswith("-"):
+        raise InputError(
+            f"{name!r} stands where a configuration is expected; name it first and options of Snakemake "
+            f"after it, as in `weclick run weclick.yaml {name}`"
         )
     from weclick.manifest.names import nearest  # here, since a run need not wait for it
 
