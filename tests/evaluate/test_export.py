@@ -47,6 +47,24 @@ def test_onnx_explains_itself_and_gives_the_networks_class_ids(tmp_path):
     assert same.mean() > 0.999, "all but ties"
 
 
+def test_a_video_is_no_image_to_check_on(tmp_path):
+    path = write_checkpoint(tmp_path, "deeplabv3plus", "mobilenetv2_compact")
+    options = [
+        "--checkpoint",
+        path,
+        "--output",
+        tmp_path / "out",
+        "--check",
+        "street.MP4",
+        "--format",
+        "torch",
+    ]
+    done = CliRunner().invoke(app, ["export", *map(str, options)])
+    assert "street.MP4: is a video, but outputs are compared on one image; give an image" in str(
+        done.exception
+    )
+
+
 @pytest.mark.parametrize(
     ("architecture", "backbone"),
     [

@@ -11,6 +11,7 @@ from PIL import Image
 
 from weclick.common.errors import InputError
 from weclick.manifest.images import read_image
+from weclick.manifest.video import VIDEO_SUFFIXES
 
 SMALLEST_PX = 32
 """Smallest height and width of an image, where they are free."""
@@ -54,7 +55,7 @@ def check_inputs(check: Path | None, size: tuple[int, int] | None, length: int) 
 
     Raises:
         MissingFileError: there is no such image.
-        InputError: it is too small.
+        InputError: it is too small, or a video.
     """
     noise = np.random.default_rng(1)
     for rgb in _images(check, size):
@@ -67,6 +68,10 @@ def _images(check: Path | None, size: tuple[int, int] | None) -> Iterator[np.nda
     if check is None:
         height, width = size or (120, 161)
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    elif check.suffix.lower() in VIDEO_SUFFIXES:
+        raise InputError(
+            f"{check}: is a video, but outputs are compared on one image; give an image to --check"
+        )
     else:
         image = read_image(check)
     if size is not None:
