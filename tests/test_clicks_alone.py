@@ -100,6 +100,7 @@ def test_the_whole_way(mine):
     for text in ("Student: held-out clicks hit", "<h3>Held-out clicks</h3>", "Student agrees with teacher"):
         assert text in page
     assert "Held-out clicks of walk, frame " in page, "the pictures show clicks where there is no truth"
+    assert "Pixels that the truth leaves open" not in page
     assert not re.search(r">\s*nan\b", page, re.IGNORECASE)
     lock = make_lock(at, {}, threads=1)
     assert lock["metrics"]["student"]["click_accuracy"] == metrics["click_accuracy"]

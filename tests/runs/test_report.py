@@ -49,6 +49,10 @@ def test_ids_are_unique_and_equal_runs_give_equal_pages(whole_run, page):
     assert whole_run.page() == page
 
 
+def test_what_is_grey_is_told_where_there_is_truth(page):
+    assert "Pixels that the truth leaves open stay grey" in page
+
+
 def test_scores_are_told(page):
     page = re.sub(r"<[^>]+>", "", page)
     for told in ("58.3%", "60.0%", "66.1%", "16.61M", "128", "1 min 23 s", "25.0 %", "32 × 64"):

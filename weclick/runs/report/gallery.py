@@ -27,6 +27,9 @@ from weclick.store.flow_entries import checked_stride, grid_flow, stored_pairs
 MAX_EXAMPLES = 12
 """Rows of predictions at most, so that the page stays small."""
 
+TRUTH = "truth"
+"""What stands below a picture of the label."""
+
 MARKS = 12
 """At most so many marks show a scribble in a picture."""
 
@@ -115,7 +118,8 @@ def prediction_gallery(results: Results) -> dict[str, Any]:
     examples = results.evaluation.get("examples", [])
     held_out = held_out_clicks(results.val)
     rows = [_prediction_row(results, held_out, example) for example in spread_over(examples, MAX_EXAMPLES)]
-    return {"rows": rows, "left_out": len(examples) - len(rows)}
+    has_truth = any(told == TRUTH for row in rows for _, told in row)
+    return {"rows": rows, "left_out": len(examples) - len(rows), "has_truth": has_truth}
 
 
 def _choose_pairs(clips: Sequence[Clip], keys: Mapping[str, str], store: Store, count: int) -> list[FlowPair]:
@@ -168,7 +172,7 @@ def _prediction_row(results: Results, held_out: Points, example: Mapping[str, st
     row = [(picture(fit(image), where), f"{clip.id} · {frame.name}")]
     if frame.label is not None:
         truth = overlay(image, read_label(val, frame), palette)
-        row.append((picture(truth, f"True classes of {where}"), "truth"))
+        row.append((picture(truth, f"True classes of {where}"), TRUTH))
     elif (clicks := held_out.get((clip.id, frame.name))) is not None:
         marked = draw_clicks(image, clicks, palette)
         row.append((picture(marked, f"Held-out clicks of {where}"), "held-out clicks"))
