@@ -222,6 +222,18 @@ def test_a_frozen_classifier_without_weights_is_a_warning(folder):
     assert warned("f2f", freeze=False) == warned("weclick") == []
 
 
+def test_batch_norm_that_keeps_statistics_of_random_weights_is_a_warning(folder):
+    def warned(**teacher):
+        _, found = ask({**folder[1], "teacher": teacher})
+        return [text for level, what, text in found if (level, what) == ("warning", "teacher.batch_norm")]
+
+    (told,) = warned(pretrained=None, batch_norm="frozen")
+    assert told.startswith(
+        "is frozen, but teacher.pretrained is null: random weights have no statistics to keep"
+    )
+    assert warned(pretrained=None) == warned(pretrained="imagenet", batch_norm="frozen") == []
+
+
 def test_missing_weights_and_a_wrong_configuration_are_errors(folder):
     status, told = ask({**folder[1], "student": {"pretrained": "none.pth"}})
     assert (status, told[0][1:]) == (1, ("student.pretrained", "there is no file none.pth"))

@@ -57,6 +57,11 @@ def test_each_option_says_where_to_put_its_file(hub):
     for text in told:
         assert f"put it into {hub}/" in text
         assert "download.pytorch.org cannot be reached" in text
+    assert [text.endswith(", or to null to begin with random weights") for text in told] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_weights_of_imagenets_classes_are_needed_where_they_make_maps(hub):
@@ -67,6 +72,9 @@ def test_weights_of_imagenets_classes_are_needed_where_they_make_maps(hub):
     (download,) = needed_downloads(wanted)
     assert download.option == "cams.pretrained"
     assert download.path == hub / "tf_efficientnet_lite0-0aa007d2.pth"
+    assert offline_words(wanted)[0].endswith("set cams.pretrained to a file that you have"), (
+        "null is no choice"
+    )
     some = config(method="f2f", cams={"sources": {"car": "iconic"}}, **networks)
     assert [each.option for each in needed_downloads(some)] == ["cams.pretrained"]
     assert needed_downloads(config(cams=cams, **networks)) == [], "WeClick's method makes no maps"

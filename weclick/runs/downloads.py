@@ -32,11 +32,13 @@ class Download:
         url: where they come from.
         path: where torch looks for them first, and puts them. None: where the option says, since the library
             that fetches them keeps them under names that nobody would guess.
+        without: what else the option may be set to, if it can do without weights.
     """
 
     option: str
     url: str
     path: Path | None
+    without: str = ""
 
 
 def trained_roles(config: Mapping[str, Any]) -> list[Role]:
@@ -88,7 +90,7 @@ def offline_words(config: Config) -> list[str]:
             told.append(
                 f"{download.option}: the weights are not on this machine, and {host} cannot be reached "
                 f"({answers[host]}); fetch {download.url} on a connected machine and {place}set "
-                f"{download.option} to a file that you have"
+                f"{download.option} to a file that you have{download.without}"
             )
     return told
 
@@ -109,8 +111,13 @@ def _of_networks(config: Config) -> list[Download]:
     found = []
     for option, backbone in asking.items():
         with suppress(ValueError):  # no such network: `weclick doctor` and the training say so
-            found.append(Download(option, *imagenet_source(backbone)))
+            found.append(Download(option, *imagenet_source(backbone), _without(option)))
     return found
+
+
+def _without(option: str) -> str:
+    """What `pretrained` of a network may be but a file; maps of ImageNet's classes need weights."""
+    return "" if option == "cams.pretrained" else ", or to null to begin with random weights"
 
 
 def _of_flow(config: Config) -> list[Download]:

@@ -74,6 +74,7 @@ def check_config(config: Config) -> list[Finding]:
             findings.append(Finding("error", "configuration", str(error), "correct the configuration"))
     for role in trained_roles(config):
         findings += _timm(role, config[role]) or _weights(role, config[role])
+        findings += _frozen_norm(role, config[role])
     if trains_classifier(config):
         findings += _frozen(config["classifier"])
     if fault := evaluation_fault(config):
@@ -129,6 +130,15 @@ def _fault_of(role: Role, options: TrainingSection, weights: str | None) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _frozen_norm(role: Role, options: TrainingSection) -> list[Finding]:
+    """A warning if batch norm keeps the statistics of weights that nobody has trained."""
+    if options["batch_norm"] != "frozen" or options["pretrained"]:
+        return []
+    found = f"is frozen, but {role}.pretrained is null: random weights have no statistics to keep"
+    todo = f"set {role}.pretrained, or {role}.batch_norm to train"
+    return [Finding("warning", f"{role}.batch_norm", found, todo)]
 
 
 def _frozen(options: ClassifierSection) -> list[Finding]:
