@@ -296,6 +296,23 @@ def test_the_model_card_tells_nothing_of_another_networks_training(tmp_path, str
     assert "Images have 48x64 px (HxW)." in text
 
 
+def test_the_model_card_tells_of_held_out_clicks_where_there_is_no_mask(tmp_path, street):
+    checkpoint = write_checkpoint(tmp_path / "results/student", street.val.classes)
+    write_run(tmp_path / "results", checkpoint)
+    share = {"clicks": 12, "accuracy": 0.75, "low": 0.4677, "high": 0.9111}
+    car = {"clicks": 1, "accuracy": 1.0, "low": 0.2065, "high": 1.0}
+    metrics = {
+        "miou": None,
+        "per_class_iou": {"road": None, "car": None},
+        "held_out_clicks": {**share, "per_class": {"car": car}},
+    }
+    origin = replace(origin_of(checkpoint), metrics=metrics)
+    text = model_card(load_model(checkpoint)[1], origin, formats=["torch"], size=None, tolerance=1e-4)
+    assert "| 12 held-out clicks: hit | 75.0 (46.8 to 91.1) |" in text.splitlines()
+    assert "| 1 held-out click on car: hit | 100.0 (20.6 to 100.0) |" in text.splitlines()
+    assert "IoU" not in text
+
+
 def test_the_model_card_names_what_the_backbone_began_with(tmp_path, street):
     checkpoint = write_checkpoint(tmp_path / "results/student", street.val.classes)
     write_run(tmp_path / "results", checkpoint)

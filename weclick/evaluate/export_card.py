@@ -239,11 +239,24 @@ def _scores(origin: Origin, agreement: tuple[float, int] | None, scores: Scores 
         ):
             if isinstance(value := origin.metrics.get(key), int | float):
                 yield f"| {label} | {100 * value:.1f} |"
-        for name, value in (origin.metrics.get("per_class_iou") or {}).items():
+        yield from _clicks_hit(origin.metrics)
+        scored = origin.metrics.get("per_class_iou") if words.known(origin.metrics.get("miou")) else None
+        for name, value in (scored or {}).items():
             yield f"| IoU of {_cell(name)} | {'absent' if value is None else f'{100 * value:.1f}'} |"
     if not (scores or agreement or origin.metrics):
         yield "None were measured here, and no evaluation lay in the results."
     yield from ("", "Speed depends on the machine and on the runtime, so no figure is given.")
+
+
+def _clicks_hit(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of held-out clicks, all and of each class, with 95 % intervals; none without such clicks."""
+    found = metrics.get("held_out_clicks") or {}
+    named = {"": found, **{f" on {name}": part for name, part in found.get("per_class", {}).items()}}
+    for where, part in named.items():
+        if part.get("clicks"):
+            share, low, high = (f"{100 * part[key]:.1f}" for key in ("accuracy", "low", "high"))
+            clicks = words.plural(part["clicks"], "held-out click")
+            yield f"| {clicks}{_cell(where)}: hit | {share} ({low} to {high}) |"
 
 
 def _licences(origin: Origin) -> Iterator[str]:
