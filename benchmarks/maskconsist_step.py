@@ -8,7 +8,7 @@ which is the second half of the RoI heads once more, on the same features.
     snakemake --cores 2 manifest frames flow instances --configfile config/maskconsist_davis.yaml \\
         --config 'data={shrink: 1}' 'instances={source: masks}' results=full
     python benchmarks/maskconsist_step.py full --config config/maskconsist_davis.yaml \\
-        --set 'data={shrink: 1}' --set 'instances={source: masks}' --set 'detector={crop: [480, 854]}'
+        --set 'detector.crop=[480, 854]'
 
 The network begins from its ImageNet weights, so it finds as many things in each frame as it may
 (`detections`), which is the most that there is to match.
