@@ -10,8 +10,9 @@ which is the second half of the RoI heads once more, on the same features.
     python benchmarks/maskconsist_step.py full --config config/maskconsist_davis.yaml \\
         --set 'detector.crop=[480, 854]'
 
-The network begins from its ImageNet weights, so it finds as many things in each frame as it may
-(`detections`), which is the most that there is to match.
+The network begins from its ImageNet weights and finds up to `detector.detections` things in each frame;
+`detections` tells how many it found in a pair, on average. The largest share is of the step with most to
+match.
 """
 
 from __future__ import annotations
