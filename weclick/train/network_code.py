@@ -30,7 +30,7 @@ TRAINS_LIKE = {
     "28933e4567ecec1bcbda0787f7c5835551e35e3ba26aeaadc0d01d1360e36054": (  # both
         "62b60e22dacba11b1889513ffa2071d04732579cf4526ad0cc42fb2f4b249b78"
     ),
-    "d54b375442221230e060940568ff10b85ba6a333e9e7bd0db1ffe45b2008d291": (  # student.online
+    "b875cd3230ef9484f38397b630228fadb02538433fe3601ada82c5ca91be0e84": (  # student.online
         "1e85c180c0a8b53c05c5b7aedfc7153c5a5ead7ee984b600ee5d865ef2f8911b"
     ),
 }
