@@ -393,6 +393,16 @@ def test_downsampled_mask_asks_for_a_share():
     assert downsample_mask(mask, 2, min_share=1.0).flatten().tolist() == [False, False]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (4, 6), (7, 5), (33, 18)])
+@pytest.mark.parametrize("stride", [1, 2, 3, 5, 16, 20])
+def test_a_mask_is_counted_as_its_mean_says(size, stride):
+    mask = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(0)) < 0.5
+    wide = [[min(i, side - 1) for i in range(-(-side // stride) * stride)] for side in size]
+    mean = F.avg_pool2d(mask[:, :, wide[0]][..., wide[1]].double(), stride)
+    for share in (0.25, 0.5, 1.0):
+        assert torch.equal(downsample_mask(mask, stride, min_share=share), mean >= share)
+
+
 # --- which flow vectors to believe ------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from weclick.geometry import forward_backward_valid, masks_cpu, photometric_valid
+from weclick.geometry import forward_backward_valid, masks_cpu, photometric_valid, photometric_valid_among
 from weclick.geometry.thresholds import GREY_LEVELS
 
 SIZES = [(1, 1), (1, 9), (6, 1), (2, 3), (40, 33), (37, 1200), (150, 213)]
@@ -34,6 +34,20 @@ def test_photometric_masks_are_equal(size, scale_px, monkeypatch):
     assert masks_cpu.takes(flow, images=(target, neighbour))
     for given in ((target, neighbour, flow), (target, neighbour, flow, 35.0, 7), (target, target, flow / 8)):
         assert torch.equal(photometric_valid(*given), in_torch(monkeypatch, photometric_valid, *given))
+
+
+@pytest.mark.parametrize("window", [1, 9])
+def test_pairs_that_share_frames_get_the_masks_that_they_get_alone(window, monkeypatch):
+    target, neighbour, flow = drawn((40, 33), 1.0)
+    frames = torch.cat([target, neighbour])
+    pairs = [(0, 3), (3, 0), (4, 4)]
+    found = photometric_valid_among(frames, pairs, flow, 45.0, window)
+    for mask, (first, second), there in zip(found, pairs, flow, strict=True):
+        given = (frames[first, None], frames[second, None], there[None], 45.0, window)
+        assert torch.equal(mask[None], in_torch(monkeypatch, photometric_valid, *given))
+    once = [photometric_valid_among(frames.float(), pairs, flow, 45.0, window), found]
+    assert torch.equal(*once)
+    assert 0.01 < found.float().mean() < 0.99
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -77,5 +91,6 @@ def test_what_it_does_not_take_goes_through_torch():
         assert not masks_cpu.takes(given)
     assert not masks_cpu.takes(flow, flow[:, :, 1:])
     assert not masks_cpu.takes(flow, images=(target.float(), neighbour))
+    assert masks_cpu.takes(flow, images=[torch.cat([target, neighbour])])
     expected = photometric_valid(target, neighbour, flow)
     assert torch.equal(photometric_valid(target.float(), neighbour, flow.double()), expected)

@@ -12,7 +12,7 @@ from torch import Tensor
 from weclick.common.errors import InputError
 from weclick.flow.estimators import FlowEstimator, estimate_both
 from weclick.flow.pairs import PairImages
-from weclick.geometry import downsample_flow, downsample_mask, forward_backward_valid, photometric_valid
+from weclick.geometry import downsample_flow, downsample_mask, forward_backward_valid, photometric_valid_among
 from weclick.store.flow_entries import MASKS
 
 
@@ -82,11 +82,21 @@ class BatchEstimator:
             valid = valid + downsample_mask(mask, self._stride_px) * MASKS["forward_backward"]["bit"]
         if "photometric" in self._masks:
             how = MASKS["photometric"]
-            images = (target.to(flow.device), neighbour.to(flow.device))
-            mask = photometric_valid(*images, flow, how["threshold_grey_levels"], int(how["window_px"]))
+            frames, pairs = _each_once(batch)
+            limits = (how["threshold_grey_levels"], int(how["window_px"]))
+            mask = photometric_valid_among(_to_tensor(frames).to(flow.device), pairs, flow, *limits)
             valid = valid + downsample_mask(mask, self._stride_px) * how["bit"]
         bits = valid[:, 0].to(torch.uint8) if self._masks else None
         return downsample_flow(flow, self._stride_px), bits
+
+
+def _each_once(batch: Sequence[PairImages]) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
+    """The frames of a batch, and which of them each pair joins."""
+    frames: dict[int, np.ndarray] = {}
+    for image in (image for pair in batch for image in (pair.target, pair.neighbour)):
+        frames.setdefault(id(image), image)
+    place = {name: position for position, name in enumerate(frames)}
+    return [*frames.values()], [(place[id(pair.target)], place[id(pair.neighbour)]) for pair in batch]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
         sample_flow_crop,
     )
     from weclick.geometry.grid import downsample_flow, downsample_mask, resize_flow
-    from weclick.geometry.masks import LUMA, forward_backward_valid, photometric_valid
+    from weclick.geometry.masks import (
+        LUMA,
+        forward_backward_valid,
+        photometric_valid,
+        photometric_valid_among,
+    )
     from weclick.geometry.resample import BAND, Decode, Taps, sample_together
     from weclick.geometry.size import grid_size
     from weclick.geometry.stack import StackOptions, each_once, motion_stack
@@ -60,6 +65,7 @@ __all__ = [
     "motion_stack",
     "move_points",
     "photometric_valid",
+    "photometric_valid_among",
     "resize_flow",
     "sample_crop",
     "sample_flow_crop",

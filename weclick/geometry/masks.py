@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,12 +52,38 @@ def photometric_valid(
     Returns:
         (B, 1, H, W) bool; false also where the flow leaves the image.
     """
-    if window % 2 and masks_cpu.takes(flow, images=(target, neighbour)):
-        return masks_cpu.photometric(target, neighbour, flow, threshold, window, LUMA)
+    alone = len(target) == len(neighbour) == len(flow)  # else torch repeats what stands once
+    if window % 2 and alone and masks_cpu.takes(flow, images=(target, neighbour)):
+        pairs = [(i, len(target) + i) for i in range(len(target))]
+        return masks_cpu.photometric([*target, *neighbour], pairs, flow, threshold, window, LUMA)
     warped, valid = backward_warp(_grey(neighbour), flow)
     error = (_grey(target) - warped).abs()
     mean = F.avg_pool2d(error, window, stride=1, padding=window // 2, count_include_pad=False)
     return valid & (mean < threshold)
+
+
+def photometric_valid_among(
+    frames: Tensor,
+    pairs: Sequence[tuple[int, int]],
+    flow: Tensor,
+    threshold: float = GREY_LEVELS,
+    window: int = WINDOW_PX,
+) -> Tensor:
+    """As `photometric_valid`, of frames that several pairs share; on a CPU each is made grey once.
+
+    Args:
+        frames: (N, 3, H, W) RGB, 0..255, any dtype.
+        pairs: B of (target, neighbour), positions in `frames`.
+        flow: (B, 2, H, W) px, target -> neighbour.
+        threshold, window: as there.
+
+    Returns:
+        (B, 1, H, W) bool.
+    """
+    if window % 2 and masks_cpu.takes(flow, images=[frames]):
+        return masks_cpu.photometric([*frames], pairs, flow, threshold, window, LUMA)
+    target, neighbour = (frames[list(each)] for each in zip(*pairs, strict=True))
+    return photometric_valid(target, neighbour, flow, threshold, window)
 
 
 def _grey(rgb: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import cv2
 import numpy as np
@@ -30,7 +31,8 @@ NO_FRACTIONS = np.empty(0, np.uint16)
 """For `cv2.remap`, which fetches whole pixels."""
 
 Corners = list[np.ndarray]
-"""An image, and the same moved by a px to the left, up, and both; the border is repeated."""
+"""An image, and the same moved by a px to the left, up, and both; the border is repeated.
+All are views of one array."""
 
 
 def takes(*flows: Tensor, images: Sequence[Tensor] = ()) -> bool:
@@ -38,13 +40,14 @@ def takes(*flows: Tensor, images: Sequence[Tensor] = ()) -> bool:
 
     Args:
         flows: (B, 2, H, W) float32.
-        images: (B, 3, H, W) uint8.
+        images: (N, 3, H, W) uint8, of any N each.
     """
     count, _, *size = flows[0].shape if flows[0].ndim == 4 else (0, 0)
     if not count or not 0 < min(size) <= max(size) <= INDEXED_PX:
         return False
     return all(
-        each.shape == (count, channels, *size)
+        each.shape[1:] == (channels, *size)
+        and (channels == 3 or len(each) == count)
         and each.dtype == dtype
         and each.device.type == "cpu"
         and not each.requires_grad
@@ -54,17 +57,20 @@ def takes(*flows: Tensor, images: Sequence[Tensor] = ()) -> bool:
 
 
 def photometric(
-    target: Tensor, neighbour: Tensor, flow: Tensor, threshold: float, window: int, luma: Sequence[float]
+    frames: Sequence[Tensor],
+    pairs: Sequence[tuple[int, int]],
+    flow: Tensor,
+    threshold: float,
+    window: int,
+    luma: Sequence[float],
 ) -> Tensor:
-    """As `photometric_valid`, of images in uint8 and a flow in float32."""
+    """As `photometric_valid_among`, of frames in uint8 and a flow in float32."""
     side, (height, width) = window // 2, flow.shape[2:]
     counts = np.multiply.outer(_counts(height, side), _counts(width, side))
+    corners_of = cache(lambda frame: _moved_corners(_grey_of_bytes(frames[frame], luma)))
 
     def judge(number: int) -> np.ndarray:
-        grey, corners = (
-            _grey_of_bytes(target[number], luma),
-            _moved_corners(_grey_of_bytes(neighbour[number], luma)),
-        )
+        (grey, *_), corners = (corners_of(frame) for frame in pairs[number])
         error = np.zeros((height + 2 * side, width + 2 * side), np.float32)
         inside = np.empty((height, width), bool)
         for rows, at in _positions(flow[number].numpy()):
@@ -132,8 +138,7 @@ def _moved_corners(image: np.ndarray) -> Corners:
     """Of an image (H, W) float32."""
     height, width = image.shape
     larger = cv2.copyMakeBorder(image, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
-    moved = (larger[top : top + height, left : left + width] for top, left in ((0, 1), (1, 0), (1, 1)))
-    return [image, *(np.ascontiguousarray(each) for each in moved)]
+    return [larger[top : top + height, left : left + width] for top in (0, 1) for left in (0, 1)]
 
 
 def _bilinear(corners: Corners, at: _RowBlock) -> np.ndarray:
