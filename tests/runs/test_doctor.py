@@ -27,6 +27,7 @@ def folder(tmp_path):
     config = {
         "data": {"name": "folder", "root": str(tmp_path / "mine"), "val_clips": ["val"], "target_every": 2},
         "cache": {"roots": [str(tmp_path / "store")]},
+        "results": str(tmp_path / "results"),
         "teacher": network,
         "student": network,
         "window": {"direction": "both"},
@@ -152,7 +153,7 @@ def test_published_dropout_in_a_compact_student_that_distils_is_a_warning(folder
 
 def test_a_teacher_that_knows_no_more_than_the_student_is_a_warning(folder, tmp_path):
     network = {"pretrained": None, "backbone": "resnet18", "channels": 64, "crop": [32, 32]}
-    config = {**folder[1], "teacher": network, "student": network, "results": str(tmp_path / "results")}
+    config = {**folder[1], "teacher": network, "student": network}
     (_, found) = ask(config)
     assert [what for _, what, _ in found] == ["teacher"]
     assert "are the same network (deeplabv3plus on resnet18, 64 channels wide)" in found[0][2]
@@ -169,6 +170,14 @@ def test_a_teacher_that_knows_no_more_than_the_student_is_a_warning(folder, tmp_
     assert (level, what) == ("warning", "teacher")
     assert text.startswith(f"by {scores} it is no better than the student")
     assert "(clicks hit: 75.0 % and 75.0 %), so distillation has nothing more" in text
+    report = tmp_path / "results" / "report.json"
+    for root, told in ((config["data"]["root"], ["teacher"]), ("data/toy", [])):
+        card = {"config": {"data": {"name": "folder", "root": root}}, "versions": {}}
+        report.write_text(json.dumps(card), encoding="utf-8")
+        assert [what for _, what, _ in ask(config)[1]] == told
+    report.write_text("{", encoding="utf-8")
+    assert [what for _, what, _ in ask(config)[1]] == ["results"]
+    report.unlink()
     scores.write_text("{}", encoding="utf-8")
     ((level, what, text),) = ask(config)[1]
     assert (level, what) == ("warning", "results")

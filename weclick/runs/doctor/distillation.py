@@ -16,13 +16,16 @@ from weclick.runs.layout import Layout
 SIZE = ("architecture", "backbone", "channels", "output_stride")
 """Options that make two networks equally large."""
 
+DATA = ("name", "root")
+"""Options that say which data set it is."""
+
 
 def check_distillation(config: Config) -> list[Finding]:
     """Look for what hides or limits what soft labels teach. Empty if the student does not use them."""
     weights = {"kd": config["kd"]["weight"], "mfd": config["mfd"]["weight"]}
     if not any(weights[loss] for loss in weights.keys() - losses_off(config)):
         return []
-    return [*_dropout(config), *_same_network(config), *_by_results(Layout(Path(config["results"])))]
+    return [*_dropout(config), *_same_network(config), *_by_results(config)]
 
 
 def _dropout(config: Config) -> list[Finding]:
@@ -49,12 +52,23 @@ def _same_network(config: Config) -> list[Finding]:
     return [Finding("warning", "teacher", found, LARGER_TEACHER)]
 
 
-def _by_results(layout: Layout) -> list[Finding]:
-    """What the scores of the last run say."""
+def _by_results(config: Config) -> list[Finding]:
+    """What the scores of the last run say, if it was a run of this data set."""
+    layout = Layout(Path(config["results"]))
     if not layout.scores.is_file():
         return []
     try:
+        if _of_other_data(config, layout):
+            return []
         findings = teacher_findings(read_json(layout.scores, "evaluate", SCORES))
     except InputError as error:
         return [Finding("warning", "results", str(error), "run the stage evaluate again")]
     return [replace(each, found=f"by {layout.scores} it {each.found}") for each in findings]
+
+
+def _of_other_data(config: Config, layout: Layout) -> bool:
+    """Whether the report beside the scores names another data set; a run that was stopped has none."""
+    if not layout.report_card.is_file():
+        return False
+    told = read_json(layout.report_card, "report", layout.report_card.name)["config"].get("data", {})
+    return any(told.get(name) != config["data"][name] for name in DATA)  # type: ignore[literal-required]
