@@ -2,8 +2,9 @@
 
 Every frame of every clip gets a part of its true mask: 35 % of the object's pixels, those nearest to one of
 them that is drawn. The parts of K frames are joined at the last one, along DIS flow between neighbouring
-frames, and as if nothing moved. The table compares them with the true mask: IoU, precision and recall, mean
-over the frames of a clip, then over clips. All K are measured on the same frames.
+frames (or every n-th, `--gap n`), and as if nothing moved. The table compares them with the true mask:
+IoU, precision and recall, mean over the frames of a clip, then over clips. All K are measured on the same
+frames.
 
     python benchmarks/f2f_union.py --data ../shared/data/davis
 
@@ -19,7 +20,6 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from weclick.manifest.images import read_ids, read_image, shrink_array, shrink_i
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[1] / "shared"
 OBJECT = 1
+OPTIONS = ("seed", "share", "shrink", "frames", "gap", "every")
 
 
 def main() -> None:
@@ -50,7 +51,7 @@ def main() -> None:
     report = {
         "machine": machine() | {"load_before": round(load, 2)},
         "versions": versions("torch", "numpy", "opencv-python-headless"),
-        "options": {name: getattr(options, name) for name in ("seed", "share", "shrink", "frames", "every")},
+        "options": {name: getattr(options, name) for name in OPTIONS},
         "clips": {name: {"iou": by_row(table, "iou")} for name, table in tables.items()},
         "table": rows,
         "gains_iou_points": gains(rows),
@@ -74,6 +75,7 @@ def parse_options() -> argparse.Namespace:
     add("--frames", type=int, nargs="+", default=lengths, help="lengths K (default 1 2 3 5 8 12 16)")
     add("--share", type=float, default=0.35, help="of the object that each frame shows (default 0.35)")
     add("--shrink", type=int, default=2, help="divides the size of the frames (default 2)")
+    add("--gap", type=int, default=1, help="frames of the video from one of the K to the next (default 1)")
     add("--every", type=int, default=2, help="every n-th frame is measured (default 2)")
     add("--seed", type=int, default=0, help="of the parts (default 0)")
     add("--threads", type=int, default=1, help="CPU threads (default 1)")
@@ -89,7 +91,7 @@ def table_of(clip: Path, number: int, options: argparse.Namespace) -> list[dict[
     images = [shrink_image(read_image(path), options.shrink) for path in frames]
     rng = np.random.default_rng((options.seed, number))
     parts = [torch.from_numpy(part_of(truth, options.share, rng))[None].float() for truth in truths]
-    found = examples(truths, parts, flows_between(images), max(options.frames), options.every)
+    found = examples(truths, parts, flows_between(images, options.gap), options)
     return gathering_table([found], frames=options.frames, thresholds=(0.5,), aggregates=("union",))
 
 
@@ -104,26 +106,28 @@ def part_of(truth: np.ndarray, share: float, rng: np.random.Generator) -> np.nda
     return part
 
 
-def flows_between(images: Sequence[np.ndarray]) -> list[torch.Tensor]:
-    """(2, H, W) px of every frame after the first, to the one before it."""
+def flows_between(images: Sequence[np.ndarray], gap: int) -> list[torch.Tensor]:
+    """(2, H, W) px of every frame after the first `gap`, to the one `gap` before it."""
     estimator = build_estimator("dis")
     tensors = [torch.from_numpy(image.copy()).permute(2, 0, 1)[None] for image in images]
-    return [estimator.estimate(now, before)[0] for before, now in pairwise(tensors)]
+    pairs = zip(tensors, tensors[gap:], strict=False)
+    return [estimator.estimate(now, before)[0] for before, now in pairs]
 
 
 def examples(
     truths: Sequence[np.ndarray],
     parts: Sequence[torch.Tensor],
     flows: Sequence[torch.Tensor],
-    longest: int,
-    every: int,
+    options: argparse.Namespace,
 ) -> Iterator[Example]:
     """Every frame that ends the longest run, and shows the object."""
-    for last in range(longest - 1, len(truths), every):
+    reach = (max(options.frames) - 1) * options.gap
+    for last in range(reach, len(truths), options.every):
         if truths[last].any():
-            first = last - longest + 1
+            of_parts = slice(last - reach, last + 1, options.gap)
+            of_flows = slice(last - reach, last, options.gap)
             truth = np.where(truths[last], OBJECT, 0).astype(np.uint8)
-            yield Example(parts[first : last + 1], flows[first:last], truth, [OBJECT], 1)
+            yield Example(parts[of_parts], flows[of_flows], truth, [OBJECT], 1)
 
 
 def mean_of(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
