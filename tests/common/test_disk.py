@@ -222,6 +222,24 @@ def test_all_that_lies_below_is_listed_and_links_are_not_followed(tmp_path):
     assert files_below(tmp_path) == [tmp_path / "a/b/c", tmp_path / "a/loop"]
 
 
+def test_hiccups_in_every_folder_of_a_large_tree_are_waited_for(tmp_path, quick, monkeypatch):
+    for number in range(40):
+        (tmp_path / f"a/{number:02}").mkdir(parents=True)
+        (tmp_path / f"a/{number:02}/c").touch()
+    asked: dict[str, int] = {}
+    scandir = os.scandir
+
+    def failing(folder):
+        asked[str(folder)] = asked.get(str(folder), 0) + 1
+        if asked[str(folder)] < 3:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    assert files_below(tmp_path) == [tmp_path / f"a/{number:02}/c" for number in range(40)]
+    assert set(asked.values()) == {3}
+
+
 def test_libraries_words_for_hiccups_are_known():
     assert tells_hiccup('UNKNOWN: Failed to open: "/a": Input/output error')
     assert not tells_hiccup("DATA_LOSS: Error decoding chunk")

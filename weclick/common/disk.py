@@ -249,18 +249,22 @@ def names_in(folder: Path) -> list[str]:
 def files_below(folder: Path) -> list[Path]:
     """All that lies below a folder and is no folder, links included, in order.
 
+    Errors that may pass are waited for folder by folder: of a large tree, some folder fails in every try.
+
     Raises:
         UnreadableError: a part of it cannot be read.
     """
+    found: list[Path] = []
+    left = [folder]
+    while left:
+        here = left.pop()
+        for entry in surely(here, partial(_entries, here)):
+            path = Path(entry.path)
+            inner = surely(path, partial(entry.is_dir, follow_symlinks=False))
+            (left if inner else found).append(path)
+    return sorted(found)
 
-    def stop(error: OSError) -> None:
-        raise error
 
-    def walk() -> list[Path]:
-        found = []
-        for here, folders, files in os.walk(folder, onerror=stop):
-            links = [name for name in folders if (Path(here) / name).is_symlink()]
-            found += [Path(here) / name for name in (*files, *links)]
-        return sorted(found)
-
-    return surely(folder, walk)
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
