@@ -40,7 +40,7 @@ def test_the_page_carries_everything_it_shows(page):
     assert all('alt="' in image for image in re.findall("<img[^>]*>", page))
     # a row of predictions, clicks, a row of flow and its wheel, a strip with its wheel and its scale
     assert page.count("<img") == 4 + 1 + (3 + 1) + (8 + 2)
-    assert page.count("<svg") == 6  # loss, mIoU, two terms, confusion, ablation
+    assert page.count("<svg") == 5  # loss, two terms, confusion, ablation
 
 
 def test_ids_are_unique_and_equal_runs_give_equal_pages(whole_run, page):
@@ -261,6 +261,16 @@ def test_unknown_figures_may_be_null_or_nan_everywhere(run):
         page = run.page()
         assert f'<dd class="value">{words.DASH}</dd>' in page
         assert "nan" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL).lower().split()
+
+
+def test_scores_in_training_are_drawn_once_there_are_several(run):
+    for steps in ((4,), (2, 4)):
+        lines = [{"step": step, "validation": {"miou": 0.5}} for step in steps]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (run.folder / "student" / "metrics.jsonl").write_text(text, encoding="utf-8")
+        page = run.page()
+        assert ("mIoU in validation" in page) == (len(steps) > 1)
+        assert ("not scored during training" in page) == (len(steps) == 1)
 
 
 def words_of(run, **config):

@@ -80,6 +80,7 @@ def training(results: Results) -> dict[str, Any]:
     """Curves of the loss, of the score on the validation split, and of the terms of the loss."""
     loss, miou = curves(results, "loss"), curves(results, "validation", "miou")
     clicks = curves(results, "validation", "click_accuracy")
+    miou, clicks = (found if _is_a_line(found) else {} for found in (miou, clicks))
     charts, terms = [], []
     if loss:
         svg = curve_chart(loss, name="loss", alt="Loss over training steps")
@@ -95,6 +96,11 @@ def training(results: Results) -> dict[str, Any]:
         if found := curves(results, "terms", term):
             terms.append((title, curve_chart(found, name=term, alt=f"{title} over training steps")))
     return {"charts": charts, "terms": terms, "validated": bool(miou or clicks)}
+
+
+def _is_a_line(found: Mapping[str, Curve]) -> bool:
+    """Whether some network was scored more than once: a lone dot, after the last step, shows no training."""
+    return any(len(steps) > 1 for steps, _ in found.values())
 
 
 def titles() -> dict[str, str]:
